@@ -1,0 +1,105 @@
+// Package store is the seam between the server and durable storage.
+//
+// Everything that two instances must agree on goes through [Table]. Its
+// contract is what Azure Table Storage promises and nothing more; storetest
+// proves it for every implementation.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Limits that every implementation enforces, so that what works on the
+// embedded store works in Azure Table Storage.
+const (
+	// MaxValue is the largest Row.Value in bytes: one Edm.Binary property.
+	MaxValue = 64 << 10
+	// MaxKey is the longest partition or key in bytes. Keys are restricted
+	// to [A-Za-z0-9._~-], which both stores order and accept alike.
+	MaxKey = 256
+	// MaxDrop is the most keys one Drop takes: one entity group transaction.
+	MaxDrop = 100
+)
+
+var (
+	// ErrNotFound: there is no such row.
+	ErrNotFound = errors.New("store: row not found")
+	// ErrExists: an insert found a row with the same partition and key.
+	ErrExists = errors.New("store: row already exists")
+	// ErrConflict: the row has changed since the ETag was read.
+	ErrConflict = errors.New("store: row has changed")
+	// ErrInvalid: the partition, key, value or argument is outside the limits.
+	ErrInvalid = errors.New("store: invalid argument")
+)
+
+// ETag is the opaque version of a row. It differs after every write.
+type ETag string
+
+// Row is one entity.
+type Row struct {
+	Partition string
+	Key       string
+	// ETag is set by Get and List and is the precondition of Replace.
+	ETag ETag
+	// Expires is when the row may be swept, in whole seconds UTC; zero means
+	// never. It is not enforced on reads: the owner of a record decides.
+	Expires time.Time
+	// Value is opaque and at most MaxValue bytes.
+	Value []byte
+}
+
+// Span selects rows by partition, from First to Last inclusive, in byte order.
+type Span struct {
+	First, Last string
+	// ExpiredBefore, if set, selects only rows with a non-zero Expires
+	// before it.
+	ExpiredBefore time.Time
+}
+
+// Partition is the span of one partition.
+func Partition(name string) Span { return Span{First: name, Last: name} }
+
+// Prefix is the span of all partitions that begin with prefix.
+func Prefix(prefix string) Span { return Span{First: prefix, Last: prefix + "~"} }
+
+// Cursor continues a List; the empty one begins it.
+type Cursor string
+
+// Page is one answer of List.
+type Page struct {
+	Rows []Row
+	// Next is empty on the last page. A page may hold no rows and still
+	// have a next one.
+	Next Cursor
+}
+
+// Table is a partitioned key-value table with optimistic concurrency.
+//
+// Writes are linearizable per row: of any number of concurrent Inserts of one
+// key, or of Replaces and Deletes naming one ETag, exactly one succeeds. Writes
+// are never retried by an implementation, because a retry can turn its own
+// success into a conflict. An error that is none of the sentinels above means
+// that the outcome is unknown; callers treat it as a refusal. Reads see every
+// write that returned before they began.
+type Table interface {
+	// Insert adds a row and fails with ErrExists if there is one already.
+	Insert(ctx context.Context, row Row) (ETag, error)
+	// Get reads one row, or fails with ErrNotFound.
+	Get(ctx context.Context, partition, key string) (Row, error)
+	// Replace overwrites the row if its ETag is still row.ETag. It fails with
+	// ErrConflict if the row changed and with ErrNotFound if it is gone.
+	Replace(ctx context.Context, row Row) (ETag, error)
+	// Delete removes the row if its ETag is still etag. It fails as Replace.
+	Delete(ctx context.Context, partition, key string, etag ETag) error
+	// List returns rows in the order of partition, then key. Rows written
+	// while a listing is under way may or may not appear in it.
+	List(ctx context.Context, span Span, from Cursor) (Page, error)
+	// Drop removes up to MaxDrop rows of one partition whatever their
+	// version; keys that do not exist are no error. It is for sweeping: it
+	// may have removed only some rows when it fails.
+	Drop(ctx context.Context, partition string, keys []string) error
+	// Close releases what the table holds. The table is not used afterwards.
+	Close() error
+}
