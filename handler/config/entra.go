@@ -1,0 +1,127 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var (
+	guid   = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	domain = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?\.)+[a-zA-Z]{2,}$`)
+)
+
+func (r *reader) entra(c *Config) {
+	e := &c.Entra
+	*e = Entra{
+		TenantID:                r.text("ENTRA_TENANT_ID"),
+		AllowedTenants:          r.list("ENTRA_ALLOWED_TENANTS"),
+		ClientID:                r.text("ENTRA_CLIENT_ID"),
+		APIScope:                r.text("ENTRA_API_SCOPE"),
+		Authority:               strings.TrimSuffix(r.textOr("ENTRA_AUTHORITY", "https://login.microsoftonline.com"), "/"),
+		ClientSecret:            Secret(r.text("ENTRA_CLIENT_SECRET")),
+		CertificatePath:         r.text("ENTRA_CLIENT_CERTIFICATE_PATH"),
+		CertificatePassword:     Secret(r.text("ENTRA_CLIENT_CERTIFICATE_PASSWORD")),
+		ManagedIdentityClientID: r.text("ENTRA_MANAGED_IDENTITY_CLIENT_ID"),
+	}
+	r.tenants(e)
+	switch {
+	case e.ClientID == "":
+		r.bad("ENTRA_CLIENT_ID", "is not set", "Write the Application (client) ID of the app registration")
+	case !guid.MatchString(e.ClientID):
+		r.bad("ENTRA_CLIENT_ID", fmt.Sprintf("is %q, which is no GUID", e.ClientID), "Write the Application (client) ID of the app registration")
+	}
+	r.credential(e)
+	r.authority(e)
+	if s := e.APIScope; s != "" && (strings.Contains(s, " ") || !strings.Contains(s, "/") || strings.HasSuffix(s, "/.default")) {
+		// An unqualified scope would be taken for one of Microsoft Graph's.
+		r.bad("ENTRA_API_SCOPE", fmt.Sprintf("is %q", s), "Write one qualified scope such as api://"+e.ClientID+"/mcp.access")
+	}
+}
+
+func (r *reader) tenants(e *Entra) {
+	const name = "ENTRA_TENANT_ID"
+	multi := false
+	switch t := strings.ToLower(e.TenantID); {
+	case t == "":
+		r.bad(name, "is not set", "Write the Directory (tenant) ID, a domain of the tenant, organizations or common")
+		return
+	case t == "organizations", t == "common":
+		e.TenantID, multi = t, true
+	case t == "consumers":
+		e.TenantID = t
+		e.AllowedTenants = []string{consumersTenant}
+	case !guid.MatchString(t) && !domain.MatchString(t):
+		r.bad(name, fmt.Sprintf("is %q", e.TenantID), "Write the Directory (tenant) ID, a domain of the tenant, organizations or common")
+		return
+	}
+	if multi && len(e.AllowedTenants) == 0 {
+		r.bad("ENTRA_ALLOWED_TENANTS", fmt.Sprintf("is not set, and %s=%s lets every tenant in", name, e.TenantID),
+			"Write the IDs of the tenants to allow, or * to allow all of them")
+	}
+	for i, t := range e.AllowedTenants {
+		if t != "*" && !guid.MatchString(t) {
+			r.bad("ENTRA_ALLOWED_TENANTS", fmt.Sprintf("names %q, which is no tenant ID", t), "Write GUIDs separated by commas, or *")
+		}
+		e.AllowedTenants[i] = strings.ToLower(t)
+	}
+	if slices.Contains(e.AllowedTenants, "*") && len(e.AllowedTenants) > 1 {
+		r.bad("ENTRA_ALLOWED_TENANTS", "has * beside other values", "Write either * or the IDs")
+	}
+}
+
+func (r *reader) credential(e *Entra) {
+	var set []string
+	for name, v := range map[string]string{
+		"ENTRA_CLIENT_SECRET":              string(e.ClientSecret),
+		"ENTRA_CLIENT_CERTIFICATE_PATH":    e.CertificatePath,
+		"ENTRA_MANAGED_IDENTITY_CLIENT_ID": e.ManagedIdentityClientID,
+	} {
+		if v != "" {
+			set = append(set, name)
+		}
+	}
+	slices.Sort(set)
+	switch len(set) {
+	case 0:
+		r.bad("ENTRA_CLIENT_SECRET", "is not set, nor is another credential",
+			"Set one of ENTRA_CLIENT_SECRET, ENTRA_CLIENT_CERTIFICATE_PATH and ENTRA_MANAGED_IDENTITY_CLIENT_ID")
+	case 1:
+	default:
+		r.bad(set[0], "and "+strings.Join(set[1:], ", ")+" are set together", "Keep one of them")
+	}
+	if e.ManagedIdentityClientID != "" && !guid.MatchString(e.ManagedIdentityClientID) {
+		r.bad("ENTRA_MANAGED_IDENTITY_CLIENT_ID", fmt.Sprintf("is %q, which is no GUID", e.ManagedIdentityClientID),
+			"Write the client ID of the user-assigned identity")
+	}
+}
+
+// graphByAuthority: the national clouds' Graph endpoints, by sign-in host.
+var graphByAuthority = map[string]string{
+	"login.microsoftonline.us":         "https://graph.microsoft.us",
+	"login.partner.microsoftonline.cn": "https://microsoftgraph.chinacloudapi.cn",
+	"login.chinacloudapi.cn":           "https://microsoftgraph.chinacloudapi.cn",
+}
+
+func (r *reader) authority(e *Entra) {
+	u, err := url.Parse(e.Authority)
+	if err != nil || u.Host == "" || u.Path != "" || u.RawQuery != "" ||
+		(u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname()))) {
+		r.bad("ENTRA_AUTHORITY", fmt.Sprintf("is %q", e.Authority), "Write an origin such as https://login.microsoftonline.us")
+		return
+	}
+	graph := graphByAuthority[u.Host]
+	switch {
+	case graph != "":
+	case e.Simulated():
+		graph = e.Authority
+	default:
+		graph = "https://graph.microsoft.com"
+	}
+	e.GraphURL = strings.TrimSuffix(r.textOr("GRAPH_URL", graph), "/")
+	if g, err := url.Parse(e.GraphURL); err != nil || g.Host == "" || (g.Scheme != "https" && !loopback(g.Hostname())) {
+		r.bad("GRAPH_URL", fmt.Sprintf("is %q", e.GraphURL), "Write an origin such as https://graph.microsoft.com")
+	}
+}
