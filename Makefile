@@ -1,0 +1,59 @@
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# Set in the environment of a build to check what is shipped:
+# azd builds with GOOS=linux GOARCH=amd64 CGO_ENABLED=0 and no other flag.
+BUILD := CGO_ENABLED=0 go build -trimpath
+
+.PHONY: help
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Start the server with a simulated tenant: no Azure account, nothing but Go
+	@mkdir -p .bin
+	@$(BUILD) -o .bin/app .
+	@$(BUILD) -o .bin/dev ./dev
+	@exec .bin/dev .bin/app
+
+.PHONY: build
+build: ## Build the handler as it is deployed: ./app
+	$(BUILD) -ldflags='-s -w' -o app .
+
+.PHONY: start
+start: build ## Start under the real Functions host (needs func 4.5 or newer)
+	@exec ./dev/func-start.sh
+
+.PHONY: doctor
+doctor: ## Check the configuration, Entra, tables and keys, line by line
+	@go run . doctor
+
+.PHONY: check
+check: e2e/node_modules/.installed ## The inner loop: vet and the fast tests
+	go vet ./...
+	go test . ./handler/... ./dev/...
+
+.PHONY: test
+test: deps ## Everything: vet, staticcheck, race detector, real clients, browser, conformance
+	go vet ./...
+	go tool staticcheck ./...
+	go test -race -timeout 9m ./...
+
+.PHONY: deps
+deps: e2e/node_modules/.installed chromium ## Install what the tests need
+
+e2e/node_modules/.installed: e2e/package-lock.json
+	npm ci --prefix e2e
+	@touch $@
+
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || ./e2e/install-chromium.sh
+
+.PHONY: bench
+bench: ## Measure what the server costs per request, as ratios
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: clean
+clean: ## Remove what was built, not the data
+	rm -rf .bin app
