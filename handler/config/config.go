@@ -85,7 +85,9 @@ func (e Entra) Simulated() bool {
 type Store struct {
 	TablesURL        string
 	ConnectionString Secret
-	DataDir          string
+	// TableName is the one table of that account which holds everything.
+	TableName string
+	DataDir   string
 }
 
 // Embedded says that records live in a file in DataDir.

@@ -114,6 +114,7 @@ func TestEachMistakeNamesItsSetting(t *testing.T) {
 		{"GRAPH_URL", "GRAPH_URL", "http://graph.example.com"},
 		{"TABLES_URL", "TABLES_URL", "http://a.table.core.windows.net"},
 		{"TABLES_URL", "WEBSITE_HOSTNAME", "f.azurewebsites.net"},
+		{"TABLES_NAME", "TABLES_NAME", "my-table"},
 		{"KEY_VAULT_KEY_URL", "TABLES_CONNECTION_STRING", "AccountName=x"},
 		{"KEY_VAULT_KEY_URL", "KEY_VAULT_KEY_URL", "https://v.vault.azure.net"},
 	} {

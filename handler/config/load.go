@@ -104,11 +104,18 @@ func (r *reader) redirectPath(c *Config) {
 	c.RedirectPath = p
 }
 
+// tableName is Azure Table Storage's rule for names of tables.
+var tableName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{2,62}$`)
+
 func (r *reader) store(c *Config) {
 	c.Store = Store{
 		TablesURL:        strings.TrimSuffix(r.text("TABLES_URL"), "/"),
 		ConnectionString: Secret(r.text("TABLES_CONNECTION_STRING")),
+		TableName:        r.textOr("TABLES_NAME", "mcp"),
 		DataDir:          r.textOr("DATA_DIR", ".data"),
+	}
+	if !tableName.MatchString(c.Store.TableName) {
+		r.bad("TABLES_NAME", fmt.Sprintf("is %q", c.Store.TableName), "Write 3 to 63 letters and digits, a letter first")
 	}
 	c.Keys = Keys{
 		VaultKeyURL: r.text("KEY_VAULT_KEY_URL"),
