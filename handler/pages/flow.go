@@ -1,0 +1,55 @@
+package pages
+
+// Continue sends the browser on to Microsoft's sign-in. It is a page and not a
+// redirect because browsers hold the redirects that follow a form to the
+// form-action of the page that had the form.
+type Continue struct {
+	// To is the sign-in URL, and Host the part of it worth showing.
+	To, Host string
+	Client   string
+	// Simulated is set when the tenant is the stand-in for local runs.
+	Simulated bool
+}
+
+func (Continue) file() string { return "continue.html" }
+
+// Done hands the result to an app with its own URL scheme. The browser stays
+// where it is after such a redirect, so there must be something to read.
+type Done struct {
+	Client string
+	// To is the redirect with its result.
+	To string
+}
+
+func (Done) file() string { return "done.html" }
+
+// Failure says in plain words what went wrong and what to do about it.
+type Failure struct {
+	// Title, Summary and NextStep are for people; none carries raw upstream
+	// text.
+	Title, Summary, NextStep string
+	// ConsentURL, if set, is where an administrator approves this app.
+	ConsentURL string
+	// CorrelationID finds the entry in the log.
+	CorrelationID string
+	// Client and ReturnTo, if set, lead back to the app that began the
+	// sign-in, which also learns of the failure that way.
+	Client, ReturnTo string
+	// ReturnAfter is in how many seconds the browser goes back by itself.
+	ReturnAfter int
+}
+
+func (Failure) file() string { return "failure.html" }
+
+// Home says how to connect a client.
+type Home struct {
+	// Endpoint is the URL of the MCP endpoint and Name what to call the
+	// server in a client's list.
+	Endpoint, Name string
+	// Tenant says which Entra accounts may sign in.
+	Tenant string
+	// Simulated is set when the tenant is the stand-in for local runs.
+	Simulated bool
+}
+
+func (Home) file() string { return "home.html" }

@@ -1,0 +1,90 @@
+// Package pages renders what people see in a browser: the consent page, the
+// step to Microsoft's sign-in, failures, the way back to the app, and the page
+// at the root that says how to connect.
+//
+// Pages hold no JavaScript and load nothing: one style sheet travels inside
+// each of them, and the Content-Security-Policy names it by its hash.
+package pages
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"html/template"
+	"net/http"
+	"strings"
+)
+
+// Page is one of the page types of this package.
+type Page interface{ file() string }
+
+//go:embed html/*.html html/style.css
+var files embed.FS
+
+// These are computed once from the embedded files and never change.
+var (
+	style     = mustRead("html/style.css")
+	policy    = contentSecurityPolicy(style)
+	templates = parse()
+)
+
+// Render answers with p. The body is complete before the first byte is
+// written, so a page is never cut short by a template that fails.
+func Render(w http.ResponseWriter, _ *http.Request, status int, p Page) {
+	var body bytes.Buffer
+	if err := templates.ExecuteTemplate(&body, p.file(), p); err != nil {
+		http.Error(w, "The page could not be shown.", http.StatusInternalServerError)
+		return
+	}
+	secure(w.Header())
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(body.Bytes())
+}
+
+// secure sets the headers that every page carries. Cross-Origin-Opener-Policy
+// is left out on purpose: web clients open the sign-in in a popup and wait for
+// it with window.opener, and a page with that header in the middle of the
+// redirect chain would cut the two apart for good (HTML, "browsing context
+// group switch").
+func secure(h http.Header) {
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("X-Robots-Tag", "noindex")
+	h.Set("Cache-Control", "no-store")
+}
+
+// contentSecurityPolicy allows the one style sheet and forms to this origin.
+// form-action can stay strict because no form is answered with a redirect:
+// browsers apply it to the redirects that follow a submission (CSP 3 §6.4.1).
+func contentSecurityPolicy(css string) string {
+	sum := sha256.Sum256([]byte(css))
+	return strings.Join([]string{
+		"default-src 'none'",
+		"style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'",
+		"img-src 'none'",
+		"form-action 'self'",
+		"frame-ancestors 'none'",
+		"base-uri 'none'",
+	}, "; ")
+}
+
+func parse() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
+		"style": func() template.CSS { return template.CSS(style) }, // our own file
+		"plain": plain,
+		"link":  link,
+	}).ParseFS(files, "html/*.html"))
+}
+
+func mustRead(name string) string {
+	b, err := files.ReadFile(name)
+	if err != nil {
+		panic(err) // a file that the embed directive above guarantees
+	}
+	return string(b)
+}
