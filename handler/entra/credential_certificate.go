@@ -1,0 +1,147 @@
+package entra
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// assertionLifetime follows the documented "5-10 minutes after nbf at most".
+// https://learn.microsoft.com/entra/identity-platform/certificate-credentials
+const assertionLifetime = 5 * time.Minute
+
+// certificateCredential signs a client assertion (RFC 7523 §2.2) with a
+// certificate's key. It reads the file again when the file changes, so that a
+// renewed certificate needs no restart.
+type certificateCredential struct {
+	path     string
+	password Secret
+	clientID string
+	deps     Deps
+
+	mu      sync.Mutex
+	version fileVersion
+	loaded  certificate
+}
+
+type certificate struct {
+	key        *rsa.PrivateKey
+	thumbprint string // x5t#S256, RFC 7515 §4.1.8
+	expires    time.Time
+}
+
+// fileVersion tells one content of a file from the next.
+type fileVersion struct {
+	modified time.Time
+	size     int64
+}
+
+// newCertificateCredential does not read the file: it may be mounted later
+// than the process starts, and Diagnose reports what is wrong with it.
+func newCertificateCredential(cfg Config, deps Deps) (credential, error) {
+	return &certificateCredential{
+		path: cfg.CertificatePath, password: cfg.CertificatePassword, clientID: cfg.ClientID, deps: deps,
+	}, nil
+}
+
+func (*certificateCredential) setting() string { return "ENTRA_CLIENT_CERTIFICATE_PATH" }
+
+func (c *certificateCredential) authenticate(ctx context.Context, form url.Values, tokenEndpoint string) error {
+	cert, err := c.current(ctx)
+	if err != nil {
+		return credentialUnusable("The certificate this server signs in with cannot be read.",
+			"The administrator checks ENTRA_CLIENT_CERTIFICATE_PATH: a PEM or PFX file with the certificate and its RSA private key.", err)
+	}
+	assertion, err := cert.assert(c.clientID, tokenEndpoint, c.deps)
+	if err != nil {
+		return credentialUnusable("The certificate this server signs in with cannot sign.",
+			"The administrator checks ENTRA_CLIENT_CERTIFICATE_PATH.", err)
+	}
+	setAssertion(form, assertion)
+	return nil
+}
+
+func (c *certificateCredential) current(ctx context.Context) (certificate, error) {
+	info, err := os.Stat(c.path)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		version := fileVersion{info.ModTime(), info.Size()}
+		if c.loaded.key != nil && version == c.version {
+			return c.loaded, nil
+		}
+		var fresh certificate
+		if fresh, err = readCertificate(c.path, c.password); err == nil {
+			c.loaded, c.version = fresh, version
+			return fresh, nil
+		}
+	}
+	if c.loaded.key == nil {
+		return certificate{}, err
+	}
+	// A file caught in the middle of being replaced must not stop sign-ins that
+	// the certificate in memory can still serve.
+	c.deps.Log.WarnContext(ctx, "the changed certificate cannot be read; the one in memory stays in use", "error", err)
+	return c.loaded, nil
+}
+
+func readCertificate(path string, password Secret) (certificate, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return certificate{}, err
+	}
+	certs, private, err := azidentity.ParseCertificates(data, []byte(password))
+	if err != nil {
+		return certificate{}, err
+	}
+	key, ok := private.(*rsa.PrivateKey)
+	if !ok {
+		return certificate{}, fmt.Errorf("the private key is %T; Entra accepts RSA keys only", private)
+	}
+	leaf, err := leafOf(certs, key)
+	if err != nil {
+		return certificate{}, err
+	}
+	sum := sha256.Sum256(leaf.Raw)
+	return certificate{key: key, thumbprint: base64.RawURLEncoding.EncodeToString(sum[:]), expires: leaf.NotAfter}, nil
+}
+
+// leafOf finds the certificate of key; files list chains in any order.
+func leafOf(certs []*x509.Certificate, key *rsa.PrivateKey) (*x509.Certificate, error) {
+	for _, cert := range certs {
+		if key.PublicKey.Equal(cert.PublicKey) {
+			return cert, nil
+		}
+	}
+	return nil, errors.New("no certificate in the file belongs to its private key")
+}
+
+func (c certificate) assert(clientID, audience string, deps Deps) (string, error) {
+	id, err := newUUID(deps.Rand)
+	if err != nil {
+		return "", err
+	}
+	now := deps.Now()
+	token := jwt.NewWithClaims(jwt.SigningMethodPS256, jwt.RegisteredClaims{
+		Issuer: clientID, Subject: clientID, Audience: jwt.ClaimStrings{audience}, ID: id,
+		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now),
+		ExpiresAt: jwt.NewNumericDate(now.Add(assertionLifetime)),
+	})
+	token.Header["x5t#S256"] = c.thumbprint
+	return token.SignedString(c.key)
+}
+
+func credentialUnusable(summary, next string, cause error) *Failure {
+	return refused(summary, next, Misconfigured, cause)
+}

@@ -1,0 +1,20 @@
+package entra
+
+import (
+	"context"
+	"net/url"
+)
+
+// secretCredential is a client secret, sent in the body (RFC 6749 §2.3.1) as
+// Entra documents it.
+type secretCredential Secret
+
+func (s secretCredential) authenticate(_ context.Context, form url.Values, _ string) error {
+	form.Set("client_secret", string(s))
+	return nil
+}
+
+func (secretCredential) setting() string { return "ENTRA_CLIENT_SECRET" }
+
+func (secretCredential) String() string   { return redacted }
+func (secretCredential) GoString() string { return redacted }

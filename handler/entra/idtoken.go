@@ -1,0 +1,201 @@
+package entra
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"entramcp/handler/oauth"
+)
+
+// leeway is the clock difference to Entra that token times forgive.
+const leeway = time.Minute
+
+const fixTokenVersion = "set api.requestedAccessTokenVersion to 2 in the app registration's manifest."
+
+// Claims is a verified ID token. TenantID and ObjectID together are the user's
+// identity; names and addresses change and are not unique.
+// https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
+type Claims struct {
+	TenantID string // tid, lower case
+	ObjectID string // oid, lower case
+	Name     string // for display
+	Username string // preferred_username, for display
+	// Roles are the app roles assigned to the user.
+	Roles []string
+	// Groups are group object ids, if the app registration asks for them.
+	Groups []string
+	// GroupsOverage says that the user is in more groups than a token can hold
+	// (200), so that Groups is empty: use app roles instead.
+	GroupsOverage bool
+	Issued        time.Time
+	Expires       time.Time
+}
+
+type idToken struct {
+	jwt.RegisteredClaims
+	TenantID   string         `json:"tid"`
+	ObjectID   string         `json:"oid"`
+	Version    string         `json:"ver"`
+	Nonce      string         `json:"nonce"`
+	Name       string         `json:"name"`
+	Username   string         `json:"preferred_username"`
+	Roles      []string       `json:"roles"`
+	Groups     []string       `json:"groups"`
+	HasGroups  boolish        `json:"hasgroups"`
+	ClaimNames map[string]any `json:"_claim_names"`
+}
+
+// boolish reads hasgroups, which is documented as a boolean and written by
+// some issuers as a string.
+type boolish bool
+
+func (b *boolish) UnmarshalJSON(data []byte) error {
+	var v any
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	*b = v == true || v == "true"
+	return nil
+}
+
+// verifyIDToken checks raw as OpenID Connect Core §3.1.3.7 and Entra's rules
+// for many tenants demand. nonce is nil for a renewal.
+func (c *Client) verifyIDToken(ctx context.Context, raw string, nonce *string) (*Claims, error) {
+	if raw == "" {
+		return nil, unreachable("ID token", errors.New("the answer holds none"))
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	m, err := c.metadata.get(ctx)
+	if err != nil {
+		return nil, unreachable("metadata", err)
+	}
+
+	var t idToken
+	var signer key
+	var keyFault error
+	_, err = jwt.NewParser(
+		jwt.WithValidMethods([]string{"RS256"}),
+		jwt.WithAudience(c.cfg.ClientID),
+		jwt.WithExpirationRequired(),
+		jwt.WithIssuedAt(),
+		jwt.WithLeeway(leeway),
+		jwt.WithTimeFunc(c.deps.Now),
+	).ParseWithClaims(raw, &t, func(token *jwt.Token) (any, error) {
+		if isVersion1(t) {
+			return nil, errVersion1
+		}
+		kid, _ := token.Header["kid"].(string)
+		if signer, keyFault = c.key(ctx, kid); keyFault != nil {
+			return nil, keyFault
+		}
+		return signer.public, nil
+	})
+	switch {
+	case errors.Is(err, errVersion1):
+		return nil, version1()
+	case keyFault != nil:
+		// A key that is not there yet is Entra's business or the network's: the
+		// user has done nothing wrong.
+		return nil, unreachable("signing key", keyFault)
+	case errors.Is(err, jwt.ErrTokenExpired), errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
+		return nil, refused("Microsoft Entra ID's answer is dated outside its time of validity.",
+			"The administrator checks the clock of the machine this server runs on.", Misconfigured, err)
+	case err != nil:
+		return nil, untrusted(err)
+	}
+	if err := c.checkIdentity(m, signer, t, nonce); err != nil {
+		return nil, err
+	}
+	return t.claims(), nil
+}
+
+// checkIdentity checks what only Entra's tokens have.
+func (c *Client) checkIdentity(m metadata, signer key, t idToken, nonce *string) error {
+	tid := strings.ToLower(t.TenantID)
+	switch {
+	case !isGUID(tid) || t.ObjectID == "":
+		return untrusted(errors.New("the token names no tenant or no user"))
+	case t.Issuer != issuerOf(m.Issuer, t.TenantID):
+		return untrusted(fmt.Errorf("the token's issuer is %q", t.Issuer))
+	case signer.issuer != "" && issuerOf(signer.issuer, t.TenantID) != t.Issuer:
+		return untrusted(fmt.Errorf("the key signs for %q, the token's issuer is %q", signer.issuer, t.Issuer))
+	case t.Version != "2.0":
+		return untrusted(fmt.Errorf("the token's version is %q", t.Version))
+	case nonce != nil && (*nonce == "" || subtle.ConstantTimeCompare([]byte(*nonce), []byte(t.Nonce)) != 1):
+		return untrusted(errors.New("the nonce is not the one that was sent"))
+	case t.IssuedAt == nil:
+		return untrusted(errors.New("the token has no issue time"))
+	case !c.allows(m, tid):
+		return refused("Your organization is not among those that may use this server.",
+			"Sign in with an account of an organization that may, or ask the administrator to add yours (tenant "+tid+") to ENTRA_ALLOWED_TENANTS.",
+			NotAllowed, nil)
+	}
+	return nil
+}
+
+// allows applies the allow-list. The metadata of one tenant already pins the
+// issuer; what it resolves a domain to is the tenant that the domain allows.
+func (c *Client) allows(m metadata, tid string) bool {
+	if own := m.tenantID(); own != "" && own != tid {
+		return false
+	}
+	if c.cfg.Tenant == organizations && tid == consumersTenantID {
+		return false
+	}
+	if len(c.cfg.AllowedTenants) == 0 {
+		return m.tenantID() == tid
+	}
+	return slices.ContainsFunc(c.cfg.AllowedTenants, func(allowed string) bool {
+		return allowed == "*" || allowed == tid || (allowed == c.cfg.Tenant && m.tenantID() == tid)
+	})
+}
+
+func (t idToken) claims() *Claims {
+	_, overage := t.ClaimNames["groups"]
+	return &Claims{
+		TenantID: strings.ToLower(t.TenantID), ObjectID: strings.ToLower(t.ObjectID),
+		Name: t.Name, Username: t.Username, Roles: t.Roles, Groups: t.Groups,
+		GroupsOverage: overage || bool(t.HasGroups),
+		Issued:        t.IssuedAt.Time, Expires: t.ExpiresAt.Time,
+	}
+}
+
+var errVersion1 = errors.New("a version 1 token")
+
+// isVersion1 looks at claims that are not verified yet: the token is refused
+// either way, and this is the reason that helps.
+func isVersion1(t idToken) bool {
+	return t.Version == "1.0" || strings.HasPrefix(t.Issuer, "https://sts.windows.net/") || strings.HasPrefix(t.Issuer, "https://sts.chinacloudapi.cn/")
+}
+
+func version1() *Failure {
+	return refused("Microsoft Entra ID issued a version 1 token, which this server does not accept.",
+		"The administrator must "+fixTokenVersion, Misconfigured, errVersion1)
+}
+
+// untrusted is for a token that is not the one we asked for. It is no verdict
+// on the user's session, so it ends nothing.
+func untrusted(cause error) *Failure {
+	f := unreachable("ID token", cause)
+	f.Summary = "Microsoft Entra ID's answer could not be verified, so it was not used."
+	f.NextStep = "Start the sign-in again; if that does not help, tell the administrator."
+	f.OAuth = oauth.ServerError
+	return f
+}
+
+func refused(summary, next string, kind Kind, cause error) *Failure {
+	f := &Failure{OAuth: oauth.AccessDenied, Kind: kind, Summary: summary, NextStep: next, cause: cause}
+	if kind == Misconfigured {
+		f.OAuth = oauth.ServerError
+	}
+	return f
+}
