@@ -1,0 +1,123 @@
+package keyring_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"entramcp/handler/keyring"
+	"entramcp/handler/store"
+)
+
+const (
+	keyA = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+	keyB = "correct horse battery staple, and then some more of it"
+)
+
+// clock is a time that several instances share and a test moves.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newClock() *clock { return &clock{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)} }
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// faulty is a table that fails while broken is set, and counts listings.
+type faulty struct {
+	store.Table
+	broken atomic.Bool
+	lists  atomic.Int32
+}
+
+var errStorage = errors.New("storage is away")
+
+func (f *faulty) List(ctx context.Context, span store.Span, from store.Cursor) (store.Page, error) {
+	f.lists.Add(1)
+	if f.broken.Load() {
+		return store.Page{}, errStorage
+	}
+	return f.Table.List(ctx, span, from)
+}
+
+func (f *faulty) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
+	if f.broken.Load() {
+		return "", errStorage
+	}
+	return f.Table.Insert(ctx, row)
+}
+
+func masterKey(tb testing.TB, current string, previous ...string) keyring.Wrapper {
+	tb.Helper()
+	w, err := keyring.NewMasterKey(current, previous...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return w
+}
+
+// newRing is one instance.
+func newRing(tb testing.TB, table store.Table, w keyring.Wrapper, c *clock) *keyring.Ring {
+	tb.Helper()
+	return keyring.New(keyring.Options{Table: table, Wrapper: w, Now: c.Now, Log: slog.New(slog.DiscardHandler)})
+}
+
+func load(tb testing.TB, r *keyring.Ring) {
+	tb.Helper()
+	if err := r.Load(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func seal(tb testing.TB, r *keyring.Ring, p keyring.Purpose, ad, plaintext string) string {
+	tb.Helper()
+	sealed, err := r.Seal(tb.Context(), p, []byte(ad), []byte(plaintext))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return sealed
+}
+
+func opens(tb testing.TB, r *keyring.Ring, p keyring.Purpose, ad, sealed, want string) {
+	tb.Helper()
+	got, err := r.Open(tb.Context(), p, []byte(ad), sealed)
+	if err != nil {
+		tb.Fatalf("open: %v", err)
+	}
+	if string(got) != want {
+		tb.Fatalf("opened %q, want %q", got, want)
+	}
+}
+
+func signingID(tb testing.TB, r *keyring.Ring) string {
+	tb.Helper()
+	kid, _, err := r.Signing(tb.Context(), keyring.AccessToken)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return kid
+}
+
+func rows(tb testing.TB, table store.Table) []store.Row {
+	tb.Helper()
+	page, err := table.List(tb.Context(), store.Partition(keyring.Partition), "")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return page.Rows
+}

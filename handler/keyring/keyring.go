@@ -1,0 +1,167 @@
+// Package keyring holds the secret keys that all instances of the server
+// share, and hands out what is derived from them: sealed texts and MAC keys.
+//
+// The ring is a sequence of epochs. Each is 32 random bytes, kept in the table
+// wrapped by a key that is not in the table ([Wrapper]: Azure Key Vault or
+// MASTER_KEY). Nothing uses an epoch's bytes directly: HKDF (RFC 5869) derives
+// one key for each purpose, so that what was made for one purpose is noise to
+// every other.
+//
+// An epoch goes through four times:
+//
+//   - created: its row is inserted. Of many instances that try, one wins.
+//   - activates: it begins to sign, [Options.PublishBefore] later, when every
+//     instance has had time to read it. The first epoch ever activates at once.
+//   - succeeded: the next epoch activates. An instance that has not noticed,
+//     or cannot unwrap the successor, may sign with it for Overlap more.
+//   - expires: Overlap, Retention and Margin after it was succeeded, when
+//     everything it ever signed has expired. The sweep deletes its row. The
+//     newest epoch never expires.
+package keyring
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"entramcp/handler/store"
+)
+
+// Purpose names a kind of artefact. Each has its own keys.
+type Purpose string
+
+// One purpose for each artefact. An artefact must not outlive
+// [Options.Retention] counted from when it was sealed or signed.
+const (
+	AccessToken    Purpose = "access token"
+	CodeHandle     Purpose = "code handle"
+	RefreshHandle  Purpose = "refresh handle"
+	Transaction    Purpose = "transaction"
+	ConsentForm    Purpose = "consent form"
+	BrowserBinding Purpose = "browser binding"
+	UpstreamTokens Purpose = "upstream tokens"
+	ClientSecret   Purpose = "client secret"
+)
+
+// Partition holds the epochs' rows.
+const Partition = "keys"
+
+// ErrNotOurs says that no key of this ring made the artefact for the purpose
+// and the additional data given. It deliberately does not say which of these
+// did not fit. Every other error of Open and Verifying means that the answer
+// is unknown, and is to be treated as an outage.
+var ErrNotOurs = errors.New("keyring: not made by this key ring")
+
+// Timings that do not depend on what is signed.
+const (
+	// Overlap is how long after it was succeeded an epoch may still sign, and
+	// equally how old an instance's copy of the ring may be to sign with it.
+	// It carries instances through an outage of storage, and through a
+	// rolling change of the wrapping key.
+	Overlap = 24 * time.Hour
+	// Margin is added before an epoch expires, for clocks that disagree.
+	Margin = 24 * time.Hour
+	// ReloadInterval is how often Run reads the ring again.
+	ReloadInterval = 4 * time.Minute
+	// UnknownInterval is how often at most an unknown key id causes a reload.
+	UnknownInterval = 30 * time.Second
+	// retryInterval is how often at most a failed load is tried again.
+	retryInterval = 2 * time.Second
+)
+
+// Options configure a Ring. Table and Wrapper are required.
+type Options struct {
+	Table   store.Table
+	Wrapper Wrapper
+	Now     func() time.Time
+	// Rand makes epochs, nonces and jitter; crypto/rand unless set.
+	Rand io.Reader
+	Log  *slog.Logger
+
+	// Period is the age at which the newest epoch is succeeded: 30 days.
+	Period time.Duration
+	// PublishBefore is how long an epoch is readable before it signs: 10
+	// minutes. It must be longer than ReloadInterval and UnknownInterval.
+	PublishBefore time.Duration
+	// Retention is the longest life of anything sealed or signed, counted
+	// from that moment: 90 days, the life of an unused refresh token. If it
+	// changes, the longest that any instance was given is what counts.
+	Retention time.Duration
+	// LoadTimeout bounds one reading of the ring, with its calls to the
+	// wrapping key: 20 seconds.
+	LoadTimeout time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	set := func(d *time.Duration, fallback time.Duration) {
+		if *d <= 0 {
+			*d = fallback
+		}
+	}
+	set(&o.Period, 30*24*time.Hour)
+	set(&o.PublishBefore, 10*time.Minute)
+	set(&o.Retention, 90*24*time.Hour)
+	set(&o.LoadTimeout, 20*time.Second)
+	return o
+}
+
+// Ring is the key ring as one instance sees it. It is safe for concurrent use.
+type Ring struct {
+	opts    Options
+	epochs  atomic.Pointer[epochs]  // nil until the first load
+	failure atomic.Pointer[failure] // of the last load, nil if it succeeded
+	flight  singleflight.Group
+	jitter  func() time.Duration
+}
+
+// New makes a ring that has not been loaded. It does no I/O.
+func New(opts Options) *Ring {
+	r := &Ring{opts: opts.withDefaults()}
+	r.jitter = sync.OnceValue(r.drawJitter)
+	return r
+}
+
+// Ready returns nil if the ring can sign, and can verify with every epoch.
+// Otherwise the error says what is wrong and, for a wrapping key that is
+// missing, which one and what to set. It loads the ring if need be.
+func (r *Ring) Ready(ctx context.Context) error {
+	all, err := r.loaded(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := all.signing(r.opts.Now()); err != nil {
+		return err
+	}
+	for _, e := range all.list {
+		if e.locked != nil {
+			return e.locked
+		}
+	}
+	if f := r.failure.Load(); f != nil {
+		return f.err
+	}
+	return nil
+}
+
+// Format keeps keys out of anything that is printed.
+func (r *Ring) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "keyring.Ring") }
+
+// LogValue keeps keys out of the log.
+func (r *Ring) LogValue() slog.Value { return slog.StringValue("keyring.Ring") }

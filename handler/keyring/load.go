@@ -1,0 +1,219 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"entramcp/handler/store"
+)
+
+// failure is how and when a load failed.
+type failure struct {
+	err error
+	at  time.Time
+}
+
+// Load reads the ring and makes the first epoch if there is none, then does
+// what is due: rotation, re-wrapping, expiry. What is due is not needed to
+// serve; its errors are logged. Load is called once the listener is bound;
+// every other method loads the ring if that has not happened.
+func (r *Ring) Load(ctx context.Context) error {
+	if err := r.reload(ctx); err != nil {
+		return err
+	}
+	r.maintain(ctx)
+	return nil
+}
+
+// current returns the keys to sign with.
+func (r *Ring) current(ctx context.Context) (*keys, error) {
+	all, err := r.loaded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e, err := all.signing(r.opts.Now())
+	if err == nil {
+		return e.keys, nil
+	}
+	if all, err = r.fresh(ctx, UnknownInterval); err != nil {
+		return nil, err
+	}
+	if e, err = all.signing(r.opts.Now()); err != nil {
+		return nil, err
+	}
+	return e.keys, nil
+}
+
+// lookup returns the keys that kid names. Only a ring read within
+// UnknownInterval may say that there are none: every epoch that signs has been
+// readable for longer than that.
+func (r *Ring) lookup(ctx context.Context, kid string) (*keys, error) {
+	all, err := r.loaded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e := all.byKID[kid]
+	if e == nil || e.locked != nil {
+		if all, err = r.fresh(ctx, UnknownInterval); err != nil {
+			return nil, err
+		}
+		e = all.byKID[kid]
+	}
+	switch {
+	case e == nil:
+		return nil, ErrNotOurs
+	case e.locked != nil:
+		return nil, e.locked
+	}
+	return e.keys, nil
+}
+
+// loaded returns the ring, however old.
+func (r *Ring) loaded(ctx context.Context) (*epochs, error) {
+	if all := r.epochs.Load(); all != nil {
+		return all, nil
+	}
+	return r.fresh(ctx, 0)
+}
+
+// fresh returns the ring if it was read within maxAge, else reads it, unless
+// that has just failed.
+func (r *Ring) fresh(ctx context.Context, maxAge time.Duration) (*epochs, error) {
+	now := r.opts.Now()
+	if f := r.failure.Load(); f != nil && now.Sub(f.at) < retryInterval {
+		return nil, f.err
+	}
+	if all := r.epochs.Load(); all != nil && now.Sub(all.loaded) < maxAge {
+		return all, nil
+	}
+	if err := r.reload(ctx); err != nil {
+		return nil, err
+	}
+	return r.epochs.Load(), nil
+}
+
+// reload reads the ring once for all callers that wait for it. The reading
+// goes on when one of them gives up.
+func (r *Ring) reload(ctx context.Context) error {
+	done := r.flight.DoChan("reload", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.LoadTimeout)
+		defer cancel()
+		all, err := r.read(ctx)
+		if err != nil {
+			r.failure.Store(&failure{err, r.opts.Now()})
+			r.opts.Log.ErrorContext(ctx, "the key ring cannot be read", slog.Any("error", err))
+			return nil, err
+		}
+		r.epochs.Store(all)
+		r.failure.Store(nil)
+		return nil, nil
+	})
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("keyring: waiting for the ring: %w", context.Cause(ctx))
+	case result := <-done:
+		return result.Err
+	}
+}
+
+func (r *Ring) read(ctx context.Context) (*epochs, error) {
+	list, err := r.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		// Only an empty partition starts a ring. It is read back, because of
+		// instances that start together only one has made it.
+		now := r.opts.Now()
+		if err := r.insert(ctx, 1, now, now); err != nil {
+			return nil, err
+		}
+		if list, err = r.list(ctx); err != nil {
+			return nil, err
+		}
+		if len(list) == 0 {
+			return nil, errors.New("keyring: the first epoch was inserted and is not there")
+		}
+	}
+	all := arrange(list, r.opts.Now())
+	r.unwrap(ctx, all)
+	if _, err := all.signing(r.opts.Now()); err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+func (r *Ring) list(ctx context.Context) ([]*epoch, error) {
+	var list []*epoch
+	for from := store.Cursor(""); ; {
+		page, err := r.opts.Table.List(ctx, store.Partition(Partition), from)
+		if err != nil {
+			return nil, fmt.Errorf("keyring: list epochs: %w", err)
+		}
+		for _, row := range page.Rows {
+			e, err := parseEpoch(row)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, e)
+		}
+		if from = page.Next; from == "" {
+			return list, nil
+		}
+	}
+}
+
+// insert adds an epoch. That another instance was first is no error.
+func (r *Ring) insert(ctx context.Context, sequence uint32, created, activates time.Time) error {
+	rec, err := newRecord(ctx, r.opts.Wrapper, r.opts.Rand, created, activates)
+	if err != nil {
+		return err
+	}
+	row, err := rec.row(sequence)
+	if err != nil {
+		return err
+	}
+	switch _, err := r.opts.Table.Insert(ctx, row); {
+	case errors.Is(err, store.ErrExists):
+		return nil
+	case err != nil:
+		return fmt.Errorf("keyring: insert epoch %d: %w", sequence, err)
+	}
+	r.opts.Log.InfoContext(ctx, "a key epoch was created",
+		slog.String("kid", rec.KeyID), slog.Time("activates", rec.Activates), slog.String("wrapping", rec.Wrapping))
+	return nil
+}
+
+// unwrap gives every epoch its keys: those of the ring in memory if it has
+// them, so that an instance goes on when rows are re-wrapped with a key it
+// does not have, and spares the wrapping key the calls.
+func (r *Ring) unwrap(ctx context.Context, all *epochs) {
+	var known map[string]*epoch
+	if before := r.epochs.Load(); before != nil {
+		known = before.byKID
+	}
+	var group errgroup.Group
+	group.SetLimit(4)
+	for _, e := range all.list {
+		if k := known[e.record.KeyID]; k != nil && k.keys != nil {
+			e.keys = k.keys
+			continue
+		}
+		group.Go(func() error {
+			key, err := unwrap(ctx, r.opts.Wrapper, e)
+			if err != nil {
+				e.locked = err
+				r.opts.Log.ErrorContext(ctx, "a key epoch cannot be used", slog.Any("error", err))
+				return nil
+			}
+			e.keys = &keys{kid: e.record.KeyID, epoch: key}
+			return nil
+		})
+	}
+	_ = group.Wait() // failures are kept beside the epochs
+}

@@ -1,0 +1,128 @@
+package keyring
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	masterKeyPrefix  = "master-key-"
+	masterKeyMinimum = 32 // characters
+)
+
+// NewMasterKey makes a Wrapper of the value of MASTER_KEY, and of earlier
+// values that may still have wrapped an epoch. A value is 32 bytes in base64,
+// base64url or hexadecimal, or any text of at least 32 characters; space
+// around it is ignored. Errors say what to write and repeat nothing of it.
+func NewMasterKey(current string, previous ...string) (Wrapper, error) {
+	var older []Wrapper
+	w, err := newMasterKey(current)
+	if err != nil {
+		return nil, fmt.Errorf("MASTER_KEY %w", err)
+	}
+	for _, text := range previous {
+		p, err := newMasterKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("MASTER_KEY_PREVIOUS %w", err)
+		}
+		older = append(older, p)
+	}
+	return Migrating(w, older...), nil
+}
+
+// masterKey wraps with AES-256-GCM. Its id is a fingerprint of the key.
+type masterKey struct {
+	id   string
+	aead cipher.AEAD
+}
+
+func newMasterKey(text string) (*masterKey, error) {
+	secret, err := parseMasterKey(strings.TrimSpace(text))
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(expand(secret, "entramcp/keyring/v1/master/wrap", 32))
+	if err != nil {
+		return nil, err
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, err
+	}
+	return &masterKey{
+		id:   masterKeyPrefix + hex.EncodeToString(expand(secret, "entramcp/keyring/v1/master/fingerprint", 8)),
+		aead: aead,
+	}, nil
+}
+
+func parseMasterKey(text string) ([]byte, error) {
+	if utf8.RuneCountInString(text) < masterKeyMinimum {
+		return nil, fmt.Errorf("is too short: it has %d characters and needs 32 random bytes in base64 "+
+			"(openssl rand -base64 32) or hexadecimal, or at least %d characters of text",
+			utf8.RuneCountInString(text), masterKeyMinimum)
+	}
+	if distinct(text) < 8 {
+		return nil, errors.New("repeats itself: it needs 32 random bytes, as openssl rand -base64 32 makes them")
+	}
+	if raw, err := hex.DecodeString(text); err == nil && len(raw) == epochSize {
+		return raw, nil
+	}
+	unpadded := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(text, "="))
+	if raw, err := base64.RawURLEncoding.DecodeString(unpadded); err == nil && len(raw) == epochSize {
+		return raw, nil
+	}
+	return []byte(text), nil
+}
+
+func distinct(text string) int {
+	seen := map[rune]bool{}
+	for _, c := range text {
+		seen[c] = true
+	}
+	return len(seen)
+}
+
+func (m *masterKey) ID() string { return m.id }
+
+func (m *masterKey) Standing(id string) Standing {
+	if id == m.id {
+		return Current
+	}
+	return Unknown
+}
+
+func (m *masterKey) Wrap(_ context.Context, key []byte) (string, []byte, error) {
+	nonce := make([]byte, m.aead.NonceSize())
+	if _, err := io.ReadFull(rand.Reader, nonce); err != nil {
+		return "", nil, err
+	}
+	return m.id, m.aead.Seal(nonce, nonce, key, []byte(m.id)), nil
+}
+
+func (m *masterKey) Unwrap(_ context.Context, id string, wrapped []byte) ([]byte, error) {
+	n := m.aead.NonceSize()
+	if id != m.id || len(wrapped) < n {
+		return nil, ErrWrongKey
+	}
+	key, err := m.aead.Open(nil, wrapped[:n], wrapped[n:], []byte(m.id))
+	if err != nil {
+		return nil, ErrWrongKey
+	}
+	return key, nil
+}
+
+// Format keeps the key out of anything that is printed.
+func (m *masterKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, m.id) }
+
+// LogValue keeps the key out of the log.
+func (m *masterKey) LogValue() slog.Value { return slog.StringValue(m.id) }
