@@ -1,0 +1,179 @@
+package grants
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"entramcp/handler/keyring"
+	"entramcp/handler/oauth"
+)
+
+// Access is what a valid access token says. It is shared between requests and
+// must not be modified.
+type Access struct {
+	Subject  Subject
+	GrantID  string
+	ClientID string
+	TenantID string
+	// ID is the token's jti.
+	ID      string
+	Scopes  oauth.Scopes
+	Roles   []string
+	Issued  time.Time
+	Expires time.Time
+}
+
+// claims are those of RFC 9068 §2.2, the grant, and the tenant. Names and mail
+// addresses stay out: access tokens end up in logs.
+type claims struct {
+	Issuer   string   `json:"iss"`
+	Audience string   `json:"aud"`
+	Subject  Subject  `json:"sub"`
+	ClientID string   `json:"client_id"`
+	Scope    string   `json:"scope"`
+	Roles    []string `json:"roles,omitempty"`
+	GrantID  string   `json:"gid"`
+	TenantID string   `json:"tid,omitempty"`
+	IssuedAt int64    `json:"iat"`
+	Expires  int64    `json:"exp"`
+	ID       string   `json:"jti"`
+}
+
+func (c *claims) GetIssuer() (string, error)              { return c.Issuer, nil }
+func (c *claims) GetSubject() (string, error)             { return string(c.Subject), nil }
+func (c *claims) GetAudience() (jwt.ClaimStrings, error)  { return jwt.ClaimStrings{c.Audience}, nil }
+func (c *claims) GetIssuedAt() (*jwt.NumericDate, error)  { return date(c.IssuedAt), nil }
+func (c *claims) GetNotBefore() (*jwt.NumericDate, error) { return nil, nil }
+func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) {
+	return date(c.Expires), nil
+}
+
+func date(unix int64) *jwt.NumericDate {
+	if unix == 0 {
+		return nil
+	}
+	return &jwt.NumericDate{Time: time.Unix(unix, 0)}
+}
+
+// tokenType is the media type of RFC 9068 §2.1. No other token of ours has it.
+const tokenType = "at+jwt"
+
+func newParser(issuer, audience string, now func() time.Time) *jwt.Parser {
+	return jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
+		jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(),
+		jwt.WithIssuedAt(), jwt.WithLeeway(leeway), jwt.WithTimeFunc(now), jwt.WithStrictDecoding())
+}
+
+// mint makes an access token and the refresh token of r's generation. No I/O
+// once the key ring is loaded.
+func (s *Service) mint(ctx context.Context, r record, identity Identity, scopes oauth.Scopes) (Tokens, error) {
+	var id [16]byte
+	if _, err := io.ReadFull(s.rand, id[:]); err != nil {
+		return Tokens{}, unavailable(err)
+	}
+	kid, key, err := s.ring.Signing(ctx, keyring.AccessToken)
+	if err != nil {
+		return Tokens{}, unavailable(err)
+	}
+	now := s.now()
+	token := jwt.NewWithClaims(jwt.SigningMethodHS256, &claims{
+		Issuer: s.issuer, Audience: string(s.resource), Subject: r.subject, ClientID: r.ClientID,
+		Scope: scopes.String(), Roles: identity.Roles, GrantID: r.id, TenantID: identity.TenantID,
+		IssuedAt: now.Unix(), Expires: now.Add(s.accessLifetime).Unix(),
+		ID: base64.RawURLEncoding.EncodeToString(id[:]),
+	})
+	token.Header["typ"], token.Header["kid"] = tokenType, kid
+	access, err := token.SignedString(key)
+	if err != nil {
+		return Tokens{}, unavailable(err)
+	}
+	refresh, err := s.sealHandle(ctx, keyring.RefreshHandle, r, s.refreshLifetime)
+	if err != nil {
+		return Tokens{}, unavailable(err)
+	}
+	return Tokens{
+		Access: AccessToken(access), Refresh: RefreshToken(refresh),
+		ExpiresIn: s.accessLifetime, Scopes: scopes, Grant: r.grant(identity),
+	}, nil
+}
+
+// Verify decides about a bearer token: invalid_token, or 503 if the keys or the
+// list of revoked grants cannot be had. What it has verified it remembers until
+// the token expires or is revoked. It does no storage I/O while Run keeps the
+// list fresh; a list older than MaxStale is read again first.
+func (s *Service) Verify(ctx context.Context, raw string) (*Access, error) {
+	s.seen()
+	if raw == "" || len(raw) > maxToken {
+		return nil, invalid(errMalformed)
+	}
+	key := sha256.Sum256([]byte(raw))
+	access, ok := s.verified.Get(key)
+	if !ok {
+		var err error
+		if access, err = s.parse(ctx, raw); err != nil {
+			return nil, err
+		}
+		s.verified.Add(key, access)
+	}
+	if !s.now().Before(access.Expires.Add(leeway)) {
+		s.verified.Remove(key)
+		return nil, invalid(jwt.ErrTokenExpired)
+	}
+	if err := s.fresh(ctx); err != nil {
+		return nil, err
+	}
+	if s.revoked.has(access.GrantID) {
+		s.verified.Remove(key)
+		return nil, invalid(errRevoked)
+	}
+	return access, nil
+}
+
+// parse checks everything that the token alone can say.
+func (s *Service) parse(ctx context.Context, raw string) (*Access, error) {
+	if raw == "" || len(raw) > maxToken {
+		return nil, invalid(errMalformed)
+	}
+	var c claims
+	var keys error // why there is no key, when it is not the token's fault
+	_, err := s.parser.ParseWithClaims(raw, &c, func(t *jwt.Token) (any, error) {
+		kid, _ := t.Header["kid"].(string)
+		if t.Header["typ"] != tokenType || kid == "" {
+			return nil, errMalformed
+		}
+		key, err := s.ring.Verifying(ctx, keyring.AccessToken, kid)
+		if err != nil && !errors.Is(err, keyring.ErrNotOurs) {
+			keys = err
+		}
+		return key, err
+	})
+	switch {
+	case keys != nil:
+		return nil, unavailable(keys)
+	case err != nil:
+		return nil, invalid(err)
+	}
+	return &Access{
+		Subject: c.Subject, GrantID: c.GrantID, ClientID: c.ClientID, TenantID: c.TenantID, ID: c.ID,
+		Scopes: oauth.ParseScopes(c.Scope), Roles: c.Roles,
+		Issued: time.Unix(c.IssuedAt, 0).UTC(), Expires: time.Unix(c.Expires, 0).UTC(),
+	}, nil
+}
+
+// invalid tells a client only what it can act upon; the rest is for the log.
+func invalid(cause error) error {
+	what := "The access token is not valid."
+	switch {
+	case errors.Is(cause, jwt.ErrTokenExpired):
+		what = "The access token has expired."
+	case errors.Is(cause, errRevoked):
+		what = "The access token has been revoked."
+	}
+	return oauth.New(oauth.InvalidToken, what).Because(cause)
+}

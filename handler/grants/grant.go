@@ -1,0 +1,107 @@
+package grants
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"strings"
+	"time"
+
+	"entramcp/handler/oauth"
+	"entramcp/handler/store"
+)
+
+// Subject names a user without saying who it is: the hex SHA-256 of tenant and
+// object id. It is the sub of access tokens and the partition of the grants.
+type Subject string
+
+// SubjectOf is the subject of a user. An object id alone identifies nobody: it
+// is unique within its tenant only.
+func SubjectOf(tenantID, objectID string) Subject {
+	sum := sha256.Sum256([]byte(strings.ToLower(tenantID) + "/" + strings.ToLower(objectID)))
+	return Subject(hex.EncodeToString(sum[:]))
+}
+
+func (s Subject) partition() string { return "g-" + string(s) }
+
+// Identity is the user as Entra described them at sign-in, or at the last
+// renewal.
+type Identity struct {
+	TenantID string   `json:"tid"`
+	ObjectID string   `json:"oid"`
+	Name     string   `json:"name,omitempty"`
+	Username string   `json:"username,omitempty"`
+	Roles    []string `json:"roles,omitempty"`
+}
+
+// LogValue leaves out who the user is.
+func (i Identity) LogValue() slog.Value {
+	return slog.StringValue(string(SubjectOf(i.TenantID, i.ObjectID)))
+}
+
+// Upstream is what Entra gave us for the user. It never reaches a client.
+type Upstream struct {
+	RefreshToken    string    `json:"rt,omitempty"`
+	APIToken        string    `json:"at,omitempty"`
+	APITokenExpires time.Time `json:"exp,omitzero"`
+}
+
+// LogValue hides the tokens.
+func (u Upstream) LogValue() slog.Value {
+	return slog.GroupValue(slog.Bool("refresh_token", u.RefreshToken != ""),
+		slog.Bool("api_token", u.APIToken != ""), slog.Time("api_token_expires", u.APITokenExpires))
+}
+
+// Grant is one user's sign-in for one client.
+type Grant struct {
+	ID       string
+	Subject  Subject
+	ClientID string
+	Scopes   oauth.Scopes
+	Identity Identity
+	Created  time.Time
+	// LastUsed is when the code was redeemed or a refresh token last rotated.
+	LastUsed time.Time
+
+	sealed string
+	etag   store.ETag
+}
+
+// LogValue names the grant and leaves out who the user is.
+func (g Grant) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("id", g.ID), slog.String("subject", string(g.Subject)),
+		slog.String("client_id", g.ClientID))
+}
+
+// Code is an authorization code (RFC 6749 §4.1.2).
+type Code string
+
+// LogValue hides the code.
+func (Code) LogValue() slog.Value { return redacted }
+
+// RefreshToken is a refresh token (RFC 6749 §1.5).
+type RefreshToken string
+
+// LogValue hides the token.
+func (RefreshToken) LogValue() slog.Value { return redacted }
+
+// AccessToken is a JWT access token (RFC 9068).
+type AccessToken string
+
+// LogValue hides the token.
+func (AccessToken) LogValue() slog.Value { return redacted }
+
+var redacted = slog.StringValue("[redacted]")
+
+// Tokens are what the token endpoint answers with (RFC 6749 §5.1).
+type Tokens struct {
+	Access    AccessToken
+	Refresh   RefreshToken
+	ExpiresIn time.Duration
+	// Scopes are those of the access token.
+	Scopes oauth.Scopes
+	Grant  Grant
+}
+
+// LogValue leaves only the grant.
+func (t Tokens) LogValue() slog.Value { return t.Grant.LogValue() }

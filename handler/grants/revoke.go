@@ -1,0 +1,166 @@
+package grants
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"time"
+
+	"entramcp/handler/keyring"
+	"entramcp/handler/oauth"
+	"entramcp/handler/store"
+)
+
+// Revoke ends the grant behind a refresh or access token of clientID (RFC 7009).
+// Either kind ends the whole grant: a user who revokes means the connection, and
+// an access token whose grant lives on would be replaced by the next refresh.
+// Refresh tokens are dead when Revoke returns, access tokens within MaxStale on
+// every instance.
+//
+// A token that is unknown, malformed, expired or revoked already is no error
+// (§2.2). One that was issued to another client is invalid_grant, and nothing
+// happens to it (§2.1). Revoke can be repeated: it finishes what it finds begun.
+func (s *Service) Revoke(ctx context.Context, token, clientID string) error {
+	s.seen()
+	subject, id, err := s.locate(ctx, token)
+	if err != nil {
+		return ignoreUseless(err)
+	}
+	r, err := s.read(ctx, subject, id)
+	switch {
+	case errors.Is(err, errNoGrant):
+		return nil
+	case err != nil:
+		return err
+	case r.ClientID != clientID:
+		s.log.LogAttrs(ctx, slog.LevelWarn, "revocation by another client refused",
+			slog.Any("grant", r.grant(Identity{})), slog.String("presented_by", clientID))
+		return oauth.New(oauth.InvalidGrant, "The token was issued to another client.").Because(errWrongClient)
+	}
+	return s.end(ctx, r, "revoked by the client", clientID)
+}
+
+// locate finds the grant that a refresh or access token belongs to.
+func (s *Service) locate(ctx context.Context, token string) (Subject, string, error) {
+	h, err := s.openHandle(ctx, keyring.RefreshHandle, token)
+	if err == nil && !h.expired(s.now()) {
+		return h.subjectID(), h.grantID(), nil
+	}
+	if err != nil && !errors.Is(err, oauth.New(oauth.InvalidGrant, "")) {
+		return "", "", err
+	}
+	access, err := s.parse(ctx, token)
+	if err != nil {
+		return "", "", err
+	}
+	return access.Subject, access.GrantID, nil
+}
+
+// ignoreUseless turns the verdict that a token is worth nothing into success:
+// there is nothing to revoke. Not knowing stays an error.
+func ignoreUseless(err error) error {
+	if errors.Is(err, oauth.New(oauth.InvalidToken, "")) {
+		return nil
+	}
+	return err
+}
+
+// end revokes r in two writes: first the row that every instance's list picks
+// up, then the mark on the grant, which makes it useless at once. In between,
+// the first row is the intent: any instance that has it in its list refuses
+// access tokens, and completes the second write when it polls or when the grant
+// is used. The other order could lose the first half for good, because nobody
+// looks at a grant that is marked.
+func (s *Service) end(ctx context.Context, r record, reason, presenter string) error {
+	if !r.Revoked.IsZero() {
+		return nil
+	}
+	s.log.LogAttrs(ctx, slog.LevelWarn, "grant revoked", slog.Any("grant", r.grant(Identity{})),
+		slog.String("reason", reason), slog.String("presented_by", presenter))
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	if err := s.publish(ctx, r.subject, r.id, reason); err != nil {
+		return err
+	}
+	return s.mark(ctx, r, reason)
+}
+
+const (
+	revokedPartition = "revoked"
+	writeAttempts    = 8
+)
+
+// revocation is the value of a row in the revoked partition.
+type revocation struct {
+	Subject Subject   `json:"sub"`
+	At      time.Time `json:"at"`
+	Reason  string    `json:"reason"`
+}
+
+// publish makes sure that the revoked partition names the grant for as long as
+// any access token of it can be valid.
+func (s *Service) publish(ctx context.Context, subject Subject, id, reason string) error {
+	now := s.now().UTC()
+	value, err := json.Marshal(revocation{subject, now, reason})
+	if err != nil {
+		return err
+	}
+	needed := now.Add(s.accessLifetime + leeway)
+	row := store.Row{Partition: revokedPartition, Key: id, Value: value, Expires: needed.Add(margin).Truncate(time.Second)}
+	for range writeAttempts {
+		_, err = s.table.Insert(ctx, row)
+		if errors.Is(err, store.ErrExists) {
+			err = s.extend(ctx, row, needed)
+		}
+		switch {
+		case err == nil:
+			s.revoked.add(id, row.Expires)
+			return nil
+		case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound):
+			continue // swept, or extended by somebody else, in this moment
+		}
+		break
+	}
+	return unavailable(err)
+}
+
+// extend keeps a row that was published earlier and never acted upon.
+func (s *Service) extend(ctx context.Context, row store.Row, needed time.Time) error {
+	old, err := s.table.Get(ctx, row.Partition, row.Key)
+	if err != nil || !old.Expires.Before(needed) {
+		return err
+	}
+	row.ETag = old.ETag
+	_, err = s.table.Replace(ctx, row)
+	return err
+}
+
+// mark makes the grant row say that it is revoked, and forgets the user's
+// tokens and data. The row stays while access tokens may be about, so that a
+// late use is still recognized and logged for what it is.
+func (s *Service) mark(ctx context.Context, r record, reason string) error {
+	var err error
+	for range writeAttempts {
+		if !r.Revoked.IsZero() {
+			s.revoked.settled(r.id)
+			return nil
+		}
+		r.Revoked, r.Reason = s.now().UTC(), reason
+		r.Sealed, r.Code = "", nil
+		r.expires = r.Revoked.Add(s.accessLifetime + leeway + margin)
+		if _, err = s.replace(ctx, r); err == nil {
+			s.revoked.settled(r.id)
+			return nil
+		}
+		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+			break
+		}
+		if r, err = s.read(ctx, r.subject, r.id); errors.Is(err, errNoGrant) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return unavailable(err)
+}
