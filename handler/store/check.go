@@ -16,6 +16,49 @@ func (r Row) Check() error {
 	if !r.Expires.IsZero() && !r.Expires.Equal(r.Expires.Truncate(time.Second)) {
 		return fmt.Errorf("%w: Expires has a fraction of a second", ErrInvalid)
 	}
+	// The years of Edm.DateTime; a zero Expires means never.
+	if y := r.Expires.UTC().Year(); !r.Expires.IsZero() && (y < 1601 || y > 9999) {
+		return fmt.Errorf("%w: Expires in the year %d", ErrInvalid, y)
+	}
+	return nil
+}
+
+// CheckETag reports whether etag can be a precondition. "*" cannot: to Azure
+// it means any version, which would make a conditional write unconditional.
+func CheckETag(etag ETag) error {
+	if etag == "" || etag == "*" {
+		return fmt.Errorf("%w: ETag %q is no precondition", ErrInvalid, string(etag))
+	}
+	return nil
+}
+
+// Check reports whether the bounds of the span are keys, and in order.
+func (s Span) Check() error {
+	if err := CheckKey(s.Last, s.Last); err != nil {
+		return fmt.Errorf("last partition of a span: %w", err)
+	}
+	if s.First == "" {
+		return nil
+	}
+	if err := CheckKey(s.First, s.First); err != nil {
+		return fmt.Errorf("first partition of a span: %w", err)
+	}
+	if s.First > s.Last {
+		return fmt.Errorf("%w: span from %q to %q", ErrInvalid, s.First, s.Last)
+	}
+	return nil
+}
+
+// CheckDrop reports whether partition and keys are within the limits of Drop.
+func CheckDrop(partition string, keys []string) error {
+	if len(keys) > MaxDrop {
+		return fmt.Errorf("%w: %d keys to drop, at most %d", ErrInvalid, len(keys), MaxDrop)
+	}
+	for _, key := range keys {
+		if err := CheckKey(partition, key); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

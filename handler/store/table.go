@@ -8,6 +8,7 @@ package store
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -21,6 +22,9 @@ const (
 	MaxKey = 256
 	// MaxDrop is the most keys one Drop takes: one entity group transaction.
 	MaxDrop = 100
+	// MaxPage is the most rows in one Page, so that a Page of the largest
+	// values stays below 8 MiB and one Drop takes all of a Page's keys.
+	MaxPage = 100
 )
 
 var (
@@ -43,8 +47,9 @@ type Row struct {
 	Key       string
 	// ETag is set by Get and List and is the precondition of Replace.
 	ETag ETag
-	// Expires is when the row may be swept, in whole seconds UTC; zero means
-	// never. It is not enforced on reads: the owner of a record decides.
+	// Expires is when the row may be swept, in whole seconds UTC of the years
+	// 1601 to 9999; zero means never. It is not enforced on reads: the owner of
+	// a record decides.
 	Expires time.Time
 	// Value is opaque and at most MaxValue bytes.
 	Value []byte
@@ -52,7 +57,10 @@ type Row struct {
 
 // Span selects rows by partition, from First to Last inclusive, in byte order.
 type Span struct {
-	First, Last string
+	// First may be empty: the span then begins with the first partition.
+	First string
+	// Last is mandatory, lest a forgotten field select a whole table.
+	Last string
 	// ExpiredBefore, if set, selects only rows with a non-zero Expires
 	// before it.
 	ExpiredBefore time.Time
@@ -61,8 +69,12 @@ type Span struct {
 // Partition is the span of one partition.
 func Partition(name string) Span { return Span{First: name, Last: name} }
 
-// Prefix is the span of all partitions that begin with prefix.
-func Prefix(prefix string) Span { return Span{First: prefix, Last: prefix + "~"} }
+// Prefix is the span of all partitions that begin with prefix: of all there
+// are, if it is empty. Last is the greatest partition there can be, since '~'
+// is the greatest byte of a key.
+func Prefix(prefix string) Span {
+	return Span{First: prefix, Last: prefix + strings.Repeat("~", max(0, MaxKey-len(prefix)))}
+}
 
 // Cursor continues a List; the empty one begins it.
 type Cursor string
@@ -89,12 +101,14 @@ type Table interface {
 	// Get reads one row, or fails with ErrNotFound.
 	Get(ctx context.Context, partition, key string) (Row, error)
 	// Replace overwrites the row if its ETag is still row.ETag. It fails with
-	// ErrConflict if the row changed and with ErrNotFound if it is gone.
+	// ErrConflict if the row changed and with ErrNotFound if it is gone. There
+	// is no unconditional form: an empty ETag, and "*", are ErrInvalid.
 	Replace(ctx context.Context, row Row) (ETag, error)
 	// Delete removes the row if its ETag is still etag. It fails as Replace.
 	Delete(ctx context.Context, partition, key string, etag ETag) error
 	// List returns rows in the order of partition, then key. Rows written
-	// while a listing is under way may or may not appear in it.
+	// while a listing is under way may or may not appear in it. A cursor
+	// continues only the listing, of the same span, that it came from.
 	List(ctx context.Context, span Span, from Cursor) (Page, error)
 	// Drop removes up to MaxDrop rows of one partition whatever their
 	// version; keys that do not exist are no error. It is for sweeping: it

@@ -1,0 +1,73 @@
+// Package embedded is a store.Table in one file, for a single process.
+//
+// It needs no service beside it, which makes it the store for development and
+// for a server that runs as one instance. A committed write survives the death
+// of the process and of the machine: every write is synced to disk.
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// ErrInUse: another process, or another Open in this one, has the directory.
+var ErrInUse = errors.New("embedded: directory is in use by another process")
+
+const (
+	fileName = "store.db"
+	// lockWait lets a predecessor that is just ending let go of the file.
+	lockWait = time.Second
+)
+
+var rowsBucket = []byte("rows")
+
+// Table is a store.Table kept in the file store.db of one directory. It is
+// safe for concurrent use; writes are serialised.
+type Table struct{ db *bbolt.DB }
+
+// Open opens the table in dir and holds its lock until Close or the end of the
+// process. A directory that does not exist is created with mode 0700; one that
+// does keeps its mode, as it may be a mount that serves others too. The file is
+// readable by its owner only, always.
+//
+// It fails with ErrInUse if the lock is still held after one second.
+func Open(dir string) (*Table, error) {
+	if dir == "" {
+		return nil, errors.New("embedded: no data directory given")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("embedded: create data directory: %w", err)
+	}
+	path := filepath.Join(dir, fileName)
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, FreelistType: bbolt.FreelistMapType})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("%w: %s (stop the other process, or set another DATA_DIR)", ErrInUse, dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("embedded: open %s: %w", path, err)
+	}
+	if err := prepare(db, path); err != nil {
+		return nil, errors.Join(fmt.Errorf("embedded: prepare %s: %w", path, err), db.Close())
+	}
+	return &Table{db: db}, nil
+}
+
+func prepare(db *bbolt.DB, path string) error {
+	// A file restored from a copy may have come back with a wider mode.
+	if err := os.Chmod(path, 0o600); err != nil {
+		return err
+	}
+	return db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucketIfNotExists(rowsBucket)
+		return err
+	})
+}
+
+// Close waits for calls under way and lets go of the directory.
+func (t *Table) Close() error { return t.db.Close() }

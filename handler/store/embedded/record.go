@@ -1,0 +1,86 @@
+package embedded
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"math"
+	"strconv"
+	"time"
+
+	"entramcp/handler/store"
+)
+
+// A record is stored under partition, NUL, key. NUL sorts before every byte of
+// a key, so the order of the file is that of partition, then key.
+//
+// Its value is a format byte, the version (8 bytes), Expires in Unix seconds
+// (8 bytes) and the row's value.
+const (
+	format     = 1
+	headerSize = 1 + 8 + 8
+	never      = math.MinInt64
+)
+
+var errCorrupt = errors.New("embedded: record is not readable")
+
+func address(partition, key string) []byte {
+	b := make([]byte, 0, len(partition)+1+len(key))
+	b = append(b, partition...)
+	b = append(b, 0)
+	return append(b, key...)
+}
+
+func splitAddress(b []byte) (partition, key []byte, err error) {
+	partition, key, ok := bytes.Cut(b, []byte{0})
+	if !ok {
+		return nil, nil, errCorrupt
+	}
+	return partition, key, nil
+}
+
+func encode(version uint64, row store.Row) []byte {
+	expires := int64(never)
+	if !row.Expires.IsZero() {
+		expires = row.Expires.Unix()
+	}
+	b := make([]byte, 0, headerSize+len(row.Value))
+	b = append(b, format)
+	b = binary.BigEndian.AppendUint64(b, version)
+	b = binary.BigEndian.AppendUint64(b, uint64(expires))
+	return append(b, row.Value...)
+}
+
+// record is a stored value; it is valid only inside the transaction.
+type record []byte
+
+func (r record) check() error {
+	if len(r) < headerSize || r[0] != format {
+		return errCorrupt
+	}
+	return nil
+}
+
+func (r record) etag() store.ETag { return etagOf(binary.BigEndian.Uint64(r[1:9])) }
+
+func (r record) expires() time.Time {
+	s := int64(binary.BigEndian.Uint64(r[9:17]))
+	if s == never {
+		return time.Time{}
+	}
+	return time.Unix(s, 0).UTC()
+}
+
+func (r record) row(partition, key string) store.Row {
+	return store.Row{
+		Partition: partition,
+		Key:       key,
+		ETag:      r.etag(),
+		Expires:   r.expires(),
+		Value:     bytes.Clone(r[headerSize:]),
+	}
+}
+
+func etagOf(version uint64) store.ETag {
+	return store.ETag(strconv.FormatUint(version, 16))
+}

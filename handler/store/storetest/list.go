@@ -1,0 +1,194 @@
+package storetest
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"entramcp/handler/store"
+)
+
+// many inserts n rows into partition and returns their keys in order.
+func many(t *testing.T, table store.Table, partition string, n int) []string {
+	t.Helper()
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("%05d", i)
+	}
+	var writers sync.WaitGroup
+	for part := range slices.Chunk(keys, max(1, n/8)) {
+		writers.Go(func() {
+			for _, key := range part {
+				if _, err := table.Insert(t.Context(), store.Row{Partition: partition, Key: key}); err != nil {
+					t.Errorf("insert %s/%s: %v", partition, key, err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	return keys
+}
+
+// list follows a listing to its end and calls between after every page.
+func list(t *testing.T, table store.Table, span store.Span, between func(store.Page)) (rows []store.Row, pages int) {
+	t.Helper()
+	var from store.Cursor
+	for {
+		page, err := table.List(t.Context(), span, from)
+		if err != nil {
+			t.Fatalf("list %+v: %v", span, err)
+		}
+		if len(page.Rows) > store.MaxPage {
+			t.Errorf("page of %d rows, at most %d", len(page.Rows), store.MaxPage)
+		}
+		rows = append(rows, page.Rows...)
+		if pages++; pages > 1000 {
+			t.Fatal("a listing without end")
+		}
+		if page.Next == "" {
+			return rows, pages
+		}
+		from = page.Next
+		if between != nil {
+			between(page)
+		}
+	}
+}
+
+func names(rows []store.Row) []string {
+	out := []string{}
+	for _, row := range rows {
+		out = append(out, row.Partition+"/"+row.Key)
+	}
+	return out
+}
+
+func wantNames(t *testing.T, table store.Table, span store.Span, want ...string) {
+	t.Helper()
+	rows, _ := list(t, table, span, nil)
+	if got := names(rows); !slices.Equal(got, append([]string{}, want...)) {
+		t.Errorf("list %.40s to %.40s, expired before %v:\n got %v\nwant %v", span.First, span.Last, span.ExpiredBefore, got, want)
+	}
+}
+
+func testListOrder(t *testing.T, table store.Table) {
+	inOrder := []string{"-", ".", "0", "A", "A-", "Z", "_", "a", "a-", "a.b", "aa", "b", "~", "~~"}
+	shuffled := slices.Clone(inOrder)
+	slices.Reverse(shuffled)
+	written := map[string]store.Row{}
+	for _, partition := range shuffled {
+		for _, key := range shuffled {
+			row := store.Row{Partition: partition, Key: key, Value: []byte(partition + key), Expires: time.Unix(2e9, 0)}
+			row.ETag = insert(t, table, row)
+			written[partition+"/"+key] = row
+		}
+	}
+	var want []string
+	for _, partition := range inOrder {
+		for _, key := range inOrder {
+			want = append(want, partition+"/"+key)
+		}
+	}
+	rows, _ := list(t, table, store.Prefix(""), nil)
+	if got := names(rows); !slices.Equal(got, want) {
+		t.Errorf("order\n got %v\nwant %v", got, want)
+	}
+	for _, row := range rows {
+		wantSame(t, row, written[row.Partition+"/"+row.Key])
+	}
+}
+
+func testListSpans(t *testing.T, table store.Table) {
+	wantNames(t, table, store.Prefix(""))
+	for _, partition := range []string{"f", "g", "g-", "g-1", "g-1-x", "g-2", "g-~", "g-~~z", "g.", "h"} {
+		insert(t, table, store.Row{Partition: partition, Key: "k"})
+	}
+	wantNames(t, table, store.Partition("g-1"), "g-1/k")
+	wantNames(t, table, store.Partition("absent"))
+	wantNames(t, table, store.Span{First: "g-1", Last: "g-2"}, "g-1/k", "g-1-x/k", "g-2/k")
+	wantNames(t, table, store.Span{First: "g-0", Last: "g-1"}, "g-1/k")
+	wantNames(t, table, store.Span{Last: "g"}, "f/k", "g/k")
+	wantNames(t, table, store.Span{First: "g.", Last: "zzz"}, "g./k", "h/k")
+	wantNames(t, table, store.Prefix("g-"), "g-/k", "g-1/k", "g-1-x/k", "g-2/k", "g-~/k", "g-~~z/k")
+	wantNames(t, table, store.Prefix("absent"))
+}
+
+func testListPages(t *testing.T, table store.Table) {
+	n := 2*store.MaxPage + 30
+	keys := many(t, table, "p", n)
+	insert(t, table, store.Row{Partition: "o", Key: "k"})
+	insert(t, table, store.Row{Partition: "q", Key: "k"})
+	var want []string
+	for _, key := range keys {
+		want = append(want, "p/"+key)
+	}
+	rows, pages := list(t, table, store.Partition("p"), nil)
+	if got := names(rows); !slices.Equal(got, want) {
+		t.Errorf("%d rows in pages, want %d", len(got), n)
+	}
+	if pages < 3 {
+		t.Errorf("%d rows in %d pages", n, pages)
+	}
+
+	// Who deletes what a page showed, and writes meanwhile, as a sweep and its
+	// surroundings do, still sees every other row once.
+	rows, _ = list(t, table, store.Partition("p"), func(page store.Page) {
+		for _, row := range page.Rows {
+			if err := table.Delete(t.Context(), row.Partition, row.Key, row.ETag); err != nil {
+				t.Fatalf("delete with the ETag of a listing: %v", err)
+			}
+			insert(t, table, store.Row{Partition: "p", Key: "-" + row.Key})
+		}
+	})
+	if got := names(rows); !slices.Equal(got, want) {
+		t.Errorf("%d rows while others were deleted, want %d", len(got), n)
+	}
+}
+
+func testListExpired(t *testing.T, table store.Table) {
+	// Times on both sides of the epoch and of powers of ten: the order of
+	// their digits would not do.
+	seconds := []int64{-5_000_000_000, -1, 0, 5, 40, 999_999_999, 1_000_000_000, 1_900_000_000, 10_000_000_000}
+	for i, s := range seconds {
+		insert(t, table, store.Row{Partition: fmt.Sprintf("p-%d", i), Key: "k", Expires: time.Unix(s, 0)})
+	}
+	insert(t, table, store.Row{Partition: "p-never", Key: "k"})
+	for i, s := range seconds {
+		var before []string
+		for j := range i {
+			before = append(before, fmt.Sprintf("p-%d/k", j))
+		}
+		upTo := append(slices.Clone(before), fmt.Sprintf("p-%d/k", i))
+		span := store.Prefix("")
+		span.ExpiredBefore = time.Unix(s, 0)
+		wantNames(t, table, span, before...)
+		span.ExpiredBefore = time.Unix(s, 1)
+		wantNames(t, table, span, upTo...)
+		span.ExpiredBefore = time.Unix(s+1, 0).In(time.FixedZone("", -8*3600))
+		wantNames(t, table, span, upTo...)
+	}
+	wantNames(t, table, store.Span{First: "p-2", Last: "p-3", ExpiredBefore: time.Unix(6, 0)}, "p-2/k", "p-3/k")
+	row := get(t, table, "p-1", "k")
+	row.Expires = time.Time{}
+	replace(t, table, row)
+	wantNames(t, table, store.Span{First: "p-1", Last: "p-2", ExpiredBefore: time.Unix(6, 0)}, "p-2/k")
+}
+
+func testListArguments(t *testing.T, table store.Table) {
+	insert(t, table, store.Row{Partition: "p", Key: "k"})
+	for name, span := range map[string]store.Span{
+		"no bounds":          {},
+		"no last partition":  {First: "p"},
+		"bounds exchanged":   {First: "q", Last: "p"},
+		"a quote in First":   {First: "p' or PartitionKey gt '", Last: "q"},
+		"a quote in Last":    {First: "p", Last: "q' or PartitionKey gt '"},
+		"an overlong prefix": store.Prefix(string(make([]byte, store.MaxKey+1))),
+	} {
+		_, err := table.List(t.Context(), span, "")
+		wantError(t, "list with "+name, err, store.ErrInvalid)
+	}
+	_, err := table.List(t.Context(), store.Partition("p"), "not a cursor!")
+	wantError(t, "list from nowhere", err, store.ErrInvalid)
+}

@@ -1,0 +1,150 @@
+package storetest
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"entramcp/handler/store"
+)
+
+func testRows(t *testing.T, table store.Table) {
+	ctx := t.Context()
+	wantGone(t, table, "p", "k")
+	_, err := table.Replace(ctx, store.Row{Partition: "p", Key: "k", ETag: someETag(t, table)})
+	wantError(t, "replace a row that never was", err, store.ErrNotFound)
+	wantError(t, "delete a row that never was", table.Delete(ctx, "p", "k", someETag(t, table)), store.ErrNotFound)
+
+	first := store.Row{Partition: "p", Key: "k", Value: []byte("first"), Expires: time.Unix(1_900_000_000, 0)}
+	first.ETag = insert(t, table, first)
+	wantSame(t, get(t, table, "p", "k"), first)
+	_, err = table.Insert(ctx, store.Row{Partition: "p", Key: "k", Value: []byte("usurper")})
+	wantError(t, "insert over a row", err, store.ErrExists)
+	wantSame(t, get(t, table, "p", "k"), first)
+
+	sibling := store.Row{Partition: "q", Key: "k", Value: []byte("same key, other partition")}
+	sibling.ETag = insert(t, table, sibling)
+
+	second := store.Row{Partition: "p", Key: "k", ETag: first.ETag, Value: []byte("second")}
+	second.ETag = replace(t, table, second)
+	wantSame(t, get(t, table, "p", "k"), second)
+
+	_, err = table.Replace(ctx, first)
+	wantError(t, "replace with a stale ETag", err, store.ErrConflict)
+	wantError(t, "delete with a stale ETag", table.Delete(ctx, "p", "k", first.ETag), store.ErrConflict)
+	wantSame(t, get(t, table, "p", "k"), second)
+
+	if err := table.Delete(ctx, "p", "k", second.ETag); err != nil {
+		t.Fatalf("delete: %v", err)
+	}
+	wantGone(t, table, "p", "k")
+	_, err = table.Replace(ctx, second)
+	wantError(t, "replace a deleted row", err, store.ErrNotFound)
+	wantError(t, "delete a deleted row", table.Delete(ctx, "p", "k", second.ETag), store.ErrNotFound)
+	wantSame(t, get(t, table, "q", "k"), sibling)
+}
+
+// someETag is one that the table has really given out, for another row.
+func someETag(t *testing.T, table store.Table) store.ETag {
+	t.Helper()
+	etag := insert(t, table, store.Row{Partition: "etag", Key: "k"})
+	if err := table.Drop(t.Context(), "etag", []string{"k"}); err != nil {
+		t.Fatal(err)
+	}
+	return etag
+}
+
+func testETags(t *testing.T, table store.Table) {
+	row := store.Row{Partition: "p", Key: "k", Value: []byte("always the same")}
+	row.ETag = insert(t, table, row)
+	seen := map[store.ETag]bool{row.ETag: true}
+	for range 20 {
+		row.ETag = replace(t, table, row)
+		if seen[row.ETag] {
+			t.Fatalf("ETag %q came back", row.ETag)
+		}
+		seen[row.ETag] = true
+	}
+	last := row.ETag
+	if err := table.Delete(t.Context(), "p", "k", last); err != nil {
+		t.Fatal(err)
+	}
+	row.ETag = insert(t, table, row)
+	if seen[row.ETag] {
+		t.Fatalf("ETag %q came back with a new row of the same key", row.ETag)
+	}
+	wantError(t, "delete with the ETag of a former row", table.Delete(t.Context(), "p", "k", last), store.ErrConflict)
+	wantSame(t, get(t, table, "p", "k"), row)
+}
+
+func testValues(t *testing.T, table store.Table) {
+	every := make([]byte, 256)
+	for i := range every {
+		every[i] = byte(i)
+	}
+	for key, value := range map[string][]byte{
+		"none":    nil,
+		"empty":   {},
+		"every":   every,
+		"quotes":  []byte(`'"\'';--`),
+		"largest": bytes.Repeat([]byte{0xff, 0x00}, store.MaxValue/2),
+	} {
+		row := store.Row{Partition: "values", Key: key, Value: bytes.Clone(value)}
+		row.ETag = insert(t, table, row)
+		clear(row.Value)
+		row.Value = value
+		got := get(t, table, "values", key)
+		wantSame(t, got, row)
+		clear(got.Value)
+		wantSame(t, get(t, table, "values", key), row)
+	}
+}
+
+func testExpires(t *testing.T, table store.Table) {
+	for key, expires := range map[string]time.Time{
+		"never":   {},
+		"first":   time.Date(1601, 1, 1, 0, 0, 0, 0, time.UTC),
+		"epoch":   time.Unix(0, 0),
+		"past":    time.Unix(1_000_000_000, 0),
+		"last":    time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
+		"by-zone": time.Date(2026, 11, 23, 12, 0, 0, 0, time.FixedZone("", 5*3600)),
+	} {
+		row := store.Row{Partition: "expires", Key: key, Expires: expires}
+		row.ETag = insert(t, table, row)
+		// A row whose time is over is still there: expiry is for sweeping.
+		wantSame(t, get(t, table, "expires", key), row)
+	}
+	row := get(t, table, "expires", "past")
+	row.Expires = time.Time{}
+	row.ETag = replace(t, table, row)
+	wantSame(t, get(t, table, "expires", "past"), row)
+}
+
+func testDrop(t *testing.T, table store.Table) {
+	ctx := t.Context()
+	if err := table.Drop(ctx, "p", nil); err != nil {
+		t.Errorf("drop nothing: %v", err)
+	}
+	keys := many(t, table, "p", store.MaxDrop+2)
+	replace(t, table, get(t, table, "p", keys[0]))
+	other := store.Row{Partition: "q", Key: keys[0]}
+	other.ETag = insert(t, table, other)
+
+	if err := table.Drop(ctx, "p", keys[:store.MaxDrop]); err != nil {
+		t.Fatalf("drop %d keys: %v", store.MaxDrop, err)
+	}
+	for _, key := range keys[:store.MaxDrop] {
+		wantGone(t, table, "p", key)
+	}
+	wantSame(t, get(t, table, "q", keys[0]), other)
+
+	left := keys[store.MaxDrop:]
+	if err := table.Drop(ctx, "p", []string{"absent", left[0], keys[0], left[0]}); err != nil {
+		t.Fatalf("drop with absent and repeated keys: %v", err)
+	}
+	wantGone(t, table, "p", left[0])
+	get(t, table, "p", left[1])
+	if err := table.Drop(ctx, "p", []string{"absent"}); err != nil {
+		t.Errorf("drop only an absent key: %v", err)
+	}
+}
