@@ -1,0 +1,307 @@
+package resource
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/modelcontextprotocol/go-sdk/auth"
+
+	"entramcp/handler/grants"
+	"entramcp/handler/oauth"
+)
+
+const (
+	issuer      = "https://mcp.example.com"
+	endpoint    = issuer + "/mcp"
+	metadataURL = issuer + "/.well-known/oauth-protected-resource/mcp"
+	baseline    = `scope="email openid profile", resource_metadata="` + metadataURL + `"`
+)
+
+var invalid = `Bearer error="invalid_token", error_description="The access token is not valid here, has expired or was revoked.", ` + baseline
+
+// good is what the only good token grants.
+var good = &grants.Access{
+	Subject: "5ab1ec7", GrantID: "grant-1", ClientID: "client-1",
+	Scopes: oauth.NewScopes("openid", "profile", "email", "offline_access", "Mail.Read"),
+}
+
+func options() Options {
+	return Options{
+		Verify: func(_ context.Context, raw string) (*grants.Access, error) {
+			switch raw {
+			case "good":
+				return good, nil
+			case "outage":
+				return nil, oauth.Unavailable("The revocation list is stale.", 7*time.Second, errors.New("table down"))
+			case "bug":
+				return nil, errors.New("table down")
+			}
+			return nil, oauth.New(oauth.InvalidToken, "signature mismatch on epoch 7")
+		},
+		Issuer:   issuer,
+		Resource: endpoint,
+		Baseline: oauth.NewScopes("openid", "profile", "email", "offline_access"),
+		ScopesFor: func(method, tool string) oauth.Scopes {
+			if method == "tools/call" && tool == "send" {
+				return oauth.NewScopes("Mail.Read", "Mail.Send")
+			}
+			if method == "tools/call" && tool == "wipe" {
+				return oauth.NewScopes("Admin.All")
+			}
+			return nil
+		},
+	}
+}
+
+// reached answers 200 with the body it got.
+var reached = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+
+func request(method, target, body string, header ...string) *http.Request {
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
+	return r
+}
+
+func do(o Options, r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	New(o).Protect(reached).ServeHTTP(w, r)
+	return w
+}
+
+func challenges(w *httptest.ResponseRecorder) string {
+	return strings.Join(w.Header().Values("WWW-Authenticate"), " | ")
+}
+
+var methods = []string{"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH"}
+
+func TestEveryMethodIsChallengedBeforeAnythingElse(t *testing.T) {
+	for _, method := range methods {
+		t.Run(method, func(t *testing.T) {
+			w := do(options(), request(method, endpoint, "not JSON at all", "Content-Type", "text/plain"))
+			if w.Code != http.StatusUnauthorized || challenges(w) != "Bearer "+baseline {
+				t.Errorf("got %d %s", w.Code, challenges(w))
+			}
+		})
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	for name, test := range map[string]struct {
+		target    string
+		header    []string
+		status    int
+		challenge string
+	}{
+		"none":                      {endpoint, nil, 401, "Bearer " + baseline},
+		"another scheme":            {endpoint, []string{"Authorization", "Basic Zm9vOmJhcg=="}, 401, "Bearer " + baseline},
+		"scheme without a token":    {endpoint, []string{"Authorization", "Bearer"}, 401, "Bearer " + baseline},
+		"scheme and spaces":         {endpoint, []string{"Authorization", "Bearer   "}, 401, "Bearer " + baseline},
+		"lower-case scheme":         {endpoint, []string{"Authorization", "bearer good"}, 200, ""},
+		"upper-case scheme":         {endpoint, []string{"Authorization", "BEARER good"}, 200, ""},
+		"good":                      {endpoint, []string{"Authorization", "Bearer good"}, 200, ""},
+		"doubled space":             {endpoint, []string{"Authorization", "Bearer  good "}, 200, ""},
+		"forged":                    {endpoint, []string{"Authorization", "Bearer forged"}, 401, invalid},
+		"two headers":               {endpoint, []string{"Authorization", "Bearer good", "Authorization", "Bearer good"}, 400, "invalid_request"},
+		"two headers, one is Basic": {endpoint, []string{"Authorization", "Basic eA==", "Authorization", "Bearer good"}, 400, "invalid_request"},
+		"two tokens":                {endpoint, []string{"Authorization", "Bearer good good"}, 400, "invalid_request"},
+		"joined headers":            {endpoint, []string{"Authorization", "Bearer good,Bearer good"}, 400, "invalid_request"},
+		"endless token":             {endpoint, []string{"Authorization", "Bearer " + strings.Repeat("a", maxToken+1)}, 400, "invalid_request"},
+		"token in the query":        {endpoint + "?access_token=good", nil, 400, "invalid_request"},
+		"escaped name in the query": {endpoint + "?%61ccess_token=good", nil, 400, "invalid_request"},
+		"query beside a broken one": {endpoint + "?a;b&access_token=good", nil, 400, "invalid_request"},
+		"query and header":          {endpoint + "?access_token=good", []string{"Authorization", "Bearer good"}, 400, "invalid_request"},
+		"another query":             {endpoint + "?code=1", []string{"Authorization", "Bearer good"}, 200, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := do(options(), request("POST", test.target, "", test.header...))
+			if w.Code != test.status {
+				t.Fatalf("status %d, want %d", w.Code, test.status)
+			}
+			want := test.challenge
+			if w.Code == 400 {
+				want = `Bearer error="invalid_request", `
+				if !strings.HasPrefix(challenges(w), want) || !strings.HasSuffix(challenges(w), baseline) {
+					t.Errorf("challenge %s", challenges(w))
+				}
+			} else if challenges(w) != want {
+				t.Errorf("challenge %s, want %s", challenges(w), want)
+			}
+		})
+	}
+}
+
+func TestTokenInAFormBodyIsNotLookedFor(t *testing.T) {
+	w := do(options(), request("POST", endpoint, "access_token=good", "Content-Type", "application/x-www-form-urlencoded"))
+	if w.Code != http.StatusUnauthorized || challenges(w) != "Bearer "+baseline {
+		t.Errorf("got %d %s", w.Code, challenges(w))
+	}
+}
+
+func TestRefusalsTellNothingOfTheVerifier(t *testing.T) {
+	w := do(options(), request("POST", endpoint, "", "Authorization", "Bearer forged"))
+	var body map[string]string
+	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"error": "invalid_token", "error_description": "The access token is not valid here, has expired or was revoked."}
+	if diff := cmp.Diff(want, body); diff != "" {
+		t.Error(diff)
+	}
+	if w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Cache-Control") != "no-store" {
+		t.Error(w.Header())
+	}
+}
+
+func TestUnknownOutcomeIs503WithoutAChallenge(t *testing.T) {
+	for token, retry := range map[string]string{"outage": "7", "bug": "1"} {
+		w := do(options(), request("POST", endpoint, "", "Authorization", "Bearer "+token))
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != retry || challenges(w) != "" {
+			t.Errorf("%s: got %d, Retry-After %s, %s", token, w.Code, w.Header().Get("Retry-After"), challenges(w))
+		}
+		if strings.Contains(w.Body.String(), "table down") {
+			t.Error("the cause is in the answer")
+		}
+	}
+}
+
+func rpc(method, tool string) string {
+	return fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":%q,"params":{"name":%q,"arguments":{}}}`, method, tool)
+}
+
+func TestLackingScopeIs403InBothEras(t *testing.T) {
+	const modern, legacy, first = "2026-07-28", "2025-11-25", "2025-03-26"
+	for name, test := range map[string]struct {
+		revision, method, tool, body string
+		want                         string // scope of the challenge; "" is let through
+	}{
+		"modern":                            {modern, "tools/call", "send", rpc("tools/call", "send"), "Mail.Read Mail.Send email openid profile"},
+		"modern, harmless":                  {modern, "tools/call", "hello", rpc("tools/call", "hello"), ""},
+		"legacy":                            {legacy, "", "", rpc("tools/call", "send"), "Mail.Read Mail.Send email openid profile"},
+		"legacy, harmless":                  {legacy, "", "", rpc("tools/call", "hello"), ""},
+		"legacy, other method":              {legacy, "", "", rpc("prompts/get", "send"), ""},
+		"no revision":                       {"", "", "", rpc("tools/call", "send"), "Mail.Read Mail.Send email openid profile"},
+		"legacy with headers that lie":      {legacy, "tools/call", "hello", rpc("tools/call", "send"), "Mail.Read Mail.Send email openid profile"},
+		"escaped name":                      {legacy, "", "", `{"jsonrpc":"2.0","id":1,"method":"tools\/call","params":{"name":"\u0073end"}}`, "Mail.Read Mail.Send email openid profile"},
+		"batch, last element":               {first, "", "", "[" + rpc("ping", "") + "," + rpc("tools/call", "wipe") + "]", "Admin.All Mail.Read email openid profile"},
+		"batch, several: one challenge":     {first, "", "", "\n [" + rpc("tools/call", "send") + "," + rpc("tools/call", "wipe") + "]", "Admin.All Mail.Read Mail.Send email openid profile"},
+		"notification":                      {legacy, "", "", `{"jsonrpc":"2.0","method":"notifications/initialized"}`, ""},
+		"response":                          {legacy, "", "", `{"jsonrpc":"2.0","id":1,"result":{}}`, ""},
+		"not JSON, for the SDK to refuse":   {legacy, "", "", `{{{`, ""},
+		"not JSON-RPC":                      {legacy, "", "", `{"method":"tools/call","params":{"name":"send"}}`, ""},
+		"params is no object":               {legacy, "", "", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":[]}`, ""},
+		"duplicate name, the last one wins": {legacy, "", "", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hello","name":"send"}}`, "Mail.Read Mail.Send email openid profile"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := request("POST", endpoint, test.body, "Authorization", "Bearer good", "Content-Type", "application/json")
+			for header, value := range map[string]string{"MCP-Protocol-Version": test.revision, "Mcp-Method": test.method, "Mcp-Name": test.tool} {
+				if value != "" {
+					r.Header.Set(header, value)
+				}
+			}
+			w := do(options(), r)
+			if test.want == "" {
+				if w.Code != http.StatusOK || w.Body.String() != test.body {
+					t.Fatalf("got %d with body %q", w.Code, w.Body)
+				}
+				return
+			}
+			want := `Bearer error="insufficient_scope", error_description="This operation needs more scopes than were granted.", scope="` +
+				test.want + `", resource_metadata="` + metadataURL + `"`
+			if w.Code != http.StatusForbidden || challenges(w) != want {
+				t.Errorf("got %d %s, want %s", w.Code, challenges(w), want)
+			}
+		})
+	}
+}
+
+func TestTokenWithoutTheBaselineIs403(t *testing.T) {
+	o := options()
+	o.Baseline = oauth.NewScopes("openid", "mcp.access")
+	w := do(o, request("GET", endpoint, "", "Authorization", "Bearer good"))
+	if w.Code != http.StatusForbidden || !strings.Contains(challenges(w), `scope="Mail.Read email mcp.access openid profile"`) {
+		t.Errorf("got %d %s", w.Code, challenges(w))
+	}
+}
+
+func TestElevationIsLogged(t *testing.T) {
+	var out bytes.Buffer
+	o := options()
+	o.Log = slog.New(slog.NewJSONHandler(&out, nil))
+	do(o, request("POST", endpoint, rpc("tools/call", "send"), "Authorization", "Bearer good"))
+	for _, want := range []string{`"msg":"scope elevation"`, `"granted":"Mail.Read email offline_access openid profile"`, `"required":"Mail.Read Mail.Send email openid profile"`, `"grant":"grant-1"`} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %s in %s", want, &out)
+		}
+	}
+}
+
+func TestTokensAreNeverLogged(t *testing.T) {
+	var out bytes.Buffer
+	o := options()
+	o.Log = slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	for _, header := range []string{"Bearer s3cr3t", "Bearer s3cr3t s3cr3t", "Basic s3cr3t"} {
+		do(o, request("POST", endpoint+"?access_token=s3cr3t", "", "Authorization", header))
+		do(o, request("POST", endpoint, "", "Authorization", header))
+	}
+	if out.Len() == 0 || strings.Contains(out.String(), "s3cr3t") {
+		t.Errorf("logged %s", &out)
+	}
+}
+
+func TestBodyOfAnySizeReachesTheHandler(t *testing.T) {
+	for _, size := range []int{0, 1, maxPeek, maxPeek + 1, maxPeek + 4096} {
+		body := strings.Repeat("x", size)
+		w := do(options(), request("POST", endpoint, body, "Authorization", "Bearer good"))
+		if w.Code != http.StatusOK || w.Body.String() != body {
+			t.Errorf("%d bytes: got %d, %d bytes", size, w.Code, w.Body.Len())
+		}
+	}
+}
+
+func TestHandlersSeeTheAccessAndNoCredentials(t *testing.T) {
+	var header http.Header
+	var info *auth.TokenInfo
+	w := httptest.NewRecorder()
+	r := request("POST", endpoint, "", "Authorization", "Bearer good", "Cookie", "a=b", "Accept", "application/json",
+		"X-MS-CLIENT-PRINCIPAL", "forged", "X-MS-CLIENT-PRINCIPAL-NAME", "admin", "X-MS-TOKEN-AAD-ACCESS-TOKEN", "forged")
+	New(options()).Protect(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		header, info = r.Header, auth.TokenInfoFromContext(r.Context())
+	})).ServeHTTP(w, r)
+	if diff := cmp.Diff(http.Header{"Accept": {"application/json"}}, header); diff != "" {
+		t.Error(diff)
+	}
+	if r.Header.Get("Authorization") == "" {
+		t.Error("the caller's own request was changed")
+	}
+	if info == nil || info.UserID != "5ab1ec7" || info.Extra[AccessKey] != any(good) {
+		t.Errorf("got %+v", info)
+	}
+	if w.Header().Get("X-Accel-Buffering") != "no" || w.Header().Get("Cache-Control") != "no-store" {
+		t.Error(w.Header())
+	}
+}
+
+func TestExpiryIsJudgedByTheVerifierAlone(t *testing.T) {
+	o := options()
+	o.Verify = func(context.Context, string) (*grants.Access, error) {
+		late := *good
+		late.Expires = time.Unix(0, 0)
+		return &late, nil
+	}
+	if w := do(o, request("POST", endpoint, "", "Authorization", "Bearer x")); w.Code != http.StatusOK {
+		t.Error(w.Code)
+	}
+}
