@@ -16,7 +16,8 @@ import (
 	"entramcp/handler/oauth"
 )
 
-// GrantReader reads the grant that a call belongs to. *grants.Service is one.
+// GrantReader reads the grant that a call belongs to; its errors are
+// *oauth.Error, invalid_token if the sign-in has ended. *grants.Service is one.
 type GrantReader interface {
 	Get(ctx context.Context, subject grants.Subject, grantID string) (grants.Grant, error)
 }

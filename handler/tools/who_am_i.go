@@ -31,7 +31,7 @@ func (s *Server) graphScope() Rule {
 func (s *Server) whoAmI(ctx context.Context, caller *Caller, _ struct{}) (identity, error) {
 	grant, err := s.grants.Get(ctx, caller.Subject, caller.GrantID)
 	if err != nil {
-		return identity{}, Fail("Your sign-in cannot be read now. Try again, or connect again if this stays.", err)
+		return identity{}, err
 	}
 	who := identity{
 		Name:     grant.Identity.Name,
