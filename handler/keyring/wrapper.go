@@ -118,7 +118,7 @@ func unwrap(ctx context.Context, w Wrapper, e *epoch) ([]byte, error) {
 	id := e.record.Wrapping
 	key, err := w.Unwrap(ctx, id, e.record.Wrapped)
 	switch {
-	case errors.Is(err, ErrWrongKey):
+	case errors.Is(err, ErrWrongKey) && w.Standing(id) == Unknown:
 		return nil, fmt.Errorf("keyring: epoch %d was wrapped by %s, and this process has %s: %s; nobody is signed out until then: %w",
 			e.sequence(), id, w.ID(), remedy(id), err)
 	case err != nil:
