@@ -1,0 +1,152 @@
+package tenant
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// The app registration that a local run uses unless it registers its own.
+const (
+	DefaultClientID = "3c9a52a1-0000-4000-8000-00000000c11e"
+	DefaultScope    = "mcp.access"
+)
+
+// Audience says which accounts may use an app; the values are those of the
+// manifest's signInAudience.
+type Audience string
+
+// The audiences an app may have. The zero value is SingleTenant.
+const (
+	SingleTenant Audience = "AzureADMyOrg"
+	MultiTenant  Audience = "AzureADMultipleOrgs"
+	AnyAccount   Audience = "AzureADandPersonalMicrosoftAccount"
+)
+
+// Secret is a client secret. It never prints.
+type Secret struct {
+	Value   string
+	Expires time.Time // zero: never
+}
+
+// String keeps the value out of logs and test output.
+func (Secret) String() string { return "[redacted]" }
+
+// GoString does the same for %#v.
+func (Secret) GoString() string { return "[redacted]" }
+
+// FederatedCredential lets a token of another issuer stand in for a secret.
+type FederatedCredential struct {
+	Issuer, Subject, Audience string
+}
+
+// App is an app registration together with its enterprise application.
+type App struct {
+	ClientID     string
+	Name         string
+	Secrets      []Secret
+	Certificates []*x509.Certificate
+	Federated    []FederatedCredential
+	RedirectURIs []string // platform "web"
+	AppIDURI     string   // api://…; empty: api://<ClientID>
+	Scopes       []string // delegated permissions the app exposes
+	AppRoles     []string
+	// TokenVersion is requestedAccessTokenVersion: 2, or 1 (also for 0, as null
+	// means 1 in the manifest).
+	TokenVersion       int
+	SignInAudience     Audience
+	AssignmentRequired bool
+	// AdminConsented: an administrator agreed for everyone, nobody is asked.
+	AdminConsented bool
+	// AdminOnly lists scopes, in full form, that only an administrator can
+	// consent to (AADSTS90094).
+	AdminOnly []string
+	// ConsentWorkflow: users may ask for approval, so AADSTS90095 stands in for
+	// AADSTS90094.
+	ConsentWorkflow bool
+	// GroupsClaim: the manifest's groupMembershipClaims is set.
+	GroupsClaim bool
+}
+
+// Register adds or replaces an app registration. It refuses what the portal
+// refuses.
+func (t *Tenant) Register(app App) error {
+	if len(app.ClientID) != 36 {
+		return fmt.Errorf("simulated tenant: client id %q is not a GUID", app.ClientID)
+	}
+	for _, uri := range app.RedirectURIs {
+		if err := checkRedirectURI(uri); err != nil {
+			return fmt.Errorf("simulated tenant: redirect URI %q: %w", uri, err)
+		}
+	}
+	if app.AppIDURI == "" {
+		app.AppIDURI = "api://" + app.ClientID
+	}
+	if app.Name == "" {
+		app.Name = "MCP server"
+	}
+	if app.SignInAudience == "" {
+		app.SignInAudience = SingleTenant
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.apps[strings.ToLower(app.ClientID)] = &app
+	return nil
+}
+
+// checkRedirectURI holds what entra-docs: reply-url says of web URIs: https,
+// or http on a loopback host; no wildcard, no fragment, at most 256 characters.
+func checkRedirectURI(uri string) error {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(uri) > 256:
+		return errors.New("longer than 256 characters")
+	case u.Host == "" || u.Fragment != "" || strings.Contains(uri, "*"):
+		return errors.New("not an absolute URL without fragment and wildcard")
+	case u.Scheme == "http" && u.Hostname() != "localhost" && u.Hostname() != "127.0.0.1":
+		return errors.New("http is for loopback only")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return errors.New("neither http nor https")
+	}
+	return nil
+}
+
+// allows matches exactly, path case included, except that for http://localhost
+// the port does not count (entra-docs: reply-url, "Localhost exceptions").
+func (a *App) allows(redirectURI string) bool {
+	for _, registered := range a.RedirectURIs {
+		if registered == redirectURI || withoutLocalPort(registered) == withoutLocalPort(redirectURI) {
+			return true
+		}
+	}
+	return false
+}
+
+func withoutLocalPort(uri string) string {
+	u, err := url.Parse(uri)
+	if err != nil || u.Scheme != "http" || u.Hostname() != "localhost" || u.User != nil {
+		return uri
+	}
+	u.Host = "localhost"
+	return u.String()
+}
+
+// admits reports whether accounts of the tenant may use the app at all.
+func (a *App) admits(tenant string) bool {
+	switch a.SignInAudience {
+	case AnyAccount:
+		return true
+	case MultiTenant:
+		return tenant != Consumers
+	}
+	return tenant == Contoso
+}
+
+// app finds a registration by client id; the caller holds mu.
+func (t *Tenant) app(clientID string) *App { return t.apps[strings.ToLower(clientID)] }

@@ -1,0 +1,171 @@
+package tenant
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// faults are what tests make go wrong.
+type faults struct {
+	skew       time.Duration
+	throttled  int
+	retryAfter time.Duration
+	outage     bool
+	stall      time.Duration
+}
+
+// Change edits an account under the tenant's lock, in mid-flow if need be:
+// disable it, require MFA, set a Challenge.
+func (t *Tenant) Change(username string, edit func(*User)) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	u := t.user(username)
+	if u == nil {
+		return fmt.Errorf("simulated tenant: no account %s", username)
+	}
+	edit(u)
+	return nil
+}
+
+// RevokeSessions ends every session and refresh token of an account
+// (AADSTS50173), as an administrator does.
+func (t *Tenant) RevokeSessions(username string) error {
+	return t.Change(username, func(u *User) { u.revocations++ })
+}
+
+// WithdrawConsent forgets what an account, or with "" everyone, agreed to.
+func (t *Tenant) WithdrawConsent(username string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if username == "" {
+		clear(t.consents)
+		return t.save()
+	}
+	u := t.user(username)
+	if u == nil {
+		return fmt.Errorf("simulated tenant: no account %s", username)
+	}
+	for key := range t.consents {
+		if strings.HasPrefix(key, u.ObjectID+" ") {
+			delete(t.consents, key)
+		}
+	}
+	return t.save()
+}
+
+// GrantConsent records consent to scopes as if the user had accepted the page.
+func (t *Tenant) GrantConsent(username, clientID, scope string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	u, app := t.user(username), t.app(clientID)
+	if u == nil || app == nil {
+		return fmt.Errorf("simulated tenant: no account %s or no application %s", username, clientID)
+	}
+	w, refused := t.parseScope(app, scope)
+	if refused != nil {
+		return fmt.Errorf("simulated tenant: AADSTS%d: %s", refused.code, refused.text)
+	}
+	t.agree(u, app, w)
+	return nil
+}
+
+// Reconfigure edits an app registration under the tenant's lock.
+func (t *Tenant) Reconfigure(clientID string, edit func(*App)) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	app := t.app(clientID)
+	if app == nil {
+		return fmt.Errorf("simulated tenant: no application %s", clientID)
+	}
+	edited := *app // requests under way keep the old one
+	edit(&edited)
+	t.apps[strings.ToLower(clientID)] = &edited
+	return nil
+}
+
+// SkewClock sets the tenant's clock apart from ours.
+func (t *Tenant) SkewClock(d time.Duration) { t.set(func(f *faults) { f.skew = d }) }
+
+// Throttle answers the next n requests to the token endpoint with 429.
+func (t *Tenant) Throttle(n int, retryAfter time.Duration) {
+	t.set(func(f *faults) { f.throttled, f.retryAfter = n, retryAfter })
+}
+
+// Outage answers everything with 503 until it is called with false.
+func (t *Tenant) Outage(on bool) { t.set(func(f *faults) { f.outage = on }) }
+
+// Stall delays every answer, for tests of time limits.
+func (t *Tenant) Stall(d time.Duration) { t.set(func(f *faults) { f.stall = d }) }
+
+func (t *Tenant) set(edit func(*faults)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	edit(&t.faults)
+}
+
+// fail applies the faults; true if it has answered.
+func (t *Tenant) fail(w http.ResponseWriter, r *http.Request) bool {
+	t.mu.Lock()
+	f := t.faults
+	throttled := f.throttled > 0 && strings.HasSuffix(r.URL.Path, "/oauth2/v2.0/token")
+	if throttled {
+		t.faults.throttled--
+	}
+	t.mu.Unlock()
+	if f.stall > 0 {
+		select {
+		case <-time.After(f.stall):
+		case <-r.Context().Done():
+			return true
+		}
+	}
+	switch {
+	case f.outage:
+		t.writeRefusal(w, r, refuse(90006))
+	case throttled:
+		w.Header().Set("Retry-After", strconv.Itoa(int(f.retryAfter/time.Second)))
+		t.writeRefusal(w, r, refuse(90055))
+	default:
+		return false
+	}
+	return true
+}
+
+// Seen is one request as the tenant got it, without its secrets.
+type Seen struct {
+	Endpoint string // "authorize" or "token"
+	Form     url.Values
+}
+
+// secretParameters are never kept.
+var secretParameters = []string{"client_secret", "client_assertion", "assertion", "code", "code_verifier", "refresh_token"}
+
+// Requests returns the latest requests to the authorize and token endpoints,
+// oldest first, at most 1000, so that tests can assert what was never sent:
+// prompt=consent is accepted, as Entra accepts it, and shows up here.
+func (t *Tenant) Requests() []Seen {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.seen)
+}
+
+func (t *Tenant) record(endpoint string, form url.Values) {
+	kept := url.Values{}
+	for name, values := range form {
+		if slices.Contains(secretParameters, name) {
+			values = []string{"[redacted]"}
+		}
+		kept[name] = slices.Clone(values)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.seen) >= 1000 {
+		t.seen = slices.Delete(t.seen, 0, 1)
+	}
+	t.seen = append(t.seen, Seen{endpoint, kept})
+}
