@@ -1,0 +1,160 @@
+package clients
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"code.dny.dev/ssrf"
+)
+
+const (
+	// fetchTimeout bounds a fetch from name resolution to the last byte. A
+	// client that waits for /authorize or /token gives up after 10 s.
+	fetchTimeout = 3 * time.Second
+	// A copy is fresh for what its headers say within these bounds.
+	minFresh     = 5 * time.Minute
+	defaultFresh = time.Hour
+	maxFresh     = 24 * time.Hour
+)
+
+// fetcher gets small JSON documents from hosts that strangers name.
+type fetcher struct{ client *http.Client }
+
+func newFetcher(m Metadata, loopback bool) fetcher {
+	dialer := &net.Dialer{Timeout: fetchTimeout, Resolver: m.Resolver, Control: dialGuard(loopback)}
+	return fetcher{&http.Client{
+		// A redirect would let a permitted URL stand for any other.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			Proxy:                  nil, // a proxy would do the dialling, unguarded
+			DialContext:            dialer.DialContext,
+			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: m.RootCAs},
+			ForceAttemptHTTP2:      true,
+			DisableCompression:     true, // the size limit is on what is sent
+			DisableKeepAlives:      true, // fetches are rare, and a new dial is a new check
+			MaxResponseHeaderBytes: 16 << 10,
+		},
+	}}
+}
+
+// fetched is a good answer: a body, or the news that the old one still holds.
+type fetched struct {
+	body     []byte
+	etag     string
+	fresh    time.Duration
+	unchange bool
+}
+
+// fetchFailure is a bad answer or none.
+type fetchFailure struct {
+	what string // completes "The document …"
+	// down: the other side may answer the same request later.
+	down bool
+	// final: the other side has said that there is no such document, or a
+	// different one, so an older copy is not used either.
+	final bool
+	cause error
+}
+
+func (f *fetchFailure) Error() string {
+	if f.cause != nil {
+		return f.what + ": " + f.cause.Error()
+	}
+	return f.what
+}
+
+func (f *fetchFailure) Unwrap() error { return f.cause }
+
+func (f fetcher) get(ctx context.Context, url, etag string) (fetched, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return fetched{}, &fetchFailure{what: "has a URL that cannot be fetched", cause: err}
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "entramcp")
+	if etag != "" {
+		req.Header.Set("If-None-Match", etag)
+	}
+	resp, err := f.client.Do(req)
+	if err != nil {
+		return fetched{}, dialFailure(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNotModified && etag != "" {
+		return fetched{etag: etag, fresh: freshness(resp.Header), unchange: true}, nil
+	}
+	if err := checkAnswer(resp); err != nil {
+		return fetched{}, err
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	switch {
+	case err != nil:
+		return fetched{}, &fetchFailure{what: "broke off", down: true, cause: err}
+	case len(body) > maxBody:
+		return fetched{}, &fetchFailure{what: fmt.Sprintf("is longer than %d bytes", maxBody)}
+	}
+	return fetched{body: body, etag: resp.Header.Get("ETag"), fresh: freshness(resp.Header)}, nil
+}
+
+func checkAnswer(resp *http.Response) error {
+	status := resp.StatusCode
+	if status != http.StatusOK {
+		return &fetchFailure{
+			what:  fmt.Sprintf("was answered with HTTP status %d", status),
+			down:  status >= 500 || status == http.StatusTooManyRequests,
+			final: status == http.StatusNotFound || status == http.StatusGone,
+		}
+	}
+	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil || (kind != "application/json" && !(strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json"))) {
+		return &fetchFailure{what: "is not of type application/json"}
+	}
+	return nil
+}
+
+func dialFailure(err error) *fetchFailure {
+	var dns *net.DNSError
+	var cert *tls.CertificateVerificationError
+	switch {
+	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork):
+		return &fetchFailure{what: "is at an address that this server does not connect to", cause: err}
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return &fetchFailure{what: "is on a host that does not exist", cause: err}
+	case errors.As(err, &cert):
+		return &fetchFailure{what: "is on a host whose certificate is not valid", cause: err}
+	}
+	return &fetchFailure{what: "could not be reached", down: true, cause: err}
+}
+
+// freshness is how long an answer stays fresh (RFC 9111 §4.2), within our
+// bounds. Instances share copies, so s-maxage counts.
+func freshness(h http.Header) time.Duration {
+	directives := map[string]string{}
+	for part := range strings.SplitSeq(strings.Join(h.Values("Cache-Control"), ","), ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+		directives[strings.ToLower(name)] = strings.Trim(value, `"`)
+	}
+	for _, name := range []string{"no-store", "no-cache"} {
+		if _, ok := directives[name]; ok {
+			return minFresh
+		}
+	}
+	for _, name := range []string{"s-maxage", "max-age"} {
+		if seconds, err := strconv.ParseUint(directives[name], 10, 31); err == nil {
+			age, _ := strconv.ParseUint(h.Get("Age"), 10, 31)
+			return min(max(time.Duration(int64(seconds)-int64(age))*time.Second, minFresh), maxFresh)
+		}
+	}
+	return defaultFresh
+}

@@ -1,0 +1,154 @@
+package clients
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/golang-jwt/jwt/v5"
+
+	"entramcp/handler/oauth"
+)
+
+const (
+	maxKeys = 32
+	// keyRefetch is how young a key set is not fetched again because an
+	// assertion names a key that is not in it.
+	keyRefetch = 30 * time.Second
+)
+
+// keySource is where a client's public keys are: in its metadata, or at a URL.
+type keySource struct {
+	set json.RawMessage
+	url string
+}
+
+type verificationKey struct {
+	id         string
+	algorithms []string
+	key        jwt.VerificationKey
+}
+
+// keysFor returns the client's keys that can have made a signature with alg:
+// the one named kid, or all if the assertion names none.
+func (r *Registry) keysFor(ctx context.Context, c Client, kid, alg string) ([]jwt.VerificationKey, error) {
+	set := []byte(c.keys.set)
+	var err error
+	for _, youngest := range []time.Duration{0, keyRefetch} {
+		if c.keys.url != "" {
+			if set, err = r.documents.get(ctx, c.keys.url, youngest, checkKeys); err != nil {
+				return nil, err
+			}
+		}
+		all, err := parseKeys(set)
+		if err != nil {
+			return nil, oauth.New(oauth.InvalidClient, "the client's key set is not valid.").Because(err)
+		}
+		var found []jwt.VerificationKey
+		for _, k := range all {
+			if (kid == "" || k.id == kid) && slices.Contains(k.algorithms, alg) {
+				found = append(found, k.key)
+			}
+		}
+		if len(found) > 0 {
+			return found, nil
+		}
+		if c.keys.url == "" {
+			break
+		}
+	}
+	return nil, oauth.New(oauth.InvalidClient, "the client has published no key for it.")
+}
+
+func checkKeys(body []byte) error {
+	_, err := parseKeys(body)
+	return err
+}
+
+// parseKeys reads a JWK set (RFC 7517). Keys of kinds that are not for us are
+// passed over; a set that gives away a private or symmetric key is refused, for
+// whoever reads it could sign.
+func parseKeys(text []byte) ([]verificationKey, error) {
+	var set struct {
+		Keys []jwkset.JWKMarshal `json:"keys"`
+	}
+	if err := json.Unmarshal(text, &set); err != nil {
+		return nil, errors.New("it is not a JWK set")
+	}
+	if len(set.Keys) > maxKeys {
+		return nil, errors.New("it has too many keys")
+	}
+	var keys []verificationKey
+	for _, j := range set.Keys {
+		if j.D != "" || j.K != "" || j.P != "" || j.KTY == jwkset.KtyOct {
+			return nil, errors.New("it holds a private or symmetric key")
+		}
+		// Certificates play no part, and a URL of one must never be fetched.
+		j.X5U, j.X5C, j.X5T, j.X5TS256 = "", nil, "", ""
+		parsed, err := jwkset.NewJWKFromMarshal(j, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
+		if err != nil || (j.USE != "" && j.USE != jwkset.UseSig) {
+			continue
+		}
+		algorithms := algorithmsOf(parsed.Key())
+		if j.ALG != "" {
+			algorithms = slices.DeleteFunc(algorithms, func(a string) bool { return a != string(j.ALG) })
+		}
+		if len(algorithms) > 0 {
+			keys = append(keys, verificationKey{id: j.KID, algorithms: algorithms, key: parsed.Key()})
+		}
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("it has no key for RS256, PS256, ES256 or EdDSA")
+	}
+	return keys, nil
+}
+
+func algorithmsOf(key any) []string {
+	switch k := key.(type) {
+	case *rsa.PublicKey:
+		if bits := k.N.BitLen(); bits >= 2048 && bits <= 8192 {
+			return []string{"RS256", "PS256"}
+		}
+	case *ecdsa.PublicKey:
+		if k.Curve == elliptic.P256() {
+			return []string{"ES256"}
+		}
+	case ed25519.PublicKey:
+		return []string{"EdDSA"}
+	}
+	return nil
+}
+
+// readKeys takes jwks or jwks_uri, of which a client must name exactly one
+// (RFC 7591 §2).
+func (r *Registry) readKeys(m *metadata, f fields) error {
+	refuse := func(text string) error { return oauth.New(oauth.InvalidClientMetadata, text) }
+	inline, url := f["jwks"], f.text("jwks_uri", maxRedirectURI)
+	switch {
+	case (inline == nil) == (url == ""):
+		return refuse("private_key_jwt needs exactly one of jwks and jwks_uri.")
+	case inline != nil:
+		if err := checkKeys(inline); err != nil {
+			return refuse("jwks is refused: " + err.Error() + ".")
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, inline); err != nil {
+			return refuse("jwks is not JSON.")
+		}
+		m.JWKS = compact.Bytes()
+	default:
+		if err := r.documents.permits(url); err != nil {
+			return refuse("jwks_uri is refused: " + err.Error() + ".")
+		}
+		m.JWKSURI = url
+	}
+	return nil
+}

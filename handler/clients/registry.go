@@ -1,0 +1,229 @@
+package clients
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"regexp"
+	"strings"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/time/rate"
+
+	"entramcp/handler/oauth"
+	"entramcp/handler/store"
+)
+
+const (
+	// A registration that is never used lives for unusedLife, one that is
+	// used until usedLife after the last use.
+	unusedLife = 24 * time.Hour
+	usedLife   = 90 * 24 * time.Hour
+	// minSaving is how much longer a life must become to be worth a write:
+	// at most one per client and day.
+	minSaving = 24 * time.Hour
+
+	cacheFor  = time.Minute
+	cacheSize = 4096
+
+	// New rows that one instance writes: sustained per second, and at once.
+	registrationRate  = 20
+	registrationBurst = 200
+)
+
+// The kinds of client_id. None begins with https://, which is what tells a
+// metadata document's URL from an id given here.
+const (
+	publicPrefix = "p-" // SHA-256 of the metadata
+	secretPrefix = "s-" // random
+)
+
+var idPattern = regexp.MustCompile(`^(p-[A-Za-z0-9_-]{43}|s-[A-Za-z0-9_-]{24})$`)
+
+// Options are what a Registry needs.
+type Options struct {
+	// Table holds registrations, cached documents and used assertions.
+	Table  store.Table
+	Policy RedirectPolicy
+	// Metadata configures client ID metadata documents.
+	Metadata Metadata
+	// Issuer is this server's issuer; with TokenEndpoint it is what a client
+	// assertion may be addressed to. An issuer on loopback also permits
+	// fetching metadata documents from loopback.
+	Issuer        string
+	TokenEndpoint string
+
+	Now  func() time.Time // default time.Now
+	Rand io.Reader        // default crypto/rand
+	Log  *slog.Logger     // default slog.Default
+}
+
+// Registry answers who a client is. It is safe for concurrent use.
+type Registry struct {
+	table         store.Table
+	policy        RedirectPolicy
+	audience      []string
+	cache         *lru.Cache[string, cachedClient]
+	registrations *rate.Limiter
+	documents     *documents
+	now           func() time.Time
+	rand          io.Reader
+	log           *slog.Logger
+}
+
+type cachedClient struct {
+	Client
+	until time.Time
+}
+
+// New makes a Registry. It does no I/O.
+func New(o Options) (*Registry, error) {
+	if o.Table == nil {
+		return nil, errors.New("clients: no table")
+	}
+	r := &Registry{
+		table: o.Table, policy: o.Policy, audience: []string{o.Issuer, o.TokenEndpoint},
+		registrations: rate.NewLimiter(registrationRate, registrationBurst),
+		now:           o.Now, rand: o.Rand, log: o.Log,
+	}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	if r.rand == nil {
+		r.rand = rand.Reader
+	}
+	if r.log == nil {
+		r.log = slog.Default()
+	}
+	var err error
+	if r.cache, err = lru.New[string, cachedClient](cacheSize); err != nil {
+		return nil, err
+	}
+	if r.documents, err = newDocuments(o, r.now, r.log); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Lookup returns the client with the given id. Errors: invalid_client if there
+// is none, it has expired or its metadata document is refused;
+// temporarily_unavailable if that cannot be known now.
+func (r *Registry) Lookup(ctx context.Context, clientID string) (Client, error) {
+	if strings.HasPrefix(clientID, "https://") || strings.HasPrefix(clientID, "http://") {
+		return r.lookupDocument(ctx, clientID)
+	}
+	c, ok := r.cached(clientID)
+	if !ok {
+		var err error
+		if c, err = r.read(ctx, clientID); err != nil {
+			if errors.Is(err, store.ErrNotFound) {
+				return Client{}, unknownClient("This client is not registered, or its registration has expired. Register again.")
+			}
+			return Client{}, oauth.Unavailable("The client's registration could not be read. Try again in a moment.", 2*time.Second, err)
+		}
+		r.remember(c)
+	}
+	if c.expired(r.now()) {
+		return Client{}, unknownClient("This client's registration has expired. Register again.")
+	}
+	if len(c.RedirectURIs) == 0 {
+		return Client{}, unknownClient("This server no longer allows any of the client's redirect URIs.")
+	}
+	return c, nil
+}
+
+// Touch keeps a registration alive because it was used. It writes at most once
+// a day; a write that fails or loses a race costs nothing but a shorter life,
+// so it is only logged.
+func (r *Registry) Touch(ctx context.Context, c Client) {
+	if c.row.Key == "" || expiry(r.now(), usedLife).Sub(c.row.Expires) <= minSaving {
+		return
+	}
+	_, err := r.extend(ctx, c, usedLife)
+	if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+		r.log.WarnContext(ctx, "client registration not kept alive", "client", c.ID, "error", err)
+	}
+}
+
+func (r *Registry) extend(ctx context.Context, c Client, life time.Duration) (Client, error) {
+	row := c.row
+	row.Expires = expiry(r.now(), life)
+	etag, err := r.table.Replace(ctx, row)
+	if err != nil {
+		r.cache.Remove(c.ID)
+		return Client{}, err
+	}
+	row.ETag = etag
+	c.row = row
+	r.remember(c)
+	return c, nil
+}
+
+func (r *Registry) cached(id string) (Client, bool) {
+	e, ok := r.cache.Get(id)
+	if !ok || !r.now().Before(e.until) {
+		return Client{}, false
+	}
+	return e.Client, true
+}
+
+func (r *Registry) remember(c Client) {
+	r.cache.Add(c.ID, cachedClient{Client: c, until: r.now().Add(cacheFor)})
+}
+
+// record is the stored form of a registration.
+type record struct {
+	Metadata metadata   `json:"metadata"`
+	IssuedAt int64      `json:"issued_at"`
+	Secret   secretHash `json:"secret,omitempty"`
+}
+
+// read returns the registration, expired or not, or store.ErrNotFound.
+func (r *Registry) read(ctx context.Context, id string) (Client, error) {
+	if !idPattern.MatchString(id) {
+		return Client{}, store.ErrNotFound
+	}
+	row, err := r.table.Get(ctx, partition(id), id)
+	if err != nil {
+		return Client{}, err
+	}
+	return r.decode(row)
+}
+
+func (r *Registry) decode(row store.Row) (Client, error) {
+	var rec record
+	if err := json.Unmarshal(row.Value, &rec); err != nil {
+		return Client{}, fmt.Errorf("client record %s: %w", row.Key, err)
+	}
+	c := r.client(row.Key, rec.Metadata)
+	c.AuthMethods = []string{rec.Metadata.AuthMethod}
+	c.secret, c.row, c.issuedAt = rec.Secret, row, rec.IssuedAt
+	return c, nil
+}
+
+// client is what registrations and documents have in common. The policy is
+// applied again, so that an operator who tightens it is obeyed at once.
+func (r *Registry) client(id string, m metadata) Client {
+	c := Client{
+		ID: id, Name: m.Name, URI: m.URI, ApplicationType: m.ApplicationType,
+		GrantTypes: m.GrantTypes, ResponseTypes: m.ResponseTypes,
+		keys: keySource{set: m.JWKS, url: m.JWKSURI}, registered: m,
+	}
+	if c.Name == "" {
+		c.Name = "Unnamed client"
+	}
+	c.RedirectURIs, _ = r.policy.Filter(m.RedirectURIs)
+	return c
+}
+
+func partition(id string) string { return "c-" + id[2:4] }
+
+// expiry is in whole seconds, as the store wants it.
+func expiry(now time.Time, life time.Duration) time.Time {
+	return now.Add(life).UTC().Truncate(time.Second)
+}
