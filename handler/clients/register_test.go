@@ -1,0 +1,356 @@
+package clients
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"entramcp/handler/oauth"
+	"entramcp/handler/store"
+)
+
+// What clients that people use send to /register, and what must come of it.
+var realRegistrations = []struct {
+	name, body string
+	redirects  []string
+	method     string
+	native     bool
+}{
+	{"Cursor", `{"client_name":"Cursor","redirect_uris":["cursor://anysphere.cursor-mcp/oauth/callback","https://www.cursor.com/agents/mcp/oauth/callback","http://localhost:8787/callback"],"grant_types":["authorization_code","refresh_token"],"response_types":["code"],"token_endpoint_auth_method":"none"}`,
+		[]string{"cursor://anysphere.cursor-mcp/oauth/callback", "https://www.cursor.com/agents/mcp/oauth/callback", "http://localhost:8787/callback"}, AuthNone, false},
+	{"VisualStudioCode", `{"client_name":"Visual Studio Code","client_uri":"https://code.visualstudio.com","grant_types":["authorization_code","refresh_token","urn:ietf:params:oauth:grant-type:device_code"],"response_types":["code"],"redirect_uris":["https://insiders.vscode.dev/redirect","https://vscode.dev/redirect","http://127.0.0.1/","http://127.0.0.1:33418/"],"scope":"openid profile","token_endpoint_auth_method":"none","application_type":"native"}`,
+		[]string{"https://insiders.vscode.dev/redirect", "https://vscode.dev/redirect", "http://127.0.0.1/", "http://127.0.0.1:33418/"}, AuthNone, true},
+	{"McpRemote", `{"redirect_uris":["http://localhost:17493/oauth/callback"],"token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],"response_types":["code"],"client_name":"MCP CLI Proxy","client_uri":"https://github.com/modelcontextprotocol/mcp-cli","software_id":"2e6dc280-f3c3-4e01-99a7-8181dbd1d23d","software_version":"0.15.1","application_type":"native"}`,
+		[]string{"http://localhost:17493/oauth/callback"}, AuthNone, true},
+	{"InspectorWeb", `{"redirect_uris":["http://localhost:6274/oauth/callback"],"token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],"response_types":["code"],"client_name":"MCP Inspector","client_uri":"https://github.com/modelcontextprotocol/inspector","application_type":"native","scope":""}`,
+		[]string{"http://localhost:6274/oauth/callback"}, AuthNone, true},
+	{"InspectorCLI", `{"redirect_uris":["http://127.0.0.1:6276/oauth/callback"],"token_endpoint_auth_method":"none","client_name":"MCP Inspector"}`,
+		[]string{"http://127.0.0.1:6276/oauth/callback"}, AuthNone, true},
+	{"ClaudeAI", `{"client_name":"Claude","grant_types":["authorization_code","refresh_token"],"response_types":["code"],"token_endpoint_auth_method":"client_secret_post","scope":"openid","redirect_uris":["https://claude.ai/api/mcp/auth_callback"]}`,
+		[]string{"https://claude.ai/api/mcp/auth_callback"}, AuthSecretPost, false},
+	{"ClaudeCode", `{"client_name":"Claude Code (my-server)","redirect_uris":["http://localhost:3118/callback"],"grant_types":["authorization_code","refresh_token"],"response_types":["code"],"token_endpoint_auth_method":"none","scope":"openid profile email"}`,
+		[]string{"http://localhost:3118/callback"}, AuthNone, true},
+	{"Codex", `{"client_name":"Codex","redirect_uris":["http://127.0.0.1:51234/callback"],"grant_types":["authorization_code","refresh_token"],"token_endpoint_auth_method":"none","response_types":["code"]}`,
+		[]string{"http://127.0.0.1:51234/callback"}, AuthNone, true},
+	{"ChatGPT", `{"client_name":"ChatGPT","redirect_uris":["https://chatgpt.com/connector_platform_oauth_redirect"],"grant_types":["authorization_code","refresh_token"],"response_types":["code"],"token_endpoint_auth_method":"none"}`,
+		[]string{"https://chatgpt.com/connector_platform_oauth_redirect"}, AuthNone, false},
+	{"Gemini", `{"client_name":"Gemini CLI MCP Client","redirect_uris":["http://localhost:7777/oauth/callback"],"grant_types":["authorization_code","refresh_token"],"response_types":["code"],"token_endpoint_auth_method":"none","scope":"openid profile email offline_access"}`,
+		[]string{"http://localhost:7777/oauth/callback"}, AuthNone, true},
+	{"N8n", `{"client_name":"n8n","redirect_uris":["https://oauth.n8n.cloud/oauth2/callback"],"token_endpoint_auth_method":"client_secret_basic"}`,
+		[]string{"https://oauth.n8n.cloud/oauth2/callback"}, AuthSecretBasic, false},
+	{"PythonSDK", `{"redirect_uris":["http://localhost:3030/callback"],"token_endpoint_auth_method":null,"grant_types":["authorization_code","refresh_token"],"response_types":["code"],"scope":null,"client_name":"Simple Auth Client","client_uri":null,"contacts":null,"jwks":null,"application_type":"native"}`,
+		[]string{"http://localhost:3030/callback"}, AuthNone, true},
+}
+
+func TestRealClientsRegister(t *testing.T) {
+	for _, tt := range realRegistrations {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRegistry(t, Options{})
+			reg := register(t, r, tt.body)
+			if !slices.Equal(reg.RedirectURIs, tt.redirects) {
+				t.Errorf("redirect URIs %q, want %q", reg.RedirectURIs, tt.redirects)
+			}
+			if reg.AuthMethod != tt.method || (reg.Secret != "") != (tt.method != AuthNone) || (reg.SecretExpiresAt != nil) != (reg.Secret != "") {
+				t.Errorf("method %s with a secret: %v, want %s", reg.AuthMethod, reg.Secret != "", tt.method)
+			}
+			if (reg.ApplicationType == "native") != tt.native {
+				t.Errorf("application type %s", reg.ApplicationType)
+			}
+			if !slices.Equal(reg.GrantTypes, GrantTypes()) || !slices.Equal(reg.ResponseTypes, []string{"code"}) {
+				t.Errorf("grants %q, responses %q", reg.GrantTypes, reg.ResponseTypes)
+			}
+			c, err := r.Lookup(context.Background(), reg.ClientID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, uri := range tt.redirects {
+				if !c.Allows(uri) {
+					t.Errorf("%s is not allowed", uri)
+				}
+			}
+		})
+	}
+}
+
+func TestRegistrationAnswersWithWhatWasRegistered(t *testing.T) {
+	r := newRegistry(t, Options{Now: newClock().now})
+	reg := register(t, r, `{"redirect_uris":["http://localhost/cb","ftp://x/y"],"client_name":" A\u202e b ","grant_types":["authorization_code","client_credentials"],"response_types":["code","token"],"scope":["b","a"],"contacts":["x"],"logo_uri":"https://x/y.png","unknown":{}}`)
+	got := asJSON(t, reg)
+	want := `{"client_id":"` + reg.ClientID + `","client_id_issued_at":1795435200,"client_name":"A b","redirect_uris":["http://localhost/cb"],"token_endpoint_auth_method":"none","grant_types":["authorization_code"],"response_types":["code"],"application_type":"native","scope":"a b"}`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestRegistrationWithASecretAnswersWithItOnce(t *testing.T) {
+	table := openTable(t)
+	r := newRegistry(t, Options{Table: table})
+	body := `{"redirect_uris":["https://app.example/cb"],"client_name":"App"}`
+	a, b := register(t, r, body), register(t, r, body)
+	if a.ClientID == b.ClientID || a.Secret == b.Secret {
+		t.Error("two confidential registrations share an id or a secret")
+	}
+	if a.AuthMethod != AuthSecretBasic || len(string(a.Secret)) != 43 {
+		t.Errorf("method %s, secret of %d characters", a.AuthMethod, len(string(a.Secret)))
+	}
+	var answer map[string]any
+	if err := json.Unmarshal([]byte(asJSON(t, a)), &answer); err != nil {
+		t.Fatal(err)
+	}
+	if answer["client_secret"] != string(a.Secret) || answer["client_secret_expires_at"] != 0.0 {
+		t.Errorf("answer %v", answer)
+	}
+	row, err := table.Get(context.Background(), partition(a.ClientID), a.ClientID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(row.Value), string(a.Secret)) {
+		t.Error("the secret is stored in clear")
+	}
+}
+
+func TestSamePublicMetadataIsOneClientAndOneRow(t *testing.T) {
+	table := openTable(t)
+	body := realRegistrations[0].body
+	instances := []*Registry{newRegistry(t, Options{Table: table}), newRegistry(t, Options{Table: table})}
+	ids := make([]string, 16)
+	var group sync.WaitGroup
+	for i := range ids {
+		group.Go(func() {
+			reg, err := instances[i%2].Register(context.Background(), strings.NewReader(body))
+			if err != nil {
+				t.Error(err)
+			}
+			ids[i] = reg.ClientID
+		})
+	}
+	group.Wait()
+	if slices.Sort(ids); len(slices.Compact(ids)) != 1 {
+		t.Errorf("ids %q", ids)
+	}
+	if n := countRows(t, table, "c-"); n != 1 {
+		t.Errorf("%d rows", n)
+	}
+	other := register(t, instances[0], strings.Replace(body, `"Cursor"`, `"Cursor 2"`, 1))
+	if other.ClientID == ids[0] {
+		t.Error("other metadata has the same id")
+	}
+}
+
+func TestClientIDNeverLooksLikeAURL(t *testing.T) {
+	r := newRegistry(t, Options{})
+	for _, tt := range realRegistrations {
+		if id := register(t, r, tt.body).ClientID; !idPattern.MatchString(id) || strings.Contains(id, ":") {
+			t.Errorf("%s: id %s", tt.name, id)
+		}
+	}
+}
+
+func TestRegistrationRefusals(t *testing.T) {
+	r := newRegistry(t, Options{})
+	for name, tt := range map[string]struct {
+		body string
+		code oauth.Code
+		text string
+	}{
+		"empty":                   {``, oauth.InvalidClientMetadata, "JSON"},
+		"null":                    {`null`, oauth.InvalidClientMetadata, "JSON"},
+		"array":                   {`[]`, oauth.InvalidClientMetadata, "JSON"},
+		"trailing":                {`{"redirect_uris":["https://a.example/"]} x`, oauth.InvalidClientMetadata, "JSON"},
+		"too long":                {`{"redirect_uris":["https://a.example/"],"x":"` + strings.Repeat("x", maxBody) + `"}`, oauth.InvalidClientMetadata, "65536"},
+		"no redirect URIs":        {`{}`, oauth.InvalidRedirectURI, "redirect_uris"},
+		"redirect URI is a text":  {`{"redirect_uris":"https://a.example/"}`, oauth.InvalidRedirectURI, "redirect_uris"},
+		"too many redirect URIs":  {`{"redirect_uris":["https://a.example/"` + strings.Repeat(`,"https://a.example/"`, maxRedirectURIs) + `]}`, oauth.InvalidRedirectURI, "50"},
+		"names the first bad one": {`{"redirect_uris":["javascript:alert(1)","file:///etc"]}`, oauth.InvalidRedirectURI, "'javascript:alert(1)'"},
+		"says why":                {`{"redirect_uris":["http://app.example/cb"]}`, oauth.InvalidRedirectURI, "use https"},
+		"implicit only":           {`{"redirect_uris":["https://a.example/"],"grant_types":["implicit"]}`, oauth.InvalidClientMetadata, "authorization_code"},
+		"token only":              {`{"redirect_uris":["https://a.example/"],"response_types":["token"]}`, oauth.InvalidClientMetadata, "code"},
+		"client_secret_jwt":       {`{"redirect_uris":["https://a.example/"],"token_endpoint_auth_method":"client_secret_jwt"}`, oauth.InvalidClientMetadata, "private_key_jwt"},
+		"private_key_jwt no keys": {`{"redirect_uris":["https://a.example/"],"token_endpoint_auth_method":"private_key_jwt"}`, oauth.InvalidClientMetadata, "jwks"},
+		"jwks_uri on http":        {`{"redirect_uris":["https://a.example/"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"http://a.example/k"}`, oauth.InvalidClientMetadata, "https"},
+		"symmetric jwks":          {`{"redirect_uris":["https://a.example/"],"token_endpoint_auth_method":"private_key_jwt","jwks":{"keys":[{"kty":"oct","k":"AAAA"}]}}`, oauth.InvalidClientMetadata, "symmetric"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := r.Register(context.Background(), strings.NewReader(tt.body))
+			if refusal := wantCode(t, err, tt.code); !strings.Contains(refusal.Description, tt.text) {
+				t.Errorf("description %q does not say %q", refusal.Description, tt.text)
+			}
+		})
+	}
+}
+
+func TestUnusedRegistrationDiesAfterADay(t *testing.T) {
+	clock := newClock()
+	r := newRegistry(t, Options{Now: clock.now})
+	id := register(t, r, realRegistrations[0].body).ClientID
+	clock.advance(24*time.Hour - time.Second)
+	if _, err := r.Lookup(context.Background(), id); err != nil {
+		t.Fatal(err)
+	}
+	clock.advance(time.Second)
+	_, err := r.Lookup(context.Background(), id)
+	wantCode(t, err, oauth.InvalidClient)
+	if again := register(t, r, realRegistrations[0].body); again.ClientID != id {
+		t.Error("registering again gave another id")
+	}
+	if _, err := r.Lookup(context.Background(), id); err != nil {
+		t.Errorf("after registering again: %v", err)
+	}
+}
+
+func TestUsedRegistrationLivesNinetyDaysAfterLastUse(t *testing.T) {
+	clock := newClock()
+	table := openTable(t)
+	r := newRegistry(t, Options{Now: clock.now, Table: table})
+	id := register(t, r, realRegistrations[0].body).ClientID
+	use := func() {
+		t.Helper()
+		c, err := r.Lookup(context.Background(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Touch(context.Background(), c)
+	}
+	use()
+	clock.advance(89 * 24 * time.Hour)
+	use()
+	clock.advance(89 * 24 * time.Hour)
+	use()
+	clock.advance(90 * 24 * time.Hour)
+	_, err := r.Lookup(context.Background(), id)
+	wantCode(t, err, oauth.InvalidClient)
+}
+
+func TestTouchWritesAtMostOnceADay(t *testing.T) {
+	clock := newClock()
+	table := openTable(t)
+	r := newRegistry(t, Options{Now: clock.now, Table: table})
+	id := register(t, r, realRegistrations[0].body).ClientID
+	writes, last := 0, store.ETag("")
+	for range 72 {
+		c, err := r.Lookup(context.Background(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Touch(context.Background(), c)
+		row, err := table.Get(context.Background(), partition(id), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if row.ETag != last {
+			writes, last = writes+1, row.ETag
+		}
+		clock.advance(time.Hour)
+	}
+	if writes > 3 {
+		t.Errorf("%d writes in 72 hours", writes)
+	}
+}
+
+func TestTouchOfAStaleClientIsHarmless(t *testing.T) {
+	clock := newClock()
+	table := openTable(t)
+	a, b := newRegistry(t, Options{Now: clock.now, Table: table}), newRegistry(t, Options{Now: clock.now, Table: table})
+	id := register(t, a, realRegistrations[0].body).ClientID
+	ca, err := a.Lookup(context.Background(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cb, err := b.Lookup(context.Background(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Touch(context.Background(), ca)
+	b.Touch(context.Background(), cb)
+	clock.advance(48 * time.Hour)
+	for _, r := range []*Registry{a, b} {
+		if _, err := r.Lookup(context.Background(), id); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestDeletedClientIsUnknownWithinAMinute(t *testing.T) {
+	clock := newClock()
+	table := openTable(t)
+	r := newRegistry(t, Options{Now: clock.now, Table: table})
+	id := register(t, r, realRegistrations[0].body).ClientID
+	if err := table.Drop(context.Background(), partition(id), []string{id}); err != nil {
+		t.Fatal(err)
+	}
+	clock.advance(time.Minute)
+	_, err := r.Lookup(context.Background(), id)
+	wantCode(t, err, oauth.InvalidClient)
+}
+
+func TestTightenedPolicyBindsOldRegistrations(t *testing.T) {
+	table := openTable(t)
+	id := register(t, newRegistry(t, Options{Table: table}), realRegistrations[0].body).ClientID
+	policy, err := NewRedirectPolicy("http://localhost/callback")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := newRegistry(t, Options{Table: table, Policy: policy}).Lookup(context.Background(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.Allows("http://localhost:1/callback") || c.Allows("cursor://anysphere.cursor-mcp/oauth/callback") {
+		t.Errorf("redirect URIs %q", c.RedirectURIs)
+	}
+	policy, err = NewRedirectPolicy("https://only.example/cb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = newRegistry(t, Options{Table: table, Policy: policy}).Lookup(context.Background(), id)
+	wantCode(t, err, oauth.InvalidClient)
+}
+
+func TestRegistrationsAreLimitedInRate(t *testing.T) {
+	clock := newClock()
+	r := newRegistry(t, Options{Now: clock.now})
+	body := `{"redirect_uris":["https://app.example/cb"]}`
+	for range registrationBurst {
+		register(t, r, body)
+	}
+	_, err := r.Register(context.Background(), strings.NewReader(body))
+	wantCode(t, err, oauth.SlowDown)
+	clock.advance(time.Second)
+	register(t, r, body)
+}
+
+func TestStorageFaultIsNotAnUnknownClient(t *testing.T) {
+	table := openTable(t)
+	r := newRegistry(t, Options{Table: table})
+	id := register(t, newRegistry(t, Options{Table: table}), realRegistrations[0].body).ClientID
+	if err := table.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.Lookup(context.Background(), id)
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+	_, err = r.Register(context.Background(), strings.NewReader(realRegistrations[1].body))
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+}
+
+func TestNameIsFitToBeShown(t *testing.T) {
+	for given, want := range map[string]string{
+		"Claude":                         "Claude",
+		"  a \t\n b  ":                   "a b",
+		"evil\u202egnp.exe":              "evilgnp.exe",
+		"\u200bzero\ufeff\u2066width":    "zerowidth",
+		"nul\x00\x1b[31m":                "nul[31m",
+		"filler\u3164\u115f":             "filler",
+		"bad\xff":                        "bad",
+		"日本語 クライアント":                     "日本語 クライアント",
+		strings.Repeat("x", maxName):     strings.Repeat("x", maxName),
+		strings.Repeat("x", maxName+100): strings.Repeat("x", maxName) + "…",
+		"\u202e\u202e":                   "",
+	} {
+		if got := sanitiseName(given); got != want {
+			t.Errorf("%q became %q, want %q", given, got, want)
+		}
+	}
+}
