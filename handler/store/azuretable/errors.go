@@ -1,0 +1,78 @@
+package azuretable
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
+
+	"entramcp/handler/store"
+)
+
+// outcome turns what aztables returned into a sentinel, if the service has said
+// so by both its status and its error code, or else into an error of unknown
+// outcome. A 404 alone says nothing about a row: the table may be missing, or
+// the answer may come from something that is not the service.
+//
+// The text names neither the URL, which may hold a SAS, nor the body.
+func outcome(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if sentinel := sentinelOf(err); sentinel != nil {
+		return fmt.Errorf("azuretable: %s: %w", op, sentinel)
+	}
+	var answer *azcore.ResponseError
+	if errors.As(err, &answer) {
+		return fmt.Errorf("azuretable: %s: status %d %s (request %s)", op, answer.StatusCode, answer.ErrorCode, requestID(answer))
+	}
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err
+	}
+	return fmt.Errorf("azuretable: %s: %w", op, err)
+}
+
+func sentinelOf(err error) error {
+	switch {
+	case isStatus(err, http.StatusNotFound) && hasCode(err, aztables.ResourceNotFound, aztables.EntityNotFound):
+		return store.ErrNotFound
+	case isStatus(err, http.StatusConflict) && hasCode(err, aztables.EntityAlreadyExists):
+		return store.ErrExists
+	case isStatus(err, http.StatusPreconditionFailed) && hasCode(err, aztables.UpdateConditionNotSatisfied, conditionNotMet):
+		return store.ErrConflict
+	}
+	return nil
+}
+
+// conditionNotMet is the code that all storage services share for a failed
+// If-Match: https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
+const conditionNotMet aztables.TableErrorCode = "ConditionNotMet"
+
+func isStatus(err error, status int) bool {
+	var answer *azcore.ResponseError
+	return errors.As(err, &answer) && answer.StatusCode == status
+}
+
+func hasCode(err error, codes ...aztables.TableErrorCode) bool {
+	var answer *azcore.ResponseError
+	if !errors.As(err, &answer) {
+		return false
+	}
+	for _, code := range codes {
+		if answer.ErrorCode == string(code) {
+			return true
+		}
+	}
+	return false
+}
+
+func requestID(answer *azcore.ResponseError) string {
+	if answer.RawResponse == nil {
+		return "unknown"
+	}
+	return answer.RawResponse.Header.Get("x-ms-request-id")
+}
