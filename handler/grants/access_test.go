@@ -1,0 +1,302 @@
+package grants
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"entramcp/handler/keyring"
+	"entramcp/handler/oauth"
+)
+
+func TestVerifyDoesNoStorageIO(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	tokens, again := signIn(t, i.Service), signIn(t, i.Service)
+	i.refreshRevoked(context.Background()) // what Run does
+	reads, writes := i.wire.counts()
+	for range 1000 {
+		mustVerify(t, i.Service, tokens.Access)
+		mustVerify(t, i.Service, again.Access)
+		if _, err := i.Verify(context.Background(), "garbage"); err == nil {
+			t.Fatal("garbage was accepted")
+		}
+	}
+	if r, w := i.wire.counts(); r != reads || w != writes {
+		t.Errorf("%d reads and %d writes", r-reads, w-writes)
+	}
+}
+
+func TestGarbageOnColdInstanceDoesNoStorageIO(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	_, err := i.Verify(context.Background(), "eyJhbGciOiJIUzI1NiJ9.e30.c2ln")
+	wantCode(t, err, oauth.InvalidToken)
+	if r, w := i.wire.counts(); r != 0 || w != 0 {
+		t.Errorf("%d reads and %d writes", r, w)
+	}
+}
+
+func TestStaleListOfRevokedGrantsIs503(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	tokens := signIn(t, i.Service)
+	mustVerify(t, i.Service, tokens.Access)
+	i.wire.disturb(always(errDown), nil)
+	c.Advance(MaxStale)
+	mustVerify(t, i.Service, tokens.Access)
+	c.Advance(time.Second)
+	_, err := i.Verify(context.Background(), string(tokens.Access))
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+	i.wire.disturb(nil, nil)
+	mustVerify(t, i.Service, tokens.Access)
+}
+
+func TestAccessTokenExpires(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	tokens := signIn(t, i.Service)
+	mustVerify(t, i.Service, tokens.Access)
+	c.Advance(30*time.Minute - time.Second)
+	mustVerify(t, i.Service, tokens.Access)
+	c.Advance(leeway + time.Second)
+	for _, instance := range []*instance{i, newInstance(t, i.wire.Table, c.Now)} { // cached, and not
+		_, err := instance.Verify(context.Background(), string(tokens.Access))
+		wantCode(t, err, oauth.InvalidToken)
+	}
+}
+
+func TestForgedAccessTokens(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	tokens := signIn(t, i.Service)
+	code := create(t, i.Service)
+	kid, key, err := i.ring.Signing(context.Background(), keyring.AccessToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, foreignKey, err := i.ring.Signing(context.Background(), keyring.ClientSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forge := func(method jwt.SigningMethod, key any, change func(*claims, map[string]any)) string {
+		cl := &claims{Issuer: testIssuer, Audience: string(testResource), Subject: tokens.Grant.Subject, GrantID: tokens.Grant.ID,
+			ClientID: testClient, IssuedAt: c.Now().Unix(), Expires: c.Now().Add(time.Minute).Unix(), ID: "x"}
+		token := jwt.NewWithClaims(method, cl)
+		token.Header["typ"], token.Header["kid"] = tokenType, kid
+		if change != nil {
+			change(cl, token.Header)
+		}
+		text, err := token.SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	if _, err := i.Verify(context.Background(), forge(jwt.SigningMethodHS256, key, nil)); err != nil {
+		t.Fatalf("the forgery is not good enough to prove anything: %v", err)
+	}
+	parts := strings.Split(string(tokens.Access), ".")
+	for name, raw := range map[string]string{
+		"alg none":            forge(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil),
+		"alg HS512":           forge(jwt.SigningMethodHS512, key, nil),
+		"another purpose":     forge(jwt.SigningMethodHS256, foreignKey, nil),
+		"key guessed":         forge(jwt.SigningMethodHS256, []byte("secret"), nil),
+		"typ JWT":             forge(jwt.SigningMethodHS256, key, func(_ *claims, h map[string]any) { h["typ"] = "JWT" }),
+		"no typ":              forge(jwt.SigningMethodHS256, key, func(_ *claims, h map[string]any) { delete(h, "typ") }),
+		"no kid":              forge(jwt.SigningMethodHS256, key, func(_ *claims, h map[string]any) { delete(h, "kid") }),
+		"unknown kid":         forge(jwt.SigningMethodHS256, key, func(_ *claims, h map[string]any) { h["kid"] = strings.Repeat("0", len(kid)) }),
+		"kid is a path":       forge(jwt.SigningMethodHS256, key, func(_ *claims, h map[string]any) { h["kid"] = "../../etc/passwd" }),
+		"another issuer":      forge(jwt.SigningMethodHS256, key, func(c *claims, _ map[string]any) { c.Issuer += "/" }),
+		"a sibling resource":  forge(jwt.SigningMethodHS256, key, func(c *claims, _ map[string]any) { c.Audience = testIssuer + "/other" }),
+		"no audience":         forge(jwt.SigningMethodHS256, key, func(c *claims, _ map[string]any) { c.Audience = "" }),
+		"expired":             forge(jwt.SigningMethodHS256, key, func(cl *claims, _ map[string]any) { cl.Expires = c.Now().Add(-time.Minute).Unix() }),
+		"no expiry":           forge(jwt.SigningMethodHS256, key, func(c *claims, _ map[string]any) { c.Expires = 0 }),
+		"issued in an hour":   forge(jwt.SigningMethodHS256, key, func(cl *claims, _ map[string]any) { cl.IssuedAt = c.Now().Add(time.Hour).Unix() }),
+		"claims exchanged":    parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"x"}`)) + "." + parts[2],
+		"signature cut":       string(tokens.Access)[:len(tokens.Access)-1],
+		"space before":        " " + string(tokens.Access),
+		"refresh token":       string(tokens.Refresh),
+		"code":                string(code),
+		"nothing":             "",
+		"very long":           strings.Repeat("a.", 100_000),
+		"a token from a peer": "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6IjEifQ.eyJhdWQiOiJodHRwczovL21jcC5leGFtcGxlL21jcCJ9.c2ln",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := i.Verify(context.Background(), raw)
+			wantCode(t, err, oauth.InvalidToken)
+		})
+	}
+}
+
+func TestNoTokenPassesForAnother(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	code := create(t, i.Service)
+	tokens := signIn(t, i.Service)
+	for name, text := range map[string]string{"access token": string(tokens.Access), "code": string(code)} {
+		_, err := refresh(i.Service, RefreshToken(text))
+		if err == nil {
+			t.Errorf("a %s was refreshed", name)
+		}
+	}
+	for name, text := range map[string]string{"access token": string(tokens.Access), "refresh token": string(tokens.Refresh)} {
+		if _, err := i.Redeem(context.Background(), Code(text), testRedemption()); err == nil {
+			t.Errorf("a %s was redeemed", name)
+		}
+	}
+	if _, err := refresh(i.Service, tokens.Refresh); err != nil {
+		t.Errorf("trying ended the grant: %v", err)
+	}
+}
+
+func TestAccessTokenHoldsNoName(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	tokens := signIn(t, i.Service)
+	body, err := base64.RawURLEncoding.DecodeString(strings.Split(string(tokens.Access), ".")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, private := range []string{"Ada", "ada@", testIdentity.ObjectID, "entra-"} {
+		if strings.Contains(string(body), private) {
+			t.Errorf("the access token holds %q: %s", private, body)
+		}
+	}
+	var got map[string]any
+	if err := json.Unmarshal(body, &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, claim := range []string{"iss", "aud", "sub", "client_id", "scope", "roles", "gid", "iat", "exp", "jti"} {
+		if _, ok := got[claim]; !ok {
+			t.Errorf("no %s", claim)
+		}
+	}
+}
+
+func TestKeyRotationLogsNobodyOut(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+	tokens := signIn(t, a.Service)
+	if err := b.ring.Rotate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(11 * time.Minute)
+	mustVerify(t, b.Service, tokens.Access)
+	next, err := refresh(b.Service, tokens.Refresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustVerify(t, a.Service, next.Access)
+	mustVerify(t, a.Service, tokens.Access)
+	if _, err := refresh(a.Service, next.Refresh); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestKeysOutOfReachAre503(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	tokens := signIn(t, newInstance(t, table, c.Now).Service)
+	code := create(t, newInstance(t, table, c.Now).Service)
+	cut := &wire{Table: table}
+	cut.disturb(always(errDown), nil)
+	i := newInstance(t, cut, c.Now)
+	ctx := context.Background()
+	for name, call := range map[string]func() error{
+		"create":     func() error { _, err := i.Create(ctx, testApproval()); return err },
+		"redeem":     func() error { _, err := i.Redeem(ctx, code, testRedemption()); return err },
+		"refresh":    func() error { _, err := refresh(i.Service, tokens.Refresh); return err },
+		"verify":     func() error { _, err := i.Verify(ctx, string(tokens.Access)); return err },
+		"revoke":     func() error { return i.Revoke(ctx, string(tokens.Access), testClient) },
+		"introspect": func() error { _, err := i.Introspect(ctx, string(tokens.Access), testClient); return err },
+		"get":        func() error { _, err := i.Get(ctx, tokens.Grant.Subject, tokens.Grant.ID); return err },
+		"list":       func() error { _, err := i.List(ctx, tokens.Grant.Subject); return err },
+	} {
+		t.Run(name, func(t *testing.T) { wantCode(t, call(), oauth.TemporarilyUnavailable) })
+	}
+}
+
+func TestNothingSecretIsLogged(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	code := create(t, i.Service)
+	tokens := signIn(t, i.Service)
+	var out bytes.Buffer
+	for _, handler := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+		slog.New(handler).Info("x", "code", code, "access", tokens.Access, "refresh", tokens.Refresh, "tokens", tokens,
+			"grant", tokens.Grant, "identity", testIdentity, "upstream", testApproval().Upstream)
+	}
+	for _, secret := range []string{string(code), string(tokens.Access), string(tokens.Refresh), "entra-rt", "entra-at", "Ada", "ada@"} {
+		if strings.Contains(out.String(), secret) {
+			t.Errorf("logged: %s", secret)
+		}
+	}
+}
+
+func TestSubjectsDifferByTenant(t *testing.T) {
+	if SubjectOf("a", "b") == SubjectOf("b", "a") || SubjectOf("t1", "o") == SubjectOf("t2", "o") {
+		t.Error("two users share a subject")
+	}
+	if SubjectOf("ABC", "DEF") != SubjectOf("abc", "def") {
+		t.Error("the spelling of a GUID makes another user")
+	}
+}
+
+func TestRunKeepsTheListFreshWhileThereIsTraffic(t *testing.T) {
+	i := newInstance(t, newTable(t), time.Now)
+	tokens := signIn(t, i.Service)
+	mustVerify(t, i.Service, tokens.Access)
+	ctx, cancel := context.WithCancel(context.Background())
+	polled := make(chan struct{}, 1)
+	i.wire.disturb(func(op string) error {
+		if op == "list" {
+			polled <- struct{}{}
+		}
+		return nil
+	}, nil)
+	done := make(chan struct{})
+	go func() { i.Run(ctx); close(done) }()
+	select {
+	case <-polled:
+	case <-time.After(3 * pollEvery):
+		t.Error("no poll")
+	}
+	cancel()
+	<-done
+}
+
+func BenchmarkVerifyCached(b *testing.B) {
+	i := newInstance(b, newTable(b), time.Now)
+	raw := string(signIn(b, i.Service).Access)
+	mustVerify(b, i.Service, AccessToken(raw))
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := i.Verify(ctx, raw); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkVerifyFirst(b *testing.B) {
+	i := newInstance(b, newTable(b), time.Now)
+	raw := string(signIn(b, i.Service).Access)
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := i.parse(ctx, raw); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func ExampleSubjectOf() {
+	fmt.Println(len(SubjectOf("11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222")))
+	// Output: 64
+}

@@ -1,0 +1,250 @@
+package grants
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"entramcp/handler/keyring"
+	"entramcp/handler/oauth"
+	"entramcp/handler/store"
+	"entramcp/handler/store/embedded"
+)
+
+const (
+	testIssuer   = "https://mcp.example"
+	testResource = oauth.Resource("https://mcp.example/mcp")
+	testClient   = "client-1"
+	testRedirect = "http://127.0.0.1:33418/callback"
+	testVerifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+)
+
+var testScopes = oauth.NewScopes("openid", "profile", "files.read")
+
+// clock is moved by tests; several instances may read it with an offset.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newClock() *clock { return &clock{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)} }
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// wire is a table whose connection a test can disturb. Every operation is
+// counted; before and after, if set, may fail it before or after it has reached
+// the table.
+type wire struct {
+	store.Table
+	mu            sync.Mutex
+	reads, writes int
+	before, after func(op string) error
+}
+
+func (w *wire) disturb(before, after func(op string) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.before, w.after = before, after
+}
+
+func (w *wire) counts() (reads, writes int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reads, w.writes
+}
+
+func (w *wire) enter(op string) (leave func(error) error, err error) {
+	w.mu.Lock()
+	if op == "get" || op == "list" {
+		w.reads++
+	} else {
+		w.writes++
+	}
+	before, after := w.before, w.after
+	w.mu.Unlock()
+	if before != nil {
+		if err := before(op); err != nil {
+			return nil, err
+		}
+	}
+	return func(err error) error {
+		if after != nil {
+			if lost := after(op); lost != nil {
+				return lost
+			}
+		}
+		return err
+	}, nil
+}
+
+func (w *wire) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
+	leave, err := w.enter("insert")
+	if err != nil {
+		return "", err
+	}
+	etag, err := w.Table.Insert(ctx, row)
+	return etag, leave(err)
+}
+
+func (w *wire) Get(ctx context.Context, partition, key string) (store.Row, error) {
+	leave, err := w.enter("get")
+	if err != nil {
+		return store.Row{}, err
+	}
+	row, err := w.Table.Get(ctx, partition, key)
+	return row, leave(err)
+}
+
+func (w *wire) Replace(ctx context.Context, row store.Row) (store.ETag, error) {
+	leave, err := w.enter("replace")
+	if err != nil {
+		return "", err
+	}
+	etag, err := w.Table.Replace(ctx, row)
+	return etag, leave(err)
+}
+
+func (w *wire) List(ctx context.Context, span store.Span, from store.Cursor) (store.Page, error) {
+	leave, err := w.enter("list")
+	if err != nil {
+		return store.Page{}, err
+	}
+	page, err := w.Table.List(ctx, span, from)
+	return page, leave(err)
+}
+
+var (
+	errDown = errors.New("connection refused")
+	errLate = errors.New("connection reset by peer")
+)
+
+func always(err error) func(string) error { return func(string) error { return err } }
+
+func newTable(tb testing.TB) store.Table {
+	tb.Helper()
+	table, err := embedded.Open(tb.TempDir())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = table.Close() })
+	return table
+}
+
+// instance is one process of the server.
+type instance struct {
+	*Service
+	wire *wire
+	ring *keyring.Ring
+	log  *strings.Builder
+}
+
+// failer is what *testing.T and *rapid.T have in common.
+type failer interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
+func newInstance(t failer, table store.Table, now func() time.Time) *instance {
+	t.Helper()
+	wrapper, err := keyring.NewMasterKey("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &instance{wire: &wire{Table: table}, log: &strings.Builder{}}
+	i.ring = keyring.New(keyring.Options{Table: table, Wrapper: wrapper, Now: now})
+	i.Service = New(Options{
+		Table: i.wire, Ring: i.ring, Issuer: testIssuer, Resource: testResource, Now: now,
+		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: i.log}, nil)),
+	})
+	return i
+}
+
+type lockedWriter struct {
+	mu sync.Mutex
+	w  *strings.Builder
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+func challengeOf(verifier string) string {
+	sum := sha256.Sum256([]byte(verifier))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+var testIdentity = Identity{TenantID: "11111111-1111-1111-1111-111111111111", ObjectID: "22222222-2222-2222-2222-222222222222",
+	Name: "Ada Lovelace", Username: "ada@example.com", Roles: []string{"Reader"}}
+
+func testApproval() Approval {
+	return Approval{ClientID: testClient, RedirectURI: testRedirect, Challenge: challengeOf(testVerifier),
+		Scopes: testScopes, Identity: testIdentity, Upstream: Upstream{RefreshToken: "entra-rt-0", APIToken: "entra-at-0"}}
+}
+
+func testRedemption() Redemption {
+	return Redemption{ClientID: testClient, RedirectURI: testRedirect, Verifier: testVerifier}
+}
+
+func create(t failer, s *Service) Code {
+	t.Helper()
+	code, err := s.Create(context.Background(), testApproval())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
+func signIn(t failer, s *Service) Tokens {
+	t.Helper()
+	tokens, err := s.Redeem(context.Background(), create(t, s), testRedemption())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens
+}
+
+func renewOK(context.Context, Upstream, Identity) (Renewal, error) {
+	return Renewal{Upstream: Upstream{RefreshToken: "entra-rt-n"}}, nil
+}
+
+func refresh(s *Service, token RefreshToken) (Tokens, error) {
+	return s.Refresh(context.Background(), token, testClient, nil, renewOK)
+}
+
+func wantCode(t failer, err error, want oauth.Code) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, want %s", want)
+	}
+	if e := oauth.AsError(err); e.Code != want {
+		t.Fatalf("%v, want %s", err, want)
+	}
+}
+
+func mustVerify(t failer, s *Service, token AccessToken) *Access {
+	t.Helper()
+	access, err := s.Verify(context.Background(), string(token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return access
+}

@@ -1,0 +1,445 @@
+package grants
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"entramcp/handler/keyring"
+	"entramcp/handler/oauth"
+)
+
+func generation(t failer, s *Service, token RefreshToken) uint64 {
+	t.Helper()
+	h, err := s.openHandle(context.Background(), keyring.RefreshHandle, string(token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.generation
+}
+
+func TestRefreshRotatesWithOneReadAndOneWrite(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	first := signIn(t, i.Service)
+	reads, writes := i.wire.counts()
+	second, err := refresh(i.Service, first.Refresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, w := i.wire.counts(); r-reads != 1 || w-writes != 1 {
+		t.Errorf("%d reads and %d writes, want 1 and 1", r-reads, w-writes)
+	}
+	if g := generation(t, i.Service, second.Refresh); g != 2 {
+		t.Errorf("generation %d, want 2", g)
+	}
+	g, err := i.Get(context.Background(), second.Grant.Subject, second.Grant.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if up, err := i.Upstream(context.Background(), g); err != nil || up.RefreshToken != "entra-rt-n" {
+		t.Errorf("upstream %v, %v", up, err)
+	}
+}
+
+func TestRefreshRetryWithinGraceYieldsSameSuccessor(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+	first := signIn(t, a.Service)
+	if _, err := refresh(a.Service, first.Refresh); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(RefreshGrace)
+	_, writes := b.wire.counts()
+	renewed := false
+	retry, err := b.Refresh(context.Background(), first.Refresh, testClient, nil, func(ctx context.Context, u Upstream, id Identity) (Renewal, error) {
+		renewed = true
+		return renewOK(ctx, u, id)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, w := b.wire.counts(); w != writes || renewed {
+		t.Error("a retry wrote or asked upstream again")
+	}
+	if g := generation(t, b.Service, retry.Refresh); g != 2 {
+		t.Errorf("generation %d, want 2", g)
+	}
+	if third, err := refresh(a.Service, retry.Refresh); err != nil || generation(t, a.Service, third.Refresh) != 3 {
+		t.Errorf("the successor does not work: %v", err)
+	}
+}
+
+func TestRefreshReuseRevokesGrant(t *testing.T) {
+	for name, reuse := range map[string]func(*clock, *Service, RefreshToken, RefreshToken) RefreshToken{
+		"previous after the grace": func(c *clock, _ *Service, first, _ RefreshToken) RefreshToken {
+			c.Advance(RefreshGrace + time.Second)
+			return first
+		},
+		"older within the grace": func(_ *clock, s *Service, first, second RefreshToken) RefreshToken {
+			if _, err := refresh(s, second); err != nil {
+				panic(err)
+			}
+			return first
+		},
+		"a generation that is not there yet": func(_ *clock, s *Service, first, _ RefreshToken) RefreshToken {
+			h, err := s.openHandle(context.Background(), keyring.RefreshHandle, string(first))
+			if err != nil {
+				panic(err)
+			}
+			later, err := s.sealHandle(context.Background(), keyring.RefreshHandle,
+				record{subject: h.subjectID(), id: h.grantID(), Generation: 9}, time.Hour)
+			if err != nil {
+				panic(err)
+			}
+			return RefreshToken(later)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			table := newTable(t)
+			a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+			first := signIn(t, a.Service)
+			second, err := refresh(a.Service, first.Refresh)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stolen := reuse(c, a.Service, first.Refresh, second.Refresh)
+			_, err = refresh(b.Service, stolen)
+			wantCode(t, err, oauth.InvalidGrant)
+			_, err = refresh(a.Service, second.Refresh)
+			wantCode(t, err, oauth.InvalidGrant)
+			c.Advance(MaxStale + time.Second)
+			_, err = a.Verify(context.Background(), string(second.Access))
+			wantCode(t, err, oauth.InvalidToken)
+			if !strings.Contains(b.log.String(), "refresh token reuse") {
+				t.Errorf("log: %s", b.log)
+			}
+		})
+	}
+}
+
+func TestRefreshTokenOfAnotherClientIsRefusedAndLogged(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	first := signIn(t, i.Service)
+	_, err := i.Refresh(context.Background(), first.Refresh, "client-2", nil, renewOK)
+	wantCode(t, err, oauth.InvalidGrant)
+	if !strings.Contains(i.log.String(), "presented_by=client-2") {
+		t.Errorf("log: %s", i.log)
+	}
+	if _, err := refresh(i.Service, first.Refresh); err != nil {
+		t.Errorf("a stranger logged the user out: %v", err)
+	}
+}
+
+func TestUpstreamOutageChangesNothing(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	first := signIn(t, i.Service)
+	_, writes := i.wire.counts()
+	slow := oauth.Unavailable("Entra is busy.", 7*time.Second, nil)
+	for _, fault := range []error{context.DeadlineExceeded, errors.New("502 from upstream"), fmt.Errorf("entra: %w", slow)} {
+		_, err := i.Refresh(context.Background(), first.Refresh, testClient, nil,
+			func(context.Context, Upstream, Identity) (Renewal, error) { return Renewal{}, fault })
+		wantCode(t, err, oauth.TemporarilyUnavailable)
+		if oauth.AsError(err).RetryAfter <= 0 {
+			t.Errorf("%v has no Retry-After", fault)
+		}
+	}
+	if oauth.AsError(renewFailed(slow)).RetryAfter != 7*time.Second {
+		t.Error("upstream's own Retry-After was lost")
+	}
+	if _, w := i.wire.counts(); w != writes {
+		t.Error("an outage wrote")
+	}
+	if next, err := refresh(i.Service, first.Refresh); err != nil || generation(t, i.Service, next.Refresh) != 2 {
+		t.Errorf("after the outage: %v", err)
+	}
+}
+
+func TestUpstreamInvalidGrantEndsGrant(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	first := signIn(t, i.Service)
+	_, err := i.Refresh(context.Background(), first.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) {
+		return Renewal{}, fmt.Errorf("user is disabled: %w", ErrSignInOver)
+	})
+	wantCode(t, err, oauth.InvalidGrant)
+	if !strings.Contains(i.log.String(), "user is disabled") {
+		t.Errorf("the reason is not logged: %s", i.log)
+	}
+	_, err = refresh(i.Service, first.Refresh)
+	wantCode(t, err, oauth.InvalidGrant)
+	_, err = i.Verify(context.Background(), string(first.Access))
+	wantCode(t, err, oauth.InvalidToken)
+}
+
+func TestUpstreamInvalidGrantThatCannotBeRecordedIsRetryable(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	first := signIn(t, i.Service)
+	over := func(context.Context, Upstream, Identity) (Renewal, error) { return Renewal{}, ErrSignInOver }
+	i.wire.disturb(func(op string) error {
+		if op == "insert" {
+			return errDown
+		}
+		return nil
+	}, nil)
+	_, err := i.Refresh(context.Background(), first.Refresh, testClient, nil, over)
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+	i.wire.disturb(nil, nil)
+	_, err = i.Refresh(context.Background(), first.Refresh, testClient, nil, over)
+	wantCode(t, err, oauth.InvalidGrant)
+}
+
+// Two instances race; the loser asked Entra with the older token and was told
+// no. What the winner was told is newer.
+func TestRenewalElsewhereOutlivesStaleRefusal(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+	first := signIn(t, a.Service)
+	tokens, err := a.Refresh(context.Background(), first.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) {
+		if _, err := refresh(b.Service, first.Refresh); err != nil {
+			t.Error(err)
+		}
+		return Renewal{}, ErrSignInOver
+	})
+	if err != nil || generation(t, a.Service, tokens.Refresh) != 2 {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestRenewalReplacesRolesButNeverTheUser(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	first := signIn(t, i.Service)
+	now := testIdentity
+	now.Roles = []string{"Writer"}
+	second, err := i.Refresh(context.Background(), first.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) {
+		return Renewal{Upstream: Upstream{RefreshToken: "x"}, Identity: &now}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if access := mustVerify(t, i.Service, second.Access); !slices.Equal(access.Roles, []string{"Writer"}) {
+		t.Errorf("roles %v", access.Roles)
+	}
+	now.ObjectID = "33333333-3333-3333-3333-333333333333"
+	_, err = i.Refresh(context.Background(), second.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) {
+		return Renewal{Identity: &now}, nil
+	})
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+}
+
+func TestRefreshNarrowsScopes(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	i.known = oauth.NewScopes("openid", "profile", "files.read", "files.write")
+	token := signIn(t, i.Service).Refresh
+	for _, c := range []struct{ ask, want string }{
+		{"", testScopes.String()},
+		{"files.read", "files.read"},
+		{" openid  files.read ", "files.read openid"},
+		{"openid offline_access", "openid"},
+		{"openid never-heard-of", "openid"},
+		{"offline_access", testScopes.String()},
+	} {
+		tokens, err := i.Refresh(context.Background(), token, testClient, oauth.ParseScopes(c.ask), renewOK)
+		if err != nil {
+			t.Fatalf("%q: %v", c.ask, err)
+		}
+		if got := mustVerify(t, i.Service, tokens.Access).Scopes.String(); got != c.want || tokens.Scopes.String() != c.want {
+			t.Errorf("%q: token has %q, response %q, want %q", c.ask, got, tokens.Scopes, c.want)
+		}
+		token = tokens.Refresh
+	}
+	before := generation(t, i.Service, token)
+	_, err := i.Refresh(context.Background(), token, testClient, oauth.NewScopes("openid", "files.write"), renewOK)
+	wantCode(t, err, oauth.InvalidScope)
+	if tokens, err := refresh(i.Service, token); err != nil || generation(t, i.Service, tokens.Refresh) != before+1 {
+		t.Errorf("asking for too much consumed the token: %v", err)
+	}
+}
+
+func TestLostAnswerOfRotationIsFoundOut(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	first := signIn(t, i.Service)
+	i.wire.disturb(nil, func(op string) error {
+		if op == "replace" {
+			return errLate
+		}
+		return nil
+	})
+	second, err := refresh(i.Service, first.Refresh)
+	if err != nil {
+		t.Fatalf("the row says that the rotation happened: %v", err)
+	}
+	i.wire.disturb(nil, nil)
+	if g := generation(t, i.Service, second.Refresh); g != 2 {
+		t.Errorf("generation %d", g)
+	}
+}
+
+func TestStorageFaultDuringRefreshIsRetryable(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		for _, failing := range []string{"get", "replace", "all"} {
+			i := newInstance(t, newTable(t), newClock().Now)
+			first := signIn(t, i.Service)
+			fault := func(op string) error {
+				if op == failing || failing == "all" && (op == "replace" || late) {
+					return errDown
+				}
+				return nil
+			}
+			if late {
+				i.wire.disturb(nil, fault)
+			} else {
+				i.wire.disturb(fault, nil)
+			}
+			_, err := refresh(i.Service, first.Refresh)
+			if !late || failing != "replace" {
+				wantCode(t, err, oauth.TemporarilyUnavailable)
+			}
+			i.wire.disturb(nil, nil)
+			if _, err := refresh(i.Service, first.Refresh); err != nil {
+				t.Errorf("late %t, %s: %v", late, failing, err)
+			}
+		}
+	}
+}
+
+func TestUnusedGrantExpires(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	token := signIn(t, i.Service).Refresh
+	for range 3 { // each use counts anew
+		c.Advance(60 * 24 * time.Hour)
+		next, err := refresh(i.Service, token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token = next.Refresh
+	}
+	c.Advance(90 * 24 * time.Hour)
+	_, err := refresh(i.Service, token)
+	wantCode(t, err, oauth.InvalidGrant)
+}
+
+// The clocks of two instances differ by up to 30 s.
+func TestClockSkewDoesNotLogOut(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	ahead := newInstance(t, table, func() time.Time { return c.Now().Add(30 * time.Second) })
+	behind := newInstance(t, table, c.Now)
+	first := signIn(t, ahead.Service)
+	mustVerify(t, behind.Service, first.Access) // iat is in the future there
+	second, err := refresh(ahead.Service, first.Refresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	retry, err := refresh(behind.Service, first.Refresh) // RotatedAt is in the future there
+	if err != nil || generation(t, behind.Service, retry.Refresh) != 2 {
+		t.Fatalf("retry on the instance behind: %v", err)
+	}
+	third, err := refresh(behind.Service, second.Refresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(20 * time.Second)
+	if _, err := refresh(ahead.Service, second.Refresh); err != nil {
+		t.Errorf("retry on the instance ahead: %v", err)
+	}
+	c.Advance(9*time.Minute + 30*time.Second)
+	mustVerify(t, ahead.Service, third.Access)
+}
+
+func TestParallelRefreshesShareOneRenewal(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	first := signIn(t, i.Service)
+	var renewals atomic.Int32
+	entered, release := make(chan struct{}), make(chan struct{})
+	renew := func(ctx context.Context, u Upstream, id Identity) (Renewal, error) {
+		if renewals.Add(1) == 1 {
+			close(entered)
+		}
+		<-release
+		return renewOK(ctx, u, id)
+	}
+	results := make(chan error, 8)
+	call := func() {
+		tokens, err := i.Refresh(context.Background(), first.Refresh, testClient, nil, renew)
+		if err == nil && generation(t, i.Service, tokens.Refresh) != 2 {
+			err = errors.New("not generation 2")
+		}
+		results <- err
+	}
+	go call()
+	<-entered
+	for range 7 {
+		go call()
+	}
+	close(release)
+	for range 8 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	// One that came after the flight found the successor without asking.
+	if n := renewals.Load(); n != 1 {
+		t.Errorf("%d renewals", n)
+	}
+}
+
+func TestRotationSurvivesClientThatHangsUp(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	first := signIn(t, i.Service)
+	ctx, hangUp := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	_, err := i.Refresh(ctx, first.Refresh, testClient, nil, func(ctx context.Context, u Upstream, id Identity) (Renewal, error) {
+		hangUp()
+		defer close(done)
+		return renewOK(ctx, u, id)
+	})
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+	<-done
+	if next, err := refresh(i.Service, first.Refresh); err != nil || generation(t, i.Service, next.Refresh) != 2 {
+		t.Errorf("the retry: %v", err)
+	}
+}
+
+func TestOnBehalfOfUpdateDuringRefreshCostsNothing(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	first := signIn(t, i.Service)
+	ctx := context.Background()
+	second, err := i.Refresh(ctx, first.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) {
+		g, err := i.Get(ctx, first.Grant.Subject, first.Grant.ID)
+		if err != nil {
+			t.Error(err)
+		}
+		if _, err := i.UpdateUpstream(ctx, g, Upstream{RefreshToken: "from-obo"}); err != nil {
+			t.Error(err)
+		}
+		return Renewal{Upstream: Upstream{RefreshToken: "from-refresh"}}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := i.Get(ctx, second.Grant.Subject, second.Grant.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if up, _ := i.Upstream(ctx, g); up.RefreshToken != "from-refresh" {
+		t.Errorf("upstream token is %q", up.RefreshToken)
+	}
+	// And the other way round: what was read before the rotation is stale.
+	if _, err := i.UpdateUpstream(ctx, first.Grant, Upstream{RefreshToken: "stale"}); err != nil {
+		t.Fatal(err)
+	}
+	g, _ = i.Get(ctx, second.Grant.Subject, second.Grant.ID)
+	if up, _ := i.Upstream(ctx, g); up.RefreshToken != "from-refresh" {
+		t.Errorf("a stale update won: %q", up.RefreshToken)
+	}
+}

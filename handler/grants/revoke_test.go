@@ -1,0 +1,225 @@
+package grants
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"entramcp/handler/oauth"
+)
+
+func TestRevocationEndsGrantEverywhere(t *testing.T) {
+	for name, pick := range map[string]func(Tokens) string{
+		"by refresh token": func(t Tokens) string { return string(t.Refresh) },
+		"by access token":  func(t Tokens) string { return string(t.Access) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			table := newTable(t)
+			a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+			tokens, other := signIn(t, a.Service), signIn(t, a.Service)
+			mustVerify(t, a.Service, tokens.Access)
+			mustVerify(t, b.Service, tokens.Access)
+			if err := b.Revoke(context.Background(), pick(tokens), testClient); err != nil {
+				t.Fatal(err)
+			}
+			_, err := b.Verify(context.Background(), string(tokens.Access))
+			wantCode(t, err, oauth.InvalidToken)
+			_, err = refresh(a.Service, tokens.Refresh)
+			wantCode(t, err, oauth.InvalidGrant)
+			c.Advance(MaxStale + time.Second)
+			_, err = a.Verify(context.Background(), string(tokens.Access))
+			wantCode(t, err, oauth.InvalidToken)
+			if err := a.Revoke(context.Background(), pick(tokens), testClient); err != nil {
+				t.Errorf("revoking again: %v", err)
+			}
+			mustVerify(t, a.Service, other.Access)
+			if _, err := a.Get(context.Background(), tokens.Grant.Subject, tokens.Grant.ID); oauth.AsError(err).Code != oauth.InvalidToken {
+				t.Errorf("reading a revoked grant: %v", err)
+			}
+			if list, err := a.List(context.Background(), tokens.Grant.Subject); err != nil || len(list) != 1 || list[0].ID != other.Grant.ID {
+				t.Errorf("list %v, %v", list, err)
+			}
+		})
+	}
+}
+
+func TestRevocationKeepsNoUpstreamToken(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	tokens := signIn(t, i.Service)
+	if err := i.Revoke(context.Background(), string(tokens.Refresh), testClient); err != nil {
+		t.Fatal(err)
+	}
+	r, err := i.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
+	if err != nil || r.Sealed != "" {
+		t.Errorf("sealed part is still there, or %v", err)
+	}
+}
+
+func TestRevocationOfUselessTokensSucceeds(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	code := create(t, i.Service)
+	tokens := signIn(t, i.Service)
+	for name, token := range map[string]string{
+		"nothing": "", "garbage": "garbage", "long": strings.Repeat("x", 100_000), "a code": string(code),
+		"a foreign JWT": "eyJhbGciOiJub25lIn0.e30.", "truncated": string(tokens.Refresh)[:40],
+	} {
+		if err := i.Revoke(context.Background(), token, testClient); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := i.Redeem(context.Background(), code, testRedemption()); err != nil {
+		t.Errorf("a code was revoked: %v", err)
+	}
+	c.Advance(time.Hour)
+	if err := i.Revoke(context.Background(), string(tokens.Access), testClient); err != nil {
+		t.Errorf("expired access token: %v", err)
+	}
+	if _, err := refresh(i.Service, tokens.Refresh); err != nil {
+		t.Errorf("an expired access token ended the grant: %v", err)
+	}
+}
+
+func TestRevocationByAnotherClientIsRefused(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	tokens := signIn(t, i.Service)
+	for _, token := range []string{string(tokens.Access), string(tokens.Refresh)} {
+		wantCode(t, i.Revoke(context.Background(), token, "client-2"), oauth.InvalidGrant)
+	}
+	mustVerify(t, i.Service, tokens.Access)
+	if !strings.Contains(i.log.String(), "presented_by=client-2") {
+		t.Errorf("log: %s", i.log)
+	}
+}
+
+// A revoker dies between its two writes: the others complete what it began.
+func TestHalfRevocationIsCompletedByOthers(t *testing.T) {
+	half := func(t *testing.T) (*clock, *instance, *instance, Tokens) {
+		c := newClock()
+		table := newTable(t)
+		a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+		tokens := signIn(t, a.Service)
+		a.wire.disturb(func(op string) error {
+			if op == "replace" {
+				return errDown
+			}
+			return nil
+		}, nil)
+		wantCode(t, a.Revoke(context.Background(), string(tokens.Refresh), testClient), oauth.TemporarilyUnavailable)
+		return c, a, b, tokens
+	}
+	t.Run("when it polls", func(t *testing.T) {
+		_, _, b, tokens := half(t)
+		b.refreshRevoked(context.Background())
+		r, err := b.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
+		if err != nil || r.Revoked.IsZero() {
+			t.Errorf("grant is not marked: %v", err)
+		}
+		reads, _ := b.wire.counts()
+		b.refreshRevoked(context.Background())
+		if again, _ := b.wire.counts(); again != reads+1 {
+			t.Errorf("a settled revocation costs %d reads per poll, want 1", again-reads)
+		}
+	})
+	t.Run("when the grant is used", func(t *testing.T) {
+		_, _, b, tokens := half(t)
+		_, err := b.Verify(context.Background(), string(tokens.Access)) // reads the list
+		wantCode(t, err, oauth.InvalidToken)
+		_, err = refresh(b.Service, tokens.Refresh)
+		wantCode(t, err, oauth.InvalidGrant)
+		r, err := b.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
+		if err != nil || r.Revoked.IsZero() {
+			t.Errorf("grant is not marked: %v", err)
+		}
+	})
+	t.Run("when it is repeated", func(t *testing.T) {
+		_, _, b, tokens := half(t)
+		if err := b.Revoke(context.Background(), string(tokens.Refresh), testClient); err != nil {
+			t.Fatal(err)
+		}
+		_, err := refresh(b.Service, tokens.Refresh)
+		wantCode(t, err, oauth.InvalidGrant)
+	})
+}
+
+// The row of a revocation that was begun long ago must outlive the tokens that
+// were minted since.
+func TestRepeatedRevocationCoversLaterTokens(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	tokens := signIn(t, i.Service)
+	if err := i.publish(context.Background(), tokens.Grant.Subject, tokens.Grant.ID, "begun"); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(20 * time.Minute)
+	if err := i.Revoke(context.Background(), string(tokens.Refresh), testClient); err != nil {
+		t.Fatal(err)
+	}
+	row, err := i.wire.Get(context.Background(), revokedPartition, tokens.Grant.ID)
+	if err != nil || row.Expires.Before(c.Now().Add(30*time.Minute+leeway)) {
+		t.Errorf("row expires %s, %v", row.Expires, err)
+	}
+}
+
+func TestIntrospection(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	code := create(t, i.Service)
+	tokens := signIn(t, i.Service)
+	ask := func(token, client string) Introspection {
+		t.Helper()
+		answer, err := i.Introspect(context.Background(), token, client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	access := ask(string(tokens.Access), testClient)
+	if !access.Active || access.TokenType != "Bearer" || access.Audience != string(testResource) || access.Scope != testScopes.String() ||
+		access.Expires-access.IssuedAt != 1800 || access.Subject != tokens.Grant.Subject || access.ID == "" {
+		t.Errorf("access token: %+v", access)
+	}
+	if r := ask(string(tokens.Refresh), testClient); !r.Active || r.ClientID != testClient {
+		t.Errorf("refresh token: %+v", r)
+	}
+	next, err := refresh(i.Service, tokens.Refresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !ask(string(tokens.Refresh), testClient).Active {
+		t.Error("a token within its grace still works, so it is active")
+	}
+	c.Advance(RefreshGrace + time.Second)
+	for name, inactive := range map[string]Introspection{
+		"garbage":                 ask("garbage", testClient),
+		"nothing":                 ask("", testClient),
+		"a code":                  ask(string(code), testClient),
+		"another's access token":  ask(string(tokens.Access), "client-2"),
+		"another's refresh token": ask(string(next.Refresh), "client-2"),
+		"a used refresh token":    ask(string(tokens.Refresh), testClient),
+	} {
+		if inactive != (Introspection{}) {
+			t.Errorf("%s: %+v", name, inactive)
+		}
+	}
+	if err := i.Revoke(context.Background(), string(next.Refresh), testClient); err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range []string{string(next.Access), string(next.Refresh)} {
+		if got := ask(token, testClient); got != (Introspection{}) {
+			t.Errorf("revoked: %+v", got)
+		}
+	}
+}
+
+func TestIntrospectionDoesNotGuessDuringAnOutage(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	tokens := signIn(t, i.Service)
+	i.wire.disturb(always(errDown), nil)
+	for _, token := range []string{string(tokens.Access), string(tokens.Refresh)} {
+		_, err := i.Introspect(context.Background(), token, testClient)
+		wantCode(t, err, oauth.TemporarilyUnavailable)
+	}
+}
