@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -249,26 +250,28 @@ func TestSubjectsDifferByTenant(t *testing.T) {
 }
 
 func TestRunKeepsTheListFreshWhileThereIsTraffic(t *testing.T) {
-	i := newInstance(t, newTable(t), time.Now)
-	tokens := signIn(t, i.Service)
-	mustVerify(t, i.Service, tokens.Access)
-	ctx, cancel := context.WithCancel(context.Background())
-	polled := make(chan struct{}, 1)
-	i.wire.disturb(func(op string) error {
-		if op == "list" {
-			polled <- struct{}{}
+	synctest.Test(t, func(t *testing.T) {
+		i := newInstance(t, newTable(t), time.Now)
+		tokens := signIn(t, i.Service)
+		mustVerify(t, i.Service, tokens.Access)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { i.Run(ctx); close(done) }()
+		time.Sleep(pollTail - time.Second)
+		reads, _ := i.wire.counts()
+		mustVerify(t, i.Service, tokens.Access)
+		if r, _ := i.wire.counts(); r != reads {
+			t.Error("a request had to read the list")
 		}
-		return nil
-	}, nil)
-	done := make(chan struct{})
-	go func() { i.Run(ctx); close(done) }()
-	select {
-	case <-polled:
-	case <-time.After(3 * pollEvery):
-		t.Error("no poll")
-	}
-	cancel()
-	<-done
+		time.Sleep(10 * pollTail)
+		reads, _ = i.wire.counts()
+		time.Sleep(10 * pollTail)
+		if r, _ := i.wire.counts(); r != reads {
+			t.Error("an idle instance polls")
+		}
+		cancel()
+		<-done
+	})
 }
 
 func BenchmarkVerifyCached(b *testing.B) {
