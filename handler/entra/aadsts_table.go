@@ -158,10 +158,6 @@ var explanations = map[int]Explanation{
 	7000218: operator("This server sent no credential.", "The administrator sets one of ENTRA_CLIENT_SECRET, ENTRA_CLIENT_CERTIFICATE_PATH and ENTRA_MANAGED_IDENTITY_CLIENT_ID."),
 	7000222: operator("This server's client secret has expired.", "The administrator creates a new one in the app registration and writes it in ENTRA_CLIENT_SECRET."),
 
-	// The request itself: ours is fixed, so something between us changed it.
-	900144:  operator("A parameter was missing from this server's request.", "The administrator looks for a proxy that changes requests to Microsoft Entra ID."),
-	9002313: operator("This server's request was malformed.", "The administrator looks for a proxy that changes requests to Microsoft Entra ID."),
-
 	// A matter of time.
 	50033: wait("Microsoft Entra ID had a passing fault."),
 	50087: wait("The second sign-in factor had a passing fault."),

@@ -15,9 +15,10 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// renewBefore is how long before its end the identity's token is replaced. It
-// lives for hours; the platform caches it for most of a day.
-const renewBefore = 5 * time.Minute
+// renewBefore is how long before its end azidentity is asked for another
+// token. They live for most of a day; azidentity answers from its own cache as
+// long as that is sound.
+const renewBefore = time.Hour
 
 // identityCredential uses a managed identity's token as our client assertion.
 // The app registration trusts the identity by a federated credential, so that
@@ -63,9 +64,9 @@ func (c *identityCredential) authenticate(ctx context.Context, form url.Values, 
 	return nil
 }
 
-// current is the identity's token. azidentity caches too, but asks for a new
-// one only when the old has ended by the machine's clock; here the renewal
-// happens early and a failed one still has the old token to fall back on.
+// current is the identity's token. azidentity caches too, but gives up a token
+// five minutes before its end even if there is no other; here it serves to the
+// end while the identity endpoint is down.
 func (c *identityCredential) current(ctx context.Context) (string, error) {
 	c.mu.Lock()
 	held := c.token

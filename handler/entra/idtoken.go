@@ -18,7 +18,7 @@ import (
 // leeway is the clock difference to Entra that token times forgive.
 const leeway = time.Minute
 
-const fixTokenVersion = "set api.requestedAccessTokenVersion to 2 in the app registration's manifest."
+const tokenVersionSetting = "api.requestedAccessTokenVersion to 2 in the app registration's manifest."
 
 // Claims is a verified ID token. TenantID and ObjectID together are the user's
 // identity; names and addresses change and are not unique.
@@ -124,6 +124,8 @@ func (c *Client) checkIdentity(m metadata, signer key, t idToken, nonce *string)
 	switch {
 	case !isGUID(tid) || t.ObjectID == "":
 		return untrusted(errors.New("the token names no tenant or no user"))
+	case m.tenantID() != "" && m.tenantID() != tid:
+		return untrusted(fmt.Errorf("the token's tenant is %s", tid))
 	case t.Issuer != issuerOf(m.Issuer, t.TenantID):
 		return untrusted(fmt.Errorf("the token's issuer is %q", t.Issuer))
 	case signer.issuer != "" && issuerOf(signer.issuer, t.TenantID) != t.Issuer:
@@ -132,6 +134,8 @@ func (c *Client) checkIdentity(m metadata, signer key, t idToken, nonce *string)
 		return untrusted(fmt.Errorf("the token's version is %q", t.Version))
 	case nonce != nil && (*nonce == "" || subtle.ConstantTimeCompare([]byte(*nonce), []byte(t.Nonce)) != 1):
 		return untrusted(errors.New("the nonce is not the one that was sent"))
+	case len(t.Audience) != 1:
+		return untrusted(errors.New("the token is for others too"))
 	case t.IssuedAt == nil:
 		return untrusted(errors.New("the token has no issue time"))
 	case !c.allows(m, tid):
@@ -142,12 +146,9 @@ func (c *Client) checkIdentity(m metadata, signer key, t idToken, nonce *string)
 	return nil
 }
 
-// allows applies the allow-list. The metadata of one tenant already pins the
-// issuer; what it resolves a domain to is the tenant that the domain allows.
+// allows applies the allow-list. Without one, the tenant is the one that the
+// metadata is of, which is also what a domain resolves to.
 func (c *Client) allows(m metadata, tid string) bool {
-	if own := m.tenantID(); own != "" && own != tid {
-		return false
-	}
 	if c.cfg.Tenant == organizations && tid == consumersTenantID {
 		return false
 	}
@@ -179,7 +180,7 @@ func isVersion1(t idToken) bool {
 
 func version1() *Failure {
 	return refused("Microsoft Entra ID issued a version 1 token, which this server does not accept.",
-		"The administrator must "+fixTokenVersion, Misconfigured, errVersion1)
+		"The administrator sets "+tokenVersionSetting, Misconfigured, errVersion1)
 }
 
 // untrusted is for a token that is not the one we asked for. It is no verdict

@@ -49,21 +49,28 @@ func (c *Client) metadataURL() string {
 }
 
 func (c *Client) fetchMetadata(ctx context.Context) (metadata, error) {
+	m, _, err := c.readMetadata(ctx)
+	return m, err
+}
+
+// readMetadata reads the document past every cache, with the header it came with.
+func (c *Client) readMetadata(ctx context.Context) (metadata, http.Header, error) {
 	var m metadata
-	if err := c.getJSON(ctx, c.metadataURL(), &m); err != nil {
-		return metadata{}, err
+	header, err := c.getJSONHeader(ctx, c.metadataURL(), &m)
+	if err != nil {
+		return metadata{}, nil, err
 	}
 	if m.tenantID() == "" && !strings.Contains(m.Issuer, tenantPlaceholder) {
-		return metadata{}, errors.New("the metadata names no issuer for a tenant")
+		return metadata{}, nil, errors.New("the metadata names no issuer for a tenant")
 	}
 	for name, endpoint := range map[string]string{
 		"authorization_endpoint": m.AuthorizationEndpoint, "token_endpoint": m.TokenEndpoint, "jwks_uri": m.JWKSURI,
 	} {
 		if !c.sameHost(endpoint) {
-			return metadata{}, fmt.Errorf("the metadata's %s is not on the authority's host", name)
+			return metadata{}, nil, fmt.Errorf("the metadata's %s is not on the authority's host", name)
 		}
 	}
-	return m, nil
+	return m, header, nil
 }
 
 // sameHost keeps our credential and the keys we trust on the host that the
@@ -78,27 +85,32 @@ func (c *Client) sameHost(endpoint string) bool {
 }
 
 func (c *Client) getJSON(ctx context.Context, address string, v any) error {
+	_, err := c.getJSONHeader(ctx, address, v)
+	return err
+}
+
+func (c *Client) getJSONHeader(ctx context.Context, address string, v any) (http.Header, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Accept", "application/json")
 	res, err := c.http.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case res.StatusCode != http.StatusOK:
-		return fmt.Errorf("%s answered %s", req.URL.Redacted(), res.Status)
+		return nil, fmt.Errorf("%s answered %s", req.URL.Redacted(), res.Status)
 	case len(body) > maxBody:
-		return fmt.Errorf("%s answered more than %d bytes", req.URL.Redacted(), maxBody)
+		return nil, fmt.Errorf("%s answered more than %d bytes", req.URL.Redacted(), maxBody)
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return fmt.Errorf("%s answered no usable JSON: %w", req.URL.Redacted(), err)
+		return nil, fmt.Errorf("%s answered no usable JSON: %w", req.URL.Redacted(), err)
 	}
-	return nil
+	return res.Header, nil
 }

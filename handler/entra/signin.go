@@ -17,6 +17,12 @@ type Callback struct{ Code, Verifier, Nonce string }
 // LogValue hides the code and the verifier.
 func (Callback) LogValue() slog.Value { return slog.StringValue(redacted) }
 
+// String hides them from fmt.
+func (Callback) String() string { return redacted }
+
+// GoString hides them from %#v.
+func (Callback) GoString() string { return redacted }
+
 // SignIn is who signed in and the tokens Entra gave for it. They never leave
 // this server.
 type SignIn struct {
@@ -34,6 +40,12 @@ type SignIn struct {
 func (s SignIn) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("scope", s.Scope), slog.Time("expires", s.AccessTokenExpires))
 }
+
+// String hides the tokens from fmt.
+func (SignIn) String() string { return redacted }
+
+// GoString hides the tokens from %#v.
+func (SignIn) GoString() string { return redacted }
 
 // Exchange redeems a code and verifies the ID token that comes with it. Every
 // error is a *Failure.
@@ -117,6 +129,6 @@ func (c *Client) observeVersion(ctx context.Context, token string) {
 		return
 	}
 	if previous := c.apiTokenVersion.Swap(claims.Version); previous != claims.Version && claims.Version != "2.0" {
-		c.deps.Log.WarnContext(ctx, "Entra issues version 1 access tokens for our API: "+fixTokenVersion)
+		c.deps.Log.WarnContext(ctx, "Entra issues version 1 access tokens for our API", "fix", "set "+tokenVersionSetting)
 	}
 }

@@ -80,6 +80,7 @@ type tenant struct {
 	headers   []http.Header
 	claims    func(jwt.MapClaims) // last touch on an ID token
 	respond   http.HandlerFunc    // replaces the token endpoint
+	authorize http.HandlerFunc    // answers at the authorize endpoint
 	noIDToken bool
 	rotate    bool // a renewal brings another refresh token
 	verify    func(url.Values) string
@@ -163,6 +164,10 @@ func (e *tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answerJSON(w, 200, map[string]any{"keys": keys})
 	case "oauth2/v2.0/token":
 		e.token(w, r)
+	case "oauth2/v2.0/authorize":
+		if e.authorize != nil {
+			e.authorize(w, r)
+		}
 	default:
 		http.NotFound(w, r)
 	}
@@ -329,4 +334,18 @@ func exchangeFailure(t *testing.T, c *Client) *Failure {
 		t.Fatal("the exchange succeeded")
 	}
 	return AsFailure(err)
+}
+
+// answerSignedBy answers with an ID token that names kid and is signed with a
+// key nobody publishes.
+func (e *tenant) answerSignedBy(kid string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		token := jwt.NewWithClaims(jwt.SigningMethodRS256, forged(e))
+		token.Header["kid"] = kid
+		s, err := token.SignedString(signingKeys()[1])
+		if err != nil {
+			e.t.Error(err)
+		}
+		answerJSON(w, 200, map[string]any{"token_type": "Bearer", "access_token": "x", "expires_in": 60, "id_token": s})
+	}
 }

@@ -24,9 +24,6 @@ type tokenResponse struct {
 	Scope        string `json:"scope"`
 }
 
-// LogValue hides the tokens.
-func (tokenResponse) LogValue() slog.Value { return slog.StringValue(redacted) }
-
 // requestTokens posts form to the token endpoint with our credential. Every
 // error is a *Failure. Code, refresh and on-behalf-of requests all pass here,
 // so each is bounded, authenticated and explained the same way.

@@ -1,0 +1,262 @@
+package entra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"entramcp/handler/oauth"
+)
+
+func refresh(t *testing.T, c *Client) *Failure {
+	t.Helper()
+	_, err := c.Refresh(context.Background(), "refresh-1")
+	if err == nil {
+		t.Fatal("the renewal succeeded")
+	}
+	return AsFailure(err)
+}
+
+func TestRefreshEndsTheGrantOnlyWhenTheSignInIsOver(t *testing.T) {
+	challenge := map[string]any{"claims": `{"access_token":{"capolids":{"essential":true,"values":["x"]}}}`}
+	answers := func(code string, aadsts int, more ...map[string]any) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { refuse(w, code, aadsts, more...) }
+	}
+	raw := func(status int, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status); fmt.Fprint(w, body) }
+	}
+	for name, test := range map[string]struct {
+		respond http.HandlerFunc
+		kind    Kind
+		ends    bool
+	}{
+		"expired by inactivity":         {answers("invalid_grant", 700082), SignInOver, true},
+		"revoked":                       {answers("invalid_grant", 50173), SignInOver, true},
+		"sign-in frequency":             {answers("invalid_grant", 70043), SignInOver, true},
+		"unknown number":                {answers("invalid_grant", 999999), SignInOver, true},
+		"disabled user":                 {answers("invalid_grant", 50057), NotAllowed, true},
+		"unassigned user":               {answers("invalid_grant", 50105), NotAllowed, true},
+		"second factor":                 {answers("invalid_grant", 50076, map[string]any{"suberror": "basic_action"}), InteractionNeeded, true},
+		"conditional access":            {answers("interaction_required", 53003, challenge), InteractionNeeded, true},
+		"challenge of an unknown kind":  {answers("interaction_required", 999999, challenge), InteractionNeeded, true},
+		"consent withdrawn":             {answers("invalid_grant", 65001, map[string]any{"suberror": "consent_required"}), ConsentNeeded, true},
+		"consent, unknown number":       {answers("invalid_grant", 999999, map[string]any{"suberror": "consent_required"}), ConsentNeeded, true},
+		"wrong secret":                  {answers("invalid_client", 7000215), Misconfigured, false},
+		"app removed":                   {answers("unauthorized_client", 700016), Misconfigured, false},
+		"federated credential missing":  {answers("unauthorized_client", 70021), Misconfigured, false},
+		"scope unknown":                 {answers("invalid_scope", 70011), Misconfigured, false},
+		"directory down":                {answers("invalid_grant", 90033), Unavailable, false},
+		"temporarily_unavailable":       {answers("temporarily_unavailable", 999999), Unavailable, false},
+		"an error nobody knows":         {answers("surprise", 999999), Unavailable, false},
+		"500 with an OAuth error":       {raw(500, `{"error":"invalid_grant"}`), Unavailable, false},
+		"502 of a proxy":                {raw(502, "<html>bad gateway</html>"), Unavailable, false},
+		"400 of a proxy":                {raw(400, "<html>blocked</html>"), Unavailable, false},
+		"400 with another JSON":         {raw(400, `{"message":"blocked"}`), Unavailable, false},
+		"200 with a page":               {raw(200, "<html>sign in to the hotel</html>"), Unavailable, false},
+		"200 without a token":           {raw(200, `{}`), Unavailable, false},
+		"200 with another type":         {raw(200, `{"token_type":"pop","access_token":"x","expires_in":60}`), Unavailable, false},
+		"200 without an expiry":         {raw(200, `{"token_type":"Bearer","access_token":"x"}`), Unavailable, false},
+		"200 longer than 1 MiB":         {raw(200, `{"token_type":"Bearer","access_token":"`+strings.Repeat("x", maxBody)+`","expires_in":60}`), Unavailable, false},
+		"403 of a firewall":             {raw(403, ""), Unavailable, false},
+		"404":                           {raw(404, `{"error":"invalid_grant"}`), Unavailable, false},
+		"two numbers, the second tells": {answers("invalid_grant", 70002, map[string]any{"error_codes": []int{70002, 70000}}), SignInOver, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newTenant(t)
+			e.respond = test.respond
+			f := refresh(t, e.client())
+			if f.Kind != test.kind || f.EndsGrant() != test.ends {
+				t.Fatalf("failure is %v, want %s", f, test.kind)
+			}
+			if test.ends != (f.AtToken().Code == oauth.InvalidGrant) {
+				t.Errorf("the client gets %v", f.AtToken())
+			}
+			if !test.ends && (f.AtToken().Status() != http.StatusServiceUnavailable || f.AtToken().RetryAfter <= 0) {
+				t.Errorf("the client gets status %d, Retry-After %s", f.AtToken().Status(), f.AtToken().RetryAfter)
+			}
+			if f.Summary == "" || f.NextStep == "" || f.CorrelationID == "" {
+				t.Errorf("summary %q, next step %q, correlation %q", f.Summary, f.NextStep, f.CorrelationID)
+			}
+			if strings.Contains(name, "conditional") && f.Claims != challenge["claims"] {
+				t.Errorf("the claims challenge is lost: %q", f.Claims)
+			}
+			if (f.Kind == ConsentNeeded) != (f.ConsentURL != "") {
+				t.Errorf("consent URL is %q", f.ConsentURL)
+			}
+		})
+	}
+}
+
+func TestRawTextOfEntraGoesToTheLogOnly(t *testing.T) {
+	e := newTenant(t)
+	var log strings.Builder
+	c, err := New(e.config(), Deps{Now: e.clock.Now, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Refresh(context.Background(), "used-up-refresh-token")
+	f := AsFailure(err)
+	if strings.Contains(f.Description(), "ada@") || strings.Contains(f.Description(), "Trace ID") || strings.Contains(f.AtToken().Description, "ada@") {
+		t.Errorf("the description holds raw text: %s", f.Description())
+	}
+	if !strings.Contains(f.Description(), "(AADSTS700082)") {
+		t.Errorf("the description lacks the number: %s", f.Description())
+	}
+	for _, want := range []string{"0c0c0c0c-0000-0000-0000-000000000002", "0a0a0a0a-0000-0000-0000-000000000001", "raw text"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %q: %s", want, log.String())
+		}
+	}
+	for _, secret := range []string{"used-up-refresh-token", "s3cret-value"} {
+		if strings.Contains(log.String(), secret) || strings.Contains(f.Error(), secret) {
+			t.Errorf("a secret reached the log")
+		}
+	}
+}
+
+func TestThrottlingIsPassedOn(t *testing.T) {
+	for value, want := range map[string]time.Duration{
+		"17": 17 * time.Second, "": defaultRetry, "soon": defaultRetry, "0": time.Second, "-3": time.Second, "86400": 5 * time.Minute,
+		"Mon, 23 Nov 2026 12:00:30 GMT": 30 * time.Second,
+	} {
+		e := newTenant(t)
+		e.respond = func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", value)
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
+		if f := refresh(t, e.client()); f.Kind != Unavailable || f.RetryAfter != want {
+			t.Errorf("Retry-After %q gives %s, want %s", value, f.RetryAfter, want)
+		}
+	}
+}
+
+func TestSlowEntraIsCutOff(t *testing.T) {
+	e := newTenant(t)
+	c := e.client(func(cfg *Config) { cfg.Timeout = 100 * time.Millisecond })
+	if err := c.Ready(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	release := make(chan struct{})
+	defer close(release)
+	e.respond = func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	}
+	if f := refresh(t, c); f.Kind != Unavailable || !errors.Is(f, context.DeadlineExceeded) {
+		t.Errorf("failure is %v", f)
+	}
+}
+
+func TestRefusedConnectionIsUnavailable(t *testing.T) {
+	e := newTenant(t)
+	c := e.client()
+	if err := c.Ready(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	e.server.Close()
+	if f := refresh(t, c); f.Kind != Unavailable {
+		t.Errorf("failure is %v", f)
+	}
+}
+
+func TestCredentialDoesNotFollowARedirect(t *testing.T) {
+	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("the redirect was followed: %s", r.URL)
+	}))
+	defer thief.Close()
+	e := newTenant(t)
+	e.respond = func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, thief.URL, http.StatusTemporaryRedirect)
+	}
+	if f := refresh(t, e.client()); f.Kind != Unavailable {
+		t.Errorf("failure is %v", f)
+	}
+}
+
+func TestMetadataOfAnotherHostIsRefused(t *testing.T) {
+	e := newTenant(t)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		base := e.server.URL + "/" + testTenant
+		answerJSON(w, 200, map[string]any{
+			"issuer": e.issuer, "authorization_endpoint": base + "/a", "token_endpoint": base + "/t", "jwks_uri": base + "/k",
+		})
+	}))
+	defer proxy.Close()
+	c := e.client(func(cfg *Config) { cfg.Authority = proxy.URL })
+	if f := exchangeFailure(t, c); f.Kind != Unavailable {
+		t.Errorf("failure is %v", f)
+	}
+	if form := len(e.requests); form != 0 {
+		t.Error("the credential was sent to another host")
+	}
+}
+
+func TestErrorOnTheCallbackIsExplained(t *testing.T) {
+	c := newTenant(t).client()
+	q := func(code, description string) url.Values {
+		return url.Values{"error": {code}, "error_description": {description}, "state": {"s"}}
+	}
+	const ids = ": raw. Trace ID: 0a0a0a0a-0000-0000-0000-000000000001 Correlation ID: 0c0c0c0c-0000-0000-0000-000000000002 Timestamp: x"
+	for name, test := range map[string]struct {
+		query  url.Values
+		kind   Kind
+		aadsts int
+		oauth  oauth.Code
+	}{
+		"declined consent": {q("access_denied", "AADSTS65004"+ids), Declined, 65004, oauth.AccessDenied},
+		"unassigned":       {q("access_denied", "AADSTS50105"+ids), NotAllowed, 50105, oauth.AccessDenied},
+		"admin consent":    {q("access_denied", "AADSTS90094"+ids), ConsentNeeded, 90094, oauth.AccessDenied},
+		"no number":        {q("access_denied", "the user cancelled"), Declined, 0, oauth.AccessDenied},
+		"server fault":     {q("server_error", ""), Unavailable, 0, oauth.TemporarilyUnavailable},
+		"bad scope":        {q("invalid_scope", "AADSTS650053"+ids), Misconfigured, 650053, oauth.ServerError},
+		"anything else":    {q("<script>", "<script>"), Unavailable, 0, oauth.TemporarilyUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := c.FromRedirect(test.query)
+			if f.Kind != test.kind || f.AADSTS != test.aadsts || f.AtCallback().Code != test.oauth {
+				t.Errorf("failure is %v for the client %v", f, f.AtCallback())
+			}
+			if strings.Contains(f.Description(), "<script>") || strings.Contains(f.Description(), "raw") {
+				t.Errorf("the description holds Entra's text: %s", f.Description())
+			}
+			if test.aadsts != 0 && (f.CorrelationID != "0c0c0c0c-0000-0000-0000-000000000002" || f.TraceID == "") {
+				t.Errorf("ids are %q %q", f.CorrelationID, f.TraceID)
+			}
+		})
+	}
+	if FromRedirect(url.Values{"code": {"c"}}) != nil {
+		t.Error("a callback without an error is a failure")
+	}
+}
+
+func TestConsentLinkNamesAppScopeAndTenant(t *testing.T) {
+	for tenant, path := range map[string]string{testTenant: testTenant, "organizations": "organizations", "common": "organizations"} {
+		e := newTenant(t)
+		c := e.client(func(cfg *Config) { cfg.Tenant, cfg.AllowedTenants = tenant, []string{"*"} })
+		f := c.FromRedirect(url.Values{"error": {"consent_required"}})
+		u, err := url.Parse(f.ConsentURL)
+		if err != nil || u.Path != "/"+path+"/v2.0/adminconsent" || u.Query().Get("client_id") != testClient ||
+			u.Query().Get("redirect_uri") != testCallback || !strings.Contains(u.Query().Get("scope"), testScope) {
+			t.Errorf("%s: link is %s (%v)", tenant, f.ConsentURL, err)
+		}
+	}
+}
+
+func TestUnexplainedErrorIsUnavailable(t *testing.T) {
+	if f := AsFailure(errors.New("surprise")); f.Kind != Unavailable || f.EndsGrant() {
+		t.Errorf("failure is %v", f)
+	}
+	wrapped := fmt.Errorf("while renewing: %w", &Failure{Kind: SignInOver})
+	if f := AsFailure(wrapped); f.Kind != SignInOver {
+		t.Errorf("failure is %v", f)
+	}
+}
