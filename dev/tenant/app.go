@@ -71,6 +71,15 @@ type App struct {
 	GroupsClaim bool
 }
 
+// DefaultApp is the registration a local run needs: one that calls itself by
+// its GUID, whose users must be assigned, with two roles.
+func DefaultApp(secret string, redirectURIs ...string) App {
+	return App{
+		ClientID: DefaultClientID, Name: "MCP server", Secrets: []Secret{{Value: secret}}, RedirectURIs: redirectURIs,
+		Scopes: []string{DefaultScope}, AppRoles: []string{"Mcp.Admin", "Mcp.Reader"}, TokenVersion: 2, AssignmentRequired: true,
+	}
+}
+
 // Register adds or replaces an app registration. It refuses what the portal
 // refuses.
 func (t *Tenant) Register(app App) error {

@@ -251,3 +251,12 @@ func (w *world) published(token *jwt.Token) (any, error) {
 	}
 	return nil, errors.New("the key is not published")
 }
+
+func unverified(t *testing.T, raw string) *jwt.Token {
+	t.Helper()
+	token, _, err := jwt.NewParser().ParseUnverified(raw, jwt.MapClaims{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
