@@ -13,12 +13,15 @@ type Continue struct {
 
 func (Continue) file() string { return "continue.html" }
 
-// Done hands the result to an app with its own URL scheme. The browser stays
-// where it is after such a redirect, so there must be something to read.
+// Done takes the result to the client where a redirect would not do: in answer
+// to a form, for the reason given at Continue, and to an app with its own URL
+// scheme, because the browser stays where it is and needs something to show.
 type Done struct {
 	Client string
 	// To is the redirect with its result.
 	To string
+	// App is set if To opens an app beside the browser.
+	App bool
 }
 
 func (Done) file() string { return "done.html" }

@@ -1,0 +1,162 @@
+package authserver
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"entramcp/handler/keyring"
+	"entramcp/handler/oauth"
+)
+
+// maxBindings is how many sign-ins one browser can have under way. With more
+// abandoned tabs than that its request headers would outgrow what servers
+// accept, so the oldest give way.
+const maxBindings = 8
+
+// browserID is the random value of the CSRF cookie. It is the same for all tabs
+// of a browser, so that a page opened twice can be approved in either tab.
+type browserID string
+
+// LogValue hides the value.
+func (browserID) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+
+// hash is what the consent form holds of it.
+func (b browserID) hash() string {
+	sum := sha256.Sum256([]byte("csrf:" + b))
+	return hex.EncodeToString(sum[:])
+}
+
+func (b browserID) matches(hash string) bool {
+	return b != "" && subtle.ConstantTimeCompare([]byte(b.hash()), []byte(hash)) == 1
+}
+
+// browser returns the id in r's CSRF cookie; if there is none it gives the
+// browser a new one.
+func (s *Server) browser(w http.ResponseWriter, r *http.Request) (browserID, error) {
+	if id := s.knownBrowser(r); id != "" {
+		return id, nil
+	}
+	value, err := s.random(32)
+	if err != nil {
+		return "", err
+	}
+	http.SetCookie(w, s.cookie(s.cookieName("csrf"), value, 0))
+	return browserID(value), nil
+}
+
+// knownBrowser is empty if the cookie is missing or not as we write it.
+func (s *Server) knownBrowser(r *http.Request) browserID {
+	c, err := r.Cookie(s.cookieName("csrf"))
+	if err != nil {
+		return ""
+	}
+	if raw, err := base64.RawURLEncoding.Strict().DecodeString(c.Value); err != nil || len(raw) != 32 {
+		return ""
+	}
+	return browserID(c.Value)
+}
+
+// bind ties the sign-in of state to this browser. The value is sealed for that
+// state alone, so no other cookie can stand in for it; the time before it only
+// says which cookie is the oldest.
+func (s *Server) bind(w http.ResponseWriter, r *http.Request, state upstreamState) error {
+	sealed, err := s.Ring.Seal(r.Context(), keyring.BrowserBinding, []byte(state), nil)
+	if err != nil {
+		return keysUnavailable(err)
+	}
+	for _, name := range s.surplusBindings(r) {
+		http.SetCookie(w, s.cookie(name, "", -1))
+	}
+	value := strconv.FormatInt(s.Now().Unix(), 36) + "." + sealed
+	http.SetCookie(w, s.cookie(s.bindingName(state), value, int(transactionLifetime.Seconds())))
+	return nil
+}
+
+// bound reports whether r comes from the browser that approved state.
+func (s *Server) bound(ctx context.Context, r *http.Request, state upstreamState) error {
+	c, err := r.Cookie(s.bindingName(state))
+	if err != nil {
+		return errNotBound
+	}
+	_, sealed, _ := strings.Cut(c.Value, ".")
+	_, err = s.Ring.Open(ctx, keyring.BrowserBinding, []byte(state), sealed)
+	if errors.Is(err, keyring.ErrNotOurs) {
+		return errNotBound
+	}
+	if err != nil {
+		return keysUnavailable(err)
+	}
+	return nil
+}
+
+var errNotBound = oauth.New(oauth.InvalidRequest, "This sign-in was not started in this browser, or the browser did not send its cookie.")
+
+// unbind removes the cookie of state.
+func (s *Server) unbind(w http.ResponseWriter, state upstreamState) {
+	http.SetCookie(w, s.cookie(s.bindingName(state), "", -1))
+}
+
+// surplusBindings are the oldest bindings, so many that one more fits.
+func (s *Server) surplusBindings(r *http.Request) []string {
+	prefix := s.cookieName("signin-")
+	var found []*http.Cookie
+	for _, c := range r.Cookies() {
+		if strings.HasPrefix(c.Name, prefix) {
+			found = append(found, c)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b *http.Cookie) int { return cmp.Compare(bindingTime(a), bindingTime(b)) })
+	var names []string
+	for len(found) >= maxBindings {
+		names, found = append(names, found[0].Name), found[1:]
+	}
+	return names
+}
+
+// bindingTime is when a binding was made; what is not ours is oldest.
+func bindingTime(c *http.Cookie) int64 {
+	when, _, _ := strings.Cut(c.Value, ".")
+	seconds, _ := strconv.ParseInt(when, 36, 64)
+	return seconds
+}
+
+func (s *Server) bindingName(state upstreamState) string {
+	return s.cookieName("signin-" + state.key()[:16])
+}
+
+// cookieName adds __Host-, with which browsers accept a cookie only from this
+// very host over https, so that no neighbour or subdomain can plant one.
+// Browsers differ on it for http://localhost, where it is left out.
+func (s *Server) cookieName(name string) string {
+	if s.secure {
+		return "__Host-mcp-" + name
+	}
+	return "mcp-" + name
+}
+
+// cookie is Lax because the callback is a navigation that begins at Entra. A
+// Domain attribute would void __Host-.
+func (s *Server) cookie(name, value string, maxAge int) *http.Cookie {
+	return &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: maxAge,
+		Secure: s.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+}
+
+// random is n random bytes in unpadded base64url.
+func (s *Server) random(n int) (string, error) {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(s.Rand, b); err != nil {
+		return "", oauth.New(oauth.ServerError, "The server could not complete the request.").Because(err)
+	}
+	return base64.RawURLEncoding.EncodeToString(b), nil
+}

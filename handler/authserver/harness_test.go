@@ -1,0 +1,393 @@
+package authserver_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"html"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"entramcp/handler/authserver"
+	"entramcp/handler/clients"
+	"entramcp/handler/grants"
+	"entramcp/handler/keyring"
+	"entramcp/handler/oauth"
+	"entramcp/handler/store"
+	"entramcp/handler/store/embedded"
+)
+
+const (
+	issuer   = "https://mcp.example.com"
+	verifier = "the-verifier-that-only-the-client-knows-0123"
+	callback = "https://client.example/callback"
+)
+
+var challenge = s256(verifier)
+
+// world is one server with everything real but Entra and the clock.
+type world struct {
+	t        *testing.T
+	mux      *http.ServeMux
+	server   *authserver.Server
+	table    *countingTable
+	upstream *upstream
+	grants   *grants.Service
+	log      *lockedBuffer
+
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newWorld(t *testing.T, change ...func(*authserver.Options)) *world {
+	t.Helper()
+	inner, err := embedded.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = inner.Close() })
+	w := &world{t: t, table: &countingTable{Table: inner}, upstream: newUpstream(), log: &lockedBuffer{},
+		now: time.Date(2026, 11, 23, 12, 55, 0, 0, time.UTC)}
+	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	wrapper, err := keyring.NewMasterKey("3q2-7wAAECAwQFBgcICQoLDA0ODw8PDw8PDw8PDw8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring := keyring.New(keyring.Options{Table: w.table, Wrapper: wrapper, Now: w.clock, Log: log})
+	registry, err := clients.New(clients.Options{Table: w.table, Issuer: issuer, TokenEndpoint: issuer + "/token", Now: w.clock, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.grants = grants.New(grants.Options{Table: w.table, Ring: ring, Issuer: issuer, Resource: issuer + "/mcp",
+		KnownScopes: oauth.NewScopes("openid", "profile", "email", "offline_access", "tasks"), Now: w.clock, Log: log})
+	o := authserver.Options{
+		Issuer: issuer, Resource: issuer + "/mcp", Table: w.table, Ring: ring, Clients: registry, Grants: w.grants, Upstream: w.upstream,
+		Required: oauth.NewScopes("openid", "profile", "email"), Optional: oauth.NewScopes("tasks"),
+		Tenant: "contoso.example", ClientMetadata: true, Now: w.clock, Log: log,
+		CorrelationID: func(context.Context) string { return "correlation-7" },
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	w.server = authserver.New(o)
+	w.mux = http.NewServeMux()
+	for _, r := range w.server.Routes() {
+		w.mux.Handle(r.Method+" "+r.Path, r.Handler)
+	}
+	return w
+}
+
+func (w *world) clock() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+func (w *world) advance(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(d)
+}
+
+func (w *world) serve(r *http.Request) *http.Response {
+	rec := httptest.NewRecorder()
+	w.mux.ServeHTTP(rec, r)
+	return rec.Result()
+}
+
+// post sends a form as an MCP client does: without cookies.
+func (w *world) post(path string, form url.Values, header ...string) *http.Response {
+	r := httptest.NewRequest(http.MethodPost, issuer+path, strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	return w.serve(r)
+}
+
+// register returns the client's id and, for a confidential one, its secret.
+func (w *world) register(metadata string) (id, secret string) {
+	w.t.Helper()
+	r := httptest.NewRequest(http.MethodPost, issuer+"/register", strings.NewReader(metadata))
+	r.Header.Set("Content-Type", "application/json")
+	resp := w.serve(r)
+	wantStatus(w.t, resp, http.StatusCreated)
+	answer := object(w.t, resp)
+	id, _ = answer["client_id"].(string)
+	secret, _ = answer["client_secret"].(string)
+	return id, secret
+}
+
+func (w *world) publicClient() string {
+	id, _ := w.register(`{"client_name":"Claude Code","redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"]}`)
+	return id
+}
+
+// request is a complete authorization request. changes are name, value pairs;
+// an empty value removes the parameter.
+func request(clientID string, changes ...string) url.Values {
+	q := url.Values{
+		"response_type": {"code"}, "client_id": {clientID}, "redirect_uri": {callback}, "state": {"client state"},
+		"code_challenge": {challenge}, "code_challenge_method": {"S256"}, "scope": {"openid tasks"}, "resource": {issuer + "/mcp"},
+	}
+	for i := 0; i < len(changes); i += 2 {
+		if q.Del(changes[i]); changes[i+1] != "" {
+			q.Set(changes[i], changes[i+1])
+		}
+	}
+	return q
+}
+
+// browser keeps cookies as browsers do, by the rules of https.
+type browser struct {
+	w   *world
+	jar http.CookieJar
+}
+
+func (w *world) browser() *browser {
+	jar, _ := cookiejar.New(nil)
+	return &browser{w, jar}
+}
+
+func (b *browser) do(r *http.Request) *http.Response {
+	b.w.t.Helper()
+	for _, c := range b.jar.Cookies(r.URL) {
+		r.AddCookie(c)
+	}
+	resp := b.w.serve(r)
+	b.jar.SetCookies(r.URL, resp.Cookies())
+	return resp
+}
+
+func (b *browser) get(target string) *http.Response {
+	b.w.t.Helper()
+	return b.do(httptest.NewRequest(http.MethodGet, target, nil))
+}
+
+// open goes to /authorize and returns the sealed form of the consent page.
+func (b *browser) open(q url.Values) string {
+	b.w.t.Helper()
+	resp := b.get(issuer + "/authorize?" + q.Encode())
+	wantStatus(b.w.t, resp, http.StatusOK)
+	return match(b.w.t, text(b.w.t, resp), `name="request" value="([^"]+)"`)
+}
+
+// decide submits the consent page's form as Chromium does.
+func (b *browser) decide(form, decision string, header ...string) *http.Response {
+	b.w.t.Helper()
+	r := httptest.NewRequest(http.MethodPost, issuer+"/consent", strings.NewReader(url.Values{"request": {form}, "decision": {decision}}.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	r.Header.Set("Origin", "null")
+	for i := 0; i < len(header); i += 2 {
+		if r.Header.Del(header[i]); header[i+1] != "" {
+			r.Header.Set(header[i], header[i+1])
+		}
+	}
+	return b.do(r)
+}
+
+// approve goes through consent and returns the URL of Entra's sign-in.
+func (b *browser) approve(q url.Values) string {
+	b.w.t.Helper()
+	resp := b.decide(b.open(q), "approve")
+	wantStatus(b.w.t, resp, http.StatusOK)
+	return onward(b.w.t, resp)
+}
+
+// signIn goes the whole way and returns the parameters that reach the client.
+func (b *browser) signIn(q url.Values) url.Values {
+	b.w.t.Helper()
+	return b.arrive(b.w.upstream.signIn(b.w.t, b.approve(q)))
+}
+
+// arrive follows the callback and returns what reaches the client.
+func (b *browser) arrive(callbackURL string) url.Values {
+	b.w.t.Helper()
+	resp := b.get(callbackURL)
+	wantStatus(b.w.t, resp, http.StatusSeeOther)
+	return reached(b.w.t, resp.Header.Get("Location"))
+}
+
+// tokens redeems the code of a signed-in public client.
+func (w *world) tokens(clientID, code string) map[string]any {
+	w.t.Helper()
+	resp := w.post("/token", redemption(clientID, code))
+	wantStatus(w.t, resp, http.StatusOK)
+	return object(w.t, resp)
+}
+
+func redemption(clientID, code string) url.Values {
+	return url.Values{"grant_type": {"authorization_code"}, "client_id": {clientID}, "code": {code},
+		"redirect_uri": {callback}, "code_verifier": {verifier}}
+}
+
+func reached(t *testing.T, location string) url.Values {
+	t.Helper()
+	u, err := url.Parse(location)
+	if err != nil || !strings.HasPrefix(location, callback) {
+		t.Fatalf("the browser went to %q, want %s", location, callback)
+	}
+	return u.Query()
+}
+
+// onward is where a page sends the browser by itself; its link leads there too.
+func onward(t *testing.T, resp *http.Response) string {
+	t.Helper()
+	body := text(t, resp)
+	to := html.UnescapeString(match(t, body, `http-equiv="refresh" content="\d+;url=([^"]+)"`))
+	if !strings.Contains(html.UnescapeString(body), `href="`+to+`"`) {
+		t.Errorf("no link to %s", to)
+	}
+	return to
+}
+
+func wantStatus(t *testing.T, resp *http.Response, status int) {
+	t.Helper()
+	if resp.StatusCode != status {
+		t.Fatalf("status %d, want %d: %s %s", resp.StatusCode, status, resp.Header.Get("Location"), text(t, resp))
+	}
+}
+
+// wantError checks a JSON refusal.
+func wantError(t *testing.T, resp *http.Response, status int, code oauth.Code) {
+	t.Helper()
+	body := text(t, resp)
+	if resp.StatusCode != status || !strings.Contains(body, `"error":"`+string(code)+`"`) {
+		t.Errorf("answer %d %s, want %d %s", resp.StatusCode, strings.TrimSpace(body), status, code)
+	}
+	if got := resp.Header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control %q on a refusal, want no-store", got)
+	}
+}
+
+// wantPage checks a refusal for people that takes nobody anywhere.
+func wantPage(t *testing.T, resp *http.Response, status int) {
+	t.Helper()
+	body := text(t, resp)
+	if resp.StatusCode != status || resp.Header.Get("Location") != "" || strings.Contains(body, "http-equiv") || strings.Contains(body, "<a ") {
+		t.Errorf("answer %d, Location %q; want a page with %d and no way on\n%s", resp.StatusCode, resp.Header.Get("Location"), status, body)
+	}
+	if !strings.Contains(body, "correlation-7") {
+		t.Error("the page shows no correlation id")
+	}
+}
+
+func text(t *testing.T, resp *http.Response) string {
+	t.Helper()
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	resp.Body = readAgain(b.Bytes())
+	return b.String()
+}
+
+func object(t *testing.T, resp *http.Response) map[string]any {
+	t.Helper()
+	var v map[string]any
+	if err := json.Unmarshal([]byte(text(t, resp)), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func match(t *testing.T, s, pattern string) string {
+	t.Helper()
+	m := regexp.MustCompile(pattern).FindStringSubmatch(s)
+	if m == nil {
+		t.Fatalf("nothing matches %s in\n%s", pattern, s)
+	}
+	return m[1]
+}
+
+func s256(verifier string) string {
+	sum := sha256.Sum256([]byte(verifier))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// countingTable counts what is written and fails on demand.
+type countingTable struct {
+	store.Table
+	mu     sync.Mutex
+	reads  int
+	writes int
+	fail   error
+}
+
+func (c *countingTable) count(n *int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*n++
+	return c.fail
+}
+
+func (c *countingTable) breakWith(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail = err
+}
+
+// counted returns the operations since the last call.
+func (c *countingTable) counted() (reads, writes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	reads, writes = c.reads, c.writes
+	c.reads, c.writes = 0, 0
+	return reads, writes
+}
+
+func (c *countingTable) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
+	if err := c.count(&c.writes); err != nil {
+		return "", err
+	}
+	return c.Table.Insert(ctx, row)
+}
+
+func (c *countingTable) Get(ctx context.Context, partition, key string) (store.Row, error) {
+	if err := c.count(&c.reads); err != nil {
+		return store.Row{}, err
+	}
+	return c.Table.Get(ctx, partition, key)
+}
+
+func (c *countingTable) Replace(ctx context.Context, row store.Row) (store.ETag, error) {
+	if err := c.count(&c.writes); err != nil {
+		return "", err
+	}
+	return c.Table.Replace(ctx, row)
+}
+
+func (c *countingTable) Delete(ctx context.Context, partition, key string, etag store.ETag) error {
+	if err := c.count(&c.writes); err != nil {
+		return err
+	}
+	return c.Table.Delete(ctx, partition, key, etag)
+}

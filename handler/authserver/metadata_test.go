@@ -1,0 +1,125 @@
+package authserver_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"entramcp/handler/authserver"
+)
+
+var metadataPaths = []string{
+	"/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/mcp",
+	"/.well-known/openid-configuration", "/.well-known/openid-configuration/mcp", "/mcp/.well-known/openid-configuration",
+}
+
+func TestMetadataIsIdenticalWhereverClientsLook(t *testing.T) {
+	w := newWorld(t)
+	first := text(t, w.browser().get(issuer+metadataPaths[0]))
+	for _, path := range metadataPaths {
+		for _, p := range []string{path, path + "/"} {
+			resp := w.browser().get(issuer + p)
+			wantStatus(t, resp, http.StatusOK)
+			if got := text(t, resp); got != first {
+				t.Errorf("%s differs:\n%s", p, cmp.Diff(first, got))
+			}
+			if got := resp.Header.Get("Cache-Control"); got != "public, max-age=300" {
+				t.Errorf("%s: Cache-Control %q", p, got)
+			}
+			if got := resp.Header.Get("Content-Type"); got != "application/json" {
+				t.Errorf("%s: Content-Type %q", p, got)
+			}
+			wantStatus(t, w.serve(httptest.NewRequest(http.MethodHead, issuer+p, nil)), http.StatusOK)
+		}
+	}
+}
+
+func TestMetadataSaysWhatMCPClientsRequire(t *testing.T) {
+	got := object(t, newWorld(t).browser().get(issuer+metadataPaths[0]))
+	want := map[string]any{}
+	if err := json.Unmarshal([]byte(`{
+		"issuer": "https://mcp.example.com",
+		"authorization_endpoint": "https://mcp.example.com/authorize",
+		"token_endpoint": "https://mcp.example.com/token",
+		"registration_endpoint": "https://mcp.example.com/register",
+		"revocation_endpoint": "https://mcp.example.com/revoke",
+		"introspection_endpoint": "https://mcp.example.com/introspect",
+		"scopes_supported": ["email", "offline_access", "openid", "profile", "tasks"],
+		"response_types_supported": ["code"],
+		"response_modes_supported": ["query"],
+		"grant_types_supported": ["authorization_code", "refresh_token"],
+		"code_challenge_methods_supported": ["S256"],
+		"token_endpoint_auth_methods_supported": ["none", "client_secret_post", "client_secret_basic", "private_key_jwt"],
+		"token_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA"],
+		"revocation_endpoint_auth_methods_supported": ["none", "client_secret_post", "client_secret_basic", "private_key_jwt"],
+		"revocation_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA"],
+		"introspection_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic", "private_key_jwt"],
+		"introspection_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA"],
+		"client_id_metadata_document_supported": true,
+		"authorization_response_iss_parameter_supported": true,
+		"request_parameter_supported": false,
+		"request_uri_parameter_supported": false,
+		"protected_resources": ["https://mcp.example.com/mcp"]
+	}`), &want); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestMetadataAnnouncesOnlyWhatIsServed(t *testing.T) {
+	w := newWorld(t)
+	for member, value := range object(t, w.browser().get(issuer+metadataPaths[0])) {
+		if !strings.HasSuffix(member, "_endpoint") {
+			continue
+		}
+		path := strings.TrimPrefix(value.(string), issuer)
+		served := slices.ContainsFunc(w.server.Routes(), func(r authserver.Route) bool { return r.Path == path && r.Method != http.MethodOptions })
+		if !served {
+			t.Errorf("%s announces %s, which no route serves", member, path)
+		}
+	}
+}
+
+func TestClientsInABrowserMayCallFromAnyOrigin(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range append([]string{"/token", "/register", "/revoke", "/introspect"}, metadataPaths...) {
+		resp := w.serve(httptest.NewRequest(http.MethodOptions, issuer+path, nil))
+		wantStatus(t, resp, http.StatusNoContent)
+		if resp.Header.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(resp.Header.Get("Access-Control-Allow-Headers"), "MCP-Protocol-Version") {
+			t.Errorf("%s: preflight answers %v", path, resp.Header)
+		}
+		if resp.Header.Get("Access-Control-Allow-Credentials") != "" {
+			t.Errorf("%s allows credentials", path)
+		}
+	}
+	if got := w.post("/token", nil).Header.Get("Access-Control-Allow-Origin"); got != "*" {
+		t.Errorf("a refusal cannot be read: Access-Control-Allow-Origin %q", got)
+	}
+	for _, path := range []string{"/authorize", "/consent", "/auth/callback"} {
+		if got := w.browser().get(issuer + path).Header.Get("Access-Control-Allow-Origin"); got != "" {
+			t.Errorf("%s is open to other origins: %q", path, got)
+		}
+	}
+}
+
+func TestInAzureThePlatformAnswersCORS(t *testing.T) {
+	w := newWorld(t, func(o *authserver.Options) { o.InAzure = true })
+	if got := w.browser().get(issuer + metadataPaths[0]).Header.Get("Access-Control-Allow-Origin"); got != "" {
+		t.Errorf("a second Access-Control-Allow-Origin: %q", got)
+	}
+}
+
+func TestHomeSaysWhereToConnect(t *testing.T) {
+	resp := newWorld(t).browser().get(issuer + "/")
+	wantStatus(t, resp, http.StatusOK)
+	if body := text(t, resp); !strings.Contains(body, issuer+"/mcp") || !strings.Contains(body, "claude mcp add --transport http mcp ") {
+		t.Error(body)
+	}
+}

@@ -1,0 +1,138 @@
+// Package authserver is the OAuth 2.1 authorization server that MCP clients and
+// browsers talk to: one file per endpoint.
+//
+// It is a proxy: clients register here and get tokens from here, and users
+// sign in at Microsoft Entra ID, which knows this server as its only client.
+// Nothing that another instance would need stays in memory. Between two
+// requests the state of a sign-in is, in this order, in the sealed form of the
+// consent page, in a transaction row bound to the browser by a cookie, and in
+// the grant.
+package authserver
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"entramcp/handler/clients"
+	"entramcp/handler/entra"
+	"entramcp/handler/grants"
+	"entramcp/handler/keyring"
+	"entramcp/handler/oauth"
+	"entramcp/handler/store"
+)
+
+// Upstream is where users sign in: *entra.Client. Every error is, or is taken
+// as, an *entra.Failure.
+type Upstream interface {
+	AuthorizeURL(context.Context, entra.AuthorizeRequest) (string, error)
+	Exchange(context.Context, entra.Callback) (entra.SignIn, error)
+	Refresh(ctx context.Context, refreshToken string) (entra.SignIn, error)
+	// FromRedirect explains the error on a callback, nil if there is none.
+	FromRedirect(url.Values) *entra.Failure
+}
+
+// Options are what a Server is made of. Those without a stated default are
+// required.
+type Options struct {
+	// Issuer is the origin of PUBLIC_URL, without a trailing slash.
+	Issuer   string
+	Resource oauth.Resource
+	// CallbackPath is REDIRECT_PATH; "/auth/callback" if empty.
+	CallbackPath string
+
+	Table    store.Table
+	Ring     *keyring.Ring
+	Clients  *clients.Registry
+	Grants   *grants.Service
+	Upstream Upstream
+
+	// Required scopes are granted to every client, whatever it asks for.
+	// Optional ones, such as those of tools, are granted on request.
+	Required, Optional oauth.Scopes
+	// ScopeWords says in plain words what a scope allows; those of OpenID
+	// Connect are known.
+	ScopeWords map[string]string
+	// Tenant says on the pages which accounts may sign in, such as
+	// "contoso.onmicrosoft.com"; Simulated that it is the stand-in for
+	// local runs.
+	Tenant    string
+	Simulated bool
+	// Name is what to call the server in a client's list. By default it is
+	// made from the issuer's host.
+	Name string
+	// Documentation is the URL of a page for developers, or empty.
+	Documentation string
+	// ClientMetadata says that client ids may be URLs of metadata documents.
+	ClientMetadata bool
+	// InAzure says that a platform in front answers CORS and appends to
+	// X-Forwarded-For.
+	InAzure bool
+	// RegisterRate and RegisterBurst bound registrations per client address:
+	// by default one per second, 30 at once.
+	RegisterRate  rate.Limit
+	RegisterBurst int
+
+	// CorrelationID names the current request in the log; it is shown on
+	// error pages. By default there is none.
+	CorrelationID func(context.Context) string
+	Now           func() time.Time
+	Rand          io.Reader
+	Log           *slog.Logger
+}
+
+// Server is the authorization server. It is safe for concurrent use.
+type Server struct {
+	Options
+	host      string // of the issuer, with its port
+	secure    bool   // the issuer is https
+	registers *limiter
+	routes    []Route
+}
+
+// New makes a Server. It does no I/O.
+func New(o Options) *Server {
+	if o.CallbackPath == "" {
+		o.CallbackPath = "/auth/callback"
+	}
+	if o.RegisterRate == 0 {
+		o.RegisterRate, o.RegisterBurst = 1, 30
+	}
+	if o.CorrelationID == nil {
+		o.CorrelationID = func(context.Context) string { return "" }
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	scheme, host, _ := strings.Cut(o.Issuer, "://")
+	if o.Name == "" {
+		o.Name = nameOf(host)
+	}
+	s := &Server{Options: o, host: host, secure: scheme == "https"}
+	s.registers = newLimiter(o.RegisterRate, o.RegisterBurst, o.Now)
+	s.routes = s.table()
+	return s
+}
+
+// nameOf makes a name that every client's command line takes: the first label
+// of the host.
+func nameOf(host string) string {
+	host, _, _ = strings.Cut(host, ":")
+	label, _, _ := strings.Cut(host, ".")
+	if label == "" || label == "localhost" || strings.Trim(label, "0123456789") == "" {
+		return "entra-mcp"
+	}
+	return label
+}

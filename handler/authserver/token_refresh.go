@@ -1,0 +1,48 @@
+package authserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"entramcp/handler/clients"
+	"entramcp/handler/entra"
+	"entramcp/handler/grants"
+	"entramcp/handler/oauth"
+)
+
+// refresh exchanges a refresh token (RFC 6749 §6).
+func (s *Server) refresh(ctx context.Context, client clients.Client, f url.Values) (grants.Tokens, error) {
+	if f.Get("refresh_token") == "" {
+		return grants.Tokens{}, oauth.New(oauth.InvalidRequest, "The refresh_token is missing.")
+	}
+	var narrowed oauth.Scopes
+	if f.Get("scope") != "" {
+		narrowed = oauth.ParseScopes(f.Get("scope"))
+	}
+	return s.Grants.Refresh(ctx, grants.RefreshToken(f.Get("refresh_token")), client.ID, narrowed, s.renew)
+}
+
+// renew asks Entra whether the sign-in still holds. Only what Entra says about
+// this user ends it. An outage does not, nor does an operator's mistake: the
+// client gets a 503 and can repeat the very same request.
+func (s *Server) renew(ctx context.Context, old grants.Upstream, _ grants.Identity) (grants.Renewal, error) {
+	if old.RefreshToken == "" {
+		return grants.Renewal{}, fmt.Errorf("%w: Entra gave no refresh token", grants.ErrSignInOver)
+	}
+	signIn, err := s.Upstream.Refresh(ctx, old.RefreshToken)
+	if err != nil {
+		f := entra.AsFailure(err)
+		if f.EndsGrant() {
+			return grants.Renewal{}, errors.Join(grants.ErrSignInOver, f)
+		}
+		return grants.Renewal{}, f.AtToken()
+	}
+	renewal := grants.Renewal{Upstream: upstreamOf(signIn)}
+	if signIn.Claims != nil {
+		identity := identityOf(signIn.Claims)
+		renewal.Identity = &identity
+	}
+	return renewal, nil
+}
