@@ -104,7 +104,7 @@ func (c *Client) diagnoseCredential(ctx context.Context) Finding {
 	if err != nil {
 		return Finding{check, Unknown, err.Error(), ""}
 	}
-	_, err = c.requestTokens(ctx, url.Values{
+	_, err = c.requestTokens(ctx, c.cfg.Tenant, url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {bogusCode},
 		"code_verifier": {verifier + verifier},

@@ -24,25 +24,26 @@ type tokenResponse struct {
 	Scope        string `json:"scope"`
 }
 
-// requestTokens posts form to the token endpoint with our credential. Every
-// error is a *Failure. Code, refresh and on-behalf-of requests all pass here,
+// requestTokens posts form to tenant's token endpoint with our credential.
+// Every error is a *Failure. Code, refresh and on-behalf-of requests all pass here,
 // so each is bounded, authenticated and explained the same way.
-func (c *Client) requestTokens(ctx context.Context, form url.Values) (tokenResponse, error) {
+func (c *Client) requestTokens(ctx context.Context, tenant string, form url.Values) (tokenResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	m, err := c.metadata.get(ctx)
 	if err != nil {
 		return tokenResponse{}, unreachable("metadata", err)
 	}
+	endpoint := strings.Replace(m.TokenEndpoint, "/"+c.cfg.Tenant+"/", "/"+tenant+"/", 1)
 	form.Set("client_id", c.cfg.ClientID)
-	if err := c.credential.authenticate(ctx, form, m.TokenEndpoint); err != nil {
+	if err := c.credential.authenticate(ctx, form, endpoint); err != nil {
 		return tokenResponse{}, AsFailure(err)
 	}
 	id, err := c.requestID()
 	if err != nil {
 		return tokenResponse{}, unreachable("random numbers", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.TokenEndpoint, strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
 		return tokenResponse{}, unreachable("token request", err)
 	}
