@@ -121,7 +121,11 @@ func (g *Guard) Protect(next http.Handler) http.Handler {
 		if access == nil {
 			return
 		}
-		required, body := g.required(r)
+		required, body, err := g.required(r)
+		if err != nil {
+			unreadable(w)
+			return
+		}
 		if !access.Scopes.Has(required...) {
 			g.elevate(w, r, access, required)
 			return
