@@ -23,6 +23,8 @@ func (c *Client) OnBehalfOf(ctx context.Context, userToken string, scopes []stri
 		return "", time.Time{}, refused("This server cannot call other APIs for its users yet.",
 			"The administrator exposes an API scope in the app registration and names it in ENTRA_API_SCOPE.", Misconfigured, nil)
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
 	t, err := c.requestTokens(ctx, c.tenantOf(userToken), url.Values{
 		"grant_type":          {"urn:ietf:params:oauth:grant-type:jwt-bearer"},
 		"requested_token_use": {"on_behalf_of"},

@@ -47,9 +47,11 @@ func (SignIn) String() string { return redacted }
 // GoString hides the tokens from %#v.
 func (SignIn) GoString() string { return redacted }
 
-// Exchange redeems a code and verifies the ID token that comes with it. Every
-// error is a *Failure.
+// Exchange redeems a code and verifies the ID token that comes with it, all
+// within Config.Timeout. Every error is a *Failure.
 func (c *Client) Exchange(ctx context.Context, cb Callback) (SignIn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
 	t, err := c.requestTokens(ctx, c.cfg.Tenant, url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {cb.Code},
@@ -67,10 +69,13 @@ func (c *Client) Exchange(ctx context.Context, cb Callback) (SignIn, error) {
 	return c.signIn(ctx, t, claims), nil
 }
 
-// Refresh renews tokens. A *Failure whose EndsGrant is false leaves the old
-// refresh token as good as it was. The claims, if any came, are verified but
-// not compared with those of the sign-in: the caller does that.
+// Refresh renews tokens within Config.Timeout. Every error is a *Failure; one
+// whose EndsGrant is false leaves the old refresh token as good as it was. The
+// claims, if any came, are verified but not compared with those of the sign-in:
+// the caller does that.
 func (c *Client) Refresh(ctx context.Context, refreshToken string) (SignIn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
 	t, err := c.requestTokens(ctx, c.cfg.Tenant, url.Values{
 		"grant_type":    {"refresh_token"},
 		"refresh_token": {refreshToken},
