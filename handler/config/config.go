@@ -33,6 +33,10 @@ type Config struct {
 	// Timeout bounds every call to Entra.
 	Timeout time.Duration
 
+	// IdentityClientID is the user-assigned identity to use for Azure's own
+	// services; empty means the system-assigned one.
+	IdentityClientID string
+
 	Entra Entra
 	Store Store
 	Keys  Keys

@@ -34,6 +34,7 @@ func Load(getenv func(string) string) (Config, error) {
 		AllowedRedirectURIs: r.list("ALLOWED_REDIRECT_URIS"),
 		ClientMetadataHosts: r.list("CLIENT_METADATA_HOSTS"),
 		PinnedClients:       r.text("PINNED_CLIENTS"),
+		IdentityClientID:    r.text("AZURE_CLIENT_ID"),
 	}
 	if len(c.RequiredScopes) == 0 {
 		c.RequiredScopes = oauth.NewScopes("openid", "profile", "email")

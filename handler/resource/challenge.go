@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"encoding/json"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -60,10 +59,4 @@ func (g *Guard) forbid(w http.ResponseWriter, r *http.Request, description strin
 // Tokens").
 func withoutOffline(scopes oauth.Scopes) oauth.Scopes {
 	return slices.DeleteFunc(slices.Clone(scopes), func(s string) bool { return s == "offline_access" })
-}
-
-// unreadable refuses a body in the words of JSON-RPC 2.0 §5.1.
-func unreadable(w http.ResponseWriter) {
-	oauth.WriteJSON(w, http.StatusBadRequest, json.RawMessage(
-		`{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"The body is no JSON-RPC message."}}`))
 }

@@ -121,11 +121,7 @@ func (g *Guard) Protect(next http.Handler) http.Handler {
 		if access == nil {
 			return
 		}
-		required, body, err := g.required(r)
-		if err != nil {
-			unreadable(w)
-			return
-		}
+		required, body := g.required(r)
 		if !access.Scopes.Has(required...) {
 			g.elevate(w, r, access, required)
 			return

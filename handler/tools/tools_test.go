@@ -352,17 +352,3 @@ func TestLargeBodiesAreRefused(t *testing.T) {
 }
 
 func echo(context.Context, *Caller, struct{}) (string, error) { return "done", nil }
-
-func TestNoSessionOutlivesItsRequest(t *testing.T) {
-	s := New(Options{})
-	url := serve(t, s, access())
-	for _, revision := range revisions {
-		call(t, connect(t, url, revision, nil), "hello_world", nil)
-	}
-	deadline := time.Now().Add(5 * time.Second)
-	for range s.MCP().Sessions() {
-		if time.Now().After(deadline) {
-			t.Fatal("sessions pile up")
-		}
-	}
-}

@@ -1,0 +1,162 @@
+// Package handler is the whole server as one http.Handler: New wires the rooms,
+// and its route table is everything that is served.
+package handler
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"entramcp/handler/authserver"
+	"entramcp/handler/config"
+	"entramcp/handler/entra"
+	"entramcp/handler/grants"
+	"entramcp/handler/keyring"
+	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
+	"entramcp/handler/resource"
+	"entramcp/handler/store"
+	"entramcp/handler/tools"
+)
+
+// Dependencies are what the server needs from outside. Table and Wrapper are
+// required.
+type Dependencies struct {
+	Table   store.Table
+	Wrapper keyring.Wrapper
+	// HTTPClient calls Entra and Graph; the default honours the proxy settings
+	// of the environment.
+	HTTPClient *http.Client
+	Now        func() time.Time
+	Rand       io.Reader
+	Log        *slog.Logger
+	// Tools are served beside those of the catalogue.
+	Tools []tools.Tool
+}
+
+// Server is the server. It is safe for concurrent use.
+type Server struct {
+	http.Handler
+
+	cfg    config.Config
+	deps   Dependencies
+	ring   *keyring.Ring
+	entra  *entra.Client
+	grants *grants.Service
+	// prepare is what must be done once before the table can be used.
+	prepare func(context.Context) error
+	close   func() error
+}
+
+// New wires the server. It does no I/O.
+func New(cfg config.Config, deps Dependencies) (*Server, error) {
+	deps = deps.withDefaults(cfg)
+	s := &Server{cfg: cfg, deps: deps, close: func() error { return nil }}
+	s.ring = keyring.New(keyring.Options{
+		Table: deps.Table, Wrapper: deps.Wrapper, Retention: max(cfg.RefreshLifetime, cfg.AccessTokenLifetime),
+		Now: deps.Now, Rand: deps.Rand, Log: deps.Log,
+	})
+	registry, err := s.newRegistry()
+	if err != nil {
+		return nil, err
+	}
+	if s.entra, err = s.newEntra(); err != nil {
+		return nil, fmt.Errorf("configure Entra: %w", err)
+	}
+	mcp := s.newTools()
+	s.grants = grants.New(grants.Options{
+		Table: deps.Table, Ring: s.ring, Issuer: cfg.Issuer, Resource: cfg.Resource,
+		KnownScopes:    cfg.RequiredScopes.Union(mcp.Scopes()).Union(oauth.NewScopes("offline_access")),
+		AccessLifetime: cfg.AccessTokenLifetime, RefreshLifetime: cfg.RefreshLifetime,
+		Now: deps.Now, Rand: deps.Rand, Log: deps.Log,
+	})
+	as := authserver.New(authserver.Options{
+		Issuer: cfg.Issuer, Resource: cfg.Resource, CallbackPath: cfg.RedirectPath,
+		Table: deps.Table, Ring: s.ring, Clients: registry, Grants: s.grants, Upstream: s.entra,
+		Required: cfg.RequiredScopes, Optional: mcp.Scopes(),
+		Tenant: cfg.Entra.TenantID, Simulated: cfg.Entra.Simulated(),
+		ClientMetadata: registry.AcceptsDocuments(), InAzure: cfg.InAzure,
+		CorrelationID: observe.CorrelationID, Now: deps.Now, Rand: deps.Rand, Log: deps.Log,
+	})
+	guard := resource.New(resource.Options{
+		Verify: s.grants.Verify, Issuer: cfg.Issuer, Resource: cfg.Resource, Name: as.Name,
+		Baseline: cfg.RequiredScopes, ScopesFor: mcp.ScopesFor,
+		AllowedOrigins: cfg.AllowedOrigins, InAzure: cfg.InAzure, Log: deps.Log,
+	})
+	s.Handler = observe.Correlate(deps.Log, cfg.Hosted, s.routes(as, guard, mcp))
+	return s, nil
+}
+
+// routes is the whole route table.
+func (s *Server) routes(as *authserver.Server, guard *resource.Guard, mcp *tools.Server) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(config.MCPPath, guard.Protect(mcp.Handler()))
+	for _, path := range []string{"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource" + config.MCPPath} {
+		mux.Handle(path, guard.Metadata())
+		mux.Handle(path+"/{$}", guard.Metadata())
+	}
+	for _, route := range as.Routes() {
+		mux.Handle(route.Method+" "+route.Path, route.Handler)
+	}
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	return mux
+}
+
+// Run does what goes on in the background until ctx ends: keys, revocations,
+// Entra's metadata.
+func (s *Server) Run(ctx context.Context) {
+	if !s.prepared(ctx) {
+		return
+	}
+	var wg sync.WaitGroup
+	for _, run := range []func(context.Context){s.ring.Run, s.grants.Run, s.entra.Run} {
+		wg.Go(func() { run(ctx) })
+	}
+	wg.Wait()
+}
+
+// prepared readies the table, as often as it takes, and says whether ctx still
+// lasts.
+func (s *Server) prepared(ctx context.Context) bool {
+	for wait := 100 * time.Millisecond; s.prepare != nil; wait = min(2*wait, 10*time.Second) {
+		err := s.prepare(ctx)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		s.deps.Log.ErrorContext(ctx, "the table cannot be prepared; it will be tried again", "error", err)
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(wait):
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// Close releases what Open opened. Run must have returned.
+func (s *Server) Close() error { return s.close() }
+
+func (d Dependencies) withDefaults(cfg config.Config) Dependencies {
+	if d.HTTPClient == nil {
+		d.HTTPClient = &http.Client{Timeout: cfg.Timeout}
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Rand == nil {
+		d.Rand = rand.Reader
+	}
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	return d
+}

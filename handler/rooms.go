@@ -1,0 +1,52 @@
+package handler
+
+import (
+	"entramcp/handler/clients"
+	"entramcp/handler/entra"
+	"entramcp/handler/tools"
+)
+
+func (s *Server) newRegistry() (*clients.Registry, error) {
+	policy, err := clients.NewRedirectPolicy(s.cfg.AllowedRedirectURIs...)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := clients.ParseHosts(s.cfg.ClientMetadataHosts...)
+	if err != nil {
+		return nil, err
+	}
+	pinned, err := clients.ParsePinned(s.cfg.PinnedClients)
+	if err != nil {
+		return nil, err
+	}
+	return clients.New(clients.Options{
+		Table: s.deps.Table, Policy: policy,
+		Metadata: clients.Metadata{Hosts: hosts, Pinned: pinned},
+		Issuer:   s.cfg.Issuer, TokenEndpoint: s.cfg.Issuer + "/token",
+		Now: s.deps.Now, Rand: s.deps.Rand, Log: s.deps.Log,
+	})
+}
+
+func (s *Server) newEntra() (*entra.Client, error) {
+	e := s.cfg.Entra
+	return entra.New(entra.Config{
+		Tenant: e.TenantID, AllowedTenants: e.AllowedTenants, ClientID: e.ClientID,
+		Secret: entra.Secret(e.ClientSecret), CertificatePath: e.CertificatePath,
+		CertificatePassword: entra.Secret(e.CertificatePassword), ManagedIdentityClientID: e.ManagedIdentityClientID,
+		APIScope: e.APIScope, Authority: e.Authority,
+		RedirectURI: s.cfg.Issuer + s.cfg.RedirectPath, Timeout: s.cfg.Timeout,
+	}, entra.Deps{HTTPClient: s.deps.HTTPClient, Now: s.deps.Now, Rand: s.deps.Rand, Log: s.deps.Log})
+}
+
+func (s *Server) newTools() *tools.Server {
+	o := tools.Options{
+		Grants: grantReader{s}, GraphURL: s.cfg.Entra.GraphURL, HTTPClient: s.deps.HTTPClient,
+		Version:        Version(),
+		Authentication: "Microsoft Entra ID (tenant " + s.cfg.Entra.TenantID + "), through this server's own OAuth 2.1 authorization server",
+		Tools:          s.deps.Tools, Now: s.deps.Now, Log: s.deps.Log,
+	}
+	if s.cfg.Entra.APIScope != "" {
+		o.Graph = newOnBehalfOf(s)
+	}
+	return tools.New(o)
+}
