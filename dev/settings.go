@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"entramcp/dev/tenant"
+)
+
+// simulatedSecret is no secret: the simulated tenant listens on loopback only
+// and knows nobody but its sample users.
+const simulatedSecret = "simulated-not-secret"
+
+type settings struct {
+	port, tenantPort, dataDir string
+}
+
+func settingsFrom(getenv func(string) string) settings {
+	or := func(name, fallback string) string {
+		if v := getenv(name); v != "" {
+			return v
+		}
+		return fallback
+	}
+	return settings{port: or("PORT", "7071"), tenantPort: or("TENANT_PORT", "7072"), dataDir: or("DATA_DIR", ".data")}
+}
+
+func (s settings) publicURL() string { return "http://localhost:" + s.port }
+func (s settings) tenantURL() string { return "http://localhost:" + s.tenantPort }
+
+// environ is the caller's environment with what makes the handler use the
+// simulated tenant and nothing in Azure, whatever else is set.
+func (s settings) environ() []string {
+	own := map[string]string{
+		"PORT":                s.port,
+		"DATA_DIR":            s.dataDir,
+		"PUBLIC_URL":          s.publicURL(),
+		"ENTRA_AUTHORITY":     s.tenantURL(),
+		"ENTRA_TENANT_ID":     tenant.Contoso,
+		"ENTRA_CLIENT_ID":     tenant.DefaultClientID,
+		"ENTRA_CLIENT_SECRET": simulatedSecret,
+		"ENTRA_API_SCOPE":     "api://" + tenant.DefaultClientID + "/" + tenant.DefaultScope,
+	}
+	var env []string
+	for _, kv := range os.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		foreign := strings.HasPrefix(name, "ENTRA_") || strings.HasPrefix(name, "FASTMCP_") || strings.HasPrefix(name, "WEBSITE_") ||
+			strings.HasPrefix(name, "TABLES_") || strings.HasPrefix(name, "FUNCTIONS_") || name == "KEY_VAULT_KEY_URL" || name == "GRAPH_URL" || name == "REDIRECT_PATH"
+		if _, set := own[name]; !set && !foreign {
+			env = append(env, kv)
+		}
+	}
+	for name, v := range own {
+		env = append(env, name+"="+v)
+	}
+	return env
+}
+
+// handlerProcess is the handler in this process group, so that Ctrl-C reaches
+// both. When ctx ends it is asked to stop, and killed if it does not.
+func handlerProcess(ctx context.Context, path string, s settings, stdout, stderr io.Writer) *exec.Cmd {
+	child := exec.CommandContext(ctx, path)
+	child.Env = s.environ()
+	child.Stdout, child.Stderr = stdout, stderr
+	child.Cancel = func() error { return child.Process.Signal(syscall.SIGTERM) }
+	child.WaitDelay = 10 * time.Second
+	dieWithParent(child)
+	return child
+}
+
+func (s settings) banner() string {
+	return fmt.Sprintf(`
+  MCP endpoint   %[1]s/mcp
+  Sign-in        a simulated tenant at %[2]s (no Microsoft account is involved)
+  Data           %[3]s
+
+  Connect        claude mcp add --transport http entra %[1]s/mcp
+  Other clients  %[1]s/
+  Stop           Ctrl-C
+
+`, s.publicURL(), s.tenantURL(), s.dataDir)
+}
