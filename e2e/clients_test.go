@@ -1,0 +1,88 @@
+package e2e
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"entramcp/e2e/stack"
+)
+
+const greeting = "Hello, Ada! You've successfully authenticated with Azure and accessed this MCP tool."
+
+// caller is a connected client.
+type caller interface {
+	call(tool string, arguments map[string]any) string
+}
+
+// TestRealClientsSignInCallAndRefresh: each client discovers the server,
+// registers, signs its user in, calls a tool, and goes on when its access token
+// has expired, without asking the person again. Each request reaches the other
+// one of two instances.
+func TestRealClientsSignInCallAndRefresh(t *testing.T) {
+	const lifetime = 3 * time.Second
+	s := stack.Start(t, stack.Options{Instances: 2, Env: map[string]string{"ACCESS_TOKEN_LIFETIME": lifetime.String()}})
+
+	clients := map[string]func(*testing.T, *stack.Browser) caller{
+		"go-sdk/newest":       func(t *testing.T, b *stack.Browser) caller { return connectGo(t, s.MCP(), "", b) },
+		"go-sdk/2025-11-25":   func(t *testing.T, b *stack.Browser) caller { return connectGo(t, s.MCP(), "2025-11-25", b) },
+		"typescript-1":        node(s, "sdk-v1", nodeSettings{}),
+		"typescript-1/post":   node(s, "sdk-v1", nodeSettings{AuthMethod: "client_secret_post"}),
+		"typescript-1/basic":  node(s, "sdk-v1", nodeSettings{AuthMethod: "client_secret_basic"}),
+		"typescript-2/legacy": node(s, "sdk-v2", nodeSettings{Era: "legacy"}),
+		"typescript-2/auto":   node(s, "sdk-v2", nodeSettings{Era: "auto"}),
+		"typescript-2/2026":   node(s, "sdk-v2", nodeSettings{Era: map[string]string{"pin": "2026-07-28"}}),
+	}
+	for name, connect := range clients {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := stack.NewBrowser(stack.Alice)
+			c := connect(t, b)
+			if got := c.call("hello_world", map[string]any{"name": "Ada"}); got != greeting {
+				t.Errorf("hello_world: %q", got)
+			}
+			before := refreshTokenOf(t, c)
+			time.Sleep(lifetime + time.Second)
+			if got := c.call("hello_world", map[string]any{"name": "Ada"}); got != greeting {
+				t.Errorf("hello_world after expiry: %q", got)
+			}
+			if after := refreshTokenOf(t, c); before != "" && after == before {
+				t.Error("the refresh token was not rotated")
+			}
+			if g, ok := c.(*goClient); ok && g.signIns != 1 {
+				t.Errorf("the person had to sign in %d times", g.signIns)
+			}
+		})
+	}
+}
+
+func node(s *stack.Stack, script string, settings nodeSettings) func(*testing.T, *stack.Browser) caller {
+	return func(t *testing.T, b *stack.Browser) caller {
+		settings.URL = s.MCP()
+		n := startNode(t, script, settings)
+		n.connect(b)
+		return n
+	}
+}
+
+// refreshTokenOf is the refresh token that a TypeScript client holds; the Go
+// SDK does not show its own.
+func refreshTokenOf(t *testing.T, c caller) string {
+	t.Helper()
+	n, ok := c.(*nodeClient)
+	if !ok {
+		return ""
+	}
+	var state struct {
+		Tokens struct {
+			RefreshToken string `json:"refresh_token"`
+		} `json:"tokens"`
+	}
+	if err := json.Unmarshal(n.must(map[string]any{"do": "state"}), &state); err != nil {
+		t.Fatal(err)
+	}
+	if state.Tokens.RefreshToken == "" {
+		t.Fatal("the client holds no refresh token")
+	}
+	return state.Tokens.RefreshToken
+}

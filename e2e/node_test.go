@@ -1,0 +1,172 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"net/url"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"entramcp/e2e/stack"
+)
+
+// nodeClient is a real TypeScript client in a process of its own, driven line
+// by line; clients/driver.mjs says how.
+type nodeClient struct {
+	tb      testing.TB
+	stdin   io.WriteCloser
+	answers chan nodeAnswer
+}
+
+type nodeAnswer struct {
+	OK     json.RawMessage `json:"ok"`
+	SignIn string          `json:"signIn"`
+	Error  *struct {
+		Name    string `json:"name"`
+		Code    any    `json:"code"`
+		Message string `json:"message"`
+	} `json:"error"`
+}
+
+type nodeSettings struct {
+	URL               string `json:"url"`
+	RedirectURL       string `json:"redirectUrl"`
+	ClientName        string `json:"clientName"`
+	ClientMetadataURL string `json:"clientMetadataUrl,omitempty"`
+	AuthMethod        string `json:"authMethod,omitempty"`
+	Era               any    `json:"era,omitempty"`
+	Scope             string `json:"scope,omitempty"`
+}
+
+func startNode(tb testing.TB, script string, settings nodeSettings) *nodeClient {
+	tb.Helper()
+	if settings.RedirectURL == "" {
+		settings.RedirectURL = "http://localhost:8976/callback"
+	}
+	if settings.ClientName == "" {
+		settings.ClientName = script
+	}
+	argument, err := json.Marshal(settings)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd := exec.Command(stack.Node(tb), filepath.Join("clients", script+".mjs"), string(argument))
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	n := &nodeClient{tb: tb, stdin: stdin, answers: make(chan nodeAnswer)}
+	go func() {
+		defer close(n.answers)
+		lines := bufio.NewScanner(stdout)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			var a nodeAnswer
+			if err := json.Unmarshal(lines.Bytes(), &a); err == nil {
+				n.answers <- a
+			}
+		}
+	}()
+	tb.Cleanup(func() {
+		_ = stdin.Close()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if tb.Failed() {
+			tb.Logf("stderr of %s:\n%s", script, stderr.String())
+		}
+	})
+	return n
+}
+
+// do sends one command and waits for its answer.
+func (n *nodeClient) do(command map[string]any) nodeAnswer {
+	n.tb.Helper()
+	line, err := json.Marshal(command)
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	if _, err := n.stdin.Write(append(line, '\n')); err != nil {
+		n.tb.Fatal(err)
+	}
+	select {
+	case a, ok := <-n.answers:
+		if !ok {
+			n.tb.Fatalf("%s: the client ended", line)
+		}
+		return a
+	case <-time.After(30 * time.Second):
+		n.tb.Fatalf("%s: no answer", line)
+		return nodeAnswer{}
+	}
+}
+
+// must is do for commands that have to succeed without a sign-in.
+func (n *nodeClient) must(command map[string]any) json.RawMessage {
+	n.tb.Helper()
+	a := n.do(command)
+	if a.Error != nil {
+		n.tb.Fatalf("%v: %s: %s", command, a.Error.Name, a.Error.Message)
+	}
+	if a.SignIn != "" {
+		n.tb.Fatalf("%v: the client asks to sign in at %s", command, a.SignIn)
+	}
+	return a.OK
+}
+
+// signIn does what the person does when the client opens the browser.
+func (n *nodeClient) signIn(b *stack.Browser, authorizationURL string) {
+	n.tb.Helper()
+	callback, err := b.Approve(authorizationURL)
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	n.must(map[string]any{"do": "finish", "callback": callback.String()})
+}
+
+// connect connects, signing in if the client wants to.
+func (n *nodeClient) connect(b *stack.Browser) {
+	n.tb.Helper()
+	a := n.do(map[string]any{"do": "connect"})
+	if a.Error != nil {
+		n.tb.Fatalf("connect: %s: %s", a.Error.Name, a.Error.Message)
+	}
+	if a.SignIn == "" {
+		return
+	}
+	if u, err := url.Parse(a.SignIn); err != nil || u.Query().Get("code_challenge") == "" {
+		n.tb.Fatalf("the client would open %q: %v", a.SignIn, err)
+	}
+	n.signIn(b, a.SignIn)
+	n.must(map[string]any{"do": "connect"})
+}
+
+// call calls a tool and returns the text of its result.
+func (n *nodeClient) call(tool string, arguments map[string]any) string {
+	n.tb.Helper()
+	return textOf(n.tb, n.must(map[string]any{"do": "call", "tool": tool, "arguments": arguments}))
+}
+
+func textOf(tb testing.TB, result json.RawMessage) string {
+	tb.Helper()
+	var r struct {
+		IsError bool
+		Content []struct{ Text string }
+	}
+	if err := json.Unmarshal(result, &r); err != nil || r.IsError || len(r.Content) == 0 {
+		tb.Fatalf("result %s: %v", result, err)
+	}
+	return r.Content[0].Text
+}

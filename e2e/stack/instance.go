@@ -1,0 +1,161 @@
+package stack
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Instance is one handler process.
+type Instance struct {
+	URL string
+
+	tb   testing.TB
+	cmd  *exec.Cmd
+	log  lockedBuffer
+	done chan struct{}
+}
+
+// Binary is the handler, built once per test binary as it is deployed, but
+// with the race detector when the test has it.
+var Binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "entramcp-e2e-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "app")
+	args := []string{"build", "-o", path}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	build := exec.Command("go", append(args, "entramcp")...)
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", &exec.Error{Name: strings.Join(build.Args, " "), Err: &buildError{string(out)}}
+	}
+	return path, nil
+})
+
+type buildError struct{ out string }
+
+func (e *buildError) Error() string { return e.out }
+
+// startInstance starts a handler as the Functions host does: the port in
+// FUNCTIONS_CUSTOMHANDLER_PORT, ready when it answers /.
+func startInstance(tb testing.TB, env map[string]string) *Instance {
+	tb.Helper()
+	binary, err := Binary()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	port := freePort(tb)
+	i := &Instance{URL: "http://127.0.0.1:" + port, tb: tb, done: make(chan struct{})}
+	i.cmd = exec.Command(binary)
+	i.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + tb.TempDir(), "FUNCTIONS_CUSTOMHANDLER_PORT=" + port}
+	for name, v := range env {
+		i.cmd.Env = append(i.cmd.Env, name+"="+v)
+	}
+	i.cmd.Stdout, i.cmd.Stderr = &i.log, &i.log
+	if err := i.cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	go func() {
+		_ = i.cmd.Wait()
+		close(i.done)
+	}()
+	tb.Cleanup(func() {
+		i.Kill()
+		if tb.Failed() {
+			tb.Logf("log of the handler at %s:\n%s", i.URL, i.Log())
+		}
+	})
+	return i
+}
+
+// AddInstance starts one more instance with the same settings, or with the
+// changes in env.
+func (s *Stack) AddInstance(env map[string]string) *Instance {
+	s.tb.Helper()
+	all := map[string]string{}
+	for name, v := range s.env {
+		all[name] = v
+	}
+	for name, v := range env {
+		all[name] = v
+	}
+	i := startInstance(s.tb, all)
+	s.Instances = append(s.Instances, i)
+	i.WaitReady()
+	return i
+}
+
+// WaitReady waits until the instance and all it depends on answer.
+func (i *Instance) WaitReady() {
+	i.tb.Helper()
+	eventually(i.tb, "handler at "+i.URL+" ready", 30*time.Second, func(ctx context.Context) bool {
+		if !i.Alive() {
+			i.tb.Fatalf("the handler ended:\n%s", i.Log())
+		}
+		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, i.URL+"/readyz", nil)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		_ = res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	})
+}
+
+// Alive reports whether the process still runs.
+func (i *Instance) Alive() bool {
+	select {
+	case <-i.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Kill is what the Functions host does to end a handler: SIGKILL, no grace.
+func (i *Instance) Kill() {
+	_ = i.cmd.Process.Signal(syscall.SIGKILL)
+	<-i.done
+}
+
+// Log is what the instance has written so far.
+func (i *Instance) Log() string { return i.log.String() }
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func freePort(tb testing.TB) string {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer l.Close()
+	return portOf(l.Addr())
+}

@@ -1,0 +1,139 @@
+// Package stack starts the real thing for end-to-end tests: the handler as a
+// process of its own, once or several times, the simulated tenant, Azurite, and
+// a browser that signs in.
+package stack
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"entramcp/dev/tenant"
+	"entramcp/handler/store/storetest"
+)
+
+// Options say what to start.
+type Options struct {
+	// Instances of the handler on one Azurite; 0 is one instance on the
+	// embedded store.
+	Instances int
+	// Env overrides and adds settings of the handler.
+	Env map[string]string
+	// Tables, if set, is used instead of Azurite's own connection string, for
+	// tests that put something between the handler and its tables.
+	Tables string
+	// Authority, if set, is what the handler takes the tenant's address for,
+	// for tests that put something between the two.
+	Authority string
+}
+
+// Stack is a running server with all that it needs.
+type Stack struct {
+	// URL is the public one: its requests go to the instances in turn.
+	URL       string
+	Tenant    *tenant.Tenant
+	TenantURL string
+	Instances []*Instance
+	// DataDir holds the embedded store of a single instance.
+	DataDir string
+
+	next atomic.Uint64
+	env  map[string]string
+	tb   testing.TB
+}
+
+// MCP is the URL of the MCP endpoint.
+func (s *Stack) MCP() string { return s.URL + "/mcp" }
+
+// Start starts a stack and ends it with the test.
+func Start(tb testing.TB, o Options) *Stack {
+	tb.Helper()
+	s := &Stack{tb: tb, DataDir: tb.TempDir()}
+
+	front := httptest.NewUnstartedServer(http.HandlerFunc(s.forward))
+	s.URL = "http://localhost:" + portOf(front.Listener.Addr())
+	s.startTenant(tb)
+	authority := s.TenantURL
+	if o.Authority != "" {
+		authority = o.Authority
+	}
+	s.env = map[string]string{
+		"PUBLIC_URL":          s.URL,
+		"ENTRA_AUTHORITY":     authority,
+		"ENTRA_TENANT_ID":     TenantID,
+		"ENTRA_CLIENT_ID":     ClientID,
+		"ENTRA_CLIENT_SECRET": ClientSecret,
+		"ENTRA_API_SCOPE":     APIScope,
+		"LOG_LEVEL":           "debug",
+	}
+	if o.Instances == 0 {
+		s.env["DATA_DIR"] = s.DataDir
+		o.Instances = 1
+	} else {
+		s.env["MASTER_KEY"] = strings.Repeat("e2e-master-key-", 3)
+		if s.env["TABLES_CONNECTION_STRING"] = o.Tables; o.Tables == "" {
+			s.env["TABLES_CONNECTION_STRING"] = storetest.Azurite(tb)
+		}
+		s.env["TABLES_NAME"] = "e2e" + portOf(front.Listener.Addr())
+	}
+	for name, v := range o.Env {
+		s.env[name] = v
+	}
+	for range o.Instances {
+		s.Instances = append(s.Instances, startInstance(tb, s.env))
+	}
+	front.Start()
+	tb.Cleanup(front.Close)
+	for _, i := range s.Instances {
+		i.WaitReady()
+	}
+	return s
+}
+
+// forward sends each request to the next instance that is alive.
+func (s *Stack) forward(w http.ResponseWriter, r *http.Request) {
+	for range s.Instances {
+		i := s.Instances[int(s.next.Add(1))%len(s.Instances)]
+		if !i.Alive() {
+			continue
+		}
+		target, _ := url.Parse(i.URL)
+		proxy := &httputil.ReverseProxy{
+			FlushInterval: -1,
+			Rewrite: func(p *httputil.ProxyRequest) {
+				p.SetURL(target)
+				p.Out.Host = p.In.Host
+			},
+			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
+		}
+		proxy.ServeHTTP(w, r)
+		return
+	}
+	http.Error(w, "no instance is alive", http.StatusBadGateway)
+}
+
+func portOf(a net.Addr) string {
+	_, port, _ := net.SplitHostPort(a.String())
+	return port
+}
+
+func eventually(tb testing.TB, what string, limit time.Duration, ok func(context.Context) bool) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	for !ok(ctx) {
+		select {
+		case <-ctx.Done():
+			tb.Fatalf("%s: not within %s", what, limit)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

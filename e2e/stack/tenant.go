@@ -1,0 +1,82 @@
+package stack
+
+import (
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"entramcp/dev/tenant"
+)
+
+// The app registration that every stack uses, and some of the people who can
+// sign in.
+const (
+	TenantID     = tenant.Contoso
+	ClientID     = tenant.DefaultClientID
+	ClientSecret = "e2e-not-secret"
+	APIScope     = "api://" + ClientID + "/" + tenant.DefaultScope
+	Alice        = tenant.Alice
+	Bob          = tenant.Bob
+)
+
+// startTenant serves a simulated tenant that knows the stack's redirect URI.
+func (s *Stack) startTenant(tb testing.TB) {
+	tb.Helper()
+	server := httptest.NewUnstartedServer(nil)
+	s.TenantURL = "http://localhost:" + portOf(server.Listener.Addr())
+	t, err := tenant.New(tenant.Options{BaseURL: s.TenantURL})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	err = t.Register(tenant.App{
+		ClientID:     ClientID,
+		Name:         "MCP server (test)",
+		Secrets:      []tenant.Secret{{Value: ClientSecret}},
+		RedirectURIs: []string{s.URL + "/auth/callback"},
+		Scopes:       []string{tenant.DefaultScope},
+		AppRoles:     []string{"Mcp.Admin", "Mcp.Reader"},
+		TokenVersion: 2,
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.Tenant = t
+	server.Config.Handler = t
+	server.Start()
+	tb.Cleanup(server.Close)
+}
+
+// Node is the pinned Node, or the one on the PATH where the pinned packages
+// have none for this platform.
+func Node(tb testing.TB) string {
+	tb.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pinned := filepath.Join(root, "e2e", "node_modules", ".bin", "node")
+	if _, err := os.Stat(pinned); err == nil {
+		return pinned
+	}
+	found, err := exec.LookPath("node")
+	if err != nil {
+		tb.Fatal("Node is missing: run npm ci --prefix e2e")
+	}
+	return found
+}
+
+// moduleRoot is the directory of go.mod.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	for ; err == nil; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", os.ErrNotExist
+		}
+	}
+	return "", err
+}
