@@ -2,6 +2,7 @@ package keyring_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"entramcp/handler/keyring"
 	"entramcp/handler/store"
+	"entramcp/handler/store/embedded"
 )
 
 const (
@@ -60,6 +62,17 @@ func (f *faulty) Insert(ctx context.Context, row store.Row) (store.ETag, error) 
 		return "", errStorage
 	}
 	return f.Table.Insert(ctx, row)
+}
+
+// newTable is a store in a directory of its own.
+func newTable(tb testing.TB) store.Table {
+	tb.Helper()
+	table, err := embedded.Open(tb.TempDir())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = table.Close() })
+	return table
 }
 
 func masterKey(tb testing.TB, current string, previous ...string) keyring.Wrapper {
@@ -113,11 +126,50 @@ func signingID(tb testing.TB, r *keyring.Ring) string {
 	return kid
 }
 
-func rows(tb testing.TB, table store.Table) []store.Row {
+func rows(tb testing.TB, table store.Table) (all []store.Row) {
 	tb.Helper()
-	page, err := table.List(tb.Context(), store.Partition(keyring.Partition), "")
-	if err != nil {
-		tb.Fatal(err)
+	for from := store.Cursor(""); ; {
+		page, err := table.List(tb.Context(), store.Partition(keyring.Partition), from)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		all = append(all, page.Rows...)
+		if from = page.Next; from == "" {
+			return all
+		}
 	}
-	return page.Rows
+}
+
+// epochRow is the part of an epoch's row that tests look at.
+type epochRow struct {
+	KeyID     string    `json:"kid"`
+	Created   time.Time `json:"created"`
+	Activates time.Time `json:"activates"`
+	Wrapping  string    `json:"wrapping"`
+	Wrapped   []byte    `json:"wrapped"`
+}
+
+func epochsOf(tb testing.TB, table store.Table) (all []epochRow) {
+	tb.Helper()
+	for _, row := range rows(tb, table) {
+		var e epochRow
+		if err := json.Unmarshal(row.Value, &e); err != nil {
+			tb.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+// sweep deletes what has expired, as handler/sweep does.
+func sweep(tb testing.TB, table store.Table, now time.Time) {
+	tb.Helper()
+	for _, row := range rows(tb, table) {
+		if row.Expires.IsZero() || !row.Expires.Before(now) {
+			continue
+		}
+		if err := table.Delete(tb.Context(), row.Partition, row.Key, row.ETag); err != nil {
+			tb.Fatal(err)
+		}
+	}
 }

@@ -58,13 +58,20 @@ func newVault(tb testing.TB) *vault {
 
 func (v *vault) addVersion(version string) {
 	v.tb.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, err := rsaKeys[version]()
 	if err != nil {
 		v.tb.Fatal(err)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.versions[version], v.latest = key, version
+}
+
+// rsaKeys are made once for all tests: making one takes a second with the
+// race detector.
+var rsaKeys = map[string]func() (*rsa.PrivateKey, error){
+	version1: sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }),
+	version2: sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }),
 }
 
 // Do is the transport: it brings requests for the vault's real name here.

@@ -1,0 +1,247 @@
+package keyring_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entramcp/handler/keyring"
+)
+
+const day = 24 * time.Hour
+
+func TestInstancesThatStartTogetherShareOneRing(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	instances := make([]*keyring.Ring, 12)
+	var group sync.WaitGroup
+	for i := range instances {
+		instances[i] = newRing(t, table, masterKey(t, keyA), c)
+		group.Go(func() {
+			if err := instances[i].Load(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if n := len(rows(t, table)); n != 1 {
+		t.Fatalf("%d epochs, want 1", n)
+	}
+	for _, a := range instances {
+		sealed := seal(t, a, keyring.Transaction, "", "x") // the first epoch signs at once
+		for _, b := range instances {
+			opens(t, b, keyring.Transaction, "", sealed, "x")
+		}
+	}
+}
+
+func TestInstancesThatRotateTogetherAddOneEpoch(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	instances := make([]*keyring.Ring, 8)
+	for i := range instances {
+		instances[i] = newRing(t, table, masterKey(t, keyA), c)
+		load(t, instances[i])
+	}
+	c.advance(31 * day) // past the period and its jitter
+	var group sync.WaitGroup
+	for _, r := range instances {
+		group.Go(func() {
+			if err := r.Load(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if n := len(rows(t, table)); n != 2 {
+		t.Fatalf("%d epochs, want 2", n)
+	}
+}
+
+func TestEpochIsReadableTenMinutesBeforeItSigns(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	r := newRing(t, table, masterKey(t, keyA), c)
+	first := signingID(t, r)
+	c.advance(29 * day)
+	load(t, r)
+	if n := len(rows(t, table)); n != 1 {
+		t.Fatalf("rotated after 29 days: %d epochs", n)
+	}
+	c.advance(2 * day)
+	load(t, r)
+	if n := len(rows(t, table)); n != 2 {
+		t.Fatalf("not rotated after 31 days: %d epochs", n)
+	}
+	c.advance(10*time.Minute - time.Second)
+	if kid := signingID(t, r); kid != first {
+		t.Error("the new epoch signs before every instance can have read it")
+	}
+	c.advance(time.Second)
+	second := signingID(t, r)
+	if second == first {
+		t.Error("the new epoch does not sign after ten minutes")
+	}
+	if _, err := r.Verifying(t.Context(), keyring.AccessToken, first); err != nil {
+		t.Errorf("the first epoch no longer verifies: %v", err)
+	}
+}
+
+// An instance that last read the ring before the rotation, and whose clock has
+// not reached the activation, opens what the new epoch sealed.
+func TestInstanceThatMissedTheRotationOpensWhatFollowed(t *testing.T) {
+	c := newClock()
+	behind := &clock{now: c.Now().Add(-5 * time.Minute)}
+	table := newTable(t)
+	asleep := newRing(t, table, masterKey(t, keyA), behind)
+	load(t, asleep)
+	r := newRing(t, table, masterKey(t, keyA), c)
+	if err := r.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.advance(10 * time.Minute)
+	behind.advance(10 * time.Minute)
+	opens(t, asleep, keyring.RefreshHandle, "", seal(t, r, keyring.RefreshHandle, "", "h"), "h")
+}
+
+func TestRotateWhileARotationIsUnderWayAddsNothing(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	a, b := newRing(t, table, masterKey(t, keyA), c), newRing(t, table, masterKey(t, keyA), c)
+	for _, r := range []*keyring.Ring{a, b, a} {
+		if err := r.Rotate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(rows(t, table)); n != 2 {
+		t.Fatalf("%d epochs, want 2", n)
+	}
+	c.advance(10 * time.Minute)
+	if err := b.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(rows(t, table)); n != 3 {
+		t.Fatalf("%d epochs, want 3", n)
+	}
+}
+
+func TestEpochOutlivesAllItSigned(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	r := newRing(t, table, masterKey(t, keyA), c)
+	// An instance that reads the ring just before the rotation and then loses
+	// storage is the last one to sign with the old epoch.
+	cut := &faulty{Table: table}
+	stale := newRing(t, cut, masterKey(t, keyA), c)
+	load(t, stale)
+	cut.broken.Store(true)
+	if err := r.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.advance(keyring.Overlap)
+	last := seal(t, stale, keyring.RefreshHandle, "", "last")
+	c.advance(time.Second)
+	if _, err := stale.Seal(t.Context(), keyring.RefreshHandle, nil, nil); err == nil {
+		t.Fatal("an instance signs with a ring it has not read for a day")
+	}
+	c.advance(90*day - time.Second)
+	load(t, r)
+	sweep(t, table, c.Now())
+	opens(t, newRing(t, table, masterKey(t, keyA), c), keyring.RefreshHandle, "", last, "last")
+	before := len(rows(t, table))
+	c.advance(keyring.Margin + day)
+	sweep(t, table, c.Now())
+	if n := len(rows(t, table)); n >= before {
+		t.Errorf("%d epochs, and %d before everything expired", n, before)
+	}
+	load(t, r)
+	if _, err := r.Open(t.Context(), keyring.RefreshHandle, nil, last); err != keyring.ErrNotOurs {
+		t.Errorf("the epoch is swept and its handle is answered with %v", err)
+	}
+}
+
+func TestNewestEpochNeverExpires(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	r := newRing(t, table, masterKey(t, keyA), c)
+	load(t, r)
+	for range 3 {
+		if err := r.Rotate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.advance(time.Hour)
+		load(t, r)
+	}
+	all := rows(t, table)
+	for i, row := range all {
+		if newest := i == len(all)-1; newest != row.Expires.IsZero() {
+			t.Errorf("epoch %s expires %s", row.Key, row.Expires)
+		}
+	}
+	// The successor of an epoch is deleted by hand: it is the newest again.
+	newest := all[len(all)-1]
+	if err := table.Delete(t.Context(), newest.Partition, newest.Key, newest.ETag); err != nil {
+		t.Fatal(err)
+	}
+	load(t, r)
+	left := rows(t, table)
+	if last := left[len(left)-1]; !last.Expires.IsZero() {
+		t.Errorf("the newest epoch expires %s", last.Expires)
+	}
+	c.advance(365 * day) // nobody came for a year
+	sweep(t, table, c.Now())
+	if kid := signingID(t, newRing(t, table, masterKey(t, keyA), c)); kid != epochsOf(t, table)[0].KeyID {
+		t.Error("the ring that remained does not sign")
+	}
+}
+
+func TestShorterRetentionDoesNotBringAnEndForward(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	r := newRing(t, table, masterKey(t, keyA), c)
+	if err := r.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.advance(time.Hour)
+	load(t, r)
+	before := rows(t, table)[0].Expires
+	for _, retention := range []time.Duration{day, 200 * day, day} {
+		load(t, keyring.New(keyring.Options{Table: table, Wrapper: masterKey(t, keyA), Now: c.Now, Retention: retention}))
+	}
+	if after := rows(t, table)[0].Expires; after.Sub(before) != 110*day {
+		t.Errorf("expires %s, and %s before a longer retention was set", after, before)
+	}
+}
+
+func TestRunKeepsTheRingFresh(t *testing.T) {
+	table := newTable(t)
+	synctest.Test(t, func(t *testing.T) {
+		away := &faulty{Table: table}
+		away.broken.Store(true)
+		r := keyring.New(keyring.Options{Table: away, Wrapper: masterKey(t, keyA), Now: time.Now})
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go r.Run(ctx)
+		synctest.Wait()
+		if err := r.Ready(t.Context()); err == nil {
+			t.Error("ready without storage")
+		}
+		away.broken.Store(false)
+		time.Sleep(time.Minute) // one retry
+		if err := r.Ready(t.Context()); err != nil {
+			t.Errorf("not ready a minute after storage came back: %v", err)
+		}
+		first := signingID(t, r)
+		before := away.lists.Load()
+		time.Sleep(time.Hour)
+		if n := away.lists.Load() - before; n < 60/5-1 || n > 60/4+1 {
+			t.Errorf("the ring was read %d times in an hour", n)
+		}
+		time.Sleep(31 * day)
+		if signingID(t, r) == first {
+			t.Error("the ring was not rotated within 31 days")
+		}
+	})
+}
