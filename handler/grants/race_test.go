@@ -1,0 +1,148 @@
+package grants
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"entramcp/handler/oauth"
+	"entramcp/handler/store"
+	"entramcp/handler/store/azuretable"
+	"entramcp/handler/store/storetest"
+)
+
+var azuriteTables atomic.Int64
+
+func newAzuriteTable(tb testing.TB) store.Table {
+	tb.Helper()
+	table, err := azuretable.New(azuretable.Options{
+		ConnectionString: azuretable.ConnectionString(storetest.Azurite(tb)),
+		Name:             fmt.Sprintf("grants%d", azuriteTables.Add(1)),
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := table.CreateIfMissing(context.Background()); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = table.Close() })
+	return table
+}
+
+// onBothStores runs a race of 32 against two instances that share a table.
+func onBothStores(t *testing.T, race func(t *testing.T, a, b *instance, c *clock)) {
+	for name, table := range map[string]func(testing.TB) store.Table{"embedded": newTable, "azurite": newAzuriteTable} {
+		t.Run(name, func(t *testing.T) {
+			shared, c := table(t), newClock()
+			race(t, newInstance(t, shared, c.Now), newInstance(t, shared, c.Now), c)
+		})
+	}
+}
+
+const racers = 32
+
+// parallel calls f once per racer, alternating between the instances, and lets
+// them all go at once.
+func parallel(a, b *instance, f func(*instance) error) []error {
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	errs := make([]error, racers)
+	for n := range racers {
+		wg.Go(func() {
+			<-start
+			errs[n] = f([]*instance{a, b}[n%2])
+		})
+	}
+	close(start)
+	wg.Wait()
+	return errs
+}
+
+func TestParallelRedemptionsGiveOneSuccess(t *testing.T) {
+	onBothStores(t, func(t *testing.T, a, b *instance, _ *clock) {
+		code := create(t, a.Service)
+		won := 0
+		for _, err := range parallel(a, b, func(i *instance) error {
+			_, err := i.Redeem(context.Background(), code, testRedemption())
+			return err
+		}) {
+			if err == nil {
+				won++
+			} else {
+				wantCode(t, err, oauth.InvalidGrant)
+			}
+		}
+		if won != 1 {
+			t.Errorf("%d redemptions succeeded, want 1", won)
+		}
+	})
+}
+
+func TestParallelRefreshesGiveOneSuccessorAndNoLogout(t *testing.T) {
+	onBothStores(t, func(t *testing.T, a, b *instance, _ *clock) {
+		first := signIn(t, a.Service)
+		var mu sync.Mutex
+		var all []Tokens
+		for _, err := range parallel(a, b, func(i *instance) error {
+			tokens, err := refresh(i.Service, first.Refresh)
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, tokens)
+			return err
+		}) {
+			if err != nil {
+				t.Errorf("a racer was refused: %v", err)
+			}
+		}
+		if t.Failed() {
+			return
+		}
+		for _, tokens := range all {
+			if g := generation(t, a.Service, tokens.Refresh); g != 2 {
+				t.Errorf("generation %d, want 2", g)
+			}
+			mustVerify(t, b.Service, tokens.Access)
+		}
+		if _, err := refresh(b.Service, all[racers-1].Refresh); err != nil {
+			t.Errorf("logged out: %v", err)
+		}
+	})
+}
+
+func TestRevocationWinsAgainstParallelRefreshes(t *testing.T) {
+	onBothStores(t, func(t *testing.T, a, b *instance, c *clock) {
+		first := signIn(t, a.Service)
+		var n atomic.Int32
+		var mu sync.Mutex
+		all := []Tokens{first}
+		for _, err := range parallel(a, b, func(i *instance) error {
+			if n.Add(1)%8 == 0 {
+				if err := i.Revoke(context.Background(), string(first.Access), testClient); err != nil {
+					t.Errorf("revocation: %v", err)
+				}
+				return nil
+			}
+			tokens, err := refresh(i.Service, first.Refresh)
+			if err == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				all = append(all, tokens)
+			}
+			return err
+		}) {
+			if err != nil {
+				wantCode(t, err, oauth.InvalidGrant)
+			}
+		}
+		c.Advance(MaxStale + time.Second)
+		for _, tokens := range all {
+			_, err := refresh(a.Service, tokens.Refresh)
+			wantCode(t, err, oauth.InvalidGrant)
+			_, err = b.Verify(context.Background(), string(tokens.Access))
+			wantCode(t, err, oauth.InvalidToken)
+		}
+	})
+}
