@@ -1,0 +1,641 @@
+package grants
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"entramcp/handler/oauth"
+	"entramcp/handler/store"
+	"entramcp/handler/store/embedded"
+)
+
+// The model is what the design says, told once more and without concurrency:
+// what each call must answer and what it may change. Random interleavings over
+// three instances with differing clocks, on a table whose connection fails
+// before or after any operation, are held against it:
+//
+//   - a code is redeemed at most once;
+//   - of a grant's generations one is live, and the one before it for the grace;
+//   - nothing of a grant is valid MaxStale after its revocation;
+//   - a fault gives a 503 and never another verdict, so that a client which
+//     repeats its request within the grace is never logged out;
+//   - every access token verifies until it expires, unless revoked.
+func TestModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		dir, err := os.MkdirTemp("", "grants-model-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		table, err := embedded.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer table.Close()
+		runModel(t, table)
+	})
+}
+
+func TestModelOnAzurite(t *testing.T) {
+	checks := flag.Lookup("rapid.checks").Value
+	usual := checks.String()
+	if err := checks.Set("3"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = checks.Set(usual) }()
+	rapid.Check(t, func(rt *rapid.T) { runModel(rt, newAzuriteTable(t)) })
+}
+
+// skews are the instances' clock errors. Two of them differ by 30 s at most.
+var skews = []time.Duration{0, 15 * time.Second, -15 * time.Second}
+
+func runModel(t *rapid.T, table store.Table) {
+	w := &world{t: t, table: table, clock: newClock()}
+	for n := range skews {
+		w.instances = append(w.instances, nil)
+		w.start(n)
+	}
+	t.Repeat(map[string]func(*rapid.T){
+		"create": w.create, "redeem": w.redeem, "redeem wrongly": w.redeemWrongly,
+		"refresh": w.refresh, "refresh again": w.refresh, "refresh in parallel": w.refreshInParallel,
+		"honest client": w.honest, "revoke": w.revoke, "revoke wrongly": w.revokeWrongly,
+		"update upstream": w.updateUpstream, "verify": w.verify, "verify all": w.verifyAll,
+		"wait": w.wait, "poll": w.poll, "rotate keys": w.rotateKeys, "restart": w.restart, "sweep": w.sweep,
+		"": w.invariants,
+	})
+	w.clock.Advance(MaxStale + time.Second)
+	w.verifyAll(t)
+}
+
+type world struct {
+	t         *rapid.T
+	table     store.Table
+	clock     *clock
+	instances []*instance
+	grants    []*modelGrant
+}
+
+// modelGrant is what the test knows of a grant: all that was issued for it, and
+// its state as last seen in the table.
+type modelGrant struct {
+	subject  Subject
+	id       string
+	client   string
+	honest   bool
+	code     Code
+	codeEnds int64
+	redeemed int
+	refresh  []issuedRefresh
+	access   []issuedAccess
+	state    state
+	// published is the true time at which the revoked row was first seen.
+	published time.Time
+}
+
+type issuedRefresh struct {
+	token      RefreshToken
+	generation uint64
+	ends       int64
+}
+
+type issuedAccess struct {
+	token         AccessToken
+	issued, until time.Time
+	scopes        string
+}
+
+// state is the part of a grant's rows that decides.
+type state struct {
+	exists, marked, published bool
+	generation                uint64
+	rotated, expires          time.Time
+}
+
+// verdict is what the model expects: an error code ("" is success) and the
+// effect on the rows.
+type verdict struct {
+	code   oauth.Code
+	effect effect
+}
+
+type effect int
+
+const (
+	nothing effect = iota
+	advances
+	revokes
+)
+
+func (w *world) start(n int) {
+	skew := skews[n]
+	w.instances[n] = newInstance(w.t, w.table, func() time.Time { return w.clock.Now().Add(skew) })
+}
+
+func (w *world) any(t *rapid.T) *instance {
+	return w.instances[rapid.IntRange(0, len(w.instances)-1).Draw(t, "instance")]
+}
+
+// pick draws a grant that is (or is not) driven by an honest client.
+func (w *world) pick(t *rapid.T, ok func(*modelGrant) bool) *modelGrant {
+	var fit []*modelGrant
+	for _, g := range w.grants {
+		if ok(g) {
+			fit = append(fit, g)
+		}
+	}
+	if len(fit) == 0 {
+		t.Skip("no such grant yet")
+	}
+	return fit[rapid.IntRange(0, len(fit)-1).Draw(t, "grant")]
+}
+
+func wild(g *modelGrant) bool { return !g.honest }
+
+// peek reads the rows past every fault.
+func (w *world) peek(g *modelGrant) state {
+	var s state
+	row, err := w.table.Get(context.Background(), g.subject.partition(), g.id)
+	if err == nil {
+		r, err := decodeRecord(row, g.subject)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		s = state{exists: true, marked: !r.Revoked.IsZero(), generation: r.Generation, rotated: r.RotatedAt, expires: r.expires}
+	} else if !errors.Is(err, store.ErrNotFound) {
+		w.t.Fatal(err)
+	}
+	_, err = w.table.Get(context.Background(), revokedPartition, g.id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		w.t.Fatal(err)
+	}
+	s.published = err == nil
+	return s
+}
+
+// fault draws one failing operation, or none, for the call that follows.
+type fault struct{ fired *bool }
+
+func (w *world) fault(t *rapid.T, i *instance) fault {
+	fired := false
+	f := fault{&fired}
+	if rapid.IntRange(0, 2).Draw(t, "faulty") > 0 {
+		return f
+	}
+	countdown := rapid.IntRange(1, 4).Draw(t, "operation")
+	late := rapid.Bool().Draw(t, "late")
+	dead := rapid.Bool().Draw(t, "and all that follow")
+	step := func(err error) func(string) error {
+		return func(string) error {
+			countdown--
+			if countdown == 0 || (countdown < 0 && dead) {
+				fired = true
+				return err
+			}
+			return nil
+		}
+	}
+	if late {
+		i.wire.disturb(nil, step(errLate))
+	} else {
+		i.wire.disturb(step(errDown), nil)
+	}
+	return f
+}
+
+// settleCall holds the answer and the rows against the verdict.
+func (w *world) settleCall(t *rapid.T, g *modelGrant, i *instance, f fault, want verdict, err error) {
+	t.Helper()
+	i.wire.disturb(nil, nil)
+	before, after := g.state, w.peek(g)
+	g.state = after
+	if after.published && g.published.IsZero() {
+		g.published = w.clock.Now()
+	}
+	got := oauth.Code("")
+	if err != nil {
+		got = oauth.AsError(err).Code
+	}
+	unknown := *f.fired && got == oauth.TemporarilyUnavailable
+	if got != want.code && !unknown {
+		t.Fatalf("answered %q (%v), want %q; fault %t; before %+v, after %+v", got, err, want.code, *f.fired, before, after)
+	}
+	same := after == before
+	advanced := after.exists && !after.marked && after.generation == before.generation+1
+	half := after.published && after.exists && !after.marked && after.generation == before.generation
+	ended := after.exists && after.marked && after.published
+	switch {
+	case want.effect == nothing && !same,
+		want.effect == advances && !advanced && !(unknown && same),
+		want.effect == revokes && !ended && !(unknown && (same || half)):
+		t.Fatalf("answered %q, want effect %d: before %+v, after %+v", got, want.effect, before, after)
+	}
+}
+
+// gone is the verdict on a grant that an instance must or may take for ended;
+// ok is false if it is alive.
+func (w *world) gone(i *instance, g *modelGrant) (v verdict, ok bool) {
+	switch s := g.state; {
+	case !s.exists, s.marked:
+		return verdict{oauth.InvalidGrant, nothing}, true
+	case i.revoked.has(g.id):
+		return verdict{oauth.InvalidGrant, revokes}, true
+	case !i.now().Before(s.expires):
+		return verdict{oauth.InvalidGrant, nothing}, true
+	}
+	return verdict{}, false
+}
+
+func (w *world) create(t *rapid.T) {
+	i := w.any(t)
+	f := w.fault(t, i)
+	n := len(w.grants)
+	a := testApproval()
+	a.ClientID = fmt.Sprintf("client-%d", n%2)
+	a.Identity.ObjectID = fmt.Sprintf("user-%d", n%2)
+	ends := i.now().Add(CodeLifetime).Unix()
+	code, err := i.Create(context.Background(), a)
+	i.wire.disturb(nil, nil)
+	if err != nil {
+		if !*f.fired || oauth.AsError(err).Code != oauth.TemporarilyUnavailable {
+			t.Fatal(err)
+		}
+		return
+	}
+	h, err := i.openHandle(context.Background(), "code handle", string(code))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &modelGrant{subject: h.subjectID(), id: h.grantID(), client: a.ClientID, code: code, codeEnds: ends,
+		honest: rapid.IntRange(0, 2).Draw(t, "honest") == 0}
+	g.state = w.peek(g)
+	w.grants = append(w.grants, g)
+	if g.honest {
+		w.redeemWith(t, g, i, fault{new(bool)})
+	}
+}
+
+func (w *world) redeem(t *rapid.T) {
+	g, i := w.pick(t, wild), w.any(t)
+	w.redeemWith(t, g, i, w.fault(t, i))
+}
+
+func (w *world) redeemWith(t *rapid.T, g *modelGrant, i *instance, f fault) {
+	t.Helper()
+	want := verdict{"", advances}
+	if v, ok := w.gone(i, g); i.now().Unix() >= g.codeEnds {
+		want = verdict{oauth.InvalidGrant, nothing}
+	} else if ok {
+		want = v
+	} else if g.state.generation > 0 {
+		want = verdict{oauth.InvalidGrant, revokes}
+	}
+	tokens, err := i.Redeem(context.Background(), g.code, Redemption{ClientID: g.client, RedirectURI: testRedirect, Verifier: testVerifier})
+	w.settleCall(t, g, i, f, want, err)
+	if err == nil {
+		g.redeemed++
+		w.issued(t, g, i, tokens)
+	}
+}
+
+func (w *world) redeemWrongly(t *rapid.T) {
+	g, i := w.pick(t, wild), w.any(t)
+	want := verdict{oauth.InvalidGrant, nothing}
+	if v, ok := w.gone(i, g); i.now().Unix() >= g.codeEnds {
+	} else if ok {
+		want = v
+	} else if g.state.generation > 0 {
+		want.effect = revokes
+	}
+	f := w.fault(t, i)
+	_, err := i.Redeem(context.Background(), g.code, Redemption{ClientID: g.client, RedirectURI: testRedirect, Verifier: testVerifier + "x"})
+	w.settleCall(t, g, i, f, want, err)
+}
+
+func (w *world) issued(t *rapid.T, g *modelGrant, i *instance, tokens Tokens) {
+	t.Helper()
+	now := i.now()
+	generation := generation(t, i.Service, tokens.Refresh)
+	if generation != g.state.generation {
+		t.Fatalf("a handle of generation %d while the grant is at %d", generation, g.state.generation)
+	}
+	g.refresh = append(g.refresh, issuedRefresh{tokens.Refresh, generation, now.Add(i.refreshLifetime).Unix()})
+	g.access = append(g.access, issuedAccess{tokens.Access, now, now.Add(i.accessLifetime), tokens.Scopes.String()})
+}
+
+func hasRefresh(g *modelGrant) bool { return wild(g) && len(g.refresh) > 0 }
+
+// expectRefresh is the table in the package comment.
+func (w *world) expectRefresh(i *instance, g *modelGrant, r issuedRefresh) verdict {
+	if v, ok := w.gone(i, g); i.now().Unix() >= r.ends {
+		return verdict{oauth.InvalidGrant, nothing}
+	} else if ok {
+		return v
+	}
+	switch {
+	case r.generation == g.state.generation:
+		return verdict{"", advances}
+	case r.generation+1 == g.state.generation && i.now().Sub(g.state.rotated) <= RefreshGrace:
+		return verdict{"", nothing}
+	}
+	return verdict{oauth.InvalidGrant, revokes}
+}
+
+func (w *world) refresh(t *rapid.T) {
+	g, i := w.pick(t, hasRefresh), w.any(t)
+	// Mostly a recent handle, sometimes any.
+	last := len(g.refresh) - 1
+	r := g.refresh[last-min(last, rapid.IntRange(0, 4).Draw(t, "age"))]
+	client, scopes := g.client, oauth.Scopes(nil)
+	renew, upstream := renewOK, rapid.SampledFrom([]string{"ok", "ok", "ok", "over", "outage"}).Draw(t, "upstream")
+	want := w.expectRefresh(i, g, r)
+	_, dead := w.gone(i, g)
+	dead = dead || i.now().Unix() >= r.ends
+	switch rapid.IntRange(0, 7).Draw(t, "variation") {
+	case 0:
+		client = "somebody else"
+		if !dead {
+			want = verdict{oauth.InvalidGrant, nothing}
+		}
+	case 1:
+		scopes = oauth.NewScopes("files.read", "offline_access")
+	case 2:
+		scopes = oauth.NewScopes("files.read", "files.write")
+		if want.code == "" {
+			want = verdict{oauth.InvalidScope, nothing}
+		}
+	}
+	if want.effect == advances {
+		switch upstream {
+		case "over":
+			want = verdict{oauth.InvalidGrant, revokes}
+			renew = func(context.Context, Upstream, Identity) (Renewal, error) { return Renewal{}, ErrSignInOver }
+		case "outage":
+			want = verdict{oauth.TemporarilyUnavailable, nothing}
+			renew = func(context.Context, Upstream, Identity) (Renewal, error) { return Renewal{}, context.DeadlineExceeded }
+		}
+	}
+	f := w.fault(t, i)
+	tokens, err := i.Refresh(context.Background(), r.token, client, scopes, renew)
+	w.settleCall(t, g, i, f, want, err)
+	if err == nil {
+		w.issued(t, g, i, tokens)
+		if len(scopes) > 0 && tokens.Scopes.String() != "files.read" {
+			t.Fatalf("narrowed to %q", tokens.Scopes)
+		}
+	}
+}
+
+// refreshInParallel lets something else happen while upstream is being asked.
+func (w *world) refreshInParallel(t *rapid.T) {
+	g := w.pick(t, hasRefresh)
+	i, other := w.instances[0], w.instances[1]
+	r := g.refresh[len(g.refresh)-1]
+	if w.expectRefresh(i, g, r) != (verdict{"", advances}) || w.expectRefresh(other, g, r) != (verdict{"", advances}) {
+		t.Skip("the handle is not current")
+	}
+	meanwhile := rapid.SampledFrom([]string{"refresh", "refresh twice", "revoke", "update"}).Draw(t, "meanwhile")
+	refused := rapid.Bool().Draw(t, "upstream refuses the late one")
+	ctx := context.Background()
+	tokens, err := i.Refresh(ctx, r.token, g.client, nil, func(ctx context.Context, up Upstream, id Identity) (Renewal, error) {
+		switch meanwhile {
+		case "revoke":
+			if err := other.Revoke(ctx, string(r.token), g.client); err != nil {
+				t.Fatal(err)
+			}
+		case "update":
+			current, err := other.Get(ctx, g.subject, g.id)
+			if err == nil {
+				_, err = other.UpdateUpstream(ctx, current, Upstream{RefreshToken: "obo"})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		default:
+			inner, err := other.Refresh(ctx, r.token, g.client, nil, renewOK)
+			if err == nil && meanwhile == "refresh twice" {
+				inner, err = other.Refresh(ctx, inner.Refresh, g.client, nil, renewOK)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.state = w.peek(g)
+			w.issued(t, g, other, inner)
+			if refused {
+				return Renewal{}, ErrSignInOver
+			}
+		}
+		g.state = w.peek(g)
+		return renewOK(ctx, up, id)
+	})
+	want := verdict{"", nothing}
+	switch meanwhile {
+	case "revoke":
+		want = verdict{oauth.InvalidGrant, nothing}
+	case "update":
+		want = verdict{"", advances}
+	}
+	w.settleCall(t, g, i, fault{new(bool)}, want, err)
+	if err == nil {
+		w.issued(t, g, i, tokens)
+	}
+}
+
+// honest is a client that does nothing wrong: it shows its newest token,
+// repeats the request when told 503 or when it lost the answer, to whichever
+// instance, and is never logged out.
+func (w *world) honest(t *rapid.T) {
+	g := w.pick(t, func(g *modelGrant) bool { return g.honest && len(g.refresh) > 0 })
+	r := g.refresh[len(g.refresh)-1]
+	if !g.state.exists || w.clock.Now().Add(30*time.Second).After(g.state.expires) {
+		t.Skip("expired of disuse")
+	}
+	for try := range 4 {
+		i := w.any(t)
+		f := fault{new(bool)}
+		if try < 3 {
+			f = w.fault(t, i)
+		}
+		tokens, err := i.Refresh(context.Background(), r.token, g.client, nil, renewOK)
+		i.wire.disturb(nil, nil)
+		g.state = w.peek(g)
+		switch {
+		case err == nil:
+			w.issued(t, g, i, tokens)
+			if rapid.Bool().Draw(t, "answer arrives") {
+				return
+			}
+			g.refresh = g.refresh[:len(g.refresh)-1] // it never saw this one
+		case !*f.fired || oauth.AsError(err).Code != oauth.TemporarilyUnavailable:
+			t.Fatalf("an honest client was told %v; fault %t", err, *f.fired)
+		}
+		// At most 24 s for all tries, and 30 s of clock error, are within
+		// the grace.
+		w.clock.Advance(time.Duration(rapid.IntRange(0, 8).Draw(t, "pause")) * time.Second)
+	}
+	i := w.any(t)
+	tokens, err := i.Refresh(context.Background(), r.token, g.client, nil, renewOK)
+	if err != nil {
+		t.Fatalf("an honest client was logged out: %v", err)
+	}
+	g.state = w.peek(g)
+	w.issued(t, g, i, tokens)
+}
+
+func (w *world) revoke(t *rapid.T) {
+	g, i := w.pick(t, hasRefresh), w.any(t)
+	n := rapid.IntRange(0, len(g.refresh)-1).Draw(t, "token")
+	token, useless := string(g.refresh[n].token), i.now().Unix() >= g.refresh[n].ends
+	if rapid.Bool().Draw(t, "access token") {
+		a := g.access[rapid.IntRange(0, len(g.access)-1).Draw(t, "access")]
+		token, useless = string(a.token), i.now().After(a.until.Add(leeway-time.Second))
+		if useless && i.now().Before(a.until.Add(leeway+time.Second)) {
+			t.Skip("on the edge")
+		}
+	}
+	want := verdict{"", revokes}
+	if useless || !g.state.exists || g.state.marked {
+		want.effect = nothing
+	}
+	f := w.fault(t, i)
+	err := i.Revoke(context.Background(), token, g.client)
+	w.settleCall(t, g, i, f, want, err)
+}
+
+func (w *world) revokeWrongly(t *rapid.T) {
+	g, i := w.pick(t, hasRefresh), w.any(t)
+	r := g.refresh[len(g.refresh)-1]
+	if i.now().Unix() >= r.ends || !g.state.exists {
+		t.Skip("useless")
+	}
+	w.settleCall(t, g, i, fault{new(bool)}, verdict{oauth.InvalidGrant, nothing},
+		i.Revoke(context.Background(), string(r.token), "somebody else"))
+}
+
+func (w *world) updateUpstream(t *rapid.T) {
+	g, i := w.pick(t, hasRefresh), w.any(t)
+	if _, dead := w.gone(i, g); dead {
+		t.Skip("ended")
+	}
+	current, err := i.Get(context.Background(), g.subject, g.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := w.fault(t, i)
+	_, err = i.UpdateUpstream(context.Background(), current, Upstream{RefreshToken: "obo"})
+	w.settleCall(t, g, i, f, verdict{"", nothing}, err)
+}
+
+func (w *world) verify(t *rapid.T) {
+	g, i := w.pick(t, func(g *modelGrant) bool { return len(g.access) > 0 }), w.any(t)
+	a := g.access[rapid.IntRange(0, len(g.access)-1).Draw(t, "access")]
+	w.check(t, g, a, i, w.fault(t, i))
+}
+
+func (w *world) verifyAll(t *rapid.T) {
+	for _, g := range w.grants {
+		for _, a := range g.access {
+			for _, i := range w.instances {
+				w.check(t, g, a, i, fault{new(bool)})
+			}
+		}
+	}
+}
+
+func (w *world) check(t *rapid.T, g *modelGrant, a issuedAccess, i *instance, f fault) {
+	t.Helper()
+	access, err := i.Verify(context.Background(), string(a.token))
+	i.wire.disturb(nil, nil)
+	now, ended := i.now(), !g.published.IsZero()
+	switch {
+	case err == nil && access.Scopes.String() != a.scopes:
+		t.Fatalf("scopes %q, want %q", access.Scopes, a.scopes)
+	case err == nil && now.After(a.until.Add(leeway)):
+		t.Fatalf("valid %s after its expiry", now.Sub(a.until))
+	case err == nil && ended && w.clock.Now().Sub(g.published) > MaxStale:
+		t.Fatalf("valid %s after its revocation", w.clock.Now().Sub(g.published))
+	case err == nil:
+	case *f.fired && oauth.AsError(err).Code == oauth.TemporarilyUnavailable:
+	case oauth.AsError(err).Code == oauth.InvalidToken && (ended || !now.Before(a.until)):
+	default:
+		t.Fatalf("refused: %v; revoked %t, %s before its expiry, fault %t", err, ended, a.until.Sub(now), *f.fired)
+	}
+}
+
+func (w *world) wait(t *rapid.T) {
+	w.clock.Advance(rapid.SampledFrom([]time.Duration{
+		time.Second, 5 * time.Second, 20 * time.Second, 45 * time.Second, RefreshGrace + time.Second,
+		5 * time.Minute, 11 * time.Minute, 31 * time.Minute, 24 * time.Hour, 50 * 24 * time.Hour,
+	}).Draw(t, "duration"))
+}
+
+func (w *world) poll(t *rapid.T) {
+	i := w.any(t)
+	_ = w.fault(t, i)
+	i.refreshRevoked(context.Background())
+	i.wire.disturb(nil, nil)
+	for _, g := range w.grants { // polling completes what somebody left half done
+		g.state = w.peek(g)
+	}
+}
+
+func (w *world) rotateKeys(t *rapid.T) {
+	if err := w.any(t).ring.Rotate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Advance(30 * time.Second)
+}
+
+func (w *world) restart(t *rapid.T) {
+	w.start(rapid.IntRange(0, len(w.instances)-1).Draw(t, "instance"))
+}
+
+// sweep removes what the rows themselves say is over, by the fastest clock.
+func (w *world) sweep(t *rapid.T) {
+	w.sweepSpan(t, store.Prefix("g-"))
+	w.sweepSpan(t, store.Partition(revokedPartition))
+	for _, g := range w.grants {
+		g.state = w.peek(g)
+	}
+}
+
+func (w *world) sweepSpan(t *rapid.T, span store.Span) {
+	span.ExpiredBefore = w.clock.Now().Add(15 * time.Second)
+	for cursor := store.Cursor(""); ; {
+		page, err := w.table.List(context.Background(), span, cursor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range page.Rows {
+			if err := w.table.Delete(context.Background(), row.Partition, row.Key, row.ETag); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if cursor = page.Next; cursor == "" {
+			return
+		}
+	}
+}
+
+// invariants hold after every step, whatever it was.
+func (w *world) invariants(t *rapid.T) {
+	for _, g := range w.grants {
+		now := w.peek(g)
+		switch {
+		case now != g.state:
+			t.Fatalf("grant %s changed behind the model: %+v, was %+v", g.id, now, g.state)
+		case g.redeemed > 1:
+			t.Fatalf("a code was redeemed %d times", g.redeemed)
+		case g.honest && (now.marked || now.published):
+			t.Fatal("the grant of an honest client was revoked")
+		case now.marked && g.published.IsZero():
+			t.Fatal("a grant is marked that was never published as revoked")
+		}
+	}
+}
