@@ -60,6 +60,23 @@ func TestStaleListOfRevokedGrantsIs503(t *testing.T) {
 	mustVerify(t, i.Service, tokens.Access)
 }
 
+func TestStalledStorageIs503InTwoSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newInstance(t, newTable(t), time.Now)
+		tokens := signIn(t, i.Service)
+		i.wire.disturb(func(string) error { time.Sleep(30 * time.Second); return errDown }, nil)
+		go i.refreshRevoked(context.Background()) // waits longer than a request may
+		time.Sleep(time.Second)
+		begun := time.Now()
+		_, err := i.Verify(t.Context(), string(tokens.Access))
+		wantCode(t, err, oauth.TemporarilyUnavailable)
+		if waited := time.Since(begun); waited > pollWait {
+			t.Errorf("waited %s", waited)
+		}
+		time.Sleep(time.Minute) // until the stalled calls have ended
+	})
+}
+
 func TestAccessTokenExpires(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)

@@ -38,6 +38,7 @@ var (
 // When the outcome of the write is unknown the answer is 503. Should the write
 // have happened, the client's retry is a second redemption and refused as one.
 func (s *Service) Redeem(ctx context.Context, code Code, by Redemption) (Tokens, error) {
+	s.seen()
 	h, err := s.openHandle(ctx, keyring.CodeHandle, string(code))
 	if err != nil {
 		return Tokens{}, err

@@ -326,6 +326,15 @@ func TestUnusedGrantExpires(t *testing.T) {
 	c.Advance(90 * 24 * time.Hour)
 	_, err := refresh(i.Service, token)
 	wantCode(t, err, oauth.InvalidGrant)
+	h, err := i.openHandle(context.Background(), keyring.RefreshHandle, string(token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = i.Get(context.Background(), h.subjectID(), h.grantID())
+	wantCode(t, err, oauth.InvalidToken)
+	if list, err := i.List(context.Background(), h.subjectID()); err != nil || len(list) != 0 {
+		t.Errorf("listed: %v, %v", list, err)
+	}
 }
 
 // The clocks of two instances differ by up to 30 s.

@@ -38,8 +38,25 @@ func (s *Service) Revoke(ctx context.Context, token, clientID string) error {
 			slog.Any("grant", r.grant(Identity{})), slog.String("presented_by", clientID))
 		return oauth.New(oauth.InvalidGrant, "The token was issued to another client.").Because(errWrongClient)
 	}
-	return s.end(ctx, r, "revoked by the client", clientID)
+	return s.end(ctx, r, revokedByClient, clientID)
 }
+
+// Disconnect ends a grant on behalf of its user. One that has ended, or never
+// was, is no error.
+func (s *Service) Disconnect(ctx context.Context, subject Subject, grantID string) error {
+	r, err := s.read(ctx, subject, grantID)
+	if errors.Is(err, errNoGrant) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return s.end(ctx, r, revokedByUser, "")
+}
+
+const (
+	revokedByClient = "revoked by the client"
+	revokedByUser   = "disconnected by the user"
+)
 
 // locate finds the grant that a refresh or access token belongs to.
 func (s *Service) locate(ctx context.Context, token string) (Subject, string, error) {
@@ -76,7 +93,11 @@ func (s *Service) end(ctx context.Context, r record, reason, presenter string) e
 	if !r.Revoked.IsZero() {
 		return nil
 	}
-	s.log.LogAttrs(ctx, slog.LevelWarn, "grant revoked", slog.Any("grant", r.grant(Identity{})),
+	level := slog.LevelWarn
+	if reason == revokedByClient || reason == revokedByUser {
+		level = slog.LevelInfo
+	}
+	s.log.LogAttrs(ctx, level, "grant revoked", slog.Any("grant", r.grant(Identity{})),
 		slog.String("reason", reason), slog.String("presented_by", presenter))
 	ctx, cancel := detached(ctx)
 	defer cancel()

@@ -45,6 +45,23 @@ func TestRevocationEndsGrantEverywhere(t *testing.T) {
 	}
 }
 
+func TestUserDisconnectsAnApp(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	tokens := signIn(t, i.Service)
+	for range 2 {
+		if err := i.Disconnect(context.Background(), tokens.Grant.Subject, tokens.Grant.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := refresh(i.Service, tokens.Refresh)
+	wantCode(t, err, oauth.InvalidGrant)
+	_, err = i.Verify(context.Background(), string(tokens.Access))
+	wantCode(t, err, oauth.InvalidToken)
+	if err := i.Disconnect(context.Background(), SubjectOf("another", "user"), tokens.Grant.ID); err != nil {
+		t.Errorf("a grant that never was: %v", err)
+	}
+}
+
 func TestRevocationKeepsNoUpstreamToken(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	tokens := signIn(t, i.Service)

@@ -29,7 +29,7 @@ type revokedList struct {
 	current atomic.Pointer[revokedCopy]
 	mu      sync.Mutex // held to change current and the maps below
 	// open are revocations whose grant this instance has not seen marked.
-	open map[string]Subject
+	open map[string]revocation
 	done map[string]struct{}
 }
 
@@ -73,7 +73,7 @@ func (l *revokedList) replace(asOf time.Time, rows []store.Row) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	next := &revokedCopy{asOf: asOf, until: make(map[string]time.Time, len(rows))}
-	open, done := map[string]Subject{}, map[string]struct{}{}
+	open, done := map[string]revocation{}, map[string]struct{}{}
 	for _, row := range rows {
 		next.until[row.Key] = row.Expires
 		if _, ok := l.done[row.Key]; ok {
@@ -82,7 +82,7 @@ func (l *revokedList) replace(asOf time.Time, rows []store.Row) {
 		}
 		var r revocation
 		if json.Unmarshal(row.Value, &r) == nil {
-			open[row.Key] = r.Subject
+			open[row.Key] = r
 		}
 	}
 	if c := l.current.Load(); c != nil {
@@ -107,22 +107,24 @@ func (l *revokedList) settled(id string) {
 	delete(l.open, id)
 }
 
-func (l *revokedList) unsettled(limit int) map[string]Subject {
+func (l *revokedList) unsettled(limit int) map[string]revocation {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := map[string]Subject{}
-	for id, subject := range l.open {
+	out := map[string]revocation{}
+	for id, r := range l.open {
 		if len(out) == limit {
 			break
 		}
-		out[id] = subject
+		out[id] = r
 	}
 	return out
 }
 
-// Run keeps the list of revoked grants fresh while there are requests, until
-// ctx ends. Without it, a request now and then waits for the list.
+// Run reads the list of revoked grants and keeps it fresh while there are
+// requests, until ctx ends. Without it, a request now and then waits for the
+// list.
 func (s *Service) Run(ctx context.Context) {
+	s.refreshRevoked(ctx)
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
@@ -147,10 +149,10 @@ func (s *Service) refreshRevoked(ctx context.Context) {
 
 // settle completes revocations whose author died between its two writes.
 func (s *Service) settle(ctx context.Context) {
-	for id, subject := range s.revoked.unsettled(settleBatch) {
-		r, err := s.read(ctx, subject, id)
+	for id, begun := range s.revoked.unsettled(settleBatch) {
+		r, err := s.read(ctx, begun.Subject, id)
 		if err == nil {
-			err = s.mark(ctx, r, "revocation completed")
+			err = s.mark(ctx, r, begun.Reason)
 		} else if dead(err) {
 			s.revoked.settled(id)
 			continue
@@ -168,6 +170,8 @@ func (s *Service) fresh(ctx context.Context) error {
 	if !s.revoked.staleAt(s.now()) {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, pollWait)
+	defer cancel()
 	if err := s.poll(ctx, pollWait); err != nil {
 		return unavailable(err)
 	}
