@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 
 	"entramcp/handler/oauth"
 )
@@ -69,7 +70,7 @@ func (r *Registry) parseDocument(id string, body []byte) (Client, error) {
 		return refuse(err.Error() + ".")
 	}
 	c := r.client(id, m)
-	c.VerifiedHost = u.Host
+	c.VerifiedHost = strings.TrimSuffix(u.Host, ":443")
 	if c.AuthMethods, err = documentMethods(f, m); err != nil {
 		return refuse(err.Error() + ".")
 	}

@@ -27,6 +27,9 @@ const (
 	staleFor = 7 * 24 * time.Hour
 	// backOff is how long a failure is remembered instead of tried again.
 	backOff = 5 * time.Second
+	// cacheTimeout bounds a read or write of the shared cache, which a fetch
+	// can do without.
+	cacheTimeout = 2 * time.Second
 	// documentsKept times maxBody bounds the memory that strangers can fill.
 	documentsKept = 256
 	hostsKept     = 1024
@@ -122,10 +125,8 @@ func (d *documents) get(ctx context.Context, rawURL string, youngest time.Durati
 	}
 	flight := d.flights.DoChan(rawURL, func() (any, error) {
 		// The flight serves others too, so it outlives the request that
-		// began it; everything in it is bounded in time.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*fetchTimeout)
-		defer cancel()
-		return d.refresh(ctx, rawURL, youngest, check)
+		// began it; each step in it has its own bound in time.
+		return d.refresh(context.WithoutCancel(ctx), rawURL, youngest, check)
 	})
 	select {
 	case <-ctx.Done():
@@ -155,7 +156,7 @@ func (d *documents) refresh(ctx context.Context, rawURL string, youngest time.Du
 	}
 	now := d.now().UTC()
 	doc.URL, doc.ETag, doc.Fetched, doc.Fresh = rawURL, answer.etag, now, now.Add(answer.fresh)
-	if !answer.unchange {
+	if !answer.unchanged {
 		doc.body = answer.body
 	}
 	doc.row.ETag = d.store(ctx, doc)
@@ -173,7 +174,7 @@ func (d *documents) fetch(ctx context.Context, rawURL, etag string, check func([
 			Description: "Too many client metadata documents are being fetched. Try again in a moment."}
 	}
 	answer, err := d.fetcher.get(ctx, rawURL, etag)
-	if err == nil && !answer.unchange {
+	if err == nil && !answer.unchanged {
 		if err = check(answer.body); err != nil {
 			err = &fetchFailure{what: "is not valid", final: true, cause: err}
 		}
@@ -228,6 +229,8 @@ func (d *documents) stale(ctx context.Context, rawURL string, doc document, foun
 func (d *documents) stored(ctx context.Context, rawURL string, check func([]byte) error) (document, bool) {
 	known, inMemory := d.copies.Peek(rawURL)
 	partition, key := documentKey(rawURL)
+	ctx, cancel := context.WithTimeout(ctx, cacheTimeout)
+	defer cancel()
 	row, err := d.table.Get(ctx, partition, key)
 	if err != nil {
 		if !errors.Is(err, store.ErrNotFound) {
@@ -261,6 +264,8 @@ func (d *documents) store(ctx context.Context, doc document) store.ETag {
 		return "" // too long to share; this instance keeps its own copy
 	}
 	partition, key := documentKey(doc.URL)
+	ctx, cancel := context.WithTimeout(ctx, cacheTimeout)
+	defer cancel()
 	row := store.Row{Partition: partition, Key: key, ETag: doc.row.ETag, Value: value.Bytes(), Expires: expiry(doc.Fresh, staleFor)}
 	var etag store.ETag
 	if row.ETag == "" {

@@ -14,14 +14,14 @@ type Hosts struct {
 	names map[string]bool
 }
 
-// ParseHosts reads the operator's setting: nothing or "*" for any host, "off"
-// for none, or a list of host names, each with a port if it is not 443. A
+// ParseHosts reads the operator's setting: nothing or "*" for any host, "none"
+// or "off" for none, or a list of host names, each with a port if it is not 443. A
 // listed name stands for itself only, not for its subdomains.
 func ParseHosts(entries ...string) (Hosts, error) {
 	switch {
 	case len(entries) == 0, len(entries) == 1 && entries[0] == "*":
 		return Hosts{}, nil
-	case len(entries) == 1 && strings.EqualFold(entries[0], "off"):
+	case len(entries) == 1 && (strings.EqualFold(entries[0], "none") || strings.EqualFold(entries[0], "off")):
 		return Hosts{off: true}, nil
 	}
 	h := Hosts{names: make(map[string]bool, len(entries))}
@@ -29,7 +29,7 @@ func ParseHosts(entries ...string) (Hosts, error) {
 	for _, entry := range entries {
 		name := strings.ToLower(entry)
 		if !validHost(name) {
-			errs = append(errs, fmt.Errorf("%q is not a host name; write * or off alone, or names such as claude.ai", entry))
+			errs = append(errs, fmt.Errorf("%q is not a host name; write * or none alone, or names such as claude.ai", entry))
 			continue
 		}
 		h.names[strings.TrimSuffix(name, ":443")] = true

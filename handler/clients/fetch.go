@@ -27,11 +27,14 @@ const (
 )
 
 // fetcher gets small JSON documents from hosts that strangers name.
-type fetcher struct{ client *http.Client }
+type fetcher struct {
+	client  *http.Client
+	timeout time.Duration
+}
 
 func newFetcher(m Metadata, loopback bool) fetcher {
 	dialer := &net.Dialer{Timeout: fetchTimeout, Resolver: m.Resolver, Control: dialGuard(loopback)}
-	return fetcher{&http.Client{
+	return fetcher{timeout: fetchTimeout, client: &http.Client{
 		// A redirect would let a permitted URL stand for any other.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
@@ -48,10 +51,10 @@ func newFetcher(m Metadata, loopback bool) fetcher {
 
 // fetched is a good answer: a body, or the news that the old one still holds.
 type fetched struct {
-	body     []byte
-	etag     string
-	fresh    time.Duration
-	unchange bool
+	body      []byte
+	etag      string
+	fresh     time.Duration
+	unchanged bool
 }
 
 // fetchFailure is a bad answer or none.
@@ -75,7 +78,7 @@ func (f *fetchFailure) Error() string {
 func (f *fetchFailure) Unwrap() error { return f.cause }
 
 func (f fetcher) get(ctx context.Context, url, etag string) (fetched, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -92,7 +95,7 @@ func (f fetcher) get(ctx context.Context, url, etag string) (fetched, error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNotModified && etag != "" {
-		return fetched{etag: etag, fresh: freshness(resp.Header), unchange: true}, nil
+		return fetched{etag: etag, fresh: freshness(resp.Header), unchanged: true}, nil
 	}
 	if err := checkAnswer(resp); err != nil {
 		return fetched{}, err

@@ -81,7 +81,8 @@ type cachedClient struct {
 	until time.Time
 }
 
-// New makes a Registry. It does no I/O.
+// New makes a Registry. It does no I/O. It fails if a pinned document is not
+// acceptable, naming each.
 func New(o Options) (*Registry, error) {
 	if o.Table == nil {
 		return nil, errors.New("clients: no table")
@@ -105,6 +106,15 @@ func New(o Options) (*Registry, error) {
 		return nil, err
 	}
 	if r.documents, err = newDocuments(o, r.now, r.log); err != nil {
+		return nil, err
+	}
+	var errs []error
+	for id, body := range o.Metadata.Pinned {
+		if _, err := r.parseDocument(id, body); err != nil {
+			errs = append(errs, fmt.Errorf("pinned client metadata %s: %w", id, err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	return r, nil

@@ -1,0 +1,294 @@
+package clients
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/golang-jwt/jwt/v5"
+
+	"entramcp/handler/oauth"
+)
+
+// signers are one key of each kind that is accepted.
+type signers struct {
+	rsa     *rsa.PrivateKey
+	ec      *ecdsa.PrivateKey
+	ed      ed25519.PrivateKey
+	jwks    string
+	private string // the same set, wrongly with private keys
+}
+
+func newSigners(tb testing.TB) signers {
+	tb.Helper()
+	var s signers
+	var errs [3]error
+	s.rsa, errs[0] = rsa.GenerateKey(rand.Reader, 2048)
+	s.ec, errs[1] = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	_, s.ed, errs[2] = ed25519.GenerateKey(rand.Reader)
+	for _, err := range errs {
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
+	s.jwks = jwks(tb, false, s.rsa, s.ec, s.ed)
+	s.private = jwks(tb, true, s.rsa, s.ec, s.ed)
+	return s
+}
+
+// jwks numbers the keys k0, k1, ...
+func jwks(tb testing.TB, private bool, keys ...crypto.Signer) string {
+	tb.Helper()
+	var set jwkset.JWKSMarshal
+	for i, key := range keys {
+		jwk, err := jwkset.NewJWKFromKey(key, jwkset.JWKOptions{
+			Marshal: jwkset.JWKMarshalOptions{Private: private}, Metadata: jwkset.JWKMetadataOptions{KID: fmt.Sprintf("k%d", i)},
+		})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		set.Keys = append(set.Keys, jwk.Marshal())
+	}
+	return asJSON(tb, set)
+}
+
+func sign(tb testing.TB, method jwt.SigningMethod, key any, kid string, claims jwt.MapClaims) string {
+	tb.Helper()
+	token := jwt.NewWithClaims(method, claims)
+	if kid != "" {
+		token.Header["kid"] = kid
+	}
+	text, err := token.SignedString(key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return text
+}
+
+var jtis atomic.Int64
+
+// goodClaims are accepted once; changes are pairs of name and value, nil removes.
+func goodClaims(id string, now time.Time, changes ...any) jwt.MapClaims {
+	claims := jwt.MapClaims{
+		"iss": id, "sub": id, "aud": testIssuer, "jti": fmt.Sprint(jtis.Add(1)),
+		"iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix(),
+	}
+	for i := 0; i < len(changes); i += 2 {
+		if claims[changes[i].(string)] = changes[i+1]; changes[i+1] == nil {
+			delete(claims, changes[i].(string))
+		}
+	}
+	return claims
+}
+
+func assertionForm(assertion string) url.Values {
+	return url.Values{"client_assertion_type": {assertionType}, "client_assertion": {assertion}}
+}
+
+func TestClientAssertions(t *testing.T) {
+	s, stranger := newSigners(t), newSigners(t)
+	clock := newClock()
+	r := newRegistry(t, Options{Now: clock.now})
+	body := `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":` + s.jwks + `}`
+	reg := register(t, r, body)
+	if reg.Secret != "" || reg.JWKS == nil {
+		t.Error("a registration with keys answers with a secret or without the keys")
+	}
+	id, now := reg.ClientID, clock.at
+	tampered := sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now))
+	crit := jwt.NewWithClaims(jwt.SigningMethodES256, goodClaims(id, now))
+	crit.Header["crit"] = []string{"b64"}
+	critical, err := crit.SignedString(s.ec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unsigned, err := jwt.NewWithClaims(jwt.SigningMethodNone, goodClaims(id, now)).SignedString(jwt.UnsafeAllowNoneSignatureType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		assertion string
+		refusal   string // empty if accepted
+	}{
+		"RS256":               {sign(t, jwt.SigningMethodRS256, s.rsa, "k0", goodClaims(id, now)), ""},
+		"PS256":               {sign(t, jwt.SigningMethodPS256, s.rsa, "k0", goodClaims(id, now)), ""},
+		"ES256":               {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now)), ""},
+		"EdDSA":               {sign(t, jwt.SigningMethodEdDSA, s.ed, "k2", goodClaims(id, now)), ""},
+		"no kid":              {sign(t, jwt.SigningMethodES256, s.ec, "", goodClaims(id, now)), ""},
+		"token endpoint":      {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "aud", []string{"https://else.example", testToken})), ""},
+		"none":                {unsigned, "algorithm"},
+		"HS256 with the key":  {sign(t, jwt.SigningMethodHS256, []byte(s.jwks), "k0", goodClaims(id, now)), "algorithm"},
+		"RS512":               {sign(t, jwt.SigningMethodRS512, s.rsa, "k0", goodClaims(id, now)), "algorithm"},
+		"stranger's key":      {sign(t, jwt.SigningMethodES256, stranger.ec, "k1", goodClaims(id, now)), "signature"},
+		"unknown kid":         {sign(t, jwt.SigningMethodES256, s.ec, "k9", goodClaims(id, now)), "no key"},
+		"kid of another kind": {sign(t, jwt.SigningMethodES256, s.ec, "k0", goodClaims(id, now)), "no key"},
+		"tampered":            {tampered[:len(tampered)-8] + "AAAAAAAA", "signature"},
+		"critical header":     {critical, "signature"},
+		"other iss":           {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "iss", "x")), "iss and sub"},
+		"no iss":              {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "iss", nil)), "iss"},
+		"other aud":           {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "aud", "https://else.example")), "aud"},
+		"no aud":              {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "aud", nil)), "aud"},
+		"empty aud":           {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "aud", "")), "aud"},
+		"expired":             {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "exp", now.Add(-time.Minute).Unix())), "expired"},
+		"no exp":              {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "exp", nil)), "exp"},
+		"lives too long":      {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "exp", now.Add(time.Hour).Unix())), "10 minutes"},
+		"not yet":             {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "nbf", now.Add(time.Hour).Unix())), "not valid yet"},
+		"no jti":              {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "jti", nil)), "jti"},
+		"long jti":            {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "jti", strings.Repeat("x", 300))), "jti"},
+		"very long":           {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "x", strings.Repeat("x", maxAssertion))), "too long"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := r.Authenticate(t.Context(), nil, assertionForm(tt.assertion))
+			if tt.refusal == "" {
+				if err != nil || c.ID != id {
+					t.Errorf("%s, %v", c.ID, err)
+				}
+				return
+			}
+			// Without iss or sub the client itself cannot be told.
+			if refusal := wantCode(t, err, oauth.InvalidClient); !strings.Contains(refusal.Description, tt.refusal) {
+				t.Errorf("description %q does not say %q", refusal.Description, tt.refusal)
+			}
+		})
+	}
+	t.Run("other client_id", func(t *testing.T) {
+		other := register(t, r, strings.Replace(body, "a.example", "b.example", 1)).ClientID
+		form := assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now)))
+		form.Set("client_id", other)
+		_, err := r.Authenticate(t.Context(), nil, form)
+		wantCode(t, err, oauth.InvalidClient)
+	})
+	t.Run("no assertion", func(t *testing.T) {
+		_, err := r.Authenticate(t.Context(), nil, url.Values{"client_id": {id}})
+		wantCode(t, err, oauth.InvalidClient)
+	})
+}
+
+func TestAssertionIsUsedOnceOnAllInstances(t *testing.T) {
+	s := newSigners(t)
+	table := openTable(t)
+	clock := newClock()
+	instances := []*Registry{newRegistry(t, Options{Table: table, Now: clock.now}), newRegistry(t, Options{Table: table, Now: clock.now})}
+	id := register(t, instances[0], `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+s.jwks+`}`).ClientID
+	form := assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at)))
+	var accepted atomic.Int32
+	var group sync.WaitGroup
+	for i := range 16 {
+		group.Go(func() {
+			_, err := instances[i%2].Authenticate(t.Context(), nil, form)
+			if err == nil {
+				accepted.Add(1)
+			} else if oauth.AsError(err).Code != oauth.InvalidClient {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if n := accepted.Load(); n != 1 {
+		t.Errorf("accepted %d times", n)
+	}
+}
+
+func TestUncheckableAssertionIsRefusedAsUnavailable(t *testing.T) {
+	s := newSigners(t)
+	table := openTable(t)
+	clock := newClock()
+	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	id := register(t, r, `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+s.jwks+`}`).ClientID
+	if err := table.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at))))
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+}
+
+// ChatGPT's document names private_key_jwt and, in a list, none as well; its
+// keys are at a URL of their own.
+func TestKeysOfADocumentAreFetchedAndRotate(t *testing.T) {
+	old, next := newSigners(t), newSigners(t)
+	web, keys := newSite(t), newSite(t)
+	id := web.URL + "/oauth/client.json"
+	web.serveJSON(fmt.Sprintf(`{"client_id":%q,"client_name":"ChatGPT","redirect_uris":["https://chatgpt.com/connector_platform_oauth_redirect"],"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_methods_supported":["none","private_key_jwt"],"jwks_uri":%q}`, id, keys.URL+"/jwks.json"))
+	keys.serveJSON(jwks(t, false, old.rsa))
+	clock := newClock()
+	o := web.localOptions()
+	o.Now = clock.now
+	o.Metadata.RootCAs.AddCert(keys.Certificate())
+	r := newRegistry(t, o)
+	authenticate := func(key *rsa.PrivateKey, kid string) error {
+		_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodRS256, key, kid, goodClaims(id, clock.at, "aud", o.Issuer))))
+		return err
+	}
+	if _, err := r.Authenticate(t.Context(), nil, url.Values{"client_id": {id}}); err != nil {
+		t.Errorf("none is listed, but: %v", err)
+	}
+	if err := authenticate(old.rsa, "k0"); err != nil {
+		t.Fatal(err)
+	}
+	rotated := strings.Replace(jwks(t, false, next.rsa), `"k0"`, `"next"`, 1)
+	keys.serveJSON(rotated)
+	for range 5 {
+		wantCode(t, authenticate(next.rsa, "next"), oauth.InvalidClient)
+	}
+	if n := keys.hits.Load(); n != 1 {
+		t.Errorf("%d fetches of the key set, want 1: an unknown kid must not hammer its host", n)
+	}
+	clock.advance(keyRefetch)
+	if err := authenticate(next.rsa, "next"); err != nil {
+		t.Errorf("after rotation: %v", err)
+	}
+	keys.Close()
+	clock.advance(2 * defaultFresh)
+	if err := authenticate(next.rsa, "next"); err != nil {
+		t.Errorf("old keys do not stand in: %v", err)
+	}
+}
+
+func TestKeySetsThatProveNothingAreRefused(t *testing.T) {
+	s := newSigners(t)
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var encryption map[string][]map[string]any
+	if err := json.Unmarshal([]byte(jwks(t, false, s.ec)), &encryption); err != nil {
+		t.Fatal(err)
+	}
+	encryption["keys"][0]["use"] = "enc"
+	for name, set := range map[string]string{
+		"private keys":   s.private,
+		"symmetric":      `{"keys":[{"kty":"oct","k":"` + base64.RawURLEncoding.EncodeToString(make([]byte, 32)) + `"}]}`,
+		"1024 bits":      jwks(t, false, weak),
+		"P-384":          jwks(t, false, p384),
+		"empty":          `{"keys":[]}`,
+		"not a set":      `[]`,
+		"for encrypting": asJSON(t, encryption),
+		"off the curve":  `{"keys":[{"kty":"EC","crv":"P-256","x":"AQ","y":"AQ"}]}`,
+		"too many":       `{"keys":[` + strings.TrimSuffix(strings.Repeat(`{"kty":"EC"},`, maxKeys+1), ",") + `]}`,
+	} {
+		if keys, err := parseKeys([]byte(set)); err == nil {
+			t.Errorf("%s: %d keys accepted", name, len(keys))
+		}
+	}
+	x5u := strings.Replace(jwks(t, false, s.ec), `"kty"`, `"x5u":"https://127.0.0.1/cert","kty"`, 1)
+	if _, err := parseKeys([]byte(x5u)); err != nil {
+		t.Errorf("a certificate URL is not ignored: %v", err)
+	}
+}

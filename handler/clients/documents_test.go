@@ -1,0 +1,386 @@
+package clients
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"entramcp/handler/oauth"
+)
+
+// serveDocument serves a good metadata document and returns its URL.
+func serveDocument(s *site, headers ...string) string {
+	id := s.URL + "/client.json"
+	s.serveJSON(documentFor(id, "App"), headers...)
+	return id
+}
+
+func documentFor(id, name string) string {
+	return fmt.Sprintf(`{"client_id":%q,"client_name":%q,"redirect_uris":["http://localhost/callback"]}`, id, name)
+}
+
+// documentRegistry is a registry on loopback with its own clock.
+func documentRegistry(t *testing.T, s *site, o Options) (*Registry, *clock) {
+	t.Helper()
+	clock := newClock()
+	local := s.localOptions()
+	local.Table, local.Now, local.Log = o.Table, clock.now, o.Log
+	return newRegistry(t, local), clock
+}
+
+func TestDocumentIsFetchedOnceAndShared(t *testing.T) {
+	s := newSite(t)
+	id := serveDocument(s, "Cache-Control", "max-age=600")
+	table := openTable(t)
+	a, _ := documentRegistry(t, s, Options{Table: table})
+	var group sync.WaitGroup
+	for range 10 {
+		group.Go(func() {
+			if _, err := a.Lookup(context.Background(), id); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	b, _ := documentRegistry(t, s, Options{Table: table})
+	c, err := b.Lookup(t.Context(), id)
+	if err != nil || c.Name != "App" || !c.Allows("http://localhost:3118/callback") {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if n := s.hits.Load(); n != 1 {
+		t.Errorf("%d fetches, want 1", n)
+	}
+}
+
+func TestFreshnessIsBounded(t *testing.T) {
+	for header, want := range map[string]time.Duration{
+		"":                             defaultFresh,
+		"max-age=600":                  10 * time.Minute,
+		"public, max-age=600":          10 * time.Minute,
+		"MAX-AGE=\"600\"":              10 * time.Minute,
+		"max-age=600, s-maxage=900":    15 * time.Minute,
+		"max-age=0":                    minFresh,
+		"no-store, max-age=6000":       minFresh,
+		"no-cache":                     minFresh,
+		"max-age=31536000":             maxFresh,
+		"max-age=99999999999999999999": defaultFresh,
+		"max-age=-5":                   defaultFresh,
+	} {
+		if got := freshness(http.Header{"Cache-Control": {header}}); got != want {
+			t.Errorf("%q: %v, want %v", header, got, want)
+		}
+	}
+	aged := http.Header{"Cache-Control": {"max-age=3600"}, "Age": {"1800"}}
+	if got := freshness(aged); got != 30*time.Minute {
+		t.Errorf("with Age: %v", got)
+	}
+}
+
+func TestOldDocumentIsRevalidated(t *testing.T) {
+	s := newSite(t)
+	id := s.URL + "/client.json"
+	s.serve(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "max-age=600")
+		w.Header().Set("ETag", `"v1"`)
+		if r.Header.Get("If-None-Match") == `"v1"` {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		_, _ = w.Write([]byte(documentFor(id, "First")))
+	})
+	table := openTable(t)
+	r, clock := documentRegistry(t, s, Options{Table: table})
+	for range 3 {
+		if c, err := r.Lookup(t.Context(), id); err != nil || c.Name != "First" {
+			t.Fatal(c.Name, err)
+		}
+		clock.advance(11 * time.Minute)
+	}
+	if n := s.hits.Load(); n != 3 {
+		t.Errorf("%d fetches, want 3", n)
+	}
+	s.serveJSON(documentFor(id, "Second"))
+	if c, err := r.Lookup(t.Context(), id); err != nil || c.Name != "Second" {
+		t.Error(c.Name, err)
+	}
+	if n := countRows(t, table, "d-"); n != 1 {
+		t.Errorf("%d rows", n)
+	}
+}
+
+// claude.ai's documents answer 403 to some data centres.
+func TestOldDocumentStandsInForAFailedFetch(t *testing.T) {
+	for name, fail := range map[string]func(*site){
+		"status 403":  func(s *site) { s.serveStatus(http.StatusForbidden) },
+		"status 500":  func(s *site) { s.serveStatus(http.StatusInternalServerError) },
+		"HTML":        func(s *site) { s.serveJSON("<html>", "Content-Type", "text/html") },
+		"unreachable": func(s *site) { s.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			id := serveDocument(s)
+			table := openTable(t)
+			r, clock := documentRegistry(t, s, Options{Table: table})
+			if _, err := r.Lookup(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			fail(s)
+			clock.advance(defaultFresh + 6*24*time.Hour)
+			other, otherClock := documentRegistry(t, s, Options{Table: table})
+			otherClock.at = clock.at
+			for _, instance := range []*Registry{r, other} {
+				if _, err := instance.Lookup(t.Context(), id); err != nil {
+					t.Errorf("after six days: %v", err)
+				}
+			}
+			clock.advance(25 * time.Hour)
+			if _, err := r.Lookup(t.Context(), id); err == nil {
+				t.Error("still used after more than seven days")
+			}
+		})
+	}
+}
+
+func TestWithdrawnDocumentIsNotUsed(t *testing.T) {
+	for name, withdraw := range map[string]func(s *site, id string){
+		"gone":      func(s *site, _ string) { s.serveStatus(http.StatusGone) },
+		"not found": func(s *site, _ string) { s.serveStatus(http.StatusNotFound) },
+		"now bad":   func(s *site, id string) { s.serveJSON(documentFor(id+"x", "App")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			id := serveDocument(s)
+			r, clock := documentRegistry(t, s, Options{})
+			if _, err := r.Lookup(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			withdraw(s, id)
+			clock.advance(defaultFresh)
+			_, err := r.Lookup(t.Context(), id)
+			wantCode(t, err, oauth.InvalidClient)
+		})
+	}
+}
+
+func TestFailedFetchIsExplainedAndNotCached(t *testing.T) {
+	for name, tt := range map[string]struct {
+		serve func(s *site)
+		code  oauth.Code
+		text  string
+	}{
+		"status 403":     {func(s *site) { s.serveStatus(403) }, oauth.InvalidClient, "HTTP status 403"},
+		"status 404":     {func(s *site) { s.serveStatus(404) }, oauth.InvalidClient, "HTTP status 404"},
+		"status 201":     {func(s *site) { s.serveStatus(201) }, oauth.InvalidClient, "HTTP status 201"},
+		"status 304":     {func(s *site) { s.serveStatus(304) }, oauth.InvalidClient, "HTTP status 304"},
+		"status 503":     {func(s *site) { s.serveStatus(503) }, oauth.TemporarilyUnavailable, "HTTP status 503"},
+		"status 429":     {func(s *site) { s.serveStatus(429) }, oauth.TemporarilyUnavailable, "HTTP status 429"},
+		"HTML":           {func(s *site) { s.serveJSON("<html>", "Content-Type", "text/html; charset=utf-8") }, oauth.InvalidClient, "application/json"},
+		"no type":        {func(s *site) { s.serveJSON("{}", "Content-Type", "") }, oauth.InvalidClient, "application/json"},
+		"too long":       {func(s *site) { s.serveJSON(`{"x":"` + strings.Repeat("x", maxBody) + `"}`) }, oauth.InvalidClient, "65536"},
+		"not a document": {func(s *site) { s.serveJSON("[]") }, oauth.InvalidClient, "JSON object"},
+		"unreachable":    {func(s *site) { s.Close() }, oauth.TemporarilyUnavailable, "could not be reached"},
+		"cut off": {func(s *site) {
+			s.serve(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				w.Header().Set("Content-Length", "1000")
+				_, _ = w.Write([]byte("{"))
+			})
+		}, oauth.TemporarilyUnavailable, "broke off"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			table := openTable(t)
+			r, clock := documentRegistry(t, s, Options{Table: table})
+			id := s.URL + "/client.json"
+			tt.serve(s)
+			for range 3 {
+				_, err := r.Lookup(t.Context(), id)
+				if refusal := wantCode(t, err, tt.code); !strings.Contains(refusal.Description, tt.text) {
+					t.Errorf("description %q does not say %q", refusal.Description, tt.text)
+				}
+			}
+			if n := s.hits.Load(); n > 1 {
+				t.Errorf("%d fetches within the back-off", n)
+			}
+			if n := countRows(t, table, "d-"); n != 0 {
+				t.Errorf("a failure left %d rows", n)
+			}
+			if name == "unreachable" {
+				return
+			}
+			serveDocument(s)
+			clock.advance(backOff)
+			if _, err := r.Lookup(t.Context(), id); err != nil {
+				t.Errorf("after the back-off: %v", err)
+			}
+		})
+	}
+}
+
+func TestFetchFollowsNoRedirect(t *testing.T) {
+	target, s := newSite(t), newSite(t)
+	target.serveJSON(`{}`)
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		r, _ := documentRegistry(t, s, Options{})
+		s.serve(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, target.URL+"/client.json", status) })
+		_, err := r.Lookup(t.Context(), s.URL+"/client.json")
+		wantCode(t, err, oauth.InvalidClient)
+	}
+	if n := target.conns.Load(); n != 0 {
+		t.Errorf("the target of the redirect got %d connections", n)
+	}
+}
+
+func TestFetchUsesNoProxy(t *testing.T) {
+	proxy, s := newSite(t), newSite(t)
+	proxy.serveStatus(http.StatusTeapot)
+	t.Setenv("HTTPS_PROXY", proxy.URL)
+	t.Setenv("HTTP_PROXY", proxy.URL)
+	if newFetcher(Metadata{}, false).client.Transport.(*http.Transport).Proxy != nil {
+		t.Error("the environment may name a proxy")
+	}
+	r, _ := documentRegistry(t, s, Options{})
+	if _, err := r.Lookup(t.Context(), serveDocument(s)); err != nil {
+		t.Error(err)
+	}
+	if proxy.conns.Load() != 0 {
+		t.Error("the proxy was asked")
+	}
+}
+
+func TestSlowFetchIsGivenUp(t *testing.T) {
+	s := newSite(t)
+	s.serve(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		for r.Context().Err() == nil {
+			_, _ = w.Write([]byte(" "))
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-r.Context().Done():
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	})
+	r, _ := documentRegistry(t, s, Options{})
+	if r.documents.fetcher.timeout != fetchTimeout {
+		t.Errorf("timeout %v", r.documents.fetcher.timeout)
+	}
+	r.documents.fetcher.timeout = 100 * time.Millisecond
+	_, err := r.Lookup(t.Context(), s.URL+"/client.json")
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+}
+
+// Pinning an address by writing it into the URL would break SNI; the name must
+// reach the host.
+func TestFetchSendsTheNameOfTheHost(t *testing.T) {
+	s := newSite(t)
+	resolver := nameServer(t, func(string, int) []string { return []string{"127.0.0.1"} })
+	host := "app.example.com:" + s.port()
+	hosts, err := ParseHosts(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var name, sni string
+	s.serve(func(w http.ResponseWriter, r *http.Request) {
+		name, sni = r.Host, r.TLS.ServerName
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		_, _ = w.Write([]byte(documentFor("https://"+host+"/client.json", "App")))
+	})
+	o := s.localOptions()
+	o.Metadata.Hosts, o.Metadata.Resolver = hosts, resolver
+	if _, err := newRegistry(t, o).Lookup(t.Context(), "https://"+host+"/client.json"); err != nil {
+		t.Fatal(err)
+	}
+	if name != host || sni != "app.example.com" {
+		t.Errorf("Host %s, SNI %s", name, sni)
+	}
+}
+
+func TestFetchVerifiesTheCertificate(t *testing.T) {
+	s := newSite(t)
+	o := s.localOptions()
+	o.Metadata.RootCAs = nil
+	_, err := newRegistry(t, o).Lookup(t.Context(), serveDocument(s))
+	if refusal := wantCode(t, err, oauth.InvalidClient); !strings.Contains(refusal.Description, "certificate") {
+		t.Error(refusal.Description)
+	}
+}
+
+func TestLoopbackIsNotFetchedByAPublicServer(t *testing.T) {
+	s := newSite(t)
+	o := s.localOptions()
+	o.Issuer = testIssuer
+	_, err := newRegistry(t, o).Lookup(t.Context(), serveDocument(s))
+	wantCode(t, err, oauth.InvalidClient)
+	if s.conns.Load() != 0 {
+		t.Error("a connection was made")
+	}
+}
+
+func TestFetchesAreLimitedPerHost(t *testing.T) {
+	s := newSite(t)
+	s.serveStatus(http.StatusNotFound)
+	r, clock := documentRegistry(t, s, Options{})
+	limited := 0
+	for i := range 3 * hostFetchBurst {
+		_, err := r.Lookup(t.Context(), fmt.Sprintf("%s/%d.json", s.URL, i))
+		if oauth.AsError(err).Code == oauth.SlowDown {
+			limited++
+		}
+	}
+	if n := s.hits.Load(); n != hostFetchBurst || limited != 2*hostFetchBurst {
+		t.Errorf("%d fetches, %d refused", n, limited)
+	}
+	clock.advance(time.Second)
+	_, err := r.Lookup(t.Context(), s.URL+"/again.json")
+	wantCode(t, err, oauth.InvalidClient)
+}
+
+func TestFetchesAreLimitedInTotal(t *testing.T) {
+	r := newRegistry(t, Options{Now: newClock().now})
+	allowed := 0
+	for i := range 3 * fetchBurst {
+		if r.documents.allowed(fmt.Sprintf("https://host%d.example/x", i)) {
+			allowed++
+		}
+	}
+	if allowed != fetchBurst {
+		t.Errorf("%d fetches at once", allowed)
+	}
+}
+
+func TestDocumentIsFetchedThoughStorageFails(t *testing.T) {
+	s := newSite(t)
+	id := serveDocument(s)
+	table := openTable(t)
+	r, _ := documentRegistry(t, s, Options{Table: table})
+	if err := table.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Lookup(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTightenedPolicyBindsCachedDocuments(t *testing.T) {
+	s := newSite(t)
+	id := serveDocument(s)
+	table := openTable(t)
+	r, _ := documentRegistry(t, s, Options{Table: table})
+	if _, err := r.Lookup(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	o := s.localOptions()
+	o.Table, o.Now = table, newClock().now
+	var err error
+	if o.Policy, err = NewRedirectPolicy("https://only.example/cb"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = newRegistry(t, o).Lookup(t.Context(), id)
+	wantCode(t, err, oauth.InvalidClient)
+}
