@@ -101,6 +101,10 @@ func (f fetcher) get(ctx context.Context, url, etag string) (fetched, error) {
 		return fetched{}, err
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	if err == nil {
+		// A host that sees us hang up can still end its answer in good form.
+		err = ctx.Err()
+	}
 	switch {
 	case err != nil:
 		return fetched{}, &fetchFailure{what: "broke off", down: true, cause: err}

@@ -1,0 +1,287 @@
+package clients
+
+import (
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var acceptedRedirects = []string{
+	"https://claude.ai/api/mcp/auth_callback",
+	"https://claude.com/api/mcp/auth_callback",
+	"https://chatgpt.com/connector_platform_oauth_redirect",
+	"https://chatgpt.com/connector/oauth/abc-123",
+	"https://vscode.dev/redirect",
+	"https://oauth.n8n.cloud/oauth2/callback",
+	"https://app.example:8443/cb?tenant=a%20b",
+	"https://localhost/cb",
+	"https://app.example",
+	"http://localhost/callback",
+	"http://localhost:8787/callback",
+	"http://127.0.0.1:33418/",
+	"http://127.0.0.1",
+	"http://[::1]:6276/oauth/callback",
+	"cursor://anysphere.cursor-mcp/oauth/callback",
+	"vscode://vscode.github-authentication/did-authenticate",
+	"com.example.app:/oauth2redirect",
+	"com.example.app://callback",
+	"com.example.app:callback",
+}
+
+var refusedRedirects = []string{
+	"", "x", "/cb", "//app.example/cb", "https:", "https://", "https:///cb", "https:app.example/cb",
+	"javascript:alert(1)", "JavaScript:alert(1)", "javascript://app.example/%0aalert(1)", "java\tscript:alert(1)",
+	"data:text/html,x", "file:///etc/passwd", "about:blank", "blob:https://app.example/x", "ws://app.example/", "wss://app.example/",
+	"vbscript:x", "filesystem:https://app.example/x", "view-source:https://app.example", "ftp://app.example/", "mailto:a@b", "intent://x/",
+	"http://app.example/cb", "http://localhost.evil.example/cb", "http://localhost@evil.example/cb", "http://127.0.0.1.evil.example/cb",
+	"http://127.0.0.2/cb", "http://127.1/cb", "http://2130706433/cb", "http://0.0.0.0/cb", "http://[::]/cb", "http://[::ffff:127.0.0.1]/cb",
+	"http://LOCALHOST/cb", "http://localhost./cb", "http://localhost:/cb", "http://localhost:0/cb", "http://localhost:65536/cb", "http://localhost:080/cb", "http://localhost:+80/cb",
+	"https://user@app.example/cb", "https://user:pass@app.example/cb", "https://@app.example/cb", "https://app.example@evil.example/cb",
+	"https://app.example/cb#", "https://app.example/cb#x", "https://app.example\\@evil.example/cb", "https://app.example/\\cb",
+	"https://app.example/c b", "https://app.example/cb\n", "https://app.example/cb\r\nX: y", "https://app.example/\x00", "https://app.example/\x7f",
+	"https://app.example/é", "https://äpp.example/cb", "https://app.example/%zz", "https://app%2eexample/cb",
+	"https://*.example/cb", "https://app.example/*", "*",
+	"https://app.example/../cb", "https://app.example/a/./cb", "https://app.example/%2e%2e/cb", "https://app.example/a/.%2E/cb",
+	"https://app.example:/cb", "https://app.example:x/cb", "https://app.example:99999/cb", "https://.example/cb", "https://app..example/cb", "https://-app.example/cb",
+	"https://[::1/cb", "https://[fe80::1%25eth0]/cb", "HTTPS://app.example/cb", "https://app.example/<script>", "https://app.example/\"",
+	"myapp://callback", "evil:callback", "com.example.app:", "com.example.app:/", "com.example.app://user@host/cb",
+	"https://app.example/" + strings.Repeat("x", maxRedirectURI),
+}
+
+func TestRedirectURIPolicy(t *testing.T) {
+	var policy RedirectPolicy
+	for _, uri := range acceptedRedirects {
+		if err := policy.Check(uri); err != nil {
+			t.Errorf("%s: %v", uri, err)
+		}
+	}
+	for _, uri := range refusedRedirects {
+		if policy.Check(uri) == nil {
+			t.Errorf("%q is accepted", uri)
+		}
+	}
+}
+
+func TestNoListAdmitsAForbiddenRedirectURI(t *testing.T) {
+	for _, uri := range refusedRedirects {
+		if uri == "https://app.example/*" || uri == "myapp://callback" || uri == "evil:callback" {
+			continue // a pattern, and private-use schemes that a list may name
+		}
+		if _, err := NewRedirectPolicy(uri); err == nil {
+			t.Errorf("%q can be listed", uri)
+		}
+		if len(uri) < maxRedirectURI {
+			if _, err := NewRedirectPolicy(uri + "/*"); err == nil && !strings.HasSuffix(uri, "/..") {
+				if policy, _ := NewRedirectPolicy(uri + "/*"); policy.Check(uri) == nil {
+					t.Errorf("%q/* admits it", uri)
+				}
+			}
+		}
+	}
+}
+
+func TestAllowedRedirectURIPatterns(t *testing.T) {
+	for pattern, tt := range map[string]struct{ match, differ []string }{
+		"https://claude.ai/api/mcp/auth_callback": {
+			[]string{"https://claude.ai/api/mcp/auth_callback"},
+			[]string{"https://claude.ai/api/mcp/auth_callback/", "https://claude.ai/api/mcp/auth_callback?x=y", "https://claude.ai/api/mcp/Auth_callback", "https://claude.ai:443/api/mcp/auth_callback", "https://claude.com/api/mcp/auth_callback"},
+		},
+		"https://chatgpt.com/connector/oauth/*": {
+			[]string{"https://chatgpt.com/connector/oauth/abc", "https://chatgpt.com/connector/oauth/a/b", "https://chatgpt.com/connector/oauth/a%20b"},
+			[]string{"https://chatgpt.com/connector/oauth/", "https://chatgpt.com/connector/oauth", "https://chatgpt.com/connector/oauthx/a", "https://chatgpt.com/connector/oauth/../x",
+				"https://chatgpt.com/connector/oauth/%2e%2e/x", "https://chatgpt.com/connector/oauth/a%2Fb", "https://chatgpt.com/connector/oauth/a%5cb", "https://chatgpt.com/connector/oauth/a?b=c",
+				"https://chatgpt.com.evil.example/connector/oauth/a", "https://evil.example/https://chatgpt.com/connector/oauth/a", "http://chatgpt.com/connector/oauth/a", "https://chatgpt.com:8443/connector/oauth/a",
+				"https://CHATGPT.com/connector/oauth/a", "https://chatgpt.com/connector/%6fauth/a"},
+		},
+		"https://app.example/*": {
+			[]string{"https://app.example/cb", "https://app.example/a/b"},
+			[]string{"https://app.example", "https://app.example/", "https://app.example.evil.example/cb", "https://app.example:8443/cb"},
+		},
+		"http://localhost/callback": {
+			[]string{"http://localhost/callback", "http://localhost:3118/callback"},
+			[]string{"http://127.0.0.1:3118/callback", "http://localhost:3118/other", "https://localhost/callback"},
+		},
+		"http://127.0.0.1/*": {
+			[]string{"http://127.0.0.1:51234/callback", "http://127.0.0.1/x/y"},
+			[]string{"http://localhost:51234/callback", "http://127.0.0.1:51234/", "http://127.0.0.1:51234/../x"},
+		},
+		"myapp://callback": {[]string{"myapp://callback"}, []string{"myapp://callback/x", "myapp://other", "cursor://anysphere.cursor-mcp/oauth/callback"}},
+		"cursor://anysphere.cursor-mcp/*": {
+			[]string{"cursor://anysphere.cursor-mcp/oauth/callback"},
+			[]string{"cursor://other/oauth/callback", "vscode://anysphere.cursor-mcp/x"},
+		},
+	} {
+		policy, err := NewRedirectPolicy(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, uri := range tt.match {
+			if err := policy.Check(uri); err != nil {
+				t.Errorf("%s: %s: %v", pattern, uri, err)
+			}
+		}
+		for _, uri := range tt.differ {
+			if policy.Check(uri) == nil {
+				t.Errorf("%s matches %s", pattern, uri)
+			}
+		}
+	}
+}
+
+func TestMistakenPatternsAreNamed(t *testing.T) {
+	patterns := []string{"https://*.app.example/cb", "https://app.example*", "https://app.example/cb*", "*", "https://app.example/*/cb", "https://app.example/?x=/*", "com.example.app:/*", "https://app.example/#/*", "app.example/*"}
+	_, err := NewRedirectPolicy(append(patterns, "https://fine.example/*")...)
+	if err == nil {
+		t.Fatal("all are accepted")
+	}
+	for _, pattern := range patterns {
+		if !strings.Contains(err.Error(), `"`+pattern+`"`) {
+			t.Errorf("%s is not named in: %v", pattern, err)
+		}
+	}
+	if strings.Contains(err.Error(), "fine.example") {
+		t.Error(err)
+	}
+}
+
+func TestRedirectURIsAreComparedAsStrings(t *testing.T) {
+	c := Client{RedirectURIs: []string{"https://app.example/cb", "http://localhost:8787/callback", "http://127.0.0.1/", "com.example.app:/cb"}}
+	for _, uri := range []string{"https://app.example/cb", "http://localhost:8787/callback", "http://localhost/callback", "http://localhost:1/callback", "http://127.0.0.1:33418/", "com.example.app:/cb"} {
+		if !c.Allows(uri) {
+			t.Errorf("%s is refused", uri)
+		}
+	}
+	for _, uri := range []string{
+		"", "https://app.example/cb/", "https://app.example/cb?", "https://app.example/cb#", "https://app.example:443/cb", "https://APP.example/cb", "https://app.example/%63b", "https://app.example/x/../cb",
+		"http://app.example/cb", "http://localhost:8787/callback/", "http://localhost:8787/Callback", "http://localhost:8787/callback?x", "http://localhost:8787/callback#x", "http://127.0.0.1:8787/callback", "http://[::1]:8787/callback",
+		"https://localhost:8787/callback", "http://localhost:8787@evil.example/callback", "http://localhost:8787:1/callback", "http://localhost:0/callback", "http://localhost:99999/callback", "http://localhost:/callback", "http://localhost:8787\\@evil.example/callback",
+		"http://evil.example\\@localhost:1/callback", "http://user@localhost:1/callback", "http://localhost.:1/callback", "HTTP://localhost:1/callback", "http://localhost/callback ", " http://localhost/callback",
+		"http://127.0.0.1:33418", "com.example.app:1/cb", "com.example.app:/CB",
+	} {
+		if c.Allows(uri) {
+			t.Errorf("%q is allowed", uri)
+		}
+	}
+}
+
+func TestOnlyAppsOnTheUsersMachineAreLoopbackOnly(t *testing.T) {
+	for _, tt := range []struct {
+		uris []string
+		want bool
+	}{
+		{[]string{"http://localhost/cb", "http://127.0.0.1/cb"}, true},
+		{[]string{"http://[::1]/cb", "cursor://x/cb"}, true},
+		{[]string{"http://localhost/cb", "https://app.example/cb"}, false},
+		{[]string{"https://app.example/cb"}, false},
+	} {
+		if got := (Client{RedirectURIs: tt.uris}).LoopbackOnly(); got != tt.want {
+			t.Errorf("%q: %v", tt.uris, got)
+		}
+	}
+}
+
+func seedRedirects(f *testing.F, add func(uri string)) {
+	for _, uri := range slices.Concat(acceptedRedirects, refusedRedirects) {
+		add(uri)
+	}
+}
+
+// Whatever the policy accepts means the same to every parser: it prints as it
+// was written, and carries none of what makes parsers differ.
+func FuzzAcceptedRedirectURIParsesAndPrintsTheSame(f *testing.F) {
+	seedRedirects(f, func(uri string) { f.Add(uri) })
+	var policy RedirectPolicy
+	f.Fuzz(func(t *testing.T, uri string) {
+		if policy.Check(uri) != nil {
+			return
+		}
+		u, err := url.Parse(uri)
+		if err != nil || u.String() != uri {
+			t.Fatalf("%q prints as %q, %v", uri, u, err)
+		}
+		again, err := url.Parse(u.String())
+		if err != nil || *again != *u {
+			t.Errorf("%q parses to something else the second time", uri)
+		}
+		if u.User != nil || u.Fragment != "" || strings.ContainsAny(uri, "#\\*<>\"\r\n\x00 ") || slices.Contains(refusedSchemes, u.Scheme) {
+			t.Errorf("%q is accepted", uri)
+		}
+		if (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() == "" {
+			t.Errorf("%q has no host", uri)
+		}
+		if u.Scheme == "http" && !slices.Contains([]string{"localhost", "127.0.0.1", "::1"}, u.Hostname()) {
+			t.Errorf("%q is http to another machine", uri)
+		}
+		if !(Client{RedirectURIs: []string{uri}}).Allows(uri) {
+			t.Errorf("%q does not allow itself", uri)
+		}
+	})
+}
+
+// A URI is allowed only if it is registered, or differs from a registered
+// loopback URI in nothing but the port.
+func FuzzAllowsOnlyWhatIsRegistered(f *testing.F) {
+	seedRedirects(f, func(uri string) {
+		f.Add("http://localhost/callback", uri)
+		f.Add(uri, "http://127.0.0.1:1/")
+		f.Add(uri, uri)
+	})
+	var policy RedirectPolicy
+	f.Fuzz(func(t *testing.T, registered, given string) {
+		if policy.Check(registered) != nil {
+			return
+		}
+		if !(Client{RedirectURIs: []string{registered}}).Allows(given) || registered == given {
+			return
+		}
+		r, errR := url.Parse(registered)
+		g, errG := url.Parse(given)
+		if err := errors.Join(errR, errG); err != nil {
+			t.Fatalf("%q allows %q: %v", registered, given, err)
+		}
+		if r.Scheme != "http" || !slices.Contains([]string{"localhost", "127.0.0.1", "::1"}, g.Hostname()) || r.Hostname() != g.Hostname() {
+			t.Fatalf("%q allows %q", registered, given)
+		}
+		r.Host, g.Host = "", ""
+		if *r != *g {
+			t.Errorf("%q allows %q", registered, given)
+		}
+		if err := policy.Check(given); err != nil {
+			t.Errorf("%q allows %q: %v", registered, given, err)
+		}
+	})
+}
+
+// What a pattern with an asterisk matches is on its host, port and scheme, and
+// under its path, for a parser that does resolve dot segments.
+func FuzzPatternStaysOnItsHost(f *testing.F) {
+	patterns := []string{"https://claude.ai/*", "https://chatgpt.com/connector/oauth/*", "https://a.example:8443/x/*", "http://localhost/*", "http://127.0.0.1/cb/*", "cursor://anysphere.cursor-mcp/*"}
+	for _, pattern := range patterns {
+		seedRedirects(f, func(uri string) { f.Add(pattern, uri) })
+		f.Add(pattern, strings.TrimSuffix(pattern, "*")+"x")
+		f.Add(pattern, strings.TrimSuffix(pattern, "/*")+".evil.example/x")
+		f.Add(pattern, strings.TrimSuffix(pattern, "*")+"%2e%2e/x")
+	}
+	f.Fuzz(func(t *testing.T, pattern, uri string) {
+		if !strings.HasSuffix(pattern, "/*") {
+			return
+		}
+		policy, err := NewRedirectPolicy(pattern)
+		if err != nil || policy.Check(uri) != nil {
+			return
+		}
+		p, errP := url.Parse(strings.TrimSuffix(pattern, "*"))
+		u, errU := url.Parse(uri)
+		if err := errors.Join(errP, errU); err != nil {
+			t.Fatal(err)
+		}
+		if p.Scheme != u.Scheme || p.Hostname() != u.Hostname() || (p.Port() != u.Port() && p.Scheme != "http") {
+			t.Fatalf("%s matches %s", pattern, uri)
+		}
+		if u.RawQuery != "" || u.ForceQuery || !strings.HasPrefix(u.JoinPath("").Path, p.Path) {
+			t.Errorf("%s matches %s", pattern, uri)
+		}
+	})
+}
