@@ -50,7 +50,7 @@ func describe(scope string) string {
 	case "openid":
 		return "Know that it is you"
 	case "profile":
-		return "See your name and user name"
+		return "See your name and username"
 	case "email":
 		return "See your e-mail address"
 	case "offline_access":
