@@ -37,7 +37,7 @@ var writes = map[string]struct {
 			_, err := table.Insert(ctx, store.Row{Partition: "p", Key: "new", Value: []byte("new")})
 			return err
 		},
-		done: func(row store.Row, err error) bool { return string(row.Value) == "new" },
+		done: func(row store.Row, _ error) bool { return string(row.Value) == "new" },
 	},
 	"replace": {
 		do: func(ctx context.Context, table store.Table, row store.Row) error {
@@ -45,11 +45,17 @@ var writes = map[string]struct {
 			_, err := table.Replace(ctx, row)
 			return err
 		},
-		done: func(row store.Row, err error) bool { return string(row.Value) == "new" },
+		done: func(row store.Row, _ error) bool { return string(row.Value) == "new" },
 	},
 	"delete": {
 		do: func(ctx context.Context, table store.Table, row store.Row) error {
 			return table.Delete(ctx, row.Partition, row.Key, row.ETag)
+		},
+		done: func(_ store.Row, err error) bool { return errors.Is(err, store.ErrNotFound) },
+	},
+	"drop several": {
+		do: func(ctx context.Context, table store.Table, row store.Row) error {
+			return table.Drop(ctx, row.Partition, []string{row.Key, "other"})
 		},
 		done: func(_ store.Row, err error) bool { return errors.Is(err, store.ErrNotFound) },
 	},
@@ -69,6 +75,9 @@ func TestWriteWithLostAnswerIsUnknownAndNotRetried(t *testing.T) {
 			row := store.Row{Partition: "p", Key: "old", Value: []byte("old")}
 			var err error
 			if row.ETag, err = table.Insert(t.Context(), row); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := table.Insert(t.Context(), store.Row{Partition: "p", Key: "other"}); err != nil {
 				t.Fatal(err)
 			}
 			attempts := p.during(loseAnswer, func() { wantUnknown(t, name, write.do(t.Context(), table, row)) })

@@ -1,0 +1,161 @@
+package sweep_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"entramcp/handler/store"
+	"entramcp/handler/sweep"
+)
+
+func TestOneOfManyInstancesSweeps(t *testing.T) {
+	onBothStores(t, func(t *testing.T, table store.Table) {
+		c := newClock()
+		// The first round races to insert the lease, the others to replace it.
+		for round := range 3 {
+			for i := range 20 {
+				put(t, table, "g-user", fmt.Sprint(round, "-", i), c.Now().Add(-time.Hour))
+			}
+			var swept, removed atomic.Int32
+			var instances sync.WaitGroup
+			for range 16 {
+				instances.Go(func() {
+					report, err := sweeper(table, c).Once(t.Context())
+					if err != nil {
+						t.Error(err)
+					}
+					if !report.Held {
+						swept.Add(1)
+					}
+					removed.Add(int32(report.Removed["grants"]))
+				})
+			}
+			instances.Wait()
+			if swept.Load() != 1 || removed.Load() != 20 {
+				t.Errorf("round %d: %d instances swept %d rows", round, swept.Load(), removed.Load())
+			}
+			c.pass(time.Hour)
+		}
+	})
+}
+
+func TestCompleteSweepHoldsOthersOffForMostOfAnInterval(t *testing.T) {
+	onBothStores(t, func(t *testing.T, table store.Table) {
+		c := newClock()
+		once(t, sweeper(table, c))
+		c.pass(11 * time.Minute)
+		if !once(t, sweeper(table, c)).Held {
+			t.Error("swept again after 11 minutes")
+		}
+		c.pass(time.Minute)
+		if once(t, sweeper(table, c)).Held {
+			t.Error("still held after 12 minutes, the shortest wait of an instance")
+		}
+	})
+}
+
+func TestSweepKilledMidwayIsTakenOver(t *testing.T) {
+	onBothStores(t, func(t *testing.T, table store.Table) {
+		c := newClock()
+		for i := range 10 {
+			put(t, table, "g-user", fmt.Sprint(i), c.Now().Add(-time.Hour))
+		}
+		ctx, kill := context.WithCancel(t.Context())
+		deletes := 0
+		dying := hooked{Table: table, remove: func() error {
+			if deletes++; deletes == 5 {
+				kill()
+			}
+			return nil
+		}}
+		report, err := sweeper(dying, c).Once(ctx)
+		if !errors.Is(err, context.Canceled) || report.Removed["grants"] != 4 {
+			t.Fatalf("the killed sweep: %+v, %v", report, err)
+		}
+		if !once(t, sweeper(table, c)).Held {
+			t.Error("its lease did not outlive it")
+		}
+		c.pass(3 * time.Minute)
+		if report := once(t, sweeper(table, c)); report.Removed["grants"] != 6 {
+			t.Errorf("the next sweep: %+v", report)
+		}
+		wantLeft(t, table)
+	})
+}
+
+func TestUnknownOutcomeEndsTheRun(t *testing.T) {
+	onBothStores(t, func(t *testing.T, table store.Table) {
+		c := newClock()
+		for _, partition := range []string{"g-user", "t-2026112310-0"} {
+			put(t, table, partition, "k", c.Now().Add(-time.Hour))
+		}
+		failing := hooked{Table: table, remove: func() error { return errUnknown }}
+		if _, err := sweeper(failing, c).Once(t.Context()); !errors.Is(err, errUnknown) {
+			t.Errorf("sweep on failing storage: %v", err)
+		}
+		c.pass(time.Hour)
+		once(t, sweeper(table, c))
+		wantLeft(t, table)
+	})
+}
+
+// A sweep that hangs for longer than its lease meets its successor.
+func TestTwoSweepsAtOnceDoNoHarm(t *testing.T) {
+	onBothStores(t, func(t *testing.T, table store.Table) {
+		c := newClock()
+		for i := range 10 {
+			put(t, table, "g-user", fmt.Sprint(i), c.Now().Add(-time.Hour))
+			put(t, table, "t-2026112310-0", fmt.Sprint(i), c.Now().Add(-time.Hour))
+		}
+		put(t, table, "g-user", "live", c.Now().Add(24*time.Hour))
+		var successor sweep.Report
+		calls := 0
+		hanging := hooked{Table: table, remove: func() error {
+			if calls++; calls == 3 {
+				c.pass(10 * time.Minute)
+				successor = once(t, sweeper(table, c))
+			}
+			return nil
+		}}
+		first := once(t, sweeper(hanging, c))
+		if got := first.Removed["grants"] + successor.Removed["grants"]; got != 10 {
+			t.Errorf("%d grants removed: %+v and %+v", got, first, successor)
+		}
+		if !once(t, sweeper(table, c)).Held {
+			t.Error("the late end of the first sweep took the successor's lease away")
+		}
+		wantLeft(t, table, "g-user/live")
+	})
+}
+
+func TestLeaseOfAWrongClockDoesNotStopSweeps(t *testing.T) {
+	c := newClock()
+	future, err := json.Marshal(map[string]any{
+		"until": c.Now().AddDate(10, 0, 0),
+		"at":    map[string]any{"before": c.Now().AddDate(10, 0, 0), "cursor": ""},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string][]byte{"in the future": future, "unreadable": []byte("{")} {
+		t.Run(name, func(t *testing.T) {
+			onBothStores(t, func(t *testing.T, table store.Table) {
+				if _, err := table.Insert(t.Context(), store.Row{Partition: "leases", Key: "sweep", Value: value}); err != nil {
+					t.Fatal(err)
+				}
+				put(t, table, "c-ab", "over", c.Now().Add(-time.Hour))
+				put(t, table, "c-ab", "live", c.Now().Add(time.Hour))
+				if once(t, sweeper(table, c)).Held {
+					t.Error("held")
+				}
+				wantLeft(t, table, "c-ab/live")
+			})
+		})
+	}
+}
