@@ -16,8 +16,9 @@ import (
 // the user was disabled, removed, or has to sign in again.
 var ErrSignInOver = errors.New("grants: the upstream sign-in is over")
 
-// Renewal is what Entra answered to a refresh. Identity is nil if it said
-// nothing new about the user; otherwise it replaces names and roles.
+// Renewal is what Entra answered to a refresh. Without a new refresh token the
+// old one stays good (RFC 6749 §6). Identity is nil if Entra said nothing new
+// about the user; otherwise it replaces names and roles.
 type Renewal struct {
 	Upstream Upstream
 	Identity *Identity
@@ -117,6 +118,9 @@ func (s *Service) advance(ctx context.Context, h handle, clientID string, scopes
 	}
 	if err != nil {
 		return record{}, renewFailed(err)
+	}
+	if renewal.Upstream.RefreshToken == "" {
+		renewal.Upstream.RefreshToken = secret.Upstream.RefreshToken
 	}
 	secret.Upstream = renewal.Upstream
 	if renewal.Identity != nil {

@@ -3,8 +3,6 @@ package grants
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -136,103 +134,6 @@ func TestRefreshTokenOfAnotherClientIsRefusedAndLogged(t *testing.T) {
 	if _, err := refresh(i.Service, first.Refresh); err != nil {
 		t.Errorf("a stranger logged the user out: %v", err)
 	}
-}
-
-func TestUpstreamOutageChangesNothing(t *testing.T) {
-	i := newInstance(t, newTable(t), newClock().Now)
-	first := signIn(t, i.Service)
-	_, writes := i.wire.counts()
-	slow := oauth.Unavailable("Entra is busy.", 7*time.Second, nil)
-	for _, fault := range []error{context.DeadlineExceeded, errors.New("502 from upstream"), fmt.Errorf("entra: %w", slow)} {
-		_, err := i.Refresh(context.Background(), first.Refresh, testClient, nil,
-			func(context.Context, Upstream, Identity) (Renewal, error) { return Renewal{}, fault })
-		wantCode(t, err, oauth.TemporarilyUnavailable)
-		if oauth.AsError(err).RetryAfter <= 0 {
-			t.Errorf("%v has no Retry-After", fault)
-		}
-	}
-	if oauth.AsError(renewFailed(slow)).RetryAfter != 7*time.Second {
-		t.Error("upstream's own Retry-After was lost")
-	}
-	if _, w := i.wire.counts(); w != writes {
-		t.Error("an outage wrote")
-	}
-	if next, err := refresh(i.Service, first.Refresh); err != nil || generation(t, i.Service, next.Refresh) != 2 {
-		t.Errorf("after the outage: %v", err)
-	}
-}
-
-func TestUpstreamInvalidGrantEndsGrant(t *testing.T) {
-	c := newClock()
-	i := newInstance(t, newTable(t), c.Now)
-	first := signIn(t, i.Service)
-	_, err := i.Refresh(context.Background(), first.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) {
-		return Renewal{}, fmt.Errorf("user is disabled: %w", ErrSignInOver)
-	})
-	wantCode(t, err, oauth.InvalidGrant)
-	if !strings.Contains(i.log.String(), "user is disabled") {
-		t.Errorf("the reason is not logged: %s", i.log)
-	}
-	_, err = refresh(i.Service, first.Refresh)
-	wantCode(t, err, oauth.InvalidGrant)
-	_, err = i.Verify(context.Background(), string(first.Access))
-	wantCode(t, err, oauth.InvalidToken)
-}
-
-func TestUpstreamInvalidGrantThatCannotBeRecordedIsRetryable(t *testing.T) {
-	i := newInstance(t, newTable(t), newClock().Now)
-	first := signIn(t, i.Service)
-	over := func(context.Context, Upstream, Identity) (Renewal, error) { return Renewal{}, ErrSignInOver }
-	i.wire.disturb(func(op string) error {
-		if op == "insert" {
-			return errDown
-		}
-		return nil
-	}, nil)
-	_, err := i.Refresh(context.Background(), first.Refresh, testClient, nil, over)
-	wantCode(t, err, oauth.TemporarilyUnavailable)
-	i.wire.disturb(nil, nil)
-	_, err = i.Refresh(context.Background(), first.Refresh, testClient, nil, over)
-	wantCode(t, err, oauth.InvalidGrant)
-}
-
-// Two instances race; the loser asked Entra with the older token and was told
-// no. What the winner was told is newer.
-func TestRenewalElsewhereOutlivesStaleRefusal(t *testing.T) {
-	c := newClock()
-	table := newTable(t)
-	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
-	first := signIn(t, a.Service)
-	tokens, err := a.Refresh(context.Background(), first.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) {
-		if _, err := refresh(b.Service, first.Refresh); err != nil {
-			t.Error(err)
-		}
-		return Renewal{}, ErrSignInOver
-	})
-	if err != nil || generation(t, a.Service, tokens.Refresh) != 2 {
-		t.Errorf("%v", err)
-	}
-}
-
-func TestRenewalReplacesRolesButNeverTheUser(t *testing.T) {
-	i := newInstance(t, newTable(t), newClock().Now)
-	first := signIn(t, i.Service)
-	now := testIdentity
-	now.Roles = []string{"Writer"}
-	second, err := i.Refresh(context.Background(), first.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) {
-		return Renewal{Upstream: Upstream{RefreshToken: "x"}, Identity: &now}, nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if access := mustVerify(t, i.Service, second.Access); !slices.Equal(access.Roles, []string{"Writer"}) {
-		t.Errorf("roles %v", access.Roles)
-	}
-	now.ObjectID = "33333333-3333-3333-3333-333333333333"
-	_, err = i.Refresh(context.Background(), second.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) {
-		return Renewal{Identity: &now}, nil
-	})
-	wantCode(t, err, oauth.TemporarilyUnavailable)
 }
 
 func TestRefreshNarrowsScopes(t *testing.T) {
