@@ -21,6 +21,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/store"
 )
 
 // signers are one key of each kind that is accepted.
@@ -178,28 +179,29 @@ func TestClientAssertions(t *testing.T) {
 }
 
 func TestAssertionIsUsedOnceOnAllInstances(t *testing.T) {
-	s := newSigners(t)
-	table := openTable(t)
-	clock := newClock()
-	instances := []*Registry{newRegistry(t, Options{Table: table, Now: clock.now}), newRegistry(t, Options{Table: table, Now: clock.now})}
-	id := register(t, instances[0], `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+s.jwks+`}`).ClientID
-	form := assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at)))
-	var accepted atomic.Int32
-	var group sync.WaitGroup
-	for i := range 16 {
-		group.Go(func() {
-			_, err := instances[i%2].Authenticate(t.Context(), nil, form)
-			if err == nil {
-				accepted.Add(1)
-			} else if oauth.AsError(err).Code != oauth.InvalidClient {
-				t.Error(err)
-			}
-		})
-	}
-	group.Wait()
-	if n := accepted.Load(); n != 1 {
-		t.Errorf("accepted %d times", n)
-	}
+	bothStores(t, func(t *testing.T, table store.Table) {
+		s := newSigners(t)
+		clock := newClock()
+		instances := []*Registry{newRegistry(t, Options{Table: table, Now: clock.now}), newRegistry(t, Options{Table: table, Now: clock.now})}
+		id := register(t, instances[0], `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+s.jwks+`}`).ClientID
+		form := assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at)))
+		var accepted atomic.Int32
+		var group sync.WaitGroup
+		for i := range 16 {
+			group.Go(func() {
+				_, err := instances[i%2].Authenticate(t.Context(), nil, form)
+				if err == nil {
+					accepted.Add(1)
+				} else if oauth.AsError(err).Code != oauth.InvalidClient {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		if n := accepted.Load(); n != 1 {
+			t.Errorf("accepted %d times", n)
+		}
+	})
 }
 
 func TestUncheckableAssertionIsRefusedAsUnavailable(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 
 // Client is one OAuth client, as it is known at this moment. RedirectURIs hold
 // only what the redirect policy accepts today, whatever it accepted when the
-// client registered.
+// client registered. Its slices are shared and not to be changed.
 type Client struct {
 	ID string
 	// Name is the sanitised client_name. It is what the client says of

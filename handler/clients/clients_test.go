@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -11,7 +12,9 @@ import (
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
+	"entramcp/handler/store/azuretable"
 	"entramcp/handler/store/embedded"
+	"entramcp/handler/store/storetest"
 )
 
 const (
@@ -35,6 +38,25 @@ func openTable(tb testing.TB) store.Table {
 	}
 	tb.Cleanup(func() { _ = table.Close() })
 	return table
+}
+
+// bothStores runs a test of what instances share on each store there is.
+func bothStores(t *testing.T, test func(t *testing.T, table store.Table)) {
+	t.Run("Embedded", func(t *testing.T) { test(t, openTable(t)) })
+	t.Run("Azurite", func(t *testing.T) {
+		table, err := azuretable.New(azuretable.Options{
+			ConnectionString: azuretable.ConnectionString(storetest.Azurite(t)),
+			Name:             fmt.Sprintf("clients%d", time.Now().UnixNano()),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = table.Close() })
+		if err := table.CreateIfMissing(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		test(t, table)
+	})
 }
 
 func newRegistry(tb testing.TB, o Options) *Registry {

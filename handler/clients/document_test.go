@@ -185,6 +185,29 @@ func TestPinnedDocumentsNeedNoFetch(t *testing.T) {
 	}
 }
 
+func TestDocumentedPinnedClientsAreAccepted(t *testing.T) {
+	pinned, err := ParsePinned("../../docs/pinned-clients.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	none, _ := ParseHosts("none")
+	r := newRegistry(t, Options{Metadata: Metadata{Hosts: none, Pinned: pinned}})
+	for id, redirect := range map[string]string{
+		"https://claude.ai/oauth/mcp-oauth-client-metadata":   "https://claude.ai/api/mcp/auth_callback",
+		"https://claude.ai/oauth/claude-code-client-metadata": "http://localhost:3118/callback",
+		"https://vscode.dev/oauth/client-metadata.json":       "http://127.0.0.1:50123/",
+		"https://chatgpt.com/oauth/client.json":               "https://chatgpt.com/connector_platform_oauth_redirect",
+		"https://chatgpt.com/oauth/codex/client.json":         "http://127.0.0.1:51234/callback",
+		"https://github.com/copilot/cli/client-metadata.json": "http://127.0.0.1:40404/",
+		"https://zed.dev/oauth/client-metadata.json":          "http://127.0.0.1:1234/callback",
+	} {
+		c, err := r.Lookup(t.Context(), id)
+		if err != nil || !c.Allows(redirect) || !c.Public() {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+}
+
 func TestPinnedSettingMistakesAreNamed(t *testing.T) {
 	for setting, want := range map[string]string{
 		"/no/such/file":                  "/no/such/file",

@@ -1,12 +1,8 @@
 package clients
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net"
@@ -27,9 +23,6 @@ const (
 	staleFor = 7 * 24 * time.Hour
 	// backOff is how long a failure is remembered instead of tried again.
 	backOff = 5 * time.Second
-	// cacheTimeout bounds a read or write of the shared cache, which a fetch
-	// can do without.
-	cacheTimeout = 2 * time.Second
 	// documentsKept times maxBody bounds the memory that strangers can fill.
 	documentsKept = 256
 	hostsKept     = 1024
@@ -222,65 +215,4 @@ func (d *documents) stale(ctx context.Context, rawURL string, doc document, foun
 		return document{}, oauth.Unavailable(text+" Try again in a moment.", backOff, err)
 	}
 	return document{}, unknownClient(text).Because(err)
-}
-
-// stored is the newest copy in memory or in the table. The table is only a
-// cache here: if it does not answer, the document is fetched.
-func (d *documents) stored(ctx context.Context, rawURL string, check func([]byte) error) (document, bool) {
-	known, inMemory := d.copies.Peek(rawURL)
-	partition, key := documentKey(rawURL)
-	ctx, cancel := context.WithTimeout(ctx, cacheTimeout)
-	defer cancel()
-	row, err := d.table.Get(ctx, partition, key)
-	if err != nil {
-		if !errors.Is(err, store.ErrNotFound) {
-			d.log.WarnContext(ctx, "cached client documents cannot be read", "error", err)
-		}
-		return known, inMemory
-	}
-	head, body, _ := bytes.Cut(row.Value, []byte("\n"))
-	doc := document{body: body, row: row}
-	if json.Unmarshal(head, &doc) != nil || doc.URL != rawURL || check(body) != nil {
-		// What a later version wrote, or a stricter policy now refuses, is
-		// replaced by the next fetch.
-		return document{row: row}, false
-	}
-	if inMemory && known.Fetched.After(doc.Fetched) {
-		return known, true
-	}
-	return doc, true
-}
-
-// store shares a copy. Losing the race to another instance's copy is as good.
-func (d *documents) store(ctx context.Context, doc document) store.ETag {
-	head, err := json.Marshal(doc)
-	if err != nil {
-		return ""
-	}
-	var value bytes.Buffer
-	value.Write(head)
-	value.WriteByte('\n')
-	if json.Compact(&value, doc.body) != nil || value.Len() > store.MaxValue {
-		return "" // too long to share; this instance keeps its own copy
-	}
-	partition, key := documentKey(doc.URL)
-	ctx, cancel := context.WithTimeout(ctx, cacheTimeout)
-	defer cancel()
-	row := store.Row{Partition: partition, Key: key, ETag: doc.row.ETag, Value: value.Bytes(), Expires: expiry(doc.Fresh, staleFor)}
-	var etag store.ETag
-	if row.ETag == "" {
-		etag, err = d.table.Insert(ctx, row)
-	} else {
-		etag, err = d.table.Replace(ctx, row)
-	}
-	if err != nil && !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
-		d.log.WarnContext(ctx, "client document not shared with other instances", "url", doc.URL, "error", err)
-	}
-	return etag
-}
-
-func documentKey(rawURL string) (partition, key string) {
-	sum := sha256.Sum256([]byte(rawURL))
-	key = hex.EncodeToString(sum[:])
-	return "d-" + key[:2], key
 }

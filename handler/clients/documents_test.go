@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/store"
 )
 
 // serveDocument serves a good metadata document and returns its URL.
@@ -33,27 +34,28 @@ func documentRegistry(t *testing.T, s *site, o Options) (*Registry, *clock) {
 }
 
 func TestDocumentIsFetchedOnceAndShared(t *testing.T) {
-	s := newSite(t)
-	id := serveDocument(s, "Cache-Control", "max-age=600")
-	table := openTable(t)
-	a, _ := documentRegistry(t, s, Options{Table: table})
-	var group sync.WaitGroup
-	for range 10 {
-		group.Go(func() {
-			if _, err := a.Lookup(context.Background(), id); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	group.Wait()
-	b, _ := documentRegistry(t, s, Options{Table: table})
-	c, err := b.Lookup(t.Context(), id)
-	if err != nil || c.Name != "App" || !c.Allows("http://localhost:3118/callback") {
-		t.Fatalf("%+v, %v", c, err)
-	}
-	if n := s.hits.Load(); n != 1 {
-		t.Errorf("%d fetches, want 1", n)
-	}
+	bothStores(t, func(t *testing.T, table store.Table) {
+		s := newSite(t)
+		id := serveDocument(s, "Cache-Control", "max-age=600")
+		a, _ := documentRegistry(t, s, Options{Table: table})
+		var group sync.WaitGroup
+		for range 10 {
+			group.Go(func() {
+				if _, err := a.Lookup(context.Background(), id); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		b, _ := documentRegistry(t, s, Options{Table: table})
+		c, err := b.Lookup(t.Context(), id)
+		if err != nil || c.Name != "App" || !c.Allows("http://localhost:3118/callback") {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		if n := s.hits.Load(); n != 1 {
+			t.Errorf("%d fetches, want 1", n)
+		}
+	})
 }
 
 func TestFreshnessIsBounded(t *testing.T) {
@@ -81,36 +83,37 @@ func TestFreshnessIsBounded(t *testing.T) {
 }
 
 func TestOldDocumentIsRevalidated(t *testing.T) {
-	s := newSite(t)
-	id := s.URL + "/client.json"
-	s.serve(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "max-age=600")
-		w.Header().Set("ETag", `"v1"`)
-		if r.Header.Get("If-None-Match") == `"v1"` {
-			w.WriteHeader(http.StatusNotModified)
-			return
+	bothStores(t, func(t *testing.T, table store.Table) {
+		s := newSite(t)
+		id := s.URL + "/client.json"
+		s.serve(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Cache-Control", "max-age=600")
+			w.Header().Set("ETag", `"v1"`)
+			if r.Header.Get("If-None-Match") == `"v1"` {
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			_, _ = w.Write([]byte(documentFor(id, "First")))
+		})
+		r, clock := documentRegistry(t, s, Options{Table: table})
+		for range 3 {
+			if c, err := r.Lookup(t.Context(), id); err != nil || c.Name != "First" {
+				t.Fatal(c.Name, err)
+			}
+			clock.advance(11 * time.Minute)
 		}
-		_, _ = w.Write([]byte(documentFor(id, "First")))
+		if n := s.hits.Load(); n != 3 {
+			t.Errorf("%d fetches, want 3", n)
+		}
+		s.serveJSON(documentFor(id, "Second"))
+		if c, err := r.Lookup(t.Context(), id); err != nil || c.Name != "Second" {
+			t.Error(c.Name, err)
+		}
+		if n := countRows(t, table, "d-"); n != 1 {
+			t.Errorf("%d rows", n)
+		}
 	})
-	table := openTable(t)
-	r, clock := documentRegistry(t, s, Options{Table: table})
-	for range 3 {
-		if c, err := r.Lookup(t.Context(), id); err != nil || c.Name != "First" {
-			t.Fatal(c.Name, err)
-		}
-		clock.advance(11 * time.Minute)
-	}
-	if n := s.hits.Load(); n != 3 {
-		t.Errorf("%d fetches, want 3", n)
-	}
-	s.serveJSON(documentFor(id, "Second"))
-	if c, err := r.Lookup(t.Context(), id); err != nil || c.Name != "Second" {
-		t.Error(c.Name, err)
-	}
-	if n := countRows(t, table, "d-"); n != 1 {
-		t.Errorf("%d rows", n)
-	}
 }
 
 // claude.ai's documents answer 403 to some data centres.

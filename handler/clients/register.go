@@ -84,26 +84,18 @@ func (r *Registry) registerContent(ctx context.Context, m metadata) (Registratio
 	}
 	sum := sha256.Sum256(canonical)
 	id := publicPrefix + base64.RawURLEncoding.EncodeToString(sum[:])
-	now := r.now()
-	if c, ok := r.cached(id); ok && c.row.Expires.Sub(now) > unusedLife/2 {
-		return c.answer(""), nil
-	}
-	rec := record{Metadata: m, IssuedAt: now.Unix()}
-	// Losing every round to others who write the same row is no failure of
-	// theirs, but three in a row does not happen by chance.
+	rec := record{Metadata: m, IssuedAt: r.now().Unix()}
+	// Each round is lost only to another who writes or removes the same row;
+	// three in a row do not happen by chance.
 	for range 3 {
-		c, err := r.insert(ctx, id, rec)
-		switch {
-		case err == nil:
-			return c.answer(""), nil
-		case !errors.Is(err, store.ErrExists):
-			return Registration{}, registrationFailed(err)
+		c, err := r.revive(ctx, id)
+		if errors.Is(err, store.ErrNotFound) {
+			c, err = r.insert(ctx, id, rec)
 		}
-		c, err = r.revive(ctx, id)
 		switch {
 		case err == nil:
 			return c.answer(""), nil
-		case !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound):
+		case !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict):
 			return Registration{}, registrationFailed(err)
 		}
 	}
@@ -111,7 +103,8 @@ func (r *Registry) registerContent(ctx context.Context, m metadata) (Registratio
 }
 
 // revive reads an existing registration and, if it would soon die unused or
-// has died and is not yet swept, gives it another term.
+// has died and is not yet swept, gives it another term. It looks into the
+// table, not the cache: what it answers must exist for all instances.
 func (r *Registry) revive(ctx context.Context, id string) (Client, error) {
 	c, err := r.read(ctx, id)
 	if err != nil {

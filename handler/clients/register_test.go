@@ -114,31 +114,32 @@ func TestRegistrationWithASecretAnswersWithItOnce(t *testing.T) {
 }
 
 func TestSamePublicMetadataIsOneClientAndOneRow(t *testing.T) {
-	table := openTable(t)
-	body := realRegistrations[0].body
-	instances := []*Registry{newRegistry(t, Options{Table: table}), newRegistry(t, Options{Table: table})}
-	ids := make([]string, 16)
-	var group sync.WaitGroup
-	for i := range ids {
-		group.Go(func() {
-			reg, err := instances[i%2].Register(context.Background(), strings.NewReader(body))
-			if err != nil {
-				t.Error(err)
-			}
-			ids[i] = reg.ClientID
-		})
-	}
-	group.Wait()
-	if slices.Sort(ids); len(slices.Compact(ids)) != 1 {
-		t.Errorf("ids %q", ids)
-	}
-	if n := countRows(t, table, "c-"); n != 1 {
-		t.Errorf("%d rows", n)
-	}
-	other := register(t, instances[0], strings.Replace(body, `"Cursor"`, `"Cursor 2"`, 1))
-	if other.ClientID == ids[0] {
-		t.Error("other metadata has the same id")
-	}
+	bothStores(t, func(t *testing.T, table store.Table) {
+		body := realRegistrations[0].body
+		instances := []*Registry{newRegistry(t, Options{Table: table}), newRegistry(t, Options{Table: table})}
+		ids := make([]string, 16)
+		var group sync.WaitGroup
+		for i := range ids {
+			group.Go(func() {
+				reg, err := instances[i%2].Register(context.Background(), strings.NewReader(body))
+				if err != nil {
+					t.Error(err)
+				}
+				ids[i] = reg.ClientID
+			})
+		}
+		group.Wait()
+		if slices.Sort(ids); len(slices.Compact(ids)) != 1 {
+			t.Errorf("ids %q", ids)
+		}
+		if n := countRows(t, table, "c-"); n != 1 {
+			t.Errorf("%d rows", n)
+		}
+		other := register(t, instances[0], strings.Replace(body, `"Cursor"`, `"Cursor 2"`, 1))
+		if other.ClientID == ids[0] {
+			t.Error("other metadata has the same id")
+		}
+	})
 }
 
 func TestClientIDNeverLooksLikeAURL(t *testing.T) {
@@ -203,26 +204,27 @@ func TestUnusedRegistrationDiesAfterADay(t *testing.T) {
 }
 
 func TestUsedRegistrationLivesNinetyDaysAfterLastUse(t *testing.T) {
-	clock := newClock()
-	table := openTable(t)
-	r := newRegistry(t, Options{Now: clock.now, Table: table})
-	id := register(t, r, realRegistrations[0].body).ClientID
-	use := func() {
-		t.Helper()
-		c, err := r.Lookup(context.Background(), id)
-		if err != nil {
-			t.Fatal(err)
+	bothStores(t, func(t *testing.T, table store.Table) {
+		clock := newClock()
+		r := newRegistry(t, Options{Now: clock.now, Table: table})
+		id := register(t, r, realRegistrations[0].body).ClientID
+		use := func() {
+			t.Helper()
+			c, err := r.Lookup(context.Background(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Touch(context.Background(), c)
 		}
-		r.Touch(context.Background(), c)
-	}
-	use()
-	clock.advance(89 * 24 * time.Hour)
-	use()
-	clock.advance(89 * 24 * time.Hour)
-	use()
-	clock.advance(90 * 24 * time.Hour)
-	_, err := r.Lookup(context.Background(), id)
-	wantCode(t, err, oauth.InvalidClient)
+		use()
+		clock.advance(89 * 24 * time.Hour)
+		use()
+		clock.advance(89 * 24 * time.Hour)
+		use()
+		clock.advance(90 * 24 * time.Hour)
+		_, err := r.Lookup(context.Background(), id)
+		wantCode(t, err, oauth.InvalidClient)
+	})
 }
 
 func TestTouchWritesAtMostOnceADay(t *testing.T) {
@@ -252,26 +254,27 @@ func TestTouchWritesAtMostOnceADay(t *testing.T) {
 }
 
 func TestTouchOfAStaleClientIsHarmless(t *testing.T) {
-	clock := newClock()
-	table := openTable(t)
-	a, b := newRegistry(t, Options{Now: clock.now, Table: table}), newRegistry(t, Options{Now: clock.now, Table: table})
-	id := register(t, a, realRegistrations[0].body).ClientID
-	ca, err := a.Lookup(context.Background(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cb, err := b.Lookup(context.Background(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.Touch(context.Background(), ca)
-	b.Touch(context.Background(), cb)
-	clock.advance(48 * time.Hour)
-	for _, r := range []*Registry{a, b} {
-		if _, err := r.Lookup(context.Background(), id); err != nil {
-			t.Error(err)
+	bothStores(t, func(t *testing.T, table store.Table) {
+		clock := newClock()
+		a, b := newRegistry(t, Options{Now: clock.now, Table: table}), newRegistry(t, Options{Now: clock.now, Table: table})
+		id := register(t, a, realRegistrations[0].body).ClientID
+		ca, err := a.Lookup(context.Background(), id)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
+		cb, err := b.Lookup(context.Background(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Touch(context.Background(), ca)
+		b.Touch(context.Background(), cb)
+		clock.advance(48 * time.Hour)
+		for _, r := range []*Registry{a, b} {
+			if _, err := r.Lookup(context.Background(), id); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }
 
 func TestDeletedClientIsUnknownWithinAMinute(t *testing.T) {
@@ -285,6 +288,22 @@ func TestDeletedClientIsUnknownWithinAMinute(t *testing.T) {
 	clock.advance(time.Minute)
 	_, err := r.Lookup(context.Background(), id)
 	wantCode(t, err, oauth.InvalidClient)
+}
+
+// The TypeScript SDK registers again as soon as it is told invalid_client.
+func TestDeletedClientRegistersAgain(t *testing.T) {
+	table := openTable(t)
+	a, b := newRegistry(t, Options{Table: table}), newRegistry(t, Options{Table: table})
+	id := register(t, a, realRegistrations[0].body).ClientID
+	if err := table.Drop(context.Background(), partition(id), []string{id}); err != nil {
+		t.Fatal(err)
+	}
+	if again := register(t, a, realRegistrations[0].body).ClientID; again != id {
+		t.Errorf("id %s, want %s", again, id)
+	}
+	if _, err := b.Lookup(context.Background(), id); err != nil {
+		t.Errorf("on the other instance: %v", err)
+	}
 }
 
 func TestTightenedPolicyBindsOldRegistrations(t *testing.T) {
