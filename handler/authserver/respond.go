@@ -84,6 +84,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, clientID string, e
 		page.NextStep = "Remove this server from your app and add it again, so that the app registers anew."
 	case oauth.InvalidRedirectURI:
 		page.NextStep = "Do not go on if you did not start this yourself. Otherwise remove this server from your app and add it again."
+	case oauth.AccessDenied:
+		status = http.StatusForbidden
 	case oauth.TemporarilyUnavailable:
 		page.Title, page.NextStep, status = "Not available right now", "Wait a minute and connect again from your app.", http.StatusServiceUnavailable
 	case oauth.ServerError:

@@ -1,0 +1,191 @@
+package authserver_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"entramcp/handler/oauth"
+)
+
+func TestNothingIsRedirectedToAnUnregisteredAddress(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	for name, q := range map[string]url.Values{
+		"no client":              request("x", "client_id", ""),
+		"unknown client":         request("p-" + strings.Repeat("A", 43)),
+		"malformed client":       request("../../etc"),
+		"no redirect":            request(id, "redirect_uri", ""),
+		"other host":             request(id, "redirect_uri", "https://evil.example/callback"),
+		"longer path":            request(id, "redirect_uri", callback+"/more"),
+		"other case":             request(id, "redirect_uri", "https://CLIENT.example/callback"),
+		"added query":            request(id, "redirect_uri", callback+"?next=1"),
+		"user name":              request(id, "redirect_uri", "https://client.example@evil.example/callback"),
+		"fragment":               request(id, "redirect_uri", callback+"#x"),
+		"other port":             request(id, "redirect_uri", "https://client.example:8443/callback"),
+		"two redirects":          withExtra(request(id), "redirect_uri", "https://evil.example/"),
+		"two redirects, reverse": {"client_id": {id}, "redirect_uri": {"https://evil.example/", callback}},
+		"two clients":            withExtra(request(id), "client_id", "other"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			resp := w.browser().get(issuer + "/authorize?" + q.Encode())
+			wantPage(t, resp, http.StatusBadRequest)
+		})
+	}
+}
+
+func TestErrorsReachTheClientWithStateAndIssuer(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	for name, tt := range map[string]struct {
+		q    url.Values
+		code oauth.Code
+	}{
+		"no PKCE":               {request(id, "code_challenge", "", "code_challenge_method", ""), oauth.InvalidRequest},
+		"PKCE plain":            {request(id, "code_challenge_method", "plain"), oauth.InvalidRequest},
+		"PKCE plain by default": {request(id, "code_challenge_method", ""), oauth.InvalidRequest},
+		"PKCE method s256":      {request(id, "code_challenge_method", "s256"), oauth.InvalidRequest},
+		"short challenge":       {request(id, "code_challenge", challenge[:42]), oauth.InvalidRequest},
+		"long challenge":        {request(id, "code_challenge", challenge+"A"), oauth.InvalidRequest},
+		"challenge not base64":  {request(id, "code_challenge", challenge[:42]+"="), oauth.InvalidRequest},
+		"no response_type":      {request(id, "response_type", ""), oauth.InvalidRequest},
+		"implicit":              {request(id, "response_type", "token"), oauth.UnsupportedResponseType},
+		"hybrid":                {request(id, "response_type", "code id_token"), oauth.UnsupportedResponseType},
+		"fragment mode":         {request(id, "response_mode", "fragment"), oauth.InvalidRequest},
+		"form_post mode":        {request(id, "response_mode", "form_post"), oauth.InvalidRequest},
+		"request object":        {request(id, "request", "eyJ"), oauth.RequestNotSupported},
+		"request_uri":           {request(id, "request_uri", "https://evil.example/r"), oauth.RequestURINotSupported},
+		"other resource":        {request(id, "resource", "https://other.example/mcp"), oauth.InvalidTarget},
+		"one other resource":    {withExtra(request(id), "resource", "https://other.example/"), oauth.InvalidTarget},
+		"two scopes":            {withExtra(request(id), "scope", "openid"), oauth.InvalidRequest},
+		"two of a stranger":     {withExtra(withExtra(request(id), "x", "1"), "x", "2"), oauth.InvalidRequest},
+		"long state":            {request(id, "state", strings.Repeat("s", 4097)), oauth.InvalidRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resp := w.browser().get(issuer + "/authorize?" + tt.q.Encode())
+			wantStatus(t, resp, http.StatusSeeOther)
+			got := reached(t, resp.Header.Get("Location"))
+			if got.Get("error") != string(tt.code) || got.Get("state") != tt.q.Get("state") || got.Get("iss") != issuer || got.Get("error_description") == "" {
+				t.Errorf("the client is told %v, want %s with state and iss", got, tt.code)
+			}
+			if resp.Header.Get("Cache-Control") != "no-store" || resp.Header.Get("Referrer-Policy") != "no-referrer" {
+				t.Errorf("the redirect may be stored or leak: %v", resp.Header)
+			}
+		})
+	}
+}
+
+func TestAuthorizeWritesNothingAndSendsNobodyToEntra(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	b := w.browser()
+	b.open(request(id)) // loads the client and the keys
+	w.table.counted()
+	for range 5 {
+		b.open(request(id))
+		w.browser().open(request(id))
+	}
+	if reads, writes := w.table.counted(); reads+writes != 0 {
+		t.Errorf("10 pages took %d reads and %d writes, want none", reads, writes)
+	}
+	if n := len(w.upstream.requests()); n != 0 {
+		t.Errorf("%d sign-ins began without consent", n)
+	}
+	for _, c := range b.get(issuer + "/authorize?" + request(id).Encode()).Cookies() {
+		if strings.Contains(c.Name, "signin") {
+			t.Errorf("a binding cookie before consent: %s", c.Name)
+		}
+	}
+}
+
+func TestAuthorizeIsTolerantWhereClientsDiffer(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	for name, q := range map[string]url.Values{
+		"no resource":          request(id, "resource", ""),
+		"resource with slash":  request(id, "resource", issuer+"/mcp/"),
+		"origin":               request(id, "resource", issuer),
+		"origin with slash":    request(id, "resource", issuer+"/"),
+		"upper case host":      request(id, "resource", "HTTPS://MCP.EXAMPLE.COM/mcp"),
+		"two forms of us":      withExtra(request(id), "resource", issuer),
+		"no scope":             request(id, "scope", ""),
+		"scope with spaces":    request(id, "scope", "  openid   offline_access "),
+		"unknown scope":        request(id, "scope", "user_impersonation openid"),
+		"prompt=consent":       request(id, "prompt", "consent"),
+		"unknown parameters":   request(id, "claims", "{}", "acr_values", "x", "nonce", "n"),
+		"response_mode=query":  request(id, "response_mode", "query"),
+		"state of 4096 bytes":  request(id, "state", strings.Repeat("s", 4096)),
+		"state with any bytes": request(id, "state", "ü \x00&=#\"<>"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := w.browser().signIn(q)
+			if got.Get("code") == "" || got.Get("state") != q.Get("state") || got.Get("iss") != issuer {
+				t.Errorf("the client got %v", got)
+			}
+		})
+	}
+}
+
+func TestAuthorizeTakesAForm(t *testing.T) {
+	w := newWorld(t)
+	r := httptest.NewRequest(http.MethodPost, issuer+"/authorize", strings.NewReader(request(w.publicClient()).Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp := w.browser().do(r)
+	wantStatus(t, resp, http.StatusOK)
+	match(t, text(t, resp), `name="request" value="([^"]+)"`)
+}
+
+func TestConsentPageShowsWhoAsksForWhat(t *testing.T) {
+	w := newWorld(t)
+	id, _ := w.register(`{"client_name":"<b>Claude</b>","redirect_uris":["http://localhost:3118/callback"],"token_endpoint_auth_method":"none"}`)
+	q := request(id, "redirect_uri", "http://localhost:51234/callback", "scope", "tasks")
+	body := text(t, w.browser().get(issuer+"/authorize?"+q.Encode()))
+	for _, part := range []string{"&lt;b&gt;Claude", "Self-asserted name", "An app on this computer", "http://localhost:51234/callback",
+		"Any app on this computer could claim", "contoso.example", "<code>tasks</code>", "See your name", "mcp.example.com"} {
+		if !strings.Contains(body, part) {
+			t.Errorf("the page does not show %q", part)
+		}
+	}
+	if strings.Contains(body, "offline_access") {
+		t.Error("the page shows a scope that was not asked for")
+	}
+}
+
+func TestRedirectKeepsTheQueryOfTheRegisteredAddress(t *testing.T) {
+	w := newWorld(t)
+	registered := callback + "?tenant=a%2Bb&x"
+	id, _ := w.register(`{"redirect_uris":["` + registered + `"],"token_endpoint_auth_method":"none"}`)
+	resp := w.browser().get(issuer + "/authorize?" + request(id, "redirect_uri", registered, "response_type", "token").Encode())
+	if got := resp.Header.Get("Location"); !strings.HasPrefix(got, registered+"&") || strings.Count(got, "?") != 1 {
+		t.Errorf("Location %s, want %s&…", got, registered)
+	}
+}
+
+func TestAStateThatWasNotSentIsNotMadeUp(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	if got := w.browser().signIn(request(id, "state", "")); got.Has("state") {
+		t.Errorf("state %q", got["state"])
+	}
+	q := request(id)
+	q.Set("state", "")
+	if got := w.browser().signIn(q); !got.Has("state") {
+		t.Error("an empty state was swallowed")
+	}
+}
+
+func TestStorageOutageIsNoUnknownClient(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	w.advance(2 * 60e9) // past the registry's cache
+	w.table.breakWith(errors.New("storage: connection reset"))
+	wantPage(t, w.browser().get(issuer+"/authorize?"+request(id).Encode()), http.StatusServiceUnavailable)
+}
+
+func withExtra(q url.Values, name, value string) url.Values {
+	q.Add(name, value)
+	return q
+}

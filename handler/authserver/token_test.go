@@ -1,0 +1,259 @@
+package authserver_test
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"entramcp/handler/entra"
+	"entramcp/handler/oauth"
+)
+
+func TestCodeBecomesTokens(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	code := w.browser().signIn(request(id)).Get("code")
+	w.table.counted()
+	resp := w.post("/token", redemption(id, code))
+	wantStatus(t, resp, http.StatusOK)
+	got := object(t, resp)
+	if got["token_type"] != "Bearer" || got["expires_in"] != 1800.0 || got["scope"] != "email openid profile tasks" || got["refresh_token"] == "" {
+		t.Errorf("the client got %v", got)
+	}
+	if resp.Header.Get("Cache-Control") != "no-store" || resp.Header.Get("Pragma") != "no-cache" || resp.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("headers %v", resp.Header)
+	}
+	access, err := w.grants.Verify(t.Context(), got["access_token"].(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if access.ClientID != id || !access.Scopes.Has("tasks") || len(access.Roles) != 1 {
+		t.Errorf("the token says %+v", access)
+	}
+}
+
+func TestTokenEndpointRefuses(t *testing.T) {
+	w := newWorld(t)
+	id, other := w.publicClient(), ""
+	other, _ = w.register(`{"client_name":"Other","redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"none"}`)
+	for name, tt := range map[string]struct {
+		change func(url.Values)
+		status int
+		code   oauth.Code
+	}{
+		"no grant_type":        {func(f url.Values) { f.Del("grant_type") }, 400, oauth.InvalidRequest},
+		"password grant":       {func(f url.Values) { f.Set("grant_type", "password") }, 400, oauth.UnsupportedGrantType},
+		"client credentials":   {func(f url.Values) { f.Set("grant_type", "client_credentials") }, 400, oauth.UnsupportedGrantType},
+		"no code":              {func(f url.Values) { f.Del("code") }, 400, oauth.InvalidRequest},
+		"two codes":            {func(f url.Values) { f.Add("code", "x") }, 400, oauth.InvalidRequest},
+		"forged code":          {func(f url.Values) { f.Set("code", "AAAA") }, 400, oauth.InvalidGrant},
+		"no verifier":          {func(f url.Values) { f.Del("code_verifier") }, 400, oauth.InvalidRequest},
+		"wrong verifier":       {func(f url.Values) { f.Set("code_verifier", strings.Repeat("w", 43)) }, 400, oauth.InvalidGrant},
+		"challenge, not proof": {func(f url.Values) { f.Set("code_verifier", challenge) }, 400, oauth.InvalidGrant},
+		"no redirect_uri":      {func(f url.Values) { f.Del("redirect_uri") }, 400, oauth.InvalidRequest},
+		"other redirect_uri":   {func(f url.Values) { f.Set("redirect_uri", callback+"/") }, 400, oauth.InvalidGrant},
+		"another client":       {func(f url.Values) { f.Set("client_id", other) }, 400, oauth.InvalidGrant},
+		"unknown client":       {func(f url.Values) { f.Set("client_id", "p-"+strings.Repeat("A", 43)) }, 401, oauth.InvalidClient},
+		"no client":            {func(f url.Values) { f.Del("client_id") }, 401, oauth.InvalidClient},
+		"other resource":       {func(f url.Values) { f.Set("resource", "https://other.example/") }, 400, oauth.InvalidTarget},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := redemption(id, w.browser().signIn(request(id)).Get("code"))
+			tt.change(f)
+			resp := w.post("/token", f)
+			wantError(t, resp, tt.status, tt.code)
+			if got := resp.Header.Get("WWW-Authenticate"); got != "" {
+				t.Errorf("WWW-Authenticate %q for a client that did not use it", got)
+			}
+		})
+	}
+}
+
+func TestTokenEndpointReadsOnlyTheFormBody(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	f := redemption(id, w.browser().signIn(request(id)).Get("code"))
+	wantError(t, w.post("/token?"+f.Encode(), nil), http.StatusUnauthorized, oauth.InvalidClient)
+	for _, media := range []string{"", "application/json", "text/plain", "multipart/form-data; boundary=x"} {
+		wantError(t, w.post("/token", f, "Content-Type", media), http.StatusBadRequest, oauth.InvalidRequest)
+	}
+	f.Set("padding", strings.Repeat("p", 70<<10))
+	wantError(t, w.post("/token", f), http.StatusBadRequest, oauth.InvalidRequest)
+	f.Del("padding")
+	wantStatus(t, w.post("/token", f, "Content-Type", "application/x-www-form-urlencoded; charset=UTF-8"), http.StatusOK)
+}
+
+func TestCodeReplayEndsTheSignIn(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	code := w.browser().signIn(request(id)).Get("code")
+	tokens := w.tokens(id, code)
+	wantError(t, w.post("/token", redemption(id, code)), http.StatusBadRequest, oauth.InvalidGrant)
+	wantError(t, w.post("/token", renewal(id, tokens)), http.StatusBadRequest, oauth.InvalidGrant)
+}
+
+func TestConfidentialClientsProveThemselves(t *testing.T) {
+	w := newWorld(t)
+	for _, method := range []string{"client_secret_post", "client_secret_basic"} {
+		id, secret := w.register(`{"redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"` + method + `"}`)
+		redeem := func(auth func(url.Values, *http.Request)) *http.Response {
+			f := redemption(id, w.browser().signIn(request(id)).Get("code"))
+			r, _ := http.NewRequest(http.MethodPost, issuer+"/token", nil)
+			auth(f, r)
+			header := []string{}
+			if a := r.Header.Get("Authorization"); a != "" {
+				header = append(header, "Authorization", a)
+			}
+			return w.post("/token", f, header...)
+		}
+		wantError(t, redeem(func(url.Values, *http.Request) {}), http.StatusUnauthorized, oauth.InvalidClient)
+		wantError(t, redeem(func(f url.Values, _ *http.Request) { f.Set("client_secret", secret+"x") }), http.StatusUnauthorized, oauth.InvalidClient)
+		wantStatus(t, redeem(func(f url.Values, _ *http.Request) { f.Set("client_secret", secret) }), http.StatusOK)
+		wantStatus(t, redeem(func(f url.Values, r *http.Request) { f.Del("client_id"); r.SetBasicAuth(id, secret) }), http.StatusOK)
+		wrong := redeem(func(f url.Values, r *http.Request) { f.Del("client_id"); r.SetBasicAuth(id, "wrong") })
+		wantError(t, wrong, http.StatusUnauthorized, oauth.InvalidClient)
+		if got := wrong.Header.Get("WWW-Authenticate"); got != `Basic realm="`+issuer+`"` {
+			t.Errorf("WWW-Authenticate %q", got)
+		}
+	}
+}
+
+func TestRefreshRotatesAndNarrows(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
+	f := renewal(id, tokens)
+	f.Set("scope", "openid")
+	resp := w.post("/token", f)
+	wantStatus(t, resp, http.StatusOK)
+	next := object(t, resp)
+	if next["scope"] != "openid" || next["refresh_token"] == tokens["refresh_token"] {
+		t.Errorf("the client got %v", next)
+	}
+	resp = w.post("/token", renewal(id, next))
+	wantStatus(t, resp, http.StatusOK)
+	if got := object(t, resp)["scope"]; got != "email openid profile tasks" {
+		t.Errorf("scope %v after a narrowed token, want all that was granted", got)
+	}
+	wantError(t, w.post("/token", url.Values{"grant_type": {"refresh_token"}, "client_id": {id}}), http.StatusBadRequest, oauth.InvalidRequest)
+}
+
+func TestOutageAtRefreshIsTemporaryAndConsumesNothing(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
+	for name, err := range map[string]error{
+		"no answer":     errors.New("dial tcp: i/o timeout"),
+		"throttled":     &entra.Failure{Kind: entra.Unavailable, RetryAfter: 17 * time.Second, Summary: "Busy."},
+		"wrong secret":  &entra.Failure{Kind: entra.Misconfigured, Summary: "The client secret is wrong."},
+		"unknown error": &entra.Failure{Kind: entra.Unavailable},
+	} {
+		w.upstream.breakWith(err)
+		resp := w.post("/token", renewal(id, tokens))
+		wantError(t, resp, http.StatusServiceUnavailable, oauth.TemporarilyUnavailable)
+		if got := resp.Header.Get("Retry-After"); got == "" || (name == "throttled" && got != "17") {
+			t.Errorf("%s: Retry-After %q", name, got)
+		}
+	}
+	w.upstream.breakWith(nil)
+	w.table.breakWith(errors.New("storage: connection reset"))
+	wantError(t, w.post("/token", renewal(id, tokens)), http.StatusServiceUnavailable, oauth.TemporarilyUnavailable)
+	w.table.breakWith(nil)
+	wantStatus(t, w.post("/token", renewal(id, tokens)), http.StatusOK)
+}
+
+func TestAUserEntraNoLongerHonoursLosesAccess(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	for _, kind := range []entra.Kind{entra.SignInOver, entra.NotAllowed, entra.InteractionNeeded, entra.ConsentNeeded} {
+		tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
+		w.upstream.breakWith(&entra.Failure{Kind: kind, OAuth: oauth.AccessDenied, Summary: "It is over."})
+		wantError(t, w.post("/token", renewal(id, tokens)), http.StatusBadRequest, oauth.InvalidGrant)
+		w.upstream.breakWith(nil)
+		wantError(t, w.post("/token", renewal(id, tokens)), http.StatusBadRequest, oauth.InvalidGrant)
+	}
+}
+
+func TestRevocation(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	other, _ := w.register(`{"client_name":"Other","redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"none"}`)
+	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
+	refresh := tokens["refresh_token"].(string)
+
+	wantError(t, w.post("/revoke", url.Values{"client_id": {id}}), http.StatusBadRequest, oauth.InvalidRequest)
+	wantError(t, w.post("/revoke", url.Values{"token": {refresh}}), http.StatusUnauthorized, oauth.InvalidClient)
+	wantStatus(t, w.post("/revoke", url.Values{"client_id": {id}, "token": {"unknown"}}), http.StatusOK)
+	w.post("/revoke", url.Values{"client_id": {other}, "token": {refresh}})
+	resp := w.post("/token", renewal(id, tokens))
+	wantStatus(t, resp, http.StatusOK) // another client could not revoke it
+	tokens = object(t, resp)
+
+	wantStatus(t, w.post("/revoke", url.Values{"client_id": {id}, "token": {tokens["refresh_token"].(string)}, "token_type_hint": {"access_token"}}), http.StatusOK)
+	wantError(t, w.post("/token", renewal(id, tokens)), http.StatusBadRequest, oauth.InvalidGrant)
+}
+
+func TestIntrospectionIsForConfidentialClientsOnly(t *testing.T) {
+	w := newWorld(t)
+	public := w.publicClient()
+	wantError(t, w.post("/introspect", url.Values{"client_id": {public}, "token": {"x"}}), http.StatusUnauthorized, oauth.InvalidClient)
+	// Basic with an empty password proves nothing.
+	r, _ := http.NewRequest(http.MethodPost, issuer, nil)
+	r.SetBasicAuth(public, "")
+	wantError(t, w.post("/introspect", url.Values{"token": {"x"}}, "Authorization", r.Header.Get("Authorization")), http.StatusUnauthorized, oauth.InvalidClient)
+
+	id, secret := w.register(`{"redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"client_secret_post"}`)
+	f := redemption(id, w.browser().signIn(request(id)).Get("code"))
+	f.Set("client_secret", secret)
+	tokens := object(t, w.post("/token", f))
+	ask := func(token any) map[string]any {
+		resp := w.post("/introspect", url.Values{"client_id": {id}, "client_secret": {secret}, "token": {token.(string)}})
+		wantStatus(t, resp, http.StatusOK)
+		return object(t, resp)
+	}
+	if got := ask(tokens["access_token"]); got["active"] != true || got["client_id"] != id || got["aud"] != issuer+"/mcp" {
+		t.Errorf("access token: %v", got)
+	}
+	if got := ask("unknown"); len(got) != 1 || got["active"] != false {
+		t.Errorf("unknown token: %v", got)
+	}
+	wantError(t, w.post("/introspect", url.Values{"client_id": {id}, "client_secret": {secret}}), http.StatusBadRequest, oauth.InvalidRequest)
+}
+
+func TestNothingSecretIsLogged(t *testing.T) {
+	w := newWorld(t)
+	id, secret := w.register(`{"redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"client_secret_post"}`)
+	b := w.browser()
+	form := b.open(request(id))
+	to := onward(t, b.decide(form, "approve"))
+	back := w.upstream.signIn(t, to)
+	u, _ := url.Parse(issuer)
+	secrets := []string{secret, form, verifier, queryOf(t, to).Get("state"), queryOf(t, to).Get("nonce"), queryOf(t, back).Get("code")}
+	for _, c := range b.jar.Cookies(u) {
+		secrets = append(secrets, c.Value)
+	}
+	code := b.arrive(back).Get("code")
+	f := redemption(id, code)
+	f.Set("client_secret", secret)
+	tokens := object(t, w.post("/token", f))
+	w.post("/token", f) // a replay is logged
+	secrets = append(secrets, code, tokens["access_token"].(string), tokens["refresh_token"].(string), "entra-refresh-", "entra-access-", "ada@contoso.example")
+	b.get(back)
+	b.decide(form[:len(form)-4], "approve")
+	w.post("/token", url.Values{"client_id": {id}, "client_secret": {secret + "x"}})
+	for _, s := range secrets {
+		if strings.Contains(w.log.String(), s) {
+			t.Errorf("the log holds %q", s)
+		}
+	}
+	if !strings.Contains(w.log.String(), "sign-in refused") {
+		t.Error("nothing was logged at all")
+	}
+}
+
+func renewal(clientID string, tokens map[string]any) url.Values {
+	return url.Values{"grant_type": {"refresh_token"}, "client_id": {clientID}, "refresh_token": {tokens["refresh_token"].(string)}}
+}
