@@ -53,14 +53,27 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request) {
 		s.explain(w, r, t.Request, entra.AsFailure(err))
 		return
 	}
-	s.finish(w, r, t.Request, signIn)
+	if signIn.Claims == nil {
+		s.refuse(w, r, t.Request, oauth.New(oauth.ServerError, "The sign-in does not say who signed in."))
+		return
+	}
+	s.finish(w, r, t, signIn)
 }
 
-// finish makes the grant and takes its code to the client.
-func (s *Server) finish(w http.ResponseWriter, r *http.Request, req request, signIn entra.SignIn) {
-	if signIn.Claims == nil {
-		s.refuse(w, r, req, oauth.New(oauth.ServerError, "The sign-in does not say who signed in."))
-		return
+// finish makes the grant and takes its code to the client, unless the user has
+// a claims challenge to meet that this sign-in did not carry.
+func (s *Server) finish(w http.ResponseWriter, r *http.Request, t transaction, signIn entra.SignIn) {
+	req, subject := t.Request, grants.SubjectOf(signIn.Claims.TenantID, signIn.Claims.ObjectID)
+	if t.Claims == "" {
+		claims, err := s.pending(r.Context(), subject)
+		if err != nil {
+			s.refuse(w, r, req, err)
+			return
+		}
+		if claims != "" {
+			s.again(w, r, t, claims, signIn.Claims.Username)
+			return
+		}
 	}
 	code, err := s.Grants.Create(r.Context(), grants.Approval{
 		ClientID: req.ClientID, RedirectURI: req.RedirectURI, Challenge: req.Challenge, Scopes: req.Scopes,
@@ -69,6 +82,9 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, req request, sig
 	if err != nil {
 		s.refuse(w, r, req, err)
 		return
+	}
+	if t.Claims != "" {
+		s.forget(r.Context(), subject)
 	}
 	s.redirect(w, r, req, s.response(req, url.Values{"code": {string(code)}}))
 }

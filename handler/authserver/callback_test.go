@@ -113,14 +113,14 @@ func TestParallelTabsBothFinish(t *testing.T) {
 	}
 }
 
-func TestCallbackTakesThreeStorageOperationsAndClearsItsCookie(t *testing.T) {
+func TestCallbackTakesFourStorageOperationsAndClearsItsCookie(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
 	w.table.counted()
 	b.arrive(back)
-	if reads, writes := w.table.counted(); reads != 1 || writes != 2 {
-		t.Errorf("%d reads and %d writes, want 1 and 2", reads, writes)
+	if reads, writes := w.table.counted(); reads != 2 || writes != 2 {
+		t.Errorf("%d reads and %d writes, want 2 and 2", reads, writes)
 	}
 	u, _ := url.Parse(issuer)
 	for _, c := range b.jar.Cookies(u) {

@@ -23,7 +23,6 @@ import (
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
-	"entramcp/handler/store"
 	"entramcp/handler/store/embedded"
 )
 
@@ -331,63 +330,4 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
-}
-
-// countingTable counts what is written and fails on demand.
-type countingTable struct {
-	store.Table
-	mu     sync.Mutex
-	reads  int
-	writes int
-	fail   error
-}
-
-func (c *countingTable) count(n *int) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	*n++
-	return c.fail
-}
-
-func (c *countingTable) breakWith(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.fail = err
-}
-
-// counted returns the operations since the last call.
-func (c *countingTable) counted() (reads, writes int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	reads, writes = c.reads, c.writes
-	c.reads, c.writes = 0, 0
-	return reads, writes
-}
-
-func (c *countingTable) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
-	if err := c.count(&c.writes); err != nil {
-		return "", err
-	}
-	return c.Table.Insert(ctx, row)
-}
-
-func (c *countingTable) Get(ctx context.Context, partition, key string) (store.Row, error) {
-	if err := c.count(&c.reads); err != nil {
-		return store.Row{}, err
-	}
-	return c.Table.Get(ctx, partition, key)
-}
-
-func (c *countingTable) Replace(ctx context.Context, row store.Row) (store.ETag, error) {
-	if err := c.count(&c.writes); err != nil {
-		return "", err
-	}
-	return c.Table.Replace(ctx, row)
-}
-
-func (c *countingTable) Delete(ctx context.Context, partition, key string, etag store.ETag) error {
-	if err := c.count(&c.writes); err != nil {
-		return err
-	}
-	return c.Table.Delete(ctx, partition, key, etag)
 }

@@ -25,9 +25,10 @@ func (s *Server) refresh(ctx context.Context, client clients.Client, f url.Value
 }
 
 // renew asks Entra whether the sign-in still holds. Only what Entra says about
-// this user ends it. An outage does not, nor does an operator's mistake: the
+// this user ends it, and a claims challenge is kept for the sign-in that then
+// follows. An outage does not end it, nor does an operator's mistake: the
 // client gets a 503 and can repeat the very same request.
-func (s *Server) renew(ctx context.Context, old grants.Upstream, _ grants.Identity) (grants.Renewal, error) {
+func (s *Server) renew(ctx context.Context, old grants.Upstream, user grants.Identity) (grants.Renewal, error) {
 	if old.RefreshToken == "" {
 		return grants.Renewal{}, fmt.Errorf("%w: Entra gave no refresh token", grants.ErrSignInOver)
 	}
@@ -35,6 +36,11 @@ func (s *Server) renew(ctx context.Context, old grants.Upstream, _ grants.Identi
 	if err != nil {
 		f := entra.AsFailure(err)
 		if f.EndsGrant() {
+			if f.Claims != "" {
+				if err := s.Remember(ctx, grants.SubjectOf(user.TenantID, user.ObjectID), f.Claims); err != nil {
+					return grants.Renewal{}, err
+				}
+			}
 			return grants.Renewal{}, errors.Join(grants.ErrSignInOver, f)
 		}
 		return grants.Renewal{}, f.AtToken()

@@ -1,0 +1,81 @@
+package authserver_test
+
+import (
+	"context"
+	"sync"
+
+	"entramcp/handler/store"
+)
+
+// countingTable counts what is written and fails on demand.
+type countingTable struct {
+	store.Table
+	mu     sync.Mutex
+	reads  int
+	writes int
+
+	failRead, failWrite error
+}
+
+func (c *countingTable) read() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reads++
+	return c.failRead
+}
+
+func (c *countingTable) write() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writes++
+	return c.failWrite
+}
+
+func (c *countingTable) breakWith(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failRead, c.failWrite = err, err
+}
+
+func (c *countingTable) failWrites(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failWrite = err
+}
+
+// counted returns the operations since the last call.
+func (c *countingTable) counted() (reads, writes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	reads, writes = c.reads, c.writes
+	c.reads, c.writes = 0, 0
+	return reads, writes
+}
+
+func (c *countingTable) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
+	if err := c.write(); err != nil {
+		return "", err
+	}
+	return c.Table.Insert(ctx, row)
+}
+
+func (c *countingTable) Get(ctx context.Context, partition, key string) (store.Row, error) {
+	if err := c.read(); err != nil {
+		return store.Row{}, err
+	}
+	return c.Table.Get(ctx, partition, key)
+}
+
+func (c *countingTable) Replace(ctx context.Context, row store.Row) (store.ETag, error) {
+	if err := c.write(); err != nil {
+		return "", err
+	}
+	return c.Table.Replace(ctx, row)
+}
+
+func (c *countingTable) Delete(ctx context.Context, partition, key string, etag store.ETag) error {
+	if err := c.write(); err != nil {
+		return err
+	}
+	return c.Table.Delete(ctx, partition, key, etag)
+}
