@@ -1,6 +1,8 @@
 package resource
 
 import (
+	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -49,9 +51,10 @@ func (g *Guard) elevate(w http.ResponseWriter, r *http.Request, access *grants.A
 	g.refuse(w, r, refused, challenge{err: refused, scope: withoutOffline(access.Scopes.Union(required))})
 }
 
-// forbid is a refusal that no token would change: there is no challenge.
-func (g *Guard) forbid(w http.ResponseWriter, r *http.Request, description string) {
-	oauth.WriteError(w, r, g.log, oauth.New(oauth.AccessDenied, description))
+// forbid is a refusal that no token would change: there is no challenge. The
+// log shows the header at fault, so that an operator can allow what belongs.
+func (g *Guard) forbid(w http.ResponseWriter, r *http.Request, description, header string) {
+	oauth.WriteError(w, r, g.log, oauth.New(oauth.AccessDenied, description).Because(fmt.Errorf("it is %.200q", header)))
 }
 
 // withoutOffline leaves offline_access out: whether there are refresh tokens is
@@ -59,4 +62,10 @@ func (g *Guard) forbid(w http.ResponseWriter, r *http.Request, description strin
 // Tokens").
 func withoutOffline(scopes oauth.Scopes) oauth.Scopes {
 	return slices.DeleteFunc(slices.Clone(scopes), func(s string) bool { return s == "offline_access" })
+}
+
+// unreadable refuses a body in the words of JSON-RPC 2.0 §5.1.
+func unreadable(w http.ResponseWriter) {
+	oauth.WriteJSON(w, http.StatusBadRequest, json.RawMessage(
+		`{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"The body is no JSON-RPC message."}}`))
 }

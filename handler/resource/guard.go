@@ -106,11 +106,11 @@ func (g *Guard) Protect(next http.Handler) http.Handler {
 	next = hand(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !g.pages.host(r.Host) {
-			g.forbid(w, r, "The Host header does not name this server.")
+			g.forbid(w, r, "The Host header does not name this server.", r.Host)
 			return
 		}
 		if !g.crossOrigin(w, r) {
-			g.forbid(w, r, "Requests from this web page are not allowed.")
+			g.forbid(w, r, "Requests from this web page are not allowed.", r.Header.Get("Origin"))
 			return
 		}
 		if r.Method == http.MethodOptions {
@@ -121,7 +121,11 @@ func (g *Guard) Protect(next http.Handler) http.Handler {
 		if access == nil {
 			return
 		}
-		required, body := g.required(r)
+		required, body, err := g.required(r)
+		if err != nil {
+			unreadable(w)
+			return
+		}
 		if !access.Scopes.Has(required...) {
 			g.elevate(w, r, access, required)
 			return

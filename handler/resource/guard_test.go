@@ -199,9 +199,9 @@ func TestLackingScopeIs403InBothEras(t *testing.T) {
 		"batch, several: one challenge":     {first, "", "", "\n [" + rpc("tools/call", "send") + "," + rpc("tools/call", "wipe") + "]", "Admin.All Mail.Read Mail.Send email openid profile"},
 		"notification":                      {legacy, "", "", `{"jsonrpc":"2.0","method":"notifications/initialized"}`, ""},
 		"response":                          {legacy, "", "", `{"jsonrpc":"2.0","id":1,"result":{}}`, ""},
-		"not JSON, for the SDK to refuse":   {legacy, "", "", `{{{`, ""},
-		"not JSON-RPC":                      {legacy, "", "", `{"method":"tools/call","params":{"name":"send"}}`, ""},
-		"params is no object":               {legacy, "", "", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":[]}`, ""},
+		"members in capitals":               {legacy, "", "", `{"jsonrpc":"2.0","id":1,"method":"ping","METHOD":"tools/call","params":{"Name":"send"}}`, ""},
+		"second value, which nobody reads":  {legacy, "", "", rpc("ping", "") + rpc("tools/call", "send"), ""},
+		"call before a second value":        {legacy, "", "", rpc("tools/call", "send") + " x", "Mail.Read Mail.Send email openid profile"},
 		"duplicate name, the last one wins": {legacy, "", "", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hello","name":"send"}}`, "Mail.Read Mail.Send email openid profile"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -224,6 +224,26 @@ func TestLackingScopeIs403InBothEras(t *testing.T) {
 				t.Errorf("got %d %s, want %s", w.Code, challenges(w), want)
 			}
 		})
+	}
+}
+
+func TestWhatTheGuardCannotReadIsNotLetThrough(t *testing.T) {
+	for name, body := range map[string]string{
+		"no JSON":             "{{{",
+		"cut off":             `{"jsonrpc":"2.0","method":"tools/call"`,
+		"byte order mark":     "\ufeff" + rpc("tools/call", "send"),
+		"a number":            "7",
+		"batch of numbers":    "[7]",
+		"method is no string": `{"jsonrpc":"2.0","id":1,"method":7}`,
+		"params is no object": `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":[]}`,
+		"null after a tool":   `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send","name":null}}`,
+		"null after a method": `{"jsonrpc":"2.0","id":1,"method":"tools/call","method":null,"params":{"name":"send"}}`,
+		"tool is no string":   `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":["send"]}}`,
+	} {
+		w := do(options(), request("POST", endpoint, body, "Authorization", "Bearer good"))
+		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "-32700") {
+			t.Errorf("%s: got %d %s", name, w.Code, w.Body)
+		}
 	}
 }
 
@@ -262,8 +282,8 @@ func TestTokensAreNeverLogged(t *testing.T) {
 }
 
 func TestBodyOfAnySizeReachesTheHandler(t *testing.T) {
-	for _, size := range []int{0, 1, maxPeek, maxPeek + 1, maxPeek + 4096} {
-		body := strings.Repeat("x", size)
+	for _, size := range []int{0, 2, maxPeek, maxPeek + 1, maxPeek + 4096} {
+		body := "{}"[:min(size, 2)] + strings.Repeat(" ", max(size-2, 0))
 		w := do(options(), request("POST", endpoint, body, "Authorization", "Bearer good"))
 		if w.Code != http.StatusOK || w.Body.String() != body {
 			t.Errorf("%d bytes: got %d, %d bytes", size, w.Code, w.Body.Len())

@@ -45,7 +45,7 @@ func (p pages) host(header string) bool {
 // origin reports whether a request may come from a page of that origin.
 func (p pages) origin(header string) bool {
 	u, err := url.Parse(header)
-	if err != nil || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Host == "" || !strings.EqualFold(u.Scheme+"://"+u.Host, header) {
 		return false
 	}
 	if p.local && (u.Scheme == "http" || u.Scheme == "https") && loopback(u.Hostname()) {

@@ -2,11 +2,8 @@ package resource
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 	"net/http"
-
-	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 
 	"entramcp/handler/oauth"
 )
@@ -19,61 +16,42 @@ const firstHeaders = "2026-07-28"
 // maxPeek is how much of a body is looked at, in bytes: the SDK takes no more.
 const maxPeek = 4 << 20
 
-// required is what the request needs, and the body to hand on. A body that
-// cannot be read or understood needs nothing here, for the SDK will refuse it;
-// should the two ever disagree, tools check their scopes themselves.
-func (g *Guard) required(r *http.Request) (oauth.Scopes, io.ReadCloser) {
+// required is what the request needs, and the body to hand on. It fails with
+// errNoJSON for a body it cannot read: the SDK's parser is more lenient, and what
+// the guard does not understand it does not let through. A body that is too
+// large or breaks off is handed on as it is, for the SDK to refuse.
+func (g *Guard) required(r *http.Request) (oauth.Scopes, io.ReadCloser, error) {
 	if r.Method != http.MethodPost {
-		return g.baseline, r.Body
+		return g.baseline, r.Body, nil
 	}
 	if r.Header.Get("Mcp-Protocol-Version") >= firstHeaders {
-		return g.baseline.Union(g.scopesFor(r.Header.Get("Mcp-Method"), r.Header.Get("Mcp-Name"))), r.Body
+		return g.baseline.Union(g.scopesFor(r.Header.Get("Mcp-Method"), r.Header.Get("Mcp-Name"))), r.Body, nil
 	}
 	read, err := io.ReadAll(io.LimitReader(r.Body, maxPeek+1))
-	body := struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(read), r.Body), r.Body}
 	if err != nil {
-		body.Reader = io.MultiReader(bytes.NewReader(read), failed{err})
-		return g.baseline, body
+		return g.baseline, again(read, failed{err}, r.Body), nil
+	}
+	body := again(read, r.Body, r.Body)
+	if len(read) == 0 || len(read) > maxPeek {
+		return g.baseline, body, nil
+	}
+	calls, err := calls(read)
+	if err != nil {
+		return nil, nil, err
 	}
 	scopes := g.baseline
-	for _, message := range messages(read) {
-		scopes = scopes.Union(g.scopesFor(called(message)))
+	for _, c := range calls {
+		scopes = scopes.Union(g.scopesFor(c.method, c.tool))
 	}
-	return scopes, body
+	return scopes, body, nil
 }
 
-// messages splits a batch, which revision 2025-03-26 allows.
-func messages(body []byte) []json.RawMessage {
-	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) > 0 && trimmed[0] == '[' {
-		var batch []json.RawMessage
-		if json.Unmarshal(body, &batch) != nil {
-			return nil
-		}
-		return batch
-	}
-	return []json.RawMessage{body}
-}
-
-// called reads method and tool as the SDK does: names are case-sensitive.
-func called(message json.RawMessage) (method, tool string) {
-	decoded, err := jsonrpc.DecodeMessage(message)
-	if err != nil {
-		return "", ""
-	}
-	request, ok := decoded.(*jsonrpc.Request)
-	if !ok {
-		return "", ""
-	}
-	if request.Method == "tools/call" {
-		var params map[string]json.RawMessage
-		if json.Unmarshal(request.Params, &params) == nil {
-			_ = json.Unmarshal(params["name"], &tool)
-		}
-	}
-	return request.Method, tool
+// again is a body that begins with what was read already.
+func again(read []byte, rest io.Reader, closer io.Closer) io.ReadCloser {
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(read), rest), closer}
 }
 
 // failed repeats a read error to whoever reads on.

@@ -42,7 +42,7 @@ func (s *Server) watch(next mcp.MethodHandler) mcp.MethodHandler {
 }
 
 func (s *Server) logCall(ctx context.Context, req *mcp.CallToolRequest, took time.Duration, outcome string) {
-	attrs := []slog.Attr{slog.String("tool", s.known(req.Params.Name)), slog.Duration("took", took), slog.String("outcome", outcome)}
+	attrs := []slog.Attr{slog.String("tool", s.known(req.Params.Name)), slog.String("took", took.String()), slog.String("outcome", outcome)}
 	if caller, ok := callerOf(req); ok {
 		attrs = append(attrs, slog.String("subject", string(caller.Subject)),
 			slog.String("grant", caller.GrantID), slog.String("client", caller.ClientID))

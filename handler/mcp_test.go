@@ -1,0 +1,348 @@
+// The MCP endpoint as it is served: the guard, the tools and real grants.
+package handler_test
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"entramcp/handler/grants"
+	"entramcp/handler/keyring"
+	"entramcp/handler/oauth"
+	"entramcp/handler/resource"
+	"entramcp/handler/store"
+	"entramcp/handler/store/embedded"
+	"entramcp/handler/tools"
+)
+
+const (
+	mcpIssuer   = "http://localhost:7071"
+	mcpResource = oauth.Resource(mcpIssuer + "/mcp")
+	mcpRedirect = "http://localhost/callback"
+	mcpVerifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+)
+
+// counted counts what is asked of a table.
+type counted struct {
+	store.Table
+	operations atomic.Int64
+}
+
+func (c *counted) Get(ctx context.Context, partition, key string) (store.Row, error) {
+	c.operations.Add(1)
+	return c.Table.Get(ctx, partition, key)
+}
+
+func (c *counted) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
+	c.operations.Add(1)
+	return c.Table.Insert(ctx, row)
+}
+
+func (c *counted) Replace(ctx context.Context, row store.Row) (store.ETag, error) {
+	c.operations.Add(1)
+	return c.Table.Replace(ctx, row)
+}
+
+func (c *counted) List(ctx context.Context, span store.Span, from store.Cursor) (store.Page, error) {
+	c.operations.Add(1)
+	return c.Table.List(ctx, span, from)
+}
+
+// door is the endpoint with what stands behind it.
+type door struct {
+	table  *counted
+	ring   *keyring.Ring
+	grants *grants.Service
+	tools  *tools.Server
+	now    time.Time
+	http.Handler
+}
+
+func newDoor(t testing.TB) *door {
+	t.Helper()
+	table, err := embedded.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = table.Close() })
+	wrapper, err := keyring.NewMasterKey(strings.Repeat("0123456789abcdef", 4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &door{table: &counted{Table: table}, now: time.Now()}
+	now := func() time.Time { return d.now }
+	d.ring = keyring.New(keyring.Options{Table: d.table, Wrapper: wrapper, Now: now})
+	d.grants = grants.New(grants.Options{Table: d.table, Ring: d.ring, Issuer: mcpIssuer, Resource: mcpResource, Now: now})
+	d.tools = tools.New(tools.Options{Grants: d.grants, Tools: []tools.Tool{
+		tools.Define("send_mail", "Send mail.", func(context.Context, *tools.Caller, struct{}) (string, error) { return "sent", nil }, tools.RequireScopes("Mail.Send")),
+	}})
+	d.Handler = resource.New(resource.Options{
+		Verify: d.grants.Verify, Issuer: mcpIssuer, Resource: mcpResource,
+		Baseline: oauth.NewScopes("openid", "profile"), ScopesFor: d.tools.ScopesFor,
+	}).Protect(d.tools.Handler())
+	return d
+}
+
+// signIn is Ada's sign-in; the code is not redeemed.
+func (d *door) signIn(t testing.TB, scopes ...string) grants.Code {
+	t.Helper()
+	sum := sha256.Sum256([]byte(mcpVerifier))
+	code, err := d.grants.Create(t.Context(), grants.Approval{
+		ClientID: "client-1", RedirectURI: mcpRedirect, Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
+		Scopes:   oauth.NewScopes(append(scopes, "openid", "profile")...),
+		Identity: grants.Identity{TenantID: "tenant", ObjectID: "ada", Name: "Ada Lovelace", Username: "ada@contoso.com", Roles: []string{"Reader"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
+func (d *door) tokens(t testing.TB, scopes ...string) grants.Tokens {
+	t.Helper()
+	tokens, err := d.grants.Redeem(t.Context(), d.signIn(t, scopes...), grants.Redemption{ClientID: "client-1", RedirectURI: mcpRedirect, Verifier: mcpVerifier})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens
+}
+
+// hello is one call of hello_world as a client of the newest revision sends it.
+func (d *door) hello(token string) *httptest.ResponseRecorder {
+	const body = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hello_world","arguments":{"name":"Ada"},"_meta":{` +
+		`"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}`
+	r := httptest.NewRequest(http.MethodPost, string(mcpResource), strings.NewReader(body))
+	for name, value := range map[string]string{
+		"Authorization": "Bearer " + token, "Content-Type": "application/json", "Accept": "application/json, text/event-stream",
+		"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "hello_world",
+	} {
+		r.Header.Set(name, value)
+	}
+	w := httptest.NewRecorder()
+	d.ServeHTTP(w, r)
+	return w
+}
+
+type withToken struct{ token grants.AccessToken }
+
+func (b withToken) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+string(b.token))
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+func TestSDKClientCallsToolsThroughTheGuardInEveryRevision(t *testing.T) {
+	d := newDoor(t)
+	server := httptest.NewServer(d)
+	defer server.Close()
+	token := d.tokens(t).Access
+	for _, revision := range []string{"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"} {
+		t.Run(revision, func(t *testing.T) {
+			session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(),
+				&mcp.StreamableClientTransport{Endpoint: server.URL, HTTPClient: &http.Client{Transport: withToken{token}, Timeout: 20 * time.Second}},
+				&mcp.ClientSessionOptions{ProtocolVersion: revision})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer session.Close()
+			if got := session.InitializeResult().ProtocolVersion; got != revision {
+				t.Errorf("speaks %s", got)
+			}
+			list, err := session.ListTools(t.Context(), nil)
+			if err != nil || len(list.Tools) != 4 {
+				t.Fatalf("got %v, %v", list, err)
+			}
+			result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "hello_world", Arguments: map[string]any{"name": "Ada"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := result.Content[0].(*mcp.TextContent).Text; got != "Hello, Ada! You've successfully authenticated with Azure and accessed this MCP tool." {
+				t.Error(got)
+			}
+			who, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "who_am_i"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, _ := who.StructuredContent.(map[string]any); got["name"] != "Ada Lovelace" || got["username"] != "ada@contoso.com" || got["tenant_id"] != "tenant" {
+				t.Errorf("got %v", who.StructuredContent)
+			}
+			if _, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "send_mail"}); err == nil {
+				t.Error("a tool ran without its scope")
+			}
+		})
+	}
+}
+
+func TestGrantedScopeOpensTheTool(t *testing.T) {
+	d := newDoor(t)
+	server := httptest.NewServer(d)
+	defer server.Close()
+	session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(),
+		&mcp.StreamableClientTransport{Endpoint: server.URL, HTTPClient: &http.Client{Transport: withToken{d.tokens(t, "Mail.Send").Access}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	if result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "send_mail"}); err != nil || result.IsError {
+		t.Error(result, err)
+	}
+}
+
+// TestOnlyOurAccessTokensOpenTheDoor presents everything else that a client, a
+// thief or a forger may have.
+func TestOnlyOurAccessTokensOpenTheDoor(t *testing.T) {
+	d := newDoor(t)
+	tokens := d.tokens(t)
+	if w := d.hello(string(tokens.Access)); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "Hello, Ada!") {
+		t.Fatalf("the good token: %d %s", w.Code, w.Body)
+	}
+	kid, key, err := d.ring.Signing(t.Context(), keyring.AccessToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entraKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	another := newDoor(t)
+	revoked := d.tokens(t)
+	if err := d.grants.Revoke(t.Context(), string(revoked.Refresh), "client-1"); err != nil {
+		t.Fatal(err)
+	}
+
+	var claims jwt.MapClaims
+	parts := strings.Split(string(tokens.Access), ".")
+	payload, _ := base64.RawURLEncoding.DecodeString(parts[1])
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		t.Fatal(err)
+	}
+	// sign makes a token that differs from a good one in what change does.
+	sign := func(method jwt.SigningMethod, key any, change func(header map[string]any, claims jwt.MapClaims)) string {
+		c := jwt.MapClaims{}
+		for name, value := range claims {
+			c[name] = value
+		}
+		token := jwt.NewWithClaims(method, c)
+		token.Header["typ"], token.Header["kid"] = "at+jwt", kid
+		if change != nil {
+			change(token.Header, c)
+		}
+		signed, err := token.SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signed
+	}
+	set := func(name string, value any) func(map[string]any, jwt.MapClaims) {
+		return func(_ map[string]any, c jwt.MapClaims) { c[name] = value }
+	}
+	if w := d.hello(sign(jwt.SigningMethodHS256, key, nil)); w.Code != http.StatusOK {
+		t.Fatalf("the forger's tools do not work: %d", w.Code)
+	}
+	for name, token := range map[string]string{
+		"refresh token":        string(tokens.Refresh),
+		"authorization code":   string(d.signIn(t)),
+		"another deployment's": string(another.tokens(t).Access),
+		"revoked":              string(revoked.Access),
+		"Entra's": sign(jwt.SigningMethodRS256, entraKey, func(h map[string]any, c jwt.MapClaims) {
+			h["typ"] = "JWT"
+			c["iss"] = "https://login.microsoftonline.com/tenant/v2.0"
+			c["aud"] = "api://mcp"
+		}),
+		"RS256 under our kid":    sign(jwt.SigningMethodRS256, entraKey, nil),
+		"alg none":               sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil),
+		"stripped signature":     parts[0] + "." + parts[1] + ".",
+		"another HMAC":           sign(jwt.SigningMethodHS512, key, nil),
+		"another key":            sign(jwt.SigningMethodHS256, []byte("another key of thirty-two bytes!"), nil),
+		"unknown kid":            sign(jwt.SigningMethodHS256, key, func(h map[string]any, _ jwt.MapClaims) { h["kid"] = "none" }),
+		"no kid":                 sign(jwt.SigningMethodHS256, key, func(h map[string]any, _ jwt.MapClaims) { delete(h, "kid") }),
+		"typ of an ID token":     sign(jwt.SigningMethodHS256, key, func(h map[string]any, _ jwt.MapClaims) { h["typ"] = "JWT" }),
+		"audience of a sibling":  sign(jwt.SigningMethodHS256, key, set("aud", mcpIssuer+"/other")),
+		"audience is the issuer": sign(jwt.SigningMethodHS256, key, set("aud", mcpIssuer)),
+		"another issuer":         sign(jwt.SigningMethodHS256, key, set("iss", "http://evil.example")),
+		"expired":                sign(jwt.SigningMethodHS256, key, set("exp", d.now.Add(-time.Hour).Unix())),
+		"without expiry":         sign(jwt.SigningMethodHS256, key, func(_ map[string]any, c jwt.MapClaims) { delete(c, "exp") }),
+		"issued in the future":   sign(jwt.SigningMethodHS256, key, set("iat", d.now.Add(time.Hour).Unix())),
+		"changed payload":        parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(strings.Replace(string(payload), "client-1", "client-2", 1))) + "." + parts[2],
+		"garbage":                "garbage",
+		"undefined":              "undefined",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := d.hello(token)
+			if w.Code != http.StatusUnauthorized || !strings.HasPrefix(w.Header().Get("WWW-Authenticate"), `Bearer error="invalid_token", `) {
+				t.Errorf("got %d %s", w.Code, w.Header().Get("WWW-Authenticate"))
+			}
+			if strings.Contains(w.Body.String(), "Hello") {
+				t.Error("and was greeted")
+			}
+		})
+	}
+	t.Run("kept beyond its life", func(t *testing.T) {
+		d.now = d.now.Add(tokens.ExpiresIn + 5*time.Minute)
+		if w := d.hello(string(tokens.Access)); w.Code != http.StatusUnauthorized {
+			t.Errorf("got %d", w.Code)
+		}
+	})
+}
+
+func TestCallsDoNoStorageIO(t *testing.T) {
+	d := newDoor(t)
+	token := string(d.tokens(t).Access)
+	d.hello(token) // reads the list of revoked grants
+	before := d.table.operations.Load()
+	for range 200 {
+		if w := d.hello(token); w.Code != http.StatusOK {
+			t.Fatal(w.Code)
+		}
+	}
+	if got := d.table.operations.Load() - before; got != 0 {
+		t.Errorf("%d storage operations in 200 calls", got)
+	}
+}
+
+// BenchmarkHelloWorld compares a call through the guard with the same call of
+// the same server with nothing in front of it that decides.
+func BenchmarkHelloWorld(b *testing.B) {
+	d := newDoor(b)
+	token := string(d.tokens(b).Access)
+	access, err := d.grants.Verify(b.Context(), token)
+	if err != nil {
+		b.Fatal(err)
+	}
+	open := *d
+	open.Handler = auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) {
+		return &auth.TokenInfo{Extra: map[string]any{resource.AccessKey: access}}, nil
+	}, &auth.RequireBearerTokenOptions{AllowMissingExpiration: true})(d.tools.Handler())
+	verdict := *d
+	verdict.Handler = resource.New(resource.Options{
+		Verify: d.grants.Verify, Issuer: mcpIssuer, Resource: mcpResource,
+		Baseline: oauth.NewScopes("openid", "profile"), ScopesFor: d.tools.ScopesFor,
+	}).Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	for _, c := range []struct {
+		name string
+		door *door
+	}{{"unguarded", &open}, {"guarded", d}, {"guard-alone", &verdict}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if w := c.door.hello(token); w.Code != http.StatusOK {
+					b.Fatal(w.Code)
+				}
+			}
+		})
+	}
+}
