@@ -116,7 +116,9 @@ func (d *documents) get(ctx context.Context, rawURL string, youngest time.Durati
 	if err := d.permits(rawURL); err != nil {
 		return nil, unknownClient("The URL " + quoteForClient(rawURL) + " is refused: " + err.Error() + ".")
 	}
-	flight := d.flights.DoChan(rawURL, func() (any, error) {
+	// Who wants a younger copy must not be given the answer to one who does
+	// not.
+	flight := d.flights.DoChan(rawURL+" "+youngest.String(), func() (any, error) {
 		// The flight serves others too, so it outlives the request that
 		// began it; each step in it has its own bound in time.
 		return d.refresh(context.WithoutCancel(ctx), rawURL, youngest, check)

@@ -17,6 +17,9 @@ const (
 	// maxBody bounds a registration and a metadata document, in bytes.
 	// Claude's document has been longer than the 5 KB that the draft suggests.
 	maxBody = 64 << 10
+	// maxRecord bounds what is stored of a registration, in bytes; those of
+	// the clients in use are below 1 KB.
+	maxRecord = 8 << 10
 	// maxRedirectURIs bounds the list of one client; the longest seen has 5.
 	maxRedirectURIs = 50
 	maxText         = 256

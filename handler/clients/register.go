@@ -143,8 +143,8 @@ func (r *Registry) insert(ctx context.Context, id string, rec record) (Client, e
 	if err != nil {
 		return Client{}, fmt.Errorf("encode client: %w", err)
 	}
-	if len(value) > store.MaxValue {
-		return Client{}, oauth.New(oauth.InvalidClientMetadata, "The client metadata is too long.")
+	if len(value) > maxRecord {
+		return Client{}, oauth.New(oauth.InvalidClientMetadata, fmt.Sprintf("The client metadata is longer than %d bytes.", maxRecord))
 	}
 	row := store.Row{Partition: partition(id), Key: id, Expires: expiry(r.now(), unusedLife), Value: value}
 	if row.ETag, err = r.table.Insert(ctx, row); err != nil {

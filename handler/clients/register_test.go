@@ -168,6 +168,7 @@ func TestRegistrationRefusals(t *testing.T) {
 		"too many redirect URIs":  {`{"redirect_uris":["https://a.example/"` + strings.Repeat(`,"https://a.example/"`, maxRedirectURIs) + `]}`, oauth.InvalidRedirectURI, "50"},
 		"names the first bad one": {`{"redirect_uris":["javascript:alert(1)","file:///etc"]}`, oauth.InvalidRedirectURI, "'javascript:alert(1)'"},
 		"says why":                {`{"redirect_uris":["http://app.example/cb"]}`, oauth.InvalidRedirectURI, "use https"},
+		"much to store":           {`{"redirect_uris":["https://a.example/1` + strings.Repeat("x", 2000) + `","https://a.example/2` + strings.Repeat("x", 2000) + `","https://a.example/3` + strings.Repeat("x", 2000) + `","https://a.example/4` + strings.Repeat("x", 2000) + `","https://a.example/5` + strings.Repeat("x", 2000) + `"]}`, oauth.InvalidClientMetadata, "8192"},
 		"implicit only":           {`{"redirect_uris":["https://a.example/"],"grant_types":["implicit"]}`, oauth.InvalidClientMetadata, "authorization_code"},
 		"token only":              {`{"redirect_uris":["https://a.example/"],"response_types":["token"]}`, oauth.InvalidClientMetadata, "code"},
 		"client_secret_jwt":       {`{"redirect_uris":["https://a.example/"],"token_endpoint_auth_method":"client_secret_jwt"}`, oauth.InvalidClientMetadata, "private_key_jwt"},
@@ -288,6 +289,33 @@ func TestDeletedClientIsUnknownWithinAMinute(t *testing.T) {
 	clock.advance(time.Minute)
 	_, err := r.Lookup(context.Background(), id)
 	wantCode(t, err, oauth.InvalidClient)
+}
+
+// Claude registers a new client with a secret at each connect; what it leaves
+// behind must not pile up.
+func TestClaudeRegistrationsThatAreNotUsedAreSwept(t *testing.T) {
+	clock := newClock()
+	table := openTable(t)
+	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	for _, tt := range realRegistrations {
+		register(t, r, tt.body)
+	}
+	span := store.Prefix("c-")
+	span.ExpiredBefore = clock.at.Add(unusedLife + time.Second)
+	page, err := table.List(context.Background(), span, "")
+	if err != nil || page.Next != "" {
+		t.Fatal(page.Next, err)
+	}
+	if len(page.Rows) != len(realRegistrations) {
+		t.Errorf("%d of %d rows are swept after a day", len(page.Rows), len(realRegistrations))
+	}
+}
+
+// Claude uses its metadata document only where none is advertised.
+func TestClaudeFindsPublicClientsAdvertised(t *testing.T) {
+	if !slices.Contains(AuthMethods(), AuthNone) || !newRegistry(t, Options{}).AcceptsDocuments() {
+		t.Error("metadata documents or public clients are not advertised")
+	}
 }
 
 // The TypeScript SDK registers again as soon as it is told invalid_client.

@@ -26,8 +26,10 @@ const (
 	// at most one per client and day.
 	minSaving = 24 * time.Hour
 
+	// cacheSize times maxRecord, held twice, bounds the memory that strangers
+	// can fill.
 	cacheFor  = time.Minute
-	cacheSize = 4096
+	cacheSize = 1024
 
 	// New rows that one instance writes: sustained per second, and at once.
 	registrationRate  = 20
