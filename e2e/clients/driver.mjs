@@ -6,6 +6,7 @@
 //   {"do":"call","tool":…,"arguments":…} → {"ok":result} or {"signIn":url}
 //   {"do":"list"}                        → {"ok":[names]}
 //   {"do":"state"}                       → {"ok":{client, tokens}}
+//   {"do":"refresh"}                     → {"ok":true} or {"signIn":url}
 //   {"do":"close"}                       → {"ok":true}
 //
 // "signIn" says that the client would now open a browser there.
@@ -38,9 +39,9 @@ export class Provider {
 
 export const settings = JSON.parse(process.argv[2]);
 
-// drive answers commands with the two functions that differ between the SDKs:
-// open(provider) → {client, transport} and finish(transport, callback, provider).
-export async function drive({ open, finish }) {
+// drive answers commands with the functions that differ between the SDKs:
+// open, finish and refresh.
+export async function drive({ open, finish, refresh }) {
   const provider = new Provider({
     redirectUrl: settings.redirectUrl,
     clientMetadataUrl: settings.clientMetadataUrl,
@@ -72,6 +73,12 @@ export async function drive({ open, finish }) {
     },
     async list() { return (await current.client.listTools()).tools.map((t) => t.name); },
     async state() { return { client: provider.saved.client, tokens: provider.saved.tokens }; },
+    async refresh() {
+      // What the SDK does by itself when a call answers 401.
+      const result = await refresh(provider, settings);
+      if (result !== 'AUTHORIZED') throw new Error(result);
+      return true;
+    },
     async close() { await current?.client.close(); return true; },
   };
 

@@ -1,4 +1,5 @@
 // The TypeScript SDK, version 1: what most clients of 2025 are built on.
+import { auth } from '@modelcontextprotocol/sdk/client/auth.js';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { drive } from './driver.mjs';
@@ -11,4 +12,5 @@ await drive({
     };
   },
   finish: (transport, params) => transport.finishAuth(params.get('code')),
+  refresh: (provider, { url }) => auth(provider, { serverUrl: url }),
 });

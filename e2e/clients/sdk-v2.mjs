@@ -1,5 +1,5 @@
 // The TypeScript SDK, version 2, in the era that the settings name.
-import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { auth, Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { drive } from './driver.mjs';
 
 await drive({
@@ -10,4 +10,5 @@ await drive({
     };
   },
   finish: (transport, params) => transport.finishAuth(params),
+  refresh: (provider, { url }) => auth(provider, { serverUrl: url }),
 });

@@ -56,7 +56,7 @@ func startInstance(tb testing.TB, env map[string]string) *Instance {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	port := freePort(tb)
+	port := FreePort(tb)
 	i := &Instance{URL: "http://127.0.0.1:" + port, tb: tb, done: make(chan struct{})}
 	i.cmd = exec.Command(binary)
 	i.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + tb.TempDir(), "FUNCTIONS_CUSTOMHANDLER_PORT=" + port}
@@ -150,7 +150,8 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-func freePort(tb testing.TB) string {
+// FreePort is a port that nothing listens on now.
+func FreePort(tb testing.TB) string {
 	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,0 +1,170 @@
+package e2e
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"entramcp/e2e/stack"
+)
+
+// devRun is make run: the launcher with the handler that it starts.
+type devRun struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	env    []string
+	mu     sync.Mutex
+	out    bytes.Buffer
+	ended  chan struct{}
+	public string
+}
+
+func (d *devRun) Write(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.out.Write(p)
+}
+
+func (d *devRun) output() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.out.String()
+}
+
+// launcher is dev, built once.
+var launcher = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "entramcp-dev-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "dev")
+	out, err := exec.Command("go", "build", "-o", path, "entramcp/dev").CombinedOutput()
+	if err != nil {
+		err = &exec.Error{Name: string(out), Err: err}
+	}
+	return path, err
+})
+
+func makeRun(t *testing.T, port, tenantPort, dataDir string) *devRun {
+	t.Helper()
+	dev, err := launcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := stack.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &devRun{t: t, ended: make(chan struct{}), public: "http://localhost:" + port}
+	d.cmd = exec.Command(dev, binary)
+	d.cmd.Env = append(os.Environ(), "PORT="+port, "TENANT_PORT="+tenantPort, "DATA_DIR="+dataDir,
+		// What a developer may have set for real must not reach the simulation.
+		"ENTRA_TENANT_ID=common", "TABLES_URL=https://real.table.core.windows.net", "WEBSITE_HOSTNAME=real.azurewebsites.net")
+	d.cmd.Stdout, d.cmd.Stderr = d, d
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = d.cmd.Wait()
+		close(d.ended)
+	}()
+	t.Cleanup(func() {
+		_ = d.cmd.Process.Signal(syscall.SIGTERM)
+		<-d.ended
+	})
+	return d
+}
+
+func (d *devRun) waitFor(text string) {
+	d.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if strings.Contains(d.output(), text) {
+			return
+		}
+		select {
+		case <-d.ended:
+			if !strings.Contains(d.output(), text) {
+				d.t.Fatalf("make run ended without %q:\n%s", text, d.output())
+			}
+			return
+		default:
+		}
+	}
+	d.t.Fatalf("no %q in:\n%s", text, d.output())
+}
+
+// interrupt is Ctrl-C; it returns the exit status.
+func (d *devRun) interrupt() int {
+	d.t.Helper()
+	_ = d.cmd.Process.Signal(os.Interrupt)
+	select {
+	case <-d.ended:
+	case <-time.After(15 * time.Second):
+		d.t.Fatal("Ctrl-C does not end make run")
+	}
+	return d.cmd.ProcessState.ExitCode()
+}
+
+// TestMakeRunKeepsSignIns: what make run prints is true once it is printed, it
+// stops cleanly, and a client that signed in goes on after a restart.
+func TestMakeRunKeepsSignIns(t *testing.T) {
+	port, tenantPort, data := stack.FreePort(t), stack.FreePort(t), t.TempDir()
+	first := makeRun(t, port, tenantPort, data)
+	first.waitFor("Connect ")
+	for _, want := range []string{first.public + "/mcp", "simulated tenant at http://localhost:" + tenantPort, "claude mcp add --transport http"} {
+		if !strings.Contains(first.output(), want) {
+			t.Errorf("%q is not in:\n%s", want, first.output())
+		}
+	}
+	client := startNode(t, "sdk-v1", nodeSettings{URL: first.public + "/mcp"})
+	client.connect(stack.NewBrowser(stack.Alice))
+	if got := client.call("hello_world", nil); !strings.HasPrefix(got, "Hello, World!") {
+		t.Errorf("hello_world: %q", got)
+	}
+	if status := first.interrupt(); status != 0 || !strings.Contains(first.output(), "Stopped.") {
+		t.Errorf("status %d:\n%s", status, first.output())
+	}
+
+	second := makeRun(t, port, tenantPort, data)
+	second.waitFor("Connect ")
+	if got := client.call("hello_world", map[string]any{"name": "Ada"}); got != greeting {
+		t.Errorf("after a restart: %q", got)
+	}
+	if a := client.do(map[string]any{"do": "refresh"}); a.Error != nil || a.SignIn != "" {
+		t.Errorf("refresh after a restart: %+v", a)
+	}
+}
+
+func TestASecondCopyOfMakeRunSaysWhatToDo(t *testing.T) {
+	port, tenantPort, data := stack.FreePort(t), stack.FreePort(t), t.TempDir()
+	first := makeRun(t, port, tenantPort, data)
+	first.waitFor("Connect ")
+	for name, second := range map[string]*devRun{
+		"port " + port:              makeRun(t, port, stack.FreePort(t), t.TempDir()),
+		"port " + tenantPort:        makeRun(t, stack.FreePort(t), tenantPort, t.TempDir()),
+		"in use by another process": makeRun(t, stack.FreePort(t), stack.FreePort(t), data),
+	} {
+		select {
+		case <-second.ended:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("the second copy (%s) does not end:\n%s", name, second.output())
+		}
+		if out := second.output(); second.cmd.ProcessState.ExitCode() == 0 || strings.Count(out, "\n") != 1 || !strings.Contains(out, name) {
+			t.Errorf("status %d, want one line with %q:\n%s", second.cmd.ProcessState.ExitCode(), name, out)
+		}
+	}
+	res, err := http.Get(first.public + "/readyz")
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("the first copy has suffered: %v %v", res, err)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	_ = res.Body.Close()
+}
