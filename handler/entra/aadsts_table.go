@@ -4,8 +4,8 @@ import "entramcp/handler/oauth"
 
 // explanations has the error numbers that a server like this one can meet.
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
-// documents all of them except those marked, which Entra's own error texts and
-// Microsoft's articles on workload identity federation describe.
+// documents all of them except those marked, which are known by the texts that
+// Entra gives with them.
 var explanations = map[int]Explanation{
 	// The user decided, or has to do something.
 	65004:  {Declined, oauth.AccessDenied, "You did not approve the access that this server asked for.", tryAgain},
@@ -119,11 +119,12 @@ var explanations = map[int]Explanation{
 	900382:  operator("The organization is in another national cloud.", "The administrator sets ENTRA_AUTHORITY to the sign-in host of that cloud."),
 	900432:  operator("The organization is in another national cloud.", "The administrator sets ENTRA_AUTHORITY to the sign-in host of that cloud."),
 	900971:  operator("No address to return to is registered.", "The administrator adds this server's callback URL under Authentication, platform Web, of the app registration."),
+	500113:  operator("No address to return to is registered.", "The administrator adds this server's callback URL under Authentication, platform Web, of the app registration."), // not on the page
 	90124:   operator("The application cannot be used with this kind of organization setting.", "The administrator sets ENTRA_TENANT_ID to organizations or to one organization's id."),
 	90130:   operator("The application cannot be used with this kind of organization setting.", "The administrator sets ENTRA_TENANT_ID to organizations or to one organization's id."),
 	9001023: operator("The request cannot be made with this kind of organization setting.", "The administrator sets ENTRA_TENANT_ID to organizations or to one organization's id."),
-	9002326: operator("The callback is registered for a single-page application.", "The administrator moves the callback URL to the platform Web of the app registration."), // not on the page
-	9002327: operator("The callback is registered for a single-page application.", "The administrator moves the callback URL to the platform Web of the app registration."), // not on the page
+	9002326: operator("This server's request looked like a browser's.", "The administrator looks for a proxy that adds an Origin header to requests to Microsoft Entra ID."), // not on the page
+	9002327: operator("The callback is registered for a single-page application.", "The administrator moves the callback URL to the platform Web of the app registration."),  // not on the page
 	9002332: operator("The application is for work and school accounts only.", "The administrator sets ENTRA_TENANT_ID to organizations or to one organization's id."),
 
 	// What is asked for.
@@ -152,6 +153,7 @@ var explanations = map[int]Explanation{
 	700030:  operator("The name in this server's certificate is not authorized.", "The administrator checks ENTRA_CLIENT_CERTIFICATE_PATH."),
 	700211:  operator("The issuer of the managed identity's token is not trusted by the app registration.", "The administrator corrects the federated credential's issuer, and checks ENTRA_TENANT_ID: the identity must be of the same organization."), // not on the page
 	700212:  operator("The audience of the managed identity's token is not trusted by the app registration.", "The administrator corrects the federated credential's audience, and checks ENTRA_AUTHORITY: each cloud has its own."),                    // not on the page
+	7002121: operator("The audience of the managed identity's token is not trusted by the app registration.", "The administrator corrects the federated credential's audience, and checks ENTRA_AUTHORITY: each cloud has its own."),                    // not on the page
 	700213:  operator("The managed identity is not the one that the app registration trusts.", "The administrator sets the federated credential's subject to the object (principal) id of the identity that ENTRA_MANAGED_IDENTITY_CLIENT_ID names."),   // not on the page
 	700229:  operator("The token used as a federated credential is a user's.", "The administrator checks ENTRA_MANAGED_IDENTITY_CLIENT_ID."),
 	7000215: operator("Microsoft Entra ID did not accept this server's client secret.", "The administrator writes the secret's value, not its id, in ENTRA_CLIENT_SECRET."),

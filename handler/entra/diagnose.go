@@ -100,11 +100,13 @@ const bogusCode = "0.diagnose"
 // endpoints that stand for many tenants.
 func (c *Client) diagnoseCredential(ctx context.Context) Finding {
 	check := "credential (" + c.credential.setting() + ")"
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
 	verifier, err := newUUID(c.deps.Rand)
 	if err != nil {
 		return Finding{check, Unknown, err.Error(), ""}
 	}
-	_, err = c.requestTokens(ctx, url.Values{
+	_, err = c.requestTokens(ctx, c.cfg.Tenant, url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {bogusCode},
 		"code_verifier": {verifier + verifier},

@@ -137,6 +137,17 @@ func TestThrottlingIsPassedOn(t *testing.T) {
 	}
 }
 
+func TestRetryAfterOfARefusalIsPassedOn(t *testing.T) {
+	e := newTenant(t)
+	e.respond = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "11")
+		refuse(w, "temporarily_unavailable", 90055)
+	}
+	if f := refresh(t, e.client()); f.Kind != Unavailable || f.RetryAfter != 11*time.Second {
+		t.Errorf("failure is %v after %s", f, f.RetryAfter)
+	}
+}
+
 func TestSlowEntraIsCutOff(t *testing.T) {
 	e := newTenant(t)
 	c := e.client(func(cfg *Config) { cfg.Timeout = 100 * time.Millisecond })

@@ -72,8 +72,6 @@ func (c *Client) verifyIDToken(ctx context.Context, raw string, nonce *string) (
 	if raw == "" {
 		return nil, unreachable("ID token", errors.New("the answer holds none"))
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	defer cancel()
 	m, err := c.metadata.get(ctx)
 	if err != nil {
 		return nil, unreachable("metadata", err)

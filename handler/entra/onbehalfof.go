@@ -23,7 +23,9 @@ func (c *Client) OnBehalfOf(ctx context.Context, userToken string, scopes []stri
 		return "", time.Time{}, refused("This server cannot call other APIs for its users yet.",
 			"The administrator exposes an API scope in the app registration and names it in ENTRA_API_SCOPE.", Misconfigured, nil)
 	}
-	t, err := c.requestTokens(ctx, url.Values{
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	t, err := c.requestTokens(ctx, c.tenantOf(userToken), url.Values{
 		"grant_type":          {"urn:ietf:params:oauth:grant-type:jwt-bearer"},
 		"requested_token_use": {"on_behalf_of"},
 		"assertion":           {userToken},
@@ -33,4 +35,16 @@ func (c *Client) OnBehalfOf(ctx context.Context, userToken string, scopes []stri
 		return "", time.Time{}, c.linked(err, scopes)
 	}
 	return t.AccessToken, c.deps.Now().Add(time.Duration(t.ExpiresIn) * time.Second), nil
+}
+
+// tenantOf is the tenant whose token endpoint takes the user's token. An
+// endpoint that stands for many refuses it (AADSTS9001023).
+func (c *Client) tenantOf(userToken string) string {
+	switch c.cfg.Tenant {
+	case organizations, common, consumers:
+		if tid := peek(userToken).TenantID; isGUID(tid) {
+			return strings.ToLower(tid)
+		}
+	}
+	return c.cfg.Tenant
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/golang-jwt/jwt/v5"
 )
 
 var graphScopes = []string{"https://graph.microsoft.com/User.Read"}
@@ -85,6 +86,24 @@ func TestOnBehalfOfExplainsWhatIsMissing(t *testing.T) {
 	_, _, err = without.OnBehalfOf(context.Background(), "user-token", graphScopes)
 	if f := AsFailure(err); f.Kind != Misconfigured || !strings.Contains(f.NextStep, "ENTRA_API_SCOPE") {
 		t.Errorf("failure is %v", f)
+	}
+}
+
+func TestOnBehalfOfGoesToTheUsersTenant(t *testing.T) {
+	e := newTenant(t)
+	e.issuer = e.server.URL + "/{tenantid}/v2.0"
+	c := e.client(func(cfg *Config) { cfg.Tenant, cfg.AllowedTenants = "common", []string{"*"} })
+	for tid, path := range map[string]string{otherTenant: otherTenant, "../" + otherTenant: "common", "": "common"} {
+		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"tid": tid}).SignedString([]byte("k"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := c.OnBehalfOf(context.Background(), token, graphScopes); err != nil {
+			t.Fatal(err)
+		}
+		if got := e.paths[len(e.paths)-1]; got != "/"+path+"/oauth2/v2.0/token" {
+			t.Errorf("tid %q: the request went to %s", tid, got)
+		}
 	}
 }
 

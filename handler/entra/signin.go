@@ -47,10 +47,12 @@ func (SignIn) String() string { return redacted }
 // GoString hides the tokens from %#v.
 func (SignIn) GoString() string { return redacted }
 
-// Exchange redeems a code and verifies the ID token that comes with it. Every
-// error is a *Failure.
+// Exchange redeems a code and verifies the ID token that comes with it, all
+// within Config.Timeout. Every error is a *Failure.
 func (c *Client) Exchange(ctx context.Context, cb Callback) (SignIn, error) {
-	t, err := c.requestTokens(ctx, url.Values{
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	t, err := c.requestTokens(ctx, c.cfg.Tenant, url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {cb.Code},
 		"code_verifier": {cb.Verifier},
@@ -67,11 +69,14 @@ func (c *Client) Exchange(ctx context.Context, cb Callback) (SignIn, error) {
 	return c.signIn(ctx, t, claims), nil
 }
 
-// Refresh renews tokens. A *Failure whose EndsGrant is false leaves the old
-// refresh token as good as it was. The claims, if any came, are verified but
-// not compared with those of the sign-in: the caller does that.
+// Refresh renews tokens within Config.Timeout. Every error is a *Failure; one
+// whose EndsGrant is false leaves the old refresh token as good as it was. The
+// claims, if any came, are verified but not compared with those of the sign-in:
+// the caller does that.
 func (c *Client) Refresh(ctx context.Context, refreshToken string) (SignIn, error) {
-	t, err := c.requestTokens(ctx, url.Values{
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	t, err := c.requestTokens(ctx, c.cfg.Tenant, url.Values{
 		"grant_type":    {"refresh_token"},
 		"refresh_token": {refreshToken},
 		"scope":         {strings.Join(c.scopes, " ")},
@@ -114,21 +119,34 @@ func (c *Client) observeVersion(ctx context.Context, token string) {
 	if c.cfg.APIScope == "" {
 		return
 	}
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return
-	}
-	var claims struct {
-		Version string `json:"ver"`
-	}
-	if json.Unmarshal(payload, &claims) != nil || claims.Version == "" {
+	claims := peek(token)
+	if claims.Version == "" {
 		return
 	}
 	if previous := c.apiTokenVersion.Swap(claims.Version); previous != claims.Version && claims.Version != "2.0" {
 		c.deps.Log.WarnContext(ctx, "Entra issues version 1 access tokens for our API", "fix", "set "+tokenVersionSetting)
 	}
+}
+
+// peeked is what we look at in access tokens that Entra gave us. They came from
+// its token endpoint by TLS and go back there: nothing is granted on the
+// strength of it.
+type peeked struct {
+	Version  string `json:"ver"`
+	TenantID string `json:"tid"`
+}
+
+// peek reads the claims of a JWT without verifying it; the zero value means
+// that it is none.
+func peek(token string) peeked {
+	var claims peeked
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return peeked{}
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(payload, &claims) != nil {
+		return peeked{}
+	}
+	return claims
 }

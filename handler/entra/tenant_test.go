@@ -77,6 +77,7 @@ type tenant struct {
 	down      bool
 	fetches   map[string]int // by path suffix
 	requests  []url.Values   // token requests
+	paths     []string       // of token requests
 	headers   []http.Header
 	claims    func(jwt.MapClaims) // last touch on an ID token
 	respond   http.HandlerFunc    // replaces the token endpoint
@@ -199,6 +200,7 @@ func (e *tenant) token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e.requests, e.headers = append(e.requests, r.PostForm), append(e.headers, r.Header)
+	e.paths = append(e.paths, r.URL.Path)
 	if e.respond != nil {
 		e.respond(w, r)
 		return

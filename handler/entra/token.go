@@ -24,25 +24,24 @@ type tokenResponse struct {
 	Scope        string `json:"scope"`
 }
 
-// requestTokens posts form to the token endpoint with our credential. Every
-// error is a *Failure. Code, refresh and on-behalf-of requests all pass here,
-// so each is bounded, authenticated and explained the same way.
-func (c *Client) requestTokens(ctx context.Context, form url.Values) (tokenResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	defer cancel()
+// requestTokens posts form to tenant's token endpoint with our credential.
+// Every error is a *Failure. Code, refresh and on-behalf-of requests all pass here,
+// so each is authenticated and explained the same way. The caller bounds ctx.
+func (c *Client) requestTokens(ctx context.Context, tenant string, form url.Values) (tokenResponse, error) {
 	m, err := c.metadata.get(ctx)
 	if err != nil {
 		return tokenResponse{}, unreachable("metadata", err)
 	}
+	endpoint := strings.Replace(m.TokenEndpoint, "/"+c.cfg.Tenant+"/", "/"+tenant+"/", 1)
 	form.Set("client_id", c.cfg.ClientID)
-	if err := c.credential.authenticate(ctx, form, m.TokenEndpoint); err != nil {
+	if err := c.credential.authenticate(ctx, form, endpoint); err != nil {
 		return tokenResponse{}, AsFailure(err)
 	}
 	id, err := c.requestID()
 	if err != nil {
 		return tokenResponse{}, unreachable("random numbers", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.TokenEndpoint, strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
 		return tokenResponse{}, unreachable("token request", err)
 	}
@@ -72,12 +71,27 @@ func (c *Client) readTokens(res *http.Response, err error) (tokenResponse, *Fail
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
-	if err != nil || len(body) > maxBody {
-		return tokenResponse{}, unreachable("token endpoint", fmt.Errorf("the answer broke off or is too long: %w", err))
+	if err != nil {
+		return tokenResponse{}, unreachable("token endpoint", err)
+	}
+	if len(body) > maxBody {
+		return tokenResponse{}, unreachable("token endpoint", fmt.Errorf("the answer is longer than %d bytes", maxBody))
 	}
 
+	t, f := decodeTokens(res.StatusCode, body)
+	if f != nil && f.Kind == Unavailable {
+		if wait := retryAfter(res.Header.Get("Retry-After"), c.deps.Now()); wait > 0 {
+			f.RetryAfter = wait
+		}
+	}
+	return t, f
+}
+
+// decodeTokens trusts an OAuth error only with the statuses that RFC 6749 §5.2
+// and Entra give it: what a proxy or a failing server says ends no sign-in.
+func decodeTokens(status int, body []byte) (tokenResponse, *Failure) {
 	switch {
-	case res.StatusCode == http.StatusOK:
+	case status == http.StatusOK:
 		var t tokenResponse
 		if err := json.Unmarshal(body, &t); err != nil {
 			return tokenResponse{}, unreachable("token endpoint", err)
@@ -86,20 +100,16 @@ func (c *Client) readTokens(res *http.Response, err error) (tokenResponse, *Fail
 			return tokenResponse{}, unreachable("token endpoint", errors.New("the answer holds no bearer token"))
 		}
 		return t, nil
-	case res.StatusCode == http.StatusTooManyRequests || res.StatusCode >= 500:
-		f := unreachable("token endpoint", fmt.Errorf("status %d: %s", res.StatusCode, summaryOf(body)))
-		if wait := retryAfter(res.Header.Get("Retry-After"), c.deps.Now()); wait > 0 {
-			f.RetryAfter = wait
-		}
-		return tokenResponse{}, f
-	case res.StatusCode == http.StatusBadRequest || res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden:
+	case status == http.StatusTooManyRequests || status >= 500:
+		return tokenResponse{}, unreachable("token endpoint", fmt.Errorf("status %d: %s", status, summaryOf(body)))
+	case status == http.StatusBadRequest || status == http.StatusUnauthorized || status == http.StatusForbidden:
 		var a answer
 		if err := json.Unmarshal(body, &a); err != nil || a.Error == "" {
-			return tokenResponse{}, unreachable("token endpoint", fmt.Errorf("status %d without an OAuth error", res.StatusCode))
+			return tokenResponse{}, unreachable("token endpoint", fmt.Errorf("status %d without an OAuth error", status))
 		}
 		return tokenResponse{}, a.failure()
 	}
-	return tokenResponse{}, unreachable("token endpoint", fmt.Errorf("status %d", res.StatusCode))
+	return tokenResponse{}, unreachable("token endpoint", fmt.Errorf("status %d", status))
 }
 
 // summaryOf is Entra's own text in a body that may be a proxy's HTML page.
