@@ -53,9 +53,9 @@ func (r *Registry) Register(ctx context.Context, body io.Reader) (Registration, 
 	return r.registerContent(ctx, m)
 }
 
-// readAuthMethod sets how the client authenticates. One that does not say, and
-// whose redirect URIs all lead to the user's machine, is a native app that
-// could keep no secret (RFC 8252 §8.5); any other gets the default of RFC 7591.
+// readAuthMethod sets how the client authenticates. A native app that does not
+// say could keep no secret (RFC 8252 §8.5); any other client gets the default
+// of RFC 7591 §2.
 func (r *Registry) readAuthMethod(m *metadata, f fields) error {
 	m.AuthMethod = f.text("token_endpoint_auth_method", maxText)
 	switch m.AuthMethod {

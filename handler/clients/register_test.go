@@ -113,6 +113,23 @@ func TestRegistrationWithASecretAnswersWithItOnce(t *testing.T) {
 	}
 }
 
+func TestUndeclaredAuthenticationFitsTheClient(t *testing.T) {
+	r := newRegistry(t, Options{})
+	for body, want := range map[string]string{
+		`{"redirect_uris":["http://localhost/cb"]}`:                                  AuthNone,
+		`{"redirect_uris":["cursor://x/cb","http://127.0.0.1/cb"]}`:                  AuthNone,
+		`{"redirect_uris":["https://a.example/cb"],"application_type":"native"}`:     AuthNone,
+		`{"redirect_uris":["https://a.example/cb"]}`:                                 AuthSecretBasic,
+		`{"redirect_uris":["https://a.example/cb","http://localhost/cb"]}`:           AuthSecretBasic,
+		`{"redirect_uris":["http://localhost/cb"],"application_type":"web"}`:         AuthSecretBasic,
+		`{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":""}`: AuthSecretBasic,
+	} {
+		if got := register(t, r, body).AuthMethod; got != want {
+			t.Errorf("%s: %s, want %s", body, got, want)
+		}
+	}
+}
+
 func TestSamePublicMetadataIsOneClientAndOneRow(t *testing.T) {
 	bothStores(t, func(t *testing.T, table store.Table) {
 		body := realRegistrations[0].body
