@@ -8,6 +8,7 @@ import (
 
 	"entramcp/handler/authserver"
 	"entramcp/handler/oauth"
+	"entramcp/handler/store"
 )
 
 func TestConsentIsAcceptedOnlyFromOurPageInThisBrowser(t *testing.T) {
@@ -71,6 +72,23 @@ func TestConsentPageExpires(t *testing.T) {
 	wantStatus(t, b.decide(form, "approve"), http.StatusOK)
 	w.advance(time.Second)
 	wantPage(t, b.decide(form, "approve"), http.StatusBadRequest)
+}
+
+func TestAClientThatIsGoneByNowIsRefused(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	form := b.open(request(w.publicClient()))
+	page, err := w.table.List(t.Context(), store.Prefix("c-"), "")
+	if err != nil || len(page.Rows) != 1 {
+		t.Fatalf("%d clients, %v", len(page.Rows), err)
+	}
+	if err := w.table.Drop(t.Context(), page.Rows[0].Partition, []string{page.Rows[0].Key}); err != nil {
+		t.Fatal(err)
+	}
+	w.advance(2 * time.Minute) // past the registry's cache
+	for _, decision := range []string{"approve", "cancel"} {
+		wantPage(t, b.decide(form, decision), http.StatusBadRequest)
+	}
 }
 
 func TestConsentNeedsADecision(t *testing.T) {

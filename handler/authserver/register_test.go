@@ -74,6 +74,8 @@ func TestTheClientAddressCannotBeForged(t *testing.T) {
 	}
 	w := newWorld(t, func(o *authserver.Options) { o.InAzure, o.RegisterRate, o.RegisterBurst = true, 0.001, 1 })
 	wantStatus(t, w.serve(registration("127.0.0.1:1", "198.51.100.7")), http.StatusCreated)
+	wantStatus(t, w.serve(registration("127.0.0.1:1", "10.0.0.1, 198.51.100.9:443")), http.StatusCreated)
+	wantStatus(t, w.serve(registration("127.0.0.1:1", "10.0.0.1, 198.51.100.10:443")), http.StatusCreated)
 	wantStatus(t, w.serve(registration("127.0.0.1:1", "198.51.100.8")), http.StatusCreated)
 	wantStatus(t, w.serve(registration("127.0.0.1:1", "2001:db8:1:2::1")), http.StatusCreated)
 	wantStatus(t, w.serve(registration("127.0.0.1:1", "2001:db8:1:3::1")), http.StatusCreated)

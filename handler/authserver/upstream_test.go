@@ -28,12 +28,14 @@ type upstream struct {
 	// call while it is set.
 	seen []entra.AuthorizeRequest
 	down error
+	// at is where it signs people in.
+	at string
 	// user is who signs in.
 	user entra.Claims
 }
 
 func newUpstream() *upstream {
-	return &upstream{codes: map[string]entra.AuthorizeRequest{}, refresh: map[string]bool{},
+	return &upstream{codes: map[string]entra.AuthorizeRequest{}, refresh: map[string]bool{}, at: "https://login.example",
 		user: entra.Claims{TenantID: "tenant-1", ObjectID: "object-1", Name: "Ada", Username: "ada@contoso.example", Roles: []string{"Reader"}}}
 }
 
@@ -44,7 +46,7 @@ func (u *upstream) AuthorizeURL(_ context.Context, r entra.AuthorizeRequest) (st
 		return "", u.down
 	}
 	u.seen = append(u.seen, r)
-	return "https://login.example/authorize?" + url.Values{"state": {r.State}, "nonce": {r.Nonce}, "code_challenge": {r.Challenge}, "claims": {r.Claims}}.Encode(), nil
+	return u.at + "/authorize?" + url.Values{"state": {r.State}, "nonce": {r.Nonce}, "code_challenge": {r.Challenge}, "claims": {r.Claims}}.Encode(), nil
 }
 
 // signIn is what the user does at to; the result is the callback's URL.
