@@ -34,6 +34,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return 64
 	}
 	s := settingsFrom(getenv)
+	// The handler would say so too, but whoever has the port would answer the
+	// question whether it is ready.
+	if l, err := listen(s.port, "PORT"); err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	} else if err := l.Close(); err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
 	if err := simulate(ctx, s, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))); err != nil {
 		fmt.Fprintln(stderr, err)
 		return 1
@@ -62,12 +71,17 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return max(1, child.ProcessState.ExitCode())
 }
 
+func listen(port, setting string) (net.Listener, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("port %s is in use: stop what listens there, or set %s to another one", port, setting)
+	}
+	return l, err
+}
+
 // simulate serves the simulated tenant on loopback.
 func simulate(ctx context.Context, s settings, log *slog.Logger) error {
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", s.tenantPort))
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("port %s is in use: stop what listens there, or set TENANT_PORT to another one", s.tenantPort)
-	}
+	listener, err := listen(s.tenantPort, "TENANT_PORT")
 	if err != nil {
 		return err
 	}

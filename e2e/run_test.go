@@ -20,7 +20,6 @@ import (
 type devRun struct {
 	t      *testing.T
 	cmd    *exec.Cmd
-	env    []string
 	mu     sync.Mutex
 	out    bytes.Buffer
 	ended  chan struct{}
@@ -148,9 +147,9 @@ func TestASecondCopyOfMakeRunSaysWhatToDo(t *testing.T) {
 	first := makeRun(t, port, tenantPort, data)
 	first.waitFor("Connect ")
 	for name, second := range map[string]*devRun{
-		"port " + port:              makeRun(t, port, stack.FreePort(t), t.TempDir()),
-		"port " + tenantPort:        makeRun(t, stack.FreePort(t), tenantPort, t.TempDir()),
-		"in use by another process": makeRun(t, stack.FreePort(t), stack.FreePort(t), data),
+		"port " + port:       makeRun(t, port, stack.FreePort(t), t.TempDir()),
+		"port " + tenantPort: makeRun(t, stack.FreePort(t), tenantPort, t.TempDir()),
+		data:                 makeRun(t, stack.FreePort(t), stack.FreePort(t), data),
 	} {
 		select {
 		case <-second.ended:

@@ -21,6 +21,7 @@ import (
 	"entramcp/handler/observe"
 	"entramcp/handler/resource"
 	"entramcp/handler/store"
+	"entramcp/handler/sweep"
 	"entramcp/handler/tools"
 )
 
@@ -48,6 +49,7 @@ type Server struct {
 	ring   *keyring.Ring
 	entra  *entra.Client
 	grants *grants.Service
+	sweep  *sweep.Sweeper
 	// prepare is what must be done once before the table can be used.
 	prepare func(context.Context) error
 	close   func() error
@@ -88,6 +90,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Baseline: cfg.RequiredScopes, ScopesFor: mcp.ScopesFor,
 		AllowedOrigins: cfg.AllowedOrigins, InAzure: cfg.InAzure, Log: deps.Log,
 	})
+	s.sweep = sweep.New(sweep.Options{Table: deps.Table, Now: deps.Now, Rand: deps.Rand, Log: deps.Log})
 	s.Handler = observe.Correlate(deps.Log, cfg.Hosted, s.routes(as, guard, mcp))
 	return s, nil
 }
@@ -109,13 +112,13 @@ func (s *Server) routes(as *authserver.Server, guard *resource.Guard, mcp *tools
 }
 
 // Run does what goes on in the background until ctx ends: keys, revocations,
-// Entra's metadata.
+// Entra's metadata, the sweep.
 func (s *Server) Run(ctx context.Context) {
 	if !s.prepared(ctx) {
 		return
 	}
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context){s.ring.Run, s.grants.Run, s.entra.Run} {
+	for _, run := range []func(context.Context){s.ring.Run, s.grants.Run, s.entra.Run, s.sweep.Run} {
 		wg.Go(func() { run(ctx) })
 	}
 	wg.Wait()

@@ -117,10 +117,10 @@ func (c *Client) AuthorizeURL(ctx context.Context, r AuthorizeRequest) (string, 
 // signing key are known.
 func (c *Client) Ready(ctx context.Context) error {
 	if _, err := c.metadata.get(ctx); err != nil {
-		return fmt.Errorf("Entra metadata: %w", err)
+		return fmt.Errorf("metadata of Entra: %w", err)
 	}
 	if _, err := c.keys.get(ctx); err != nil {
-		return fmt.Errorf("Entra signing keys: %w", err)
+		return fmt.Errorf("signing keys of Entra: %w", err)
 	}
 	return nil
 }
