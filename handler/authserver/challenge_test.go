@@ -54,8 +54,10 @@ func TestAnAbandonedChallengeIsStillToBeMet(t *testing.T) {
 		b := w.browser()
 		return strings.HasPrefix(b.get(w.upstream.signIn(t, b.approve(request(id)))).Header.Get("Location"), "https://login.example/")
 	}
-	if !asked() || !asked() {
-		t.Error("a second sign-in got round the challenge")
+	for range 2 {
+		if !asked() {
+			t.Error("a sign-in got round the challenge")
+		}
 	}
 	w.advance(24*time.Hour + time.Second)
 	if asked() {

@@ -36,7 +36,7 @@ var challenge = s256(verifier)
 
 // world is one server with everything real but Entra and the clock.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	mux      *http.ServeMux
 	server   *authserver.Server
 	table    *countingTable
@@ -48,7 +48,7 @@ type world struct {
 	now time.Time
 }
 
-func newWorld(t *testing.T, change ...func(*authserver.Options)) *world {
+func newWorld(t testing.TB, change ...func(*authserver.Options)) *world {
 	t.Helper()
 	inner, err := embedded.Open(t.TempDir())
 	if err != nil {
@@ -231,7 +231,7 @@ func redemption(clientID, code string) url.Values {
 		"redirect_uri": {callback}, "code_verifier": {verifier}}
 }
 
-func reached(t *testing.T, location string) url.Values {
+func reached(t testing.TB, location string) url.Values {
 	t.Helper()
 	u, err := url.Parse(location)
 	if err != nil || !strings.HasPrefix(location, callback) {
@@ -241,7 +241,7 @@ func reached(t *testing.T, location string) url.Values {
 }
 
 // onward is where a page sends the browser by itself; its link leads there too.
-func onward(t *testing.T, resp *http.Response) string {
+func onward(t testing.TB, resp *http.Response) string {
 	t.Helper()
 	body := text(t, resp)
 	to := html.UnescapeString(match(t, body, `http-equiv="refresh" content="\d+;url=([^"]+)"`))
@@ -251,7 +251,7 @@ func onward(t *testing.T, resp *http.Response) string {
 	return to
 }
 
-func wantStatus(t *testing.T, resp *http.Response, status int) {
+func wantStatus(t testing.TB, resp *http.Response, status int) {
 	t.Helper()
 	if resp.StatusCode != status {
 		t.Fatalf("status %d, want %d: %s %s", resp.StatusCode, status, resp.Header.Get("Location"), text(t, resp))
@@ -259,7 +259,7 @@ func wantStatus(t *testing.T, resp *http.Response, status int) {
 }
 
 // wantError checks a JSON refusal.
-func wantError(t *testing.T, resp *http.Response, status int, code oauth.Code) {
+func wantError(t testing.TB, resp *http.Response, status int, code oauth.Code) {
 	t.Helper()
 	body := text(t, resp)
 	if resp.StatusCode != status || !strings.Contains(body, `"error":"`+string(code)+`"`) {
@@ -271,7 +271,7 @@ func wantError(t *testing.T, resp *http.Response, status int, code oauth.Code) {
 }
 
 // wantPage checks a refusal for people that takes nobody anywhere.
-func wantPage(t *testing.T, resp *http.Response, status int) {
+func wantPage(t testing.TB, resp *http.Response, status int) {
 	t.Helper()
 	body := text(t, resp)
 	if resp.StatusCode != status || resp.Header.Get("Location") != "" || strings.Contains(body, "http-equiv") || strings.Contains(body, "<a ") {
@@ -282,7 +282,7 @@ func wantPage(t *testing.T, resp *http.Response, status int) {
 	}
 }
 
-func text(t *testing.T, resp *http.Response) string {
+func text(t testing.TB, resp *http.Response) string {
 	t.Helper()
 	var b bytes.Buffer
 	if _, err := b.ReadFrom(resp.Body); err != nil {
@@ -292,7 +292,7 @@ func text(t *testing.T, resp *http.Response) string {
 	return b.String()
 }
 
-func object(t *testing.T, resp *http.Response) map[string]any {
+func object(t testing.TB, resp *http.Response) map[string]any {
 	t.Helper()
 	var v map[string]any
 	if err := json.Unmarshal([]byte(text(t, resp)), &v); err != nil {
@@ -301,7 +301,7 @@ func object(t *testing.T, resp *http.Response) map[string]any {
 	return v
 }
 
-func match(t *testing.T, s, pattern string) string {
+func match(t testing.TB, s, pattern string) string {
 	t.Helper()
 	m := regexp.MustCompile(pattern).FindStringSubmatch(s)
 	if m == nil {

@@ -50,7 +50,7 @@ func (u *upstream) AuthorizeURL(_ context.Context, r entra.AuthorizeRequest) (st
 }
 
 // signIn is what the user does at to; the result is the callback's URL.
-func (u *upstream) signIn(t *testing.T, to string) string {
+func (u *upstream) signIn(t testing.TB, to string) string {
 	t.Helper()
 	q := queryOf(t, to)
 	u.mu.Lock()
@@ -62,7 +62,7 @@ func (u *upstream) signIn(t *testing.T, to string) string {
 }
 
 // refuse is the callback when Entra refuses at to.
-func (u *upstream) refuse(t *testing.T, to, code, description string) string {
+func (u *upstream) refuse(t testing.TB, to, code, description string) string {
 	t.Helper()
 	return issuer + "/auth/callback?" + url.Values{"error": {code}, "error_description": {description}, "state": {queryOf(t, to).Get("state")}}.Encode()
 }
@@ -122,7 +122,7 @@ func (u *upstream) requests() []entra.AuthorizeRequest {
 	return u.seen
 }
 
-func queryOf(t *testing.T, raw string) url.Values {
+func queryOf(t testing.TB, raw string) url.Values {
 	t.Helper()
 	u, err := url.Parse(raw)
 	if err != nil {
