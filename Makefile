@@ -24,6 +24,10 @@ build: ## Build the handler as it is deployed: ./app
 start: build ## Start under the real Functions host (needs func 4.5 or newer)
 	@exec ./dev/func-start.sh
 
+.PHONY: doctor
+doctor: ## Check the settings in the environment and all that they name
+	@go run . doctor
+
 .PHONY: check
 check: e2e/node_modules/.installed ## The inner loop: vet and the fast tests
 	go vet ./...

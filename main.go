@@ -1,6 +1,7 @@
 // The server as a process: a custom handler of Azure Functions, or on its own.
 //
 //	app               serve
+//	app doctor        check the configuration and all that it names
 //	app rotate-keys   publish a new epoch of the key ring now
 //	app version       print the version
 package main
@@ -16,6 +17,7 @@ import (
 
 	"entramcp/handler"
 	"entramcp/handler/config"
+	"entramcp/handler/doctor"
 	"entramcp/handler/observe"
 )
 
@@ -27,6 +29,14 @@ const (
 	exitUsage  = 64
 	exitConfig = 78
 )
+
+const usage = `usage: app [command]
+
+  (none)       serve
+  doctor       check the configuration and all that it names, and say what to fix
+  rotate-keys  publish a new epoch of the key ring now
+  version      print the version
+`
 
 func main() {
 	// SIGTERM and SIGINT end local runs; the Functions host only ever kills.
@@ -48,9 +58,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case "version":
 		fmt.Fprintln(stdout, handler.Version())
 		return exitOK
+	case "doctor":
+		return diagnose(ctx, getenv, stdout)
 	case "", "rotate-keys":
 	default:
-		fmt.Fprintln(stderr, "usage: app [rotate-keys | version]")
+		fmt.Fprint(stderr, usage)
 		return exitUsage
 	}
 
@@ -72,3 +84,37 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	return exitOK
 }
+
+// diagnose reports on the configuration and all that it names. Only a
+// configuration that loads can be followed further.
+func diagnose(ctx context.Context, getenv func(string) string, stdout io.Writer) int {
+	cfg, problems := settings(getenv)
+	findings := doctor.Configuration(cfg, problems)
+	if len(problems) == 0 {
+		findings = append(findings, handler.Diagnose(ctx, cfg)...)
+	}
+	switch bad := doctor.Print(stdout, findings); {
+	case len(problems) > 0:
+		return exitConfig
+	case bad > 0:
+		return exitFailed
+	}
+	return exitOK
+}
+
+// settings are those of the environment and of a local.settings.json in the
+// working directory.
+func settings(getenv func(string) string) (config.Config, config.Problems) {
+	getenv, err := config.WithLocalSettings(getenv, localSettings)
+	if err != nil {
+		return config.Config{}, config.Problems{{Name: localSettings, Wrong: "cannot be used: " + err.Error(), Write: "Begin anew from " + localSettings + ".example"}}
+	}
+	cfg, err := config.Load(getenv)
+	var problems config.Problems
+	if err != nil && !errors.As(err, &problems) {
+		problems = config.Problems{{Name: "the environment", Wrong: "cannot be used: " + err.Error(), Write: "Correct it"}}
+	}
+	return cfg, problems
+}
+
+const localSettings = "local.settings.json"

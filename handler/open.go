@@ -107,11 +107,13 @@ func azureCredential(cfg config.Config) (azcore.TokenCredential, error) {
 	return azidentity.NewManagedIdentityCredential(o)
 }
 
+const masterKeyFile = "master.key"
+
 // generatedMasterKey reads the key beside the embedded store, or makes one. If
 // it was lost while the store was kept, the new one opens nothing: the ring says
 // so and refuses to start sign-in.
 func generatedMasterKey(dir string) (string, error) {
-	path := filepath.Join(dir, "master.key")
+	path := filepath.Join(dir, masterKeyFile)
 	switch text, err := os.ReadFile(path); {
 	case err == nil:
 		return strings.TrimSpace(string(text)), nil

@@ -3,6 +3,8 @@ package stack
 import (
 	"bytes"
 	"context"
+	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -95,6 +97,32 @@ func (s *Stack) AddInstance(env map[string]string) *Instance {
 	s.Instances = append(s.Instances, i)
 	i.WaitReady()
 	return i
+}
+
+// Run runs the binary with args, the stack's settings and the changes in env,
+// and returns what it wrote and its exit status.
+func (s *Stack) Run(env map[string]string, args ...string) (output string, status int) {
+	s.tb.Helper()
+	binary, err := Binary()
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	all := maps.Clone(s.env)
+	maps.Copy(all, env)
+	ctx, cancel := context.WithTimeout(s.tb.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Dir = s.tb.TempDir()
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + cmd.Dir}
+	for name, v := range all {
+		cmd.Env = append(cmd.Env, name+"="+v)
+	}
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		s.tb.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
 }
 
 // WaitReady waits until the instance and all it depends on answer.

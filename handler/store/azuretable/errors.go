@@ -12,6 +12,24 @@ import (
 	"entramcp/handler/store"
 )
 
+// Refusal is an answer of the service that says nothing about a row: a right
+// that is missing, a table that does not exist, throttling. Whether a write
+// took place is unknown.
+type Refusal struct {
+	Operation string
+	Status    int
+	// Code is the service's error code:
+	// https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
+	Code string
+	// Request finds the request in the storage account's logs.
+	Request string
+}
+
+// Error names the operation and what the service said.
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("azuretable: %s: status %d %s (request %s)", r.Operation, r.Status, r.Code, r.Request)
+}
+
 // outcome turns what aztables returned into a sentinel, if the service has said
 // so by both its status and its error code, or else into an error of unknown
 // outcome. A 404 alone says nothing about a row: the table may be missing, or
@@ -27,7 +45,7 @@ func outcome(op string, err error) error {
 	}
 	var answer *azcore.ResponseError
 	if errors.As(err, &answer) {
-		return fmt.Errorf("azuretable: %s: status %d %s (request %s)", op, answer.StatusCode, answer.ErrorCode, requestID(answer))
+		return &Refusal{Operation: op, Status: answer.StatusCode, Code: answer.ErrorCode, Request: requestID(answer)}
 	}
 	var request *url.Error
 	if errors.As(err, &request) {

@@ -19,8 +19,10 @@ import (
 // ErrInUse: another process, or another Open in this one, has the directory.
 var ErrInUse = errors.New("embedded: directory is in use by another process")
 
+// FileName is the one file in the directory.
+const FileName = "store.db"
+
 const (
-	fileName = "store.db"
 	// lockWait lets a predecessor that is just ending let go of the file.
 	lockWait = time.Second
 )
@@ -44,7 +46,7 @@ func Open(dir string) (*Table, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("embedded: create data directory: %w", err)
 	}
-	path := filepath.Join(dir, fileName)
+	path := filepath.Join(dir, FileName)
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, FreelistType: bbolt.FreelistMapType})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("%w: %s (stop the other process, or set another DATA_DIR)", ErrInUse, dir)

@@ -1,0 +1,81 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
+	"entramcp/handler/store"
+	"entramcp/handler/store/azuretable"
+)
+
+// Storage inserts, reads and deletes a row of its own, after prepare has made
+// the table. If the process dies in between, the sweep removes the row. setting
+// names where the table was configured.
+func Storage(ctx context.Context, table store.Table, prepare func(context.Context) error, setting string) Finding {
+	const check = "storage"
+	if prepare != nil {
+		if err := prepare(ctx); err != nil {
+			return Wrong(check, "the table cannot be made: "+err.Error(), storageFix(err, setting))
+		}
+	}
+	row := store.Row{Partition: "doctor", Key: rand.Text(), Value: []byte("probe"),
+		Expires: time.Now().UTC().Truncate(time.Second).Add(time.Hour)}
+	etag, err := table.Insert(ctx, row)
+	if err != nil {
+		return Wrong(check, "a row cannot be written: "+err.Error(), storageFix(err, setting))
+	}
+	read, err := table.Get(ctx, row.Partition, row.Key)
+	if err == nil && !bytes.Equal(read.Value, row.Value) {
+		err = errors.New("what was read is not what was written")
+	}
+	if err != nil {
+		return Wrong(check, "a row cannot be read: "+err.Error(), storageFix(err, setting))
+	}
+	if err := table.Delete(ctx, row.Partition, row.Key, etag); err != nil {
+		return Wrong(check, "a row cannot be deleted: "+err.Error(), storageFix(err, setting))
+	}
+	return OK(check, setting+": a row was written, read and deleted")
+}
+
+// storageFix follows the error codes of
+// https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
+func storageFix(err error, setting string) string {
+	if fix := identityFix(err); fix != "" {
+		return fix
+	}
+	if setting == "DATA_DIR" {
+		return "Check the file's owner and the space that is left, or name another directory in DATA_DIR."
+	}
+	var refused *azuretable.Refusal
+	if !errors.As(err, &refused) {
+		return fmt.Sprintf("Check %s, and that this machine can reach it: DNS, firewall, private endpoint.", setting)
+	}
+	switch {
+	case refused.Code == "AuthorizationFailure":
+		return "Let this network in under Networking of the storage account."
+	case refused.Code == "AuthenticationFailed":
+		return fmt.Sprintf("Copy the value of %s again from the storage account, and check this machine's clock.", setting)
+	case refused.Status == http.StatusForbidden || refused.Status == http.StatusUnauthorized:
+		return "Assign the role Storage Table Data Contributor on the storage account to this identity; a new assignment takes some minutes."
+	case refused.Status == http.StatusNotFound:
+		return fmt.Sprintf("Check %s and TABLES_NAME.", setting)
+	}
+	return "Try again; if it stays, look at the storage account's health in the portal."
+}
+
+// identityFix is for errors of getting a token for Azure's own services.
+func identityFix(err error) string {
+	var refused *azidentity.AuthenticationFailedError
+	if errors.As(err, &refused) || strings.Contains(err.Error(), "failed to acquire a token") || strings.Contains(err.Error(), "ManagedIdentityCredential") {
+		return "On your computer, sign in with az login. In Azure, assign a managed identity to the app and, if it is a user-assigned one, its client ID to AZURE_CLIENT_ID."
+	}
+	return ""
+}
