@@ -49,6 +49,7 @@ type Server struct {
 	ring   *keyring.Ring
 	entra  *entra.Client
 	grants *grants.Service
+	as     *authserver.Server
 	sweep  *sweep.Sweeper
 	// prepare is what must be done once before the table can be used.
 	prepare func(context.Context) error
@@ -77,7 +78,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		AccessLifetime: cfg.AccessTokenLifetime, RefreshLifetime: cfg.RefreshLifetime,
 		Now: deps.Now, Rand: deps.Rand, Log: deps.Log,
 	})
-	as := authserver.New(authserver.Options{
+	s.as = authserver.New(authserver.Options{
 		Issuer: cfg.Issuer, Resource: cfg.Resource, CallbackPath: cfg.RedirectPath,
 		Table: deps.Table, Ring: s.ring, Clients: registry, Grants: s.grants, Upstream: s.entra,
 		Required: cfg.RequiredScopes, Optional: mcp.Scopes(),
@@ -86,24 +87,24 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		CorrelationID: observe.CorrelationID, Now: deps.Now, Rand: deps.Rand, Log: deps.Log,
 	})
 	guard := resource.New(resource.Options{
-		Verify: s.grants.Verify, Issuer: cfg.Issuer, Resource: cfg.Resource, Name: as.Name,
+		Verify: s.grants.Verify, Issuer: cfg.Issuer, Resource: cfg.Resource, Name: s.as.Name,
 		Baseline: cfg.RequiredScopes, ScopesFor: mcp.ScopesFor,
 		AllowedOrigins: cfg.AllowedOrigins, InAzure: cfg.InAzure, Log: deps.Log,
 	})
 	s.sweep = sweep.New(sweep.Options{Table: deps.Table, Now: deps.Now, Rand: deps.Rand, Log: deps.Log})
-	s.Handler = observe.Correlate(deps.Log, cfg.Hosted, s.routes(as, guard, mcp))
+	s.Handler = observe.Correlate(deps.Log, cfg.Hosted, s.routes(guard, mcp))
 	return s, nil
 }
 
 // routes is the whole route table.
-func (s *Server) routes(as *authserver.Server, guard *resource.Guard, mcp *tools.Server) http.Handler {
+func (s *Server) routes(guard *resource.Guard, mcp *tools.Server) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(config.MCPPath, guard.Protect(mcp.Handler()))
 	for _, path := range []string{"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource" + config.MCPPath} {
 		mux.Handle(path, guard.Metadata())
 		mux.Handle(path+"/{$}", guard.Metadata())
 	}
-	for _, route := range as.Routes() {
+	for _, route := range s.as.Routes() {
 		mux.Handle(route.Method+" "+route.Path, route.Handler)
 	}
 	mux.HandleFunc("GET /healthz", s.healthz)

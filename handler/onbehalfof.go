@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
+	"entramcp/handler/oauth"
 	"entramcp/handler/tools"
 )
 
@@ -42,45 +44,74 @@ func newOnBehalfOf(s *Server) *onBehalfOf {
 
 // Token exchanges the user's token for our API for one with scopes, renewing
 // the former first if it has expired. Errors are those of *entra.Failure and
-// of *oauth.Error.
+// of *oauth.Error. A claims challenge is kept for the user's next sign-in.
 func (o *onBehalfOf) Token(ctx context.Context, grant grants.Grant, scopes ...string) (tools.APIToken, error) {
 	key := grant.ID + " " + strings.Join(scopes, " ")
-	now := o.server.deps.Now()
-	if hit, ok := o.cache.Get(key); ok && now.Add(early).Before(hit.expires) {
+	if hit, ok := o.cache.Get(key); ok && o.server.deps.Now().Add(early).Before(hit.expires) {
 		return hit.token, nil
 	}
-	user, err := o.userToken(ctx, grant)
+	token, expires, err := o.exchange(ctx, grant, scopes)
 	if err != nil {
-		return "", err
-	}
-	token, expires, err := o.server.entra.OnBehalfOf(ctx, user, scopes)
-	if err != nil {
-		return "", err
+		return "", o.remembered(ctx, grant, err)
 	}
 	o.cache.Add(key, issued{tools.APIToken(token), expires})
 	return tools.APIToken(token), nil
 }
 
-// userToken is the user's token for our own API, which is the assertion of an
-// on-behalf-of request.
-func (o *onBehalfOf) userToken(ctx context.Context, grant grants.Grant) (string, error) {
+// assertionExpired is Entra's number for a user token that is past its time by
+// Entra's clock. It says nothing about the sign-in.
+const assertionExpired = 500133
+
+func (o *onBehalfOf) exchange(ctx context.Context, grant grants.Grant, scopes []string) (string, time.Time, error) {
 	upstream, err := o.server.grants.Upstream(ctx, grant)
 	if err != nil {
-		return "", err
+		return "", time.Time{}, err
 	}
-	now := o.server.deps.Now()
-	if upstream.APIToken != "" && now.Add(early).Before(upstream.APITokenExpires) {
-		return upstream.APIToken, nil
+	user := upstream.APIToken
+	fresh := user == "" || !o.server.deps.Now().Add(early).Before(upstream.APITokenExpires)
+	if fresh {
+		if user, err = o.renew(ctx, grant, upstream); err != nil {
+			return "", time.Time{}, err
+		}
 	}
-	renewed, err := o.server.entra.Refresh(ctx, upstream.RefreshToken)
+	token, expires, err := o.server.entra.OnBehalfOf(ctx, user, scopes)
+	var f *entra.Failure
+	if !fresh && errors.As(err, &f) && f.AADSTS == assertionExpired {
+		if user, err = o.renew(ctx, grant, upstream); err != nil {
+			return "", time.Time{}, err
+		}
+		return o.server.entra.OnBehalfOf(ctx, user, scopes)
+	}
+	return token, expires, err
+}
+
+// renew gets a new user's token for our own API, which is the assertion of an
+// on-behalf-of request, and keeps it in the grant.
+func (o *onBehalfOf) renew(ctx context.Context, grant grants.Grant, old grants.Upstream) (string, error) {
+	renewed, err := o.server.entra.Refresh(ctx, old.RefreshToken)
 	if err != nil {
 		return "", err
 	}
-	upstream = merge(upstream, renewed)
+	if c := renewed.Claims; c != nil && grants.SubjectOf(c.TenantID, c.ObjectID) != grant.Subject {
+		return "", oauth.Unavailable("The sign-in service answered for somebody else.", time.Minute, errors.New("entra renewed another user's tokens"))
+	}
+	upstream := merge(old, renewed)
 	if _, err := o.server.grants.UpdateUpstream(ctx, grant, upstream); err != nil {
 		return "", err
 	}
 	return upstream.APIToken, nil
+}
+
+// remembered keeps the claims challenge in err, if there is one. The error is
+// the caller's either way: a challenge that was not kept comes again.
+func (o *onBehalfOf) remembered(ctx context.Context, grant grants.Grant, err error) error {
+	var f *entra.Failure
+	if errors.As(err, &f) && f.Claims != "" {
+		if lost := o.server.as.Remember(ctx, grant.Subject, f.Claims); lost != nil {
+			o.server.deps.Log.WarnContext(ctx, "a claims challenge was not kept", "grant", grant, "error", lost)
+		}
+	}
+	return err
 }
 
 // merge keeps the refresh token if Entra did not send another.

@@ -26,6 +26,10 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, "", err)
 		return
 	}
+	if fromAdminConsent(q) {
+		s.adminConsent(w, r, q)
+		return
+	}
 	state, err := parseState(q.Get("state"), s.Now())
 	if err == nil {
 		err = s.bound(r.Context(), r, state)

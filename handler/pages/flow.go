@@ -44,6 +44,13 @@ type Failure struct {
 
 func (Failure) file() string { return "failure.html" }
 
+// Notice says that something is done which began elsewhere.
+type Notice struct {
+	Title, Summary, NextStep string
+}
+
+func (Notice) file() string { return "notice.html" }
+
 // Home says how to connect a client.
 type Home struct {
 	// Endpoint is the URL of the MCP endpoint and Name what to call the

@@ -21,6 +21,7 @@ func every() map[string]pages.Page {
 		"continue": pages.Continue{To: "https://login.microsoftonline.com/t/oauth2/v2.0/authorize?state=s&nonce=n", Host: "login.microsoftonline.com", Client: "Claude Code"},
 		"done":     pages.Done{Client: "Cursor", To: "cursor://anysphere.cursor-mcp/oauth/callback?code=c&state=s"},
 		"failure":  pages.Failure{Title: "Sign-in failed", Summary: "Why.", NextStep: "What.", ConsentURL: "https://login.microsoftonline.com/t/adminconsent", CorrelationID: "ab12", Client: "Cursor", ReturnTo: "cursor://x/cb?error=access_denied&state=s", ReturnAfter: 20},
+		"notice":   pages.Notice{Title: "Approved", Summary: "It is done.", NextStep: "Go back."},
 		"home":     pages.Home{Endpoint: "https://mcp.example.com/mcp", Name: "mcp-example", Tenant: "Contoso", Simulated: true},
 	}
 }

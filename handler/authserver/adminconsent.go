@@ -1,0 +1,47 @@
+package authserver
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"entramcp/handler/entra"
+	"entramcp/handler/pages"
+)
+
+// fromAdminConsent recognizes the way back from the page on which an
+// administrator approves this server for an organization. It is reached by a
+// link, belongs to no sign-in, and so has no state of ours.
+// https://learn.microsoft.com/entra/identity-platform/v2-admin-consent
+func fromAdminConsent(q url.Values) bool {
+	return !q.Has("state") && (q.Has("admin_consent") || q.Has("error"))
+}
+
+// adminConsent tells the administrator how it went. Anyone can open this page
+// by hand, so it does nothing and shows nothing of what it was sent.
+func (s *Server) adminConsent(w http.ResponseWriter, r *http.Request, q url.Values) {
+	f := s.Upstream.FromRedirect(q)
+	if f == nil && strings.EqualFold(q.Get("admin_consent"), "true") {
+		pages.Render(w, r, http.StatusOK, pages.Notice{
+			Title:    "Approved",
+			Summary:  "People in your organization can now sign in to this server.",
+			NextStep: "Go back to your app and connect again. The approval may take a minute to arrive everywhere.",
+		})
+		return
+	}
+	page := pages.Failure{
+		Title:         "Not approved",
+		Summary:       "The administrator did not approve what this server asks for.",
+		NextStep:      "Open the link again, or ask another administrator.",
+		CorrelationID: s.CorrelationID(r.Context()),
+	}
+	// Here Entra words the administrator's own no as consent_required, or as
+	// permission_denied without a number.
+	if f != nil && f.AADSTS != 0 && f.Kind != entra.Declined && f.Kind != entra.ConsentNeeded {
+		page.Summary, page.NextStep = f.Summary, f.NextStep
+	}
+	if f != nil {
+		s.logRefusal(r, "", f.AtCallback())
+	}
+	pages.Render(w, r, http.StatusForbidden, page)
+}
