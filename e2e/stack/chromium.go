@@ -1,0 +1,124 @@
+package stack
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+// Chromium is a real browser, headless, until the test ends.
+type Chromium struct {
+	tb  testing.TB
+	ctx context.Context
+}
+
+// NewChromium starts one without any cookie.
+func NewChromium(tb testing.TB) *Chromium {
+	tb.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true))
+	ctx, cancel := chromedp.NewExecAllocator(tb.Context(), options...)
+	tb.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	tb.Cleanup(cancel)
+	c := &Chromium{tb, ctx}
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+		tb.Fatalf("Chromium does not start: %v", err)
+	}
+	return c
+}
+
+// Tab is another tab of the same browser: it shares the cookies.
+func (c *Chromium) Tab() *Chromium {
+	ctx, cancel := chromedp.NewContext(c.ctx)
+	c.tb.Cleanup(cancel)
+	return &Chromium{c.tb, ctx}
+}
+
+// Do runs the steps, which have to succeed within 20 seconds.
+func (c *Chromium) Do(what string, steps ...chromedp.Action[chromedp.Void]) {
+	c.tb.Helper()
+	// The first use of a tab makes it, and its context must have no deadline.
+	if err := chromedp.Do(c.ctx, chromedp.Sleep(0)); err != nil {
+		c.tb.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, 20*time.Second)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		at, _ := chromedp.Run(c.ctx, chromedp.Location())
+		c.tb.Fatalf("%s at %s: %v", what, at, err)
+	}
+}
+
+// Script evaluates an expression on the current page.
+func Script[T any](c *Chromium, expression string) T {
+	c.tb.Helper()
+	v, err := chromedp.Run(c.ctx, chromedp.Evaluate[T](expression))
+	if err != nil {
+		c.tb.Fatalf("%s: %v", expression, err)
+	}
+	return v
+}
+
+// screens are a phone and a desktop, light and dark.
+var screens = []struct {
+	name          string
+	width, height int64
+	scheme        string
+}{
+	{"phone-light", 390, 844, "light"}, {"phone-dark", 390, 844, "dark"},
+	{"desktop-light", 1280, 900, "light"}, {"desktop-dark", 1280, 900, "dark"},
+}
+
+// Look looks at the current page on every screen: its text must be readable
+// against its background, and nothing cut off at the side. With SCREENSHOTS set
+// to a directory, the pictures are kept there.
+func (c *Chromium) Look(page string) {
+	c.tb.Helper()
+	for _, s := range screens {
+		c.Do(page, chromedp.EmulateViewport(s.width, s.height))
+		// Without motion, or colours would be read while they change.
+		features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: s.scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}
+		if _, err := chromedp.Call(c.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features}); err != nil {
+			c.tb.Fatal(err)
+		}
+		if wide := Script[int64](c, `document.documentElement.scrollWidth`); wide > s.width {
+			c.tb.Errorf("%s on %s is %d wide", page, s.name, wide)
+		}
+		if low := Script[[]string](c, lowContrast); len(low) > 0 {
+			c.tb.Errorf("%s on %s: contrast below 4.5 (WCAG 2.2 §1.4.3): %q", page, s.name, low)
+		}
+		if dir := os.Getenv("SCREENSHOTS"); dir != "" {
+			png, err := chromedp.Run(c.ctx, chromedp.FullScreenshot(100))
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, page+"-"+s.name+".png"), png, 0o600)
+			}
+			if err != nil {
+				c.tb.Fatal(err)
+			}
+		}
+	}
+}
+
+// lowContrast lists the texts whose contrast with the nearest opaque background
+// is below 4.5:1.
+const lowContrast = `(() => {
+  const rgb = c => (c.match(/[\d.]+/g) || []).map(Number);
+  const lum = c => c.slice(0, 3).map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
+  const back = e => { for (; e; e = e.parentElement) { const b = rgb(getComputedStyle(e).backgroundColor); if (b.length === 3 || b[3] === 1) return b; } return [255, 255, 255]; };
+  const low = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const e = walk.currentNode.parentElement, text = walk.currentNode.textContent.trim();
+    if (!text || !e.checkVisibility() || e.closest('style')) continue;
+    const [a, b] = [lum(rgb(getComputedStyle(e).color)), lum(back(e))];
+    if ((Math.max(a, b) + .05) / (Math.min(a, b) + .05) < 4.5) low.push(text.slice(0, 40) + ' ' + getComputedStyle(e).color + ' on ' + back(e));
+  }
+  return low;
+})()`
