@@ -55,7 +55,8 @@ func (w wanted) has(oidc string) bool { return slices.Contains(w.oidc, oidc) }
 
 // resource finds what an identifier names; the caller holds mu.
 func (t *Tenant) resource(identifier string) (resource, bool) {
-	if identifier == graphID || strings.EqualFold(identifier, graphURI) {
+	// Graph is named by the address it is served at, as in the national clouds.
+	if identifier == graphID || strings.EqualFold(identifier, graphURI) || strings.EqualFold(identifier, t.base) {
 		return resource{id: graphID, uri: graphURI, name: "Microsoft Graph (simulated)", scopes: graphScopes}, true
 	}
 	for _, app := range t.apps {

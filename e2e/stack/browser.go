@@ -18,7 +18,12 @@ import (
 // cookies like a browser. The Chromium tests prove that a real one does the same.
 type Browser struct {
 	// User is the name the person signs in with.
-	User   string
+	User string
+	// Prefer is a button, as name=value, to press wherever there is one:
+	// cancel=1 for those who do not want to sign in.
+	Prefer string
+	// Seen are the pages of the last sign-in.
+	Seen   []*Page
 	client *http.Client
 }
 
@@ -54,10 +59,12 @@ type Form struct {
 // It returns the redirect to the client, which it does not follow.
 func (b *Browser) Approve(authorizationURL string) (*url.URL, error) {
 	return b.walk(authorizationURL, func(p *Page) (Form, string, error) {
-		for _, f := range p.Forms {
-			for _, button := range f.Buttons {
-				if strings.Contains(button, "approve") || strings.Contains(button, b.User) || strings.Contains(button, "accept") {
-					return f, button, nil
+		for _, wanted := range []string{b.Prefer, "approve", b.User, "accept", "return="} {
+			for _, f := range p.Forms {
+				for _, button := range f.Buttons {
+					if wanted != "" && strings.Contains(button, wanted) {
+						return f, button, nil
+					}
 				}
 			}
 		}
@@ -76,11 +83,13 @@ func (b *Browser) walk(start string, choose func(*Page) (Form, string, error)) (
 	if err != nil {
 		return nil, err
 	}
+	b.Seen = nil
 	for range 20 {
 		page, next, err := b.fetch(req)
 		if err != nil {
 			return nil, err
 		}
+		b.Seen = append(b.Seen, page)
 		if next == "" && page.Refresh != "" {
 			next = page.Refresh
 		}

@@ -30,6 +30,8 @@ type Options struct {
 	// Tables, if set, is used instead of Azurite's own connection string, for
 	// tests that put something between the handler and its tables.
 	Tables string
+	// Between, if set, stands between everyone and the tenant.
+	Between func(tenant http.Handler) http.Handler
 	// Authority, if set, is what the handler takes the tenant's address for,
 	// for tests that put something between the two.
 	Authority string
@@ -60,7 +62,7 @@ func Start(tb testing.TB, o Options) *Stack {
 
 	front := httptest.NewUnstartedServer(http.HandlerFunc(s.forward))
 	s.URL = "http://localhost:" + portOf(front.Listener.Addr())
-	s.startTenant(tb)
+	s.startTenant(tb, o.Between)
 	authority := s.TenantURL
 	if o.Authority != "" {
 		authority = o.Authority

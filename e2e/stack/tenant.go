@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -22,7 +23,7 @@ const (
 )
 
 // startTenant serves a simulated tenant that knows the stack's redirect URI.
-func (s *Stack) startTenant(tb testing.TB) {
+func (s *Stack) startTenant(tb testing.TB, between func(http.Handler) http.Handler) {
 	tb.Helper()
 	server := httptest.NewUnstartedServer(nil)
 	s.TenantURL = "http://localhost:" + portOf(server.Listener.Addr())
@@ -44,6 +45,9 @@ func (s *Stack) startTenant(tb testing.TB) {
 	}
 	s.Tenant = t
 	server.Config.Handler = t
+	if between != nil {
+		server.Config.Handler = between(t)
+	}
 	server.Start()
 	tb.Cleanup(server.Close)
 }
