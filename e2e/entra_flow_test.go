@@ -204,9 +204,10 @@ func claimsSent(s *stack.Stack, from int) (n int) {
 }
 
 // TestWhoAmIWithGraph: without consent the tool says who can give it and where;
-// with it, the profile comes from Graph on behalf of the user.
+// with it, the profile comes from Graph on behalf of the user. The API is named
+// by the application's GUID, as AADSTS90009 asks for.
 func TestWhoAmIWithGraph(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
+	s := stack.Start(t, stack.Options{Env: map[string]string{"ENTRA_API_SCOPE": stack.ClientID + "/" + tenant.DefaultScope}})
 	a := newApp(t, s.URL, stack.Alice).signIn("openid", "User.Read")
 	got := a.call("who_am_i")
 	if !got.failed || !strings.Contains(got.text, "/v2.0/adminconsent?") || !strings.Contains(got.text, "administrator") {
@@ -276,6 +277,17 @@ func TestAClaimsChallengeOfAToolIsMetInTheNextSignIn(t *testing.T) {
 	a.signIn("openid", "User.Read")
 	if got := a.call("who_am_i"); got.failed || claimsSent(s, before) != 1 {
 		t.Errorf("claims sent %d times, then %+v", claimsSent(s, before), got)
+	}
+}
+
+// TestGroupsOverageGivesAdvice: a sign-in with it works, and the operator reads
+// what to do instead of groups.
+func TestGroupsOverageGivesAdvice(t *testing.T) {
+	s := stack.Start(t, stack.Options{})
+	reconfigure(t, s, func(a *tenant.App) { a.GroupsClaim = true })
+	newApp(t, s.URL, tenant.Heidi).signIn("openid")
+	if log := s.Instances[0].Log(); !strings.Contains(log, "assign app roles to the groups") {
+		t.Error("the log does not say what to do instead")
 	}
 }
 

@@ -37,7 +37,7 @@ func (r *reader) entra(c *Config) {
 	r.authority(e)
 	if s := e.APIScope; s != "" && (strings.Contains(s, " ") || !strings.Contains(s, "/") || strings.HasSuffix(s, "/.default")) {
 		// An unqualified scope would be taken for one of Microsoft Graph's.
-		r.bad("ENTRA_API_SCOPE", fmt.Sprintf("is %q", s), "Write one qualified scope such as api://"+e.ClientID+"/mcp.access")
+		r.bad("ENTRA_API_SCOPE", fmt.Sprintf("is %q", s), "Write one scope in full, such as "+e.ClientID+"/mcp.access")
 	}
 }
 

@@ -110,7 +110,7 @@ func (c Config) checked() (Config, error) {
 		fault("set exactly one of ENTRA_CLIENT_SECRET, ENTRA_CLIENT_CERTIFICATE_PATH and ENTRA_MANAGED_IDENTITY_CLIENT_ID (%d are set)", n)
 	}
 	if len(strings.Fields(c.APIScope)) > 1 || (c.APIScope != "" && !strings.Contains(c.APIScope, "/")) {
-		fault("ENTRA_API_SCOPE must be one scope in full, such as api://%s/mcp.access", c.ClientID)
+		fault("ENTRA_API_SCOPE must be one scope in full, such as %s/mcp.access", c.ClientID)
 	}
 	if u, err := url.Parse(c.RedirectURI); err != nil || u.Host == "" || u.Fragment != "" || !secure(u) {
 		fault("the redirect URI must be an absolute https URL (http is for loopback only)")

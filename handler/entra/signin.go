@@ -66,6 +66,9 @@ func (c *Client) Exchange(ctx context.Context, cb Callback) (SignIn, error) {
 	if err != nil {
 		return SignIn{}, err
 	}
+	if claims.GroupsOverage {
+		c.deps.Log.InfoContext(ctx, "a user is in more groups than a token can list; groups decide nothing here: assign app roles to the groups that matter")
+	}
 	return c.signIn(ctx, t, claims), nil
 }
 
