@@ -37,10 +37,18 @@ func NewBrowser(user string) *Browser {
 	}}
 }
 
+// Through sends the browser's requests through transport, and returns the
+// browser.
+func (b *Browser) Through(transport http.RoundTripper) *Browser {
+	b.client.Transport = transport
+	return b
+}
+
 // Page is what the browser shows.
 type Page struct {
 	URL    *url.URL
 	Status int
+	Header http.Header
 	Body   string
 	Forms  []Form
 	// Refresh is where the page's meta refresh leads, if it has one.
@@ -136,6 +144,19 @@ func (b *Browser) Open(address string) (*Page, error) {
 	return p, err
 }
 
+// Press submits the first form of p with the button, name=value.
+func (b *Browser) Press(p *Page, button string) (*Page, error) {
+	if len(p.Forms) == 0 {
+		return nil, fmt.Errorf("no form on %s (%d):\n%s", p.URL, p.Status, p.Body)
+	}
+	req, err := p.Forms[0].submit(p.URL, button)
+	if err != nil {
+		return nil, err
+	}
+	next, _, err := b.fetch(req)
+	return next, err
+}
+
 func (b *Browser) fetch(req *http.Request) (page *Page, location string, err error) {
 	res, err := b.client.Do(req)
 	if err != nil {
@@ -146,7 +167,7 @@ func (b *Browser) fetch(req *http.Request) (page *Page, location string, err err
 	if err != nil {
 		return nil, "", err
 	}
-	page = &Page{URL: req.URL, Status: res.StatusCode, Body: string(body)}
+	page = &Page{URL: req.URL, Status: res.StatusCode, Header: res.Header, Body: string(body)}
 	root, err := html.Parse(strings.NewReader(page.Body))
 	if err != nil {
 		return nil, "", err

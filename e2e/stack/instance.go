@@ -61,10 +61,7 @@ func startInstance(tb testing.TB, env map[string]string) *Instance {
 	port := FreePort(tb)
 	i := &Instance{URL: "http://127.0.0.1:" + port, tb: tb, done: make(chan struct{})}
 	i.cmd = exec.Command(binary)
-	i.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + tb.TempDir(), "FUNCTIONS_CUSTOMHANDLER_PORT=" + port}
-	for name, v := range env {
-		i.cmd.Env = append(i.cmd.Env, name+"="+v)
-	}
+	i.cmd.Env = environ(tb, env, "FUNCTIONS_CUSTOMHANDLER_PORT="+port)
 	i.cmd.Stdout, i.cmd.Stderr = &i.log, &i.log
 	if err := i.cmd.Start(); err != nil {
 		tb.Fatal(err)
@@ -86,17 +83,46 @@ func startInstance(tb testing.TB, env map[string]string) *Instance {
 // changes in env.
 func (s *Stack) AddInstance(env map[string]string) *Instance {
 	s.tb.Helper()
-	all := map[string]string{}
-	for name, v := range s.env {
-		all[name] = v
-	}
-	for name, v := range env {
-		all[name] = v
-	}
-	i := startInstance(s.tb, all)
+	i := s.Aside(s.tb, env)
 	s.Instances = append(s.Instances, i)
 	i.WaitReady()
 	return i
+}
+
+// Aside starts an instance to which the public URL does not lead, with the same
+// settings or with the changes in env. It does not wait for it to be ready.
+func (s *Stack) Aside(tb testing.TB, env map[string]string) *Instance {
+	tb.Helper()
+	return startInstance(tb, s.with(env))
+}
+
+// Command is a subcommand of the handler with the settings of the instances, or
+// with the changes in env.
+func (s *Stack) Command(tb testing.TB, env map[string]string, args ...string) *exec.Cmd {
+	tb.Helper()
+	binary, err := Binary()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd := exec.CommandContext(tb.Context(), binary, args...)
+	cmd.Env = environ(tb, s.with(env))
+	return cmd
+}
+
+// with is the settings of the instances with the changes in env.
+func (s *Stack) with(env map[string]string) map[string]string {
+	all := maps.Clone(s.env)
+	maps.Copy(all, env)
+	return all
+}
+
+// environ is the whole environment of a process: nothing of the test's own.
+func environ(tb testing.TB, env map[string]string, more ...string) []string {
+	all := append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + tb.TempDir()}, more...)
+	for name, v := range env {
+		all = append(all, name+"="+v)
+	}
+	return all
 }
 
 // Run runs the binary with args, the stack's settings and the changes in env,

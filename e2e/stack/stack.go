@@ -32,9 +32,10 @@ type Options struct {
 	Tables string
 	// Between, if set, stands between everyone and the tenant.
 	Between func(tenant http.Handler) http.Handler
-	// Authority, if set, is what the handler takes the tenant's address for,
-	// for tests that put something between the two.
-	Authority string
+	// Via, if set, is told the address that the tenant listens on and returns
+	// the one that everyone calls instead, for tests that put a network
+	// between the two.
+	Via func(listens string) (called string)
 }
 
 // Stack is a running server with all that it needs.
@@ -62,14 +63,10 @@ func Start(tb testing.TB, o Options) *Stack {
 
 	front := httptest.NewUnstartedServer(http.HandlerFunc(s.forward))
 	s.URL = "http://localhost:" + portOf(front.Listener.Addr())
-	s.startTenant(tb, o.Between)
-	authority := s.TenantURL
-	if o.Authority != "" {
-		authority = o.Authority
-	}
+	s.startTenant(tb, o)
 	s.env = map[string]string{
 		"PUBLIC_URL":          s.URL,
-		"ENTRA_AUTHORITY":     authority,
+		"ENTRA_AUTHORITY":     s.TenantURL,
 		"ENTRA_TENANT_ID":     TenantID,
 		"ENTRA_CLIENT_ID":     ClientID,
 		"ENTRA_CLIENT_SECRET": ClientSecret,
@@ -99,6 +96,9 @@ func Start(tb testing.TB, o Options) *Stack {
 	}
 	return s
 }
+
+// Table is the name of the table that the instances share.
+func (s *Stack) Table() string { return s.env["TABLES_NAME"] }
 
 // forward sends each request to the next instance that is alive.
 func (s *Stack) forward(w http.ResponseWriter, r *http.Request) {

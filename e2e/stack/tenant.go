@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -23,10 +22,13 @@ const (
 )
 
 // startTenant serves a simulated tenant that knows the stack's redirect URI.
-func (s *Stack) startTenant(tb testing.TB, between func(http.Handler) http.Handler) {
+func (s *Stack) startTenant(tb testing.TB, o Options) {
 	tb.Helper()
 	server := httptest.NewUnstartedServer(nil)
 	s.TenantURL = "http://localhost:" + portOf(server.Listener.Addr())
+	if o.Via != nil {
+		s.TenantURL = o.Via(server.Listener.Addr().String())
+	}
 	t, err := tenant.New(tenant.Options{BaseURL: s.TenantURL})
 	if err != nil {
 		tb.Fatal(err)
@@ -45,8 +47,8 @@ func (s *Stack) startTenant(tb testing.TB, between func(http.Handler) http.Handl
 	}
 	s.Tenant = t
 	server.Config.Handler = t
-	if between != nil {
-		server.Config.Handler = between(t)
+	if o.Between != nil {
+		server.Config.Handler = o.Between(t)
 	}
 	server.Start()
 	tb.Cleanup(server.Close)

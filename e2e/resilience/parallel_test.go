@@ -1,0 +1,286 @@
+package resilience
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"entramcp/e2e/stack"
+	"entramcp/handler/store"
+)
+
+// instances is how many processes share a table in these tests.
+const instances = 4
+
+// bound is how long an access token may outlive its revocation.
+const bound = 15 * time.Second
+
+// atOnce makes n requests together, spread over all instances.
+func atOnce(s *stack.Stack, c *client, n int, request func(*client) answer) []answer {
+	answers := make([]answer, n)
+	start := make(chan struct{})
+	var wg sync.WaitGroup
+	for k := range n {
+		there := c.at(s.Instances[k%len(s.Instances)])
+		wg.Go(func() {
+			<-start
+			answers[k] = request(there)
+		})
+	}
+	close(start)
+	wg.Wait()
+	return answers
+}
+
+// TestOneOf200RedemptionsSucceeds: whoever else holds a code that was redeemed
+// has stolen it, or the winner has. So one gets tokens, and they end with it.
+func TestOneOf200RedemptionsSucceeds(t *testing.T) {
+	t.Parallel()
+	s := stack.Start(t, stack.Options{Instances: instances})
+	c := newClient(t, s).registered("none")
+	code, verifier := c.signIn()
+
+	var won []answer
+	for _, a := range atOnce(s, c, 200, func(c *client) answer { return c.redeem(code, verifier) }) {
+		switch {
+		case a.status == http.StatusOK:
+			won = append(won, a)
+		case !a.is(http.StatusBadRequest, "invalid_grant"):
+			t.Errorf("a loser got %d %s", a.status, a.body)
+		}
+	}
+	if len(won) != 1 {
+		t.Fatalf("%d of 200 redemptions succeeded", len(won))
+	}
+	got := won[0].tokens(t)
+	for _, i := range s.Instances {
+		if a := c.at(i).refresh(got.refresh); !a.is(http.StatusBadRequest, "invalid_grant") {
+			t.Errorf("the replayed code's refresh token: %d %s", a.status, a.body)
+		}
+	}
+	refusedEverywhere(t, s, c, got.access)
+}
+
+// refusedEverywhere waits for all instances to refuse an access token.
+func refusedEverywhere(t *testing.T, s *stack.Stack, c *client, access string) {
+	t.Helper()
+	revoked := time.Now()
+	for _, i := range s.Instances {
+		eventually(t, "the access token is refused at "+i.URL, bound-time.Since(revoked), func() bool {
+			a := c.at(i).call(access)
+			if a.status != http.StatusOK && a.status != http.StatusUnauthorized {
+				t.Errorf("/mcp answers %d %s", a.status, a.body)
+			}
+			return a.status == http.StatusUnauthorized
+		})
+	}
+}
+
+// TestFiftyRefreshesGiveOneSuccessor: agents refresh in parallel and lose
+// answers. None of that logs anybody out, nor leaves a second line of tokens.
+func TestFiftyRefreshesGiveOneSuccessor(t *testing.T) {
+	t.Parallel()
+	s := stack.Start(t, stack.Options{Instances: instances})
+	c, first := signedIn(t, s)
+
+	var got []tokens
+	for _, a := range atOnce(s, c, 50, func(c *client) answer { return c.refresh(first.refresh) }) {
+		got = append(got, a.tokens(t))
+	}
+	if n := generation(t, s, "g-"); n != 2 {
+		t.Errorf("50 parallel refreshes led to generation %d, want 2", n)
+	}
+	for k, a := range atOnce(s, c, len(got), func(c *client) answer { return c.call(got[0].access) }) {
+		if a.status != http.StatusOK {
+			t.Errorf("access token at request %d: %d %s", k, a.status, a.body)
+		}
+	}
+	// The answer was lost, so the client repeats the request elsewhere.
+	if a := c.at(s.Instances[3]).refresh(first.refresh); a.status != http.StatusOK {
+		t.Errorf("a retry got %d %s", a.status, a.body)
+	}
+	// Each of the 50 is good, and using them all is one more step.
+	for k, refreshed := range got {
+		if a := c.at(s.Instances[k%instances]).refresh(refreshed.refresh); a.status != http.StatusOK {
+			t.Fatalf("refresh token %d of 50: %d %s", k, a.status, a.body)
+		}
+	}
+	if n := generation(t, s, "g-"); n != 3 {
+		t.Errorf("the grant is at generation %d, want 3", n)
+	}
+}
+
+// generation is that of the only live grant.
+func generation(t *testing.T, s *stack.Stack, prefix string) int {
+	t.Helper()
+	live := rows(t, s, prefix)
+	if len(live) != 1 {
+		t.Fatalf("there are %d grants", len(live))
+	}
+	var grant struct {
+		Generation int       `json:"gen"`
+		Revoked    time.Time `json:"revoked"`
+	}
+	if err := json.Unmarshal(live[0].Value, &grant); err != nil || !grant.Revoked.IsZero() {
+		t.Fatalf("the grant has ended: %v", err)
+	}
+	return grant.Generation
+}
+
+// TestReuseRevokesOnEveryInstance: a token two generations back is in two
+// hands. Refreshing ends at once, calling within the bound.
+func TestReuseRevokesOnEveryInstance(t *testing.T) {
+	t.Parallel()
+	s := stack.Start(t, stack.Options{Instances: instances})
+	c, first := signedIn(t, s)
+	second := c.at(s.Instances[0]).refresh(first.refresh).tokens(t)
+	third := c.at(s.Instances[1]).refresh(second.refresh).tokens(t)
+	for _, i := range s.Instances {
+		if a := c.at(i).call(third.access); a.status != http.StatusOK {
+			t.Fatalf("before the reuse: %d %s", a.status, a.body)
+		}
+	}
+
+	if a := c.at(s.Instances[2]).refresh(first.refresh); !a.is(http.StatusBadRequest, "invalid_grant") {
+		t.Fatalf("the reuse got %d %s", a.status, a.body)
+	}
+	for _, i := range s.Instances {
+		for name, token := range map[string]string{"first": first.refresh, "second": second.refresh, "third": third.refresh} {
+			if a := c.at(i).refresh(token); !a.is(http.StatusBadRequest, "invalid_grant") {
+				t.Errorf("after the reuse the %s refresh token got %d %s", name, a.status, a.body)
+			}
+		}
+	}
+	refusedEverywhere(t, s, c, third.access)
+	if !strings.Contains(s.Instances[2].Log(), "refresh token reuse, generation 1 of 3") {
+		t.Error("the log does not say why the grant ended")
+	}
+}
+
+// TestRevocationReachesEveryInstance is RFC 7009 over four processes, found by
+// way of the metadata.
+func TestRevocationReachesEveryInstance(t *testing.T) {
+	t.Parallel()
+	s := stack.Start(t, stack.Options{Instances: instances})
+	c, mine := signedIn(t, s)
+	other, _ := signedIn(t, s)
+	if a := c.get("/.well-known/oauth-authorization-server"); a.text("revocation_endpoint") != s.URL+"/revoke" || a.text("introspection_endpoint") != s.URL+"/introspect" {
+		t.Errorf("the metadata announce %s", a.body)
+	}
+
+	for _, token := range []string{mine.access, mine.refresh} {
+		if a := other.revoke(token); !a.is(http.StatusBadRequest, "invalid_grant") {
+			t.Errorf("another client's revocation: %d %s", a.status, a.body)
+		}
+	}
+	if a := other.refresh(mine.refresh); !a.is(http.StatusBadRequest, "invalid_grant") {
+		t.Errorf("another client's refresh: %d %s", a.status, a.body)
+	}
+	mine = c.refresh(mine.refresh).tokens(t) // what another client tries ends nothing
+	for _, i := range s.Instances {
+		if a := c.at(i).call(mine.access); a.status != http.StatusOK {
+			t.Fatalf("before the revocation: %d %s", a.status, a.body)
+		}
+	}
+
+	if a := c.at(s.Instances[1]).revoke(mine.access); a.status != http.StatusOK {
+		t.Fatalf("revocation: %d %s", a.status, a.body)
+	}
+	for _, i := range s.Instances {
+		if a := c.at(i).refresh(mine.refresh); !a.is(http.StatusBadRequest, "invalid_grant") {
+			t.Errorf("refresh after the revocation: %d %s", a.status, a.body)
+		}
+	}
+	refusedEverywhere(t, s, c, mine.access)
+	if a := c.revoke(mine.access); a.status != http.StatusOK {
+		t.Errorf("revoking again: %d %s", a.status, a.body)
+	}
+}
+
+// TestIntrospectionTellsConfidentialClientsOnly is RFC 7662: a client learns
+// about its own tokens, and only if it can authenticate.
+func TestIntrospectionTellsConfidentialClientsOnly(t *testing.T) {
+	t.Parallel()
+	s := stack.Start(t, stack.Options{Instances: 2})
+	c := newClient(t, s).registered("client_secret_post")
+	if c.secret == "" {
+		t.Fatal("no client secret")
+	}
+	mine := c.redeem(c.signIn()).tokens(t)
+	public, theirs := signedIn(t, s)
+
+	active := func(a answer) bool {
+		var state struct {
+			Active bool `json:"active"`
+		}
+		if err := json.Unmarshal([]byte(a.body), &state); err != nil || a.status != http.StatusOK {
+			t.Fatalf("introspection: %d %s", a.status, a.body)
+		}
+		return state.Active
+	}
+	for _, i := range s.Instances {
+		if !active(c.at(i).introspect(mine.access)) || !active(c.at(i).introspect(mine.refresh)) {
+			t.Error("a live token of the client is inactive")
+		}
+		for _, token := range []string{theirs.access, theirs.refresh, "nonsense"} {
+			if a := c.at(i).introspect(token); active(a) || strings.TrimSpace(a.body) != `{"active":false}` {
+				t.Errorf("what is not the client's: %s", a.body)
+			}
+		}
+		if a := public.at(i).introspect(theirs.access); !a.is(http.StatusUnauthorized, "invalid_client") {
+			t.Errorf("a public client: %d %s", a.status, a.body)
+		}
+	}
+	if a := c.at(s.Instances[0]).revoke(mine.refresh); a.status != http.StatusOK {
+		t.Fatal(a.body)
+	}
+	// Unlike /mcp, introspection asks the grant itself.
+	if active(c.at(s.Instances[1]).introspect(mine.access)) {
+		t.Error("a revoked access token is active elsewhere")
+	}
+}
+
+// TestTheSameMetadataIsOneClientOnEveryInstance: dead registrations do not pile
+// up, however often and wherever a client registers.
+func TestTheSameMetadataIsOneClientOnEveryInstance(t *testing.T) {
+	t.Parallel()
+	s := stack.Start(t, stack.Options{Instances: 2})
+	c := newClient(t, s)
+	ids := map[string]bool{}
+	for _, a := range atOnce(s, c, 8, func(c *client) answer { return c.register("none") }) {
+		if a.status != http.StatusCreated {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		ids[a.text("client_id")] = true
+	}
+	if n := len(rows(t, s, "c-")); len(ids) != 1 || n != 1 {
+		t.Errorf("%d ids, %d rows", len(ids), n)
+	}
+	secrets := map[string]bool{}
+	for _, a := range atOnce(s, c, 4, func(c *client) answer { return c.register("client_secret_basic") }) {
+		secrets[a.text("client_id")], secrets[a.text("client_secret")] = true, true
+	}
+	if n := len(rows(t, s, "c-")); len(secrets) != 8 || n != 5 {
+		t.Errorf("confidential clients share %v, %d rows", secrets, n)
+	}
+}
+
+// rows are those in the stack's table whose partition begins with prefix.
+func rows(t *testing.T, s *stack.Stack, prefix string) []store.Row {
+	t.Helper()
+	table := tableOf(t, s)
+	var all []store.Row
+	for cursor := store.Cursor(""); ; {
+		page, err := table.List(t.Context(), store.Prefix(prefix), cursor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, page.Rows...)
+		if cursor = page.Next; cursor == "" {
+			return all
+		}
+	}
+}

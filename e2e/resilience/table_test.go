@@ -1,0 +1,23 @@
+package resilience
+
+import (
+	"testing"
+
+	"entramcp/e2e/stack"
+	"entramcp/handler/store"
+	"entramcp/handler/store/azuretable"
+	"entramcp/handler/store/storetest"
+)
+
+// tableOf is the table that the instances of s share, past all that a test has
+// put in between.
+func tableOf(t *testing.T, s *stack.Stack) store.Table {
+	t.Helper()
+	table, err := azuretable.New(azuretable.Options{
+		ConnectionString: azuretable.ConnectionString(storetest.Azurite(t)), Name: s.Table(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
