@@ -83,7 +83,7 @@ param clientMetadataHosts string = ''
 @description('debug, info, warn or error.')
 param logLevel string = ''
 
-var token = toLower(uniqueString(subscription().id, environmentName, location))
+var suffix = toLower(uniqueString(subscription().id, environmentName, location))
 var tags = { 'azd-env-name': environmentName }
 
 // environment() knows neither of these two. The extension for Microsoft Graph
@@ -96,7 +96,7 @@ var cloud = clouds[environment().name]
 
 // Known before anything exists. The app registration needs the host name and the
 // site needs the app's client id; taken from the site it would be a cycle.
-var siteName = 'func-mcp-${token}'
+var siteName = 'func-mcp-${suffix}'
 var defaultOrigin = 'https://${siteName}.${cloud.sites}'
 var customOrigin = endsWith(publicUrl, '/') ? substring(publicUrl, 0, length(publicUrl) - 1) : publicUrl
 var origin = empty(customOrigin) ? defaultOrigin : customOrigin
@@ -115,7 +115,7 @@ module identity 'modules/identity.bicep' = {
   params: {
     location: location
     tags: tags
-    token: token
+    suffix: suffix
   }
 }
 
@@ -125,7 +125,7 @@ module monitoring 'modules/monitoring.bicep' = {
   params: {
     location: location
     tags: tags
-    token: token
+    suffix: suffix
     dailyLimitGB: logsDailyLimitGB
     identityPrincipalId: identity.outputs.principalId
   }
@@ -137,7 +137,7 @@ module storage 'modules/storage.bicep' = {
   params: {
     location: location
     tags: tags
-    token: token
+    suffix: suffix
     sku: storageSku
     privateOnly: vnetEnabled
     identityPrincipalId: identity.outputs.principalId
@@ -152,7 +152,7 @@ module vault 'modules/vault.bicep' = {
   params: {
     location: location
     tags: tags
-    token: token
+    suffix: suffix
     privateOnly: vnetEnabled
     recover: recoverKeyVault
     workspaceId: monitoring.outputs.workspaceId
@@ -168,7 +168,7 @@ module network 'modules/network.bicep' = if (vnetEnabled) {
   params: {
     location: location
     tags: tags
-    token: token
+    suffix: suffix
     storageAccountId: storage.outputs.accountId
     vaultId: vault.outputs.vaultId
   }
@@ -195,7 +195,7 @@ module app 'modules/app.bicep' = {
   params: {
     location: location
     tags: tags
-    token: token
+    suffix: suffix
     siteName: siteName
     identityId: identity.outputs.identityId
     identityClientId: identity.outputs.clientId
@@ -237,7 +237,7 @@ module alerts 'modules/alerts.bicep' = {
   params: {
     location: location
     tags: tags
-    token: token
+    suffix: suffix
     email: alertEmail
     workspaceId: monitoring.outputs.workspaceId
     storageAccountId: storage.outputs.accountId

@@ -2,7 +2,7 @@
 // shown in the portal.
 param location string
 param tags object
-param token string
+param suffix string
 param email string
 param workspaceId string
 param storageAccountId string
@@ -39,7 +39,7 @@ var denials = [
   {
     name: 'storage-denied'
     text: 'The table service refused requests: a role assignment or network rule is missing.'
-    resourceId: '${storageAccountId}/tableServices/default'
+    target: '${storageAccountId}/tableServices/default'
     namespace: 'Microsoft.Storage/storageAccounts/tableServices'
     metric: 'Transactions'
     aggregation: 'Total'
@@ -49,7 +49,7 @@ var denials = [
   {
     name: 'key-vault-denied'
     text: 'Key Vault refused requests: a role assignment or network rule is missing, or the key is disabled.'
-    resourceId: vaultId
+    target: vaultId
     namespace: 'Microsoft.KeyVault/vaults'
     metric: 'ServiceApiResult'
     aggregation: 'Count'
@@ -59,7 +59,7 @@ var denials = [
 ]
 
 resource notify 'Microsoft.Insights/actionGroups@2018-03-01' = if (!empty(email)) {
-  name: 'ag-mcp-${token}'
+  name: 'ag-mcp-${suffix}'
   location: 'global'
   tags: tags
   properties: {
@@ -70,7 +70,7 @@ resource notify 'Microsoft.Insights/actionGroups@2018-03-01' = if (!empty(email)
 }
 
 resource logRules 'Microsoft.Insights/scheduledQueryRules@2023-03-15-preview' = [for alert in logAlerts: {
-  name: 'alert-${alert.name}-${token}'
+  name: 'alert-${alert.name}-${suffix}'
   location: location
   tags: tags
   kind: 'LogAlert'
@@ -101,14 +101,14 @@ resource logRules 'Microsoft.Insights/scheduledQueryRules@2023-03-15-preview' = 
 }]
 
 resource metricRules 'Microsoft.Insights/metricAlerts@2018-03-01' = [for denial in denials: {
-  name: 'alert-${denial.name}-${token}'
+  name: 'alert-${denial.name}-${suffix}'
   location: 'global'
   tags: tags
   properties: {
     description: denial.text
     severity: 2
     enabled: true
-    scopes: [denial.resourceId]
+    scopes: [denial.target]
     evaluationFrequency: 'PT5M'
     windowSize: 'PT15M'
     criteria: {

@@ -1,7 +1,7 @@
 // The function app: a custom handler on Flex Consumption.
 param location string
 param tags object
-param token string
+param suffix string
 param siteName string
 param identityId string
 param identityClientId string
@@ -31,7 +31,7 @@ var hostSettings = {
 }
 
 resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
-  name: 'plan-mcp-${token}'
+  name: 'plan-mcp-${suffix}'
   location: location
   tags: tags
   kind: 'functionapp'
@@ -96,14 +96,8 @@ resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
   properties: union(hostSettings, settings)
 }
 
-// Deploying needs an Entra token; user names and passwords are off.
-resource ftpPasswords 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
-  parent: site
-  name: 'ftp'
-  properties: { allow: false }
-}
-
-resource scmPasswords 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+// Deploying needs an Entra token; the user name and password are off.
+resource deployPasswords 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
   parent: site
   name: 'scm'
   properties: { allow: false }

@@ -2,10 +2,10 @@
 // telemetry and, through the federated credential, signs in as the Entra app.
 param location string
 param tags object
-param token string
+param suffix string
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
-  name: 'id-mcp-${token}'
+  name: 'id-mcp-${suffix}'
   location: location
   tags: tags
 }

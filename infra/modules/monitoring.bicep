@@ -2,7 +2,7 @@
 // key works: telemetry is accepted from Entra identities only.
 param location string
 param tags object
-param token string
+param suffix string
 param dailyLimitGB int
 param identityPrincipalId string
 
@@ -10,7 +10,7 @@ param identityPrincipalId string
 var metricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
-  name: 'log-mcp-${token}'
+  name: 'log-mcp-${suffix}'
   location: location
   tags: tags
   properties: {
@@ -22,7 +22,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
 }
 
 resource insights 'Microsoft.Insights/components@2020-02-02' = {
-  name: 'appi-mcp-${token}'
+  name: 'appi-mcp-${suffix}'
   location: location
   tags: tags
   kind: 'web'

@@ -2,7 +2,7 @@
 // Clients still reach the function app from the internet.
 param location string
 param tags object
-param token string
+param suffix string
 param storageAccountId string
 param vaultId string
 
@@ -15,7 +15,7 @@ var services = [
 ]
 
 resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
-  name: 'vnet-mcp-${token}'
+  name: 'vnet-mcp-${suffix}'
   location: location
   tags: tags
   properties: {
@@ -65,7 +65,7 @@ resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [for service in 
 
 resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [for (service, i) in services: {
   parent: zones[i]
-  name: 'link-${token}'
+  name: 'link-${suffix}'
   location: 'global'
   tags: tags
   properties: {
@@ -77,7 +77,7 @@ resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01
 // One at a time: the subnet refuses operations that overlap.
 @batchSize(1)
 resource endpoints 'Microsoft.Network/privateEndpoints@2024-05-01' = [for service in services: {
-  name: 'pe-${service.group}-${token}'
+  name: 'pe-${service.group}-${suffix}'
   location: location
   tags: tags
   properties: {

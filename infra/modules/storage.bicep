@@ -2,7 +2,7 @@
 // registrations, sign-ins and the wrapped key ring. Nobody has an account key.
 param location string
 param tags object
-param token string
+param suffix string
 param sku string
 param privateOnly bool
 param identityPrincipalId string
@@ -16,7 +16,7 @@ var roles = {
 }
 
 resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
-  name: 'stmcp${token}'
+  name: 'stmcp${suffix}'
   location: location
   tags: tags
   kind: 'StorageV2'

@@ -2,7 +2,7 @@
 // everybody out, hence the protection against purging.
 param location string
 param tags object
-param token string
+param suffix string
 param privateOnly bool
 param recover bool
 param workspaceId string
@@ -14,7 +14,7 @@ param operatorPrincipalType string
 var cryptoUser = '12338af0-0e69-4776-bea7-57ae8d297424'
 
 resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
-  name: 'kv-mcp-${token}'
+  name: 'kv-mcp-${suffix}'
   location: location
   tags: tags
   properties: {
