@@ -348,3 +348,9 @@ func TestAManagedIdentityIsACredential(t *testing.T) {
 		t.Errorf("renewal with an identity that is not trusted: %+v", answer)
 	}
 }
+
+// down answers as Entra does in an outage.
+func down(_ string, w http.ResponseWriter) bool {
+	w.WriteHeader(http.StatusServiceUnavailable)
+	return true
+}

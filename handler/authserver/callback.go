@@ -10,9 +10,13 @@ import (
 	"entramcp/handler/pages"
 )
 
-// returnAfter is how many seconds a failure can be read before the browser
-// goes back to the client by itself. The way back is also a link.
-const returnAfter = 20
+// How many seconds a failure can be read before the browser goes back to the
+// client by itself; the way back is also a link. To pass on the link for an
+// administrator takes longer.
+const (
+	returnAfter        = 20
+	returnAfterConsent = 120
+)
 
 // callback finishes a sign-in: the state and this browser's cookie agree, the
 // transaction is consumed before anything else happens, Entra's ID token is
@@ -100,9 +104,11 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, t transaction, s
 // person just decided, and what passes by itself, goes to the client at once.
 func (s *Server) explain(w http.ResponseWriter, r *http.Request, req request, f *entra.Failure) {
 	refusal := f.AtCallback()
-	status := http.StatusForbidden
+	status, after := http.StatusForbidden, returnAfter
 	switch f.Kind {
-	case entra.ConsentNeeded, entra.NotAllowed:
+	case entra.NotAllowed:
+	case entra.ConsentNeeded:
+		after = returnAfterConsent
 	case entra.Misconfigured:
 		status = http.StatusInternalServerError
 	default:
@@ -113,7 +119,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request, req request, f 
 	pages.Render(w, r, status, pages.Failure{
 		Title: titleOf(f.Kind), Summary: f.Summary, NextStep: f.NextStep, ConsentURL: f.ConsentURL,
 		CorrelationID: s.CorrelationID(r.Context()),
-		Client:        req.ClientName, ReturnTo: s.refusal(req, refusal), ReturnAfter: returnAfter,
+		Client:        req.ClientName, ReturnTo: s.refusal(req, refusal), ReturnAfter: after,
 	})
 }
 

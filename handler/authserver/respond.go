@@ -81,6 +81,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, clientID string, e
 	switch e.Code {
 	case oauth.InvalidClient:
 		page.Title = "This app is not known here"
+		page.Summary = strings.TrimSuffix(e.Description, " Register again.") // which is for the app
 		page.NextStep = "Remove this server from your app and add it again, so that the app registers anew."
 	case oauth.InvalidRedirectURI:
 		page.NextStep = "Do not go on if you did not start this yourself. Otherwise remove this server from your app and add it again."

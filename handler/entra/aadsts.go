@@ -45,7 +45,7 @@ const (
 )
 
 func consent(summary string) Explanation {
-	return Explanation{ConsentNeeded, oauth.AccessDenied, summary, "Ask an administrator of your organization to approve it with the link shown here, then sign in again."}
+	return Explanation{ConsentNeeded, oauth.AccessDenied, summary, "Ask an administrator of your organization to approve this server, then sign in again."}
 }
 
 func over(summary string) Explanation {

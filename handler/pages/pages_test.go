@@ -219,7 +219,7 @@ func TestFailureLeadsBackToTheClient(t *testing.T) {
 	if got, want := refresh(t, body), "20;url="+p.ReturnTo; got != want {
 		t.Errorf("refresh %q, want %q", got, want)
 	}
-	for _, part := range []string{"Return to <bdi>Cursor</bdi>", "ab12", "Approve as an administrator"} {
+	for _, part := range []string{"Return to <bdi>Cursor</bdi>", "ab12", "I am an administrator", ">https://login.microsoftonline.com/t/adminconsent</code>"} {
 		if !strings.Contains(body, part) {
 			t.Errorf("no %q on the page", part)
 		}
