@@ -105,7 +105,7 @@ func (s *Server) routes(guard *resource.Guard, mcp *tools.Server) http.Handler {
 		mux.Handle(path+"/{$}", guard.Metadata())
 	}
 	for _, route := range s.as.Routes() {
-		mux.Handle(route.Method+" "+route.Path, route.Handler)
+		mux.Handle(route.Method+" "+route.Path, bounded(s.cfg.Timeout+storageShare, route.Handler))
 	}
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)

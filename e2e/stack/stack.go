@@ -102,6 +102,9 @@ func (s *Stack) Table() string { return s.env["TABLES_NAME"] }
 
 // forward sends each request to the next instance that is alive.
 func (s *Stack) forward(w http.ResponseWriter, r *http.Request) {
+	// Otherwise the server here may take the end of the request's body from
+	// the proxy once an instance begins to answer, which then cuts the answer.
+	_ = http.NewResponseController(w).EnableFullDuplex()
 	for range s.Instances {
 		i := s.Instances[int(s.next.Add(1))%len(s.Instances)]
 		if !i.Alive() {
