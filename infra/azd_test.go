@@ -144,6 +144,74 @@ func TestEveryParameterCanBeSet(t *testing.T) {
 	}
 }
 
+// TestBicepConfig: what the linter finds stops a deployment, and the extension
+// is the version whose types testdata/types.json holds.
+func TestBicepConfig(t *testing.T) {
+	var config struct {
+		Extensions map[string]string
+		Analyzers  struct {
+			Core struct {
+				Enabled bool
+				Rules   map[string]struct{ Level string }
+			}
+		}
+	}
+	readJSON(t, "bicepconfig.json", &config)
+	if got := config.Extensions["microsoftGraphV1"]; !strings.HasSuffix(got, "/microsoftgraph/v1.0:1.0.0") {
+		t.Errorf("the extension is %s", got)
+	}
+	for name, rule := range config.Analyzers.Core.Rules {
+		if rule.Level != "error" {
+			t.Errorf("%s is a %s", name, rule.Level)
+		}
+	}
+	if !config.Analyzers.Core.Enabled || len(config.Analyzers.Core.Rules) < 20 {
+		t.Error("the linter is off")
+	}
+	for name, source := range readSources(t) {
+		if strings.Contains(source, "Microsoft.Graph/") != strings.Contains(source, "\nextension microsoftGraphV1\n") {
+			t.Errorf("%s: the extension and the types of Microsoft Graph go together", name)
+		}
+	}
+}
+
+// TestWorkflowPassesParameters: the example of docs/deploy.md is YAML, logs in
+// without a secret and sets variables that something reads.
+func TestWorkflowPassesParameters(t *testing.T) {
+	docs, err := os.ReadFile("../docs/deploy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(docs), "```yaml\n")
+	example, _, _ := strings.Cut(rest, "```\n")
+	path := filepath.Join(t.TempDir(), "deploy.yml")
+	if err := os.WriteFile(path, []byte(example), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var workflow struct {
+		Permissions map[string]string
+		Jobs        map[string]struct{ Env map[string]string }
+	}
+	if err := json.Unmarshal(parseFiles(t, path)[path], &workflow); err != nil {
+		t.Fatal(err)
+	}
+	if workflow.Permissions["id-token"] != "write" || strings.Contains(example, "secrets.") {
+		t.Error("the login is not federated")
+	}
+	read := map[string]bool{"AZURE_CLIENT_ID": true, "AZURE_TENANT_ID": true, "AZURE_SUBSCRIPTION_ID": true}
+	for _, value := range parameterFile(t) {
+		read[substitution.FindStringSubmatch(value)[1]] = true
+	}
+	for name := range workflow.Jobs["deploy"].Env {
+		if !read[name] {
+			t.Errorf("nothing reads %s", name)
+		}
+	}
+	if len(workflow.Jobs["deploy"].Env) < 5 {
+		t.Error("too few variables")
+	}
+}
+
 // TestHooksUseOutputs: azd gives hooks the outputs of main.bicep as variables.
 func TestHooksUseOutputs(t *testing.T) {
 	main := parseAll(t, readSources(t))[0]["main.bicep"]
@@ -158,7 +226,8 @@ func TestHooksUseOutputs(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range variable.FindAllStringSubmatch(string(b), -1) {
-			if m[1] != "AZURE_SUBSCRIPTION_ID" && m[1] != "LASTEXITCODE" && main.outputs[m[1]] == nil {
+			if m[1] != "AZURE_SUBSCRIPTION_ID" && m[1] != "LASTEXITCODE" && // azd's own, PowerShell's
+				main.outputs[m[1]] == nil {
 				t.Errorf("%s uses %s, which is no output", path, m[1])
 			}
 		}

@@ -46,6 +46,31 @@ func TestHooksSayHowToConnectAndWhatRemains(t *testing.T) {
 	}
 }
 
+// TestHooksSayTheSameOnWindows compares the texts, for no PowerShell runs here.
+func TestHooksSayTheSameOnWindows(t *testing.T) {
+	between := func(path, begin, end string) string {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, found := strings.Cut(string(b), begin)
+		text, _, closed := strings.Cut(rest, end)
+		if !found || !closed {
+			t.Fatalf("%s: no text", path)
+		}
+		return text
+	}
+	variables := strings.NewReplacer("$($env:ADMIN_CONSENT_URL)", "$ADMIN_CONSENT_URL", "$url", "$MCP_URL",
+		"$id", "${ENTRA_CLIENT_ID:-<application id>}")
+	for _, name := range []string{"hooks/postup", "hooks/predown"} {
+		posix := between(name+".sh", "cat <<TEXT\n", "TEXT\n")
+		windows := variables.Replace(between(name+".ps1", "Write-Output @\"\n", "\"@"))
+		if posix != windows {
+			t.Errorf("%s differs:\n%s\n%s", name, posix, windows)
+		}
+	}
+}
+
 // TestProvisioningNeedsMicrosoftApp: without it Flex Consumption fails late.
 func TestProvisioningNeedsMicrosoftApp(t *testing.T) {
 	for _, c := range []struct {

@@ -5,7 +5,7 @@ Write-Output @"
 Your MCP server: $url
 
   Claude Code     claude mcp add --transport http entra $url
-  VS Code         code --add-mcp '{\"name\":\"entra\",\"type\":\"http\",\"url\":\"$url\"}'
+  VS Code         code --add-mcp '{"name":"entra","type":"http","url":"$url"}'
   Cursor          ~/.cursor/mcp.json: {"mcpServers":{"entra":{"url":"$url"}}}
   Claude, ChatGPT add a custom connector with the URL
   Inspector       npx @modelcontextprotocol/inspector
