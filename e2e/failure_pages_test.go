@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"html"
 	"net/url"
 	"strings"
 	"testing"
@@ -65,6 +66,34 @@ func TestEachFailureOfASignInIsAPageThatHelps(t *testing.T) {
 	}
 }
 
+// TestAnAdministratorApprovesByTheLink: whoever may not approve gets the link,
+// the administrator follows it in a browser of their own, reads that it is done,
+// and then the first one comes in.
+func TestAnAdministratorApprovesByTheLink(t *testing.T) {
+	s := stack.Start(t, stack.Options{})
+	reconfigure(t, s, func(a *tenant.App) { a.AdminOnly = []string{stack.APIScope} })
+	bob := newApp(t, s.URL, stack.Bob)
+	if q := bob.authorize("openid"); q.Get("error") != "access_denied" || !strings.Contains(q.Get("error_description"), "AADSTS90094") {
+		t.Fatalf("before: %v", q)
+	}
+	page := bob.browser.Seen[len(bob.browser.Seen)-1].Body
+	_, rest, _ := strings.Cut(page, `<code class="select copy">`)
+	link, _, _ := strings.Cut(rest, "</code>")
+	link = html.UnescapeString(link)
+
+	c := stack.NewChromium(t)
+	c.Do("not by an ordinary user", chromedp.Navigate(link), chromedp.Click(person(stack.Bob)), chromedp.Click(`button[name="user"][value=""]`))
+	c.Do("declined", chromedp.Click(person(stack.Alice)), chromedp.Click(`button[value="decline"]`), chromedp.WaitVisible("main.card h1"))
+	if text := stack.Script[string](c, `document.body.innerText`); !strings.Contains(text, "Not approved") {
+		t.Errorf("declined:\n%s", text)
+	}
+	c.Do("approved", chromedp.Navigate(link), chromedp.Click(accept), chromedp.WaitVisible("main.card h1"))
+	if text := stack.Script[string](c, `document.body.innerText`); !strings.Contains(text, "Approved") || !strings.Contains(text, "connect again") {
+		t.Errorf("approved:\n%s", text)
+	}
+	bob.signIn("openid")
+}
+
 // TestPagesOutsideOfASignIn lead nowhere: there is no client to go back to.
 func TestPagesOutsideOfASignIn(t *testing.T) {
 	s := stack.Start(t, stack.Options{})
@@ -87,7 +116,7 @@ func TestPagesOutsideOfASignIn(t *testing.T) {
 		{"approved", s.URL + "/auth/callback?admin_consent=True&tenant=" + stack.TenantID, "connect again"},
 		{"not-approved", s.URL + "/auth/callback?" + denied, "did not approve"},
 	} {
-		c.Do(tt.page, chromedp.Navigate(tt.address), chromedp.WaitVisible("main h1"))
+		c.Do(tt.page, chromedp.Navigate(tt.address), chromedp.WaitVisible("main.card h1"))
 		c.Look(tt.page)
 		if text := stack.Script[string](c, `document.body.innerText`); !strings.Contains(text, tt.says) {
 			t.Errorf("the page does not say %q:\n%s", tt.says, text)

@@ -16,14 +16,14 @@ func (t *Tenant) unconsented(u *User, client *App, w wanted) wanted {
 	if client.AdminConsented {
 		return missing
 	}
-	agreed := t.consents[consentKey(u, client, oidcResource)]
+	agreed := t.agreed(u, client, oidcResource)
 	for _, s := range w.oidc {
 		if !slices.Contains(agreed, s) {
 			missing.oidc = append(missing.oidc, s)
 		}
 	}
 	for _, p := range w.on {
-		agreed := t.consents[consentKey(u, client, p.resource.id)]
+		agreed := t.agreed(u, client, p.resource.id)
 		for _, s := range p.scopes {
 			if !slices.Contains(agreed, s) {
 				missing.add(p.resource, p.prefix, s)

@@ -103,14 +103,8 @@ func (t *Tenant) consentPage(w http.ResponseWriter, s *session, req *request) {
 	}
 	username := s.user.Username
 	t.mu.Unlock()
-	list := missing.oidc
-	for _, p := range missing.on {
-		for _, scope := range p.scopes {
-			list = append(list, scope+" on "+p.resource.name)
-		}
-	}
 	t.render(w, http.StatusOK, page{
-		Title: "Permissions requested", App: req.client.Name, List: list,
+		Title: "Permissions requested", App: req.client.Name, List: missing.words(),
 		Text: "Signed in as " + username + ".",
 		Buttons: []button{
 			{Name: "consent", Value: "accept", Label: "Accept", Primary: true},

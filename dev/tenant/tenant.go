@@ -93,6 +93,8 @@ func (t *Tenant) routes() *http.ServeMux {
 	m.HandleFunc("GET /{tenant}/discovery/v2.0/keys", t.jwks)
 	m.HandleFunc("/{tenant}/oauth2/v2.0/authorize", t.authorize)
 	m.HandleFunc("/{tenant}/oauth2/v2.0/token", t.token)
+	m.HandleFunc("GET /{tenant}/v2.0/adminconsent", t.adminConsent)
+	m.HandleFunc("POST /{tenant}/v2.0/adminconsent", t.adminConsent)
 	m.HandleFunc("GET /{tenant}/oauth2/v2.0/logout", t.logout)
 	m.HandleFunc("GET /oidc/userinfo", t.userinfo)
 	m.HandleFunc("GET /v1.0/me", t.me)
