@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -39,7 +40,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"store": 0, "oauth": 0, "config": 0, "observe": 0, "pages": 0,
 		"keyring": 1, "sweep": 1,
 		"clients": 2, "grants": 2, "entra": 2,
-		"authserver": 3, "resource": 3, "tools": 3,
+		"authserver": 3, "resource": 3, "tools": 3, "doctor": 3,
 	}
 	room := func(path string) string {
 		rest, ok := strings.CutPrefix(path, "entramcp/handler/")
@@ -99,6 +100,22 @@ func TestMistakesInTheConfigurationEndWith78(t *testing.T) {
 	for _, name := range []string{"PORT", "ENTRA_CLIENT_ID", "ENTRA_TENANT_ID", "ENTRA_CLIENT_SECRET"} {
 		if !slices.ContainsFunc(strings.Split(stderr, "\n"), func(l string) bool { return strings.HasPrefix(l, name+" ") }) {
 			t.Errorf("no line about %s in:\n%s", name, stderr)
+		}
+	}
+}
+
+func TestTheDoctorReadsLocalSettings(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for text, line := range map[string]string{
+		`{"Values": {"ENTRA_TENANT_ID": "my tenant"}}`: `wrong    configuration  ENTRA_TENANT_ID is "my tenant" — Write the Directory (tenant) ID`,
+		`{"Values": `: "wrong    configuration  local.settings.json cannot be used",
+	} {
+		if err := os.WriteFile("local.settings.json", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		status, stdout, _ := start(t, nil, "doctor")
+		if status != exitConfig || !strings.Contains("\n"+stdout, "\n"+line) {
+			t.Errorf("status %d, want %d and the line %q in:\n%s", status, exitConfig, line, stdout)
 		}
 	}
 }

@@ -46,7 +46,7 @@ func (t *Tenant) adminConsent(w http.ResponseWriter, r *http.Request) {
 }
 
 func (t *Tenant) answerAdminConsent(w http.ResponseWriter, r *http.Request, req *request, s *session) {
-	out := url.Values{}
+	var out url.Values
 	switch r.PostForm.Get("consent") {
 	case "accept":
 		t.mu.Lock()

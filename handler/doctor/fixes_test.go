@@ -41,7 +41,7 @@ func (i identity) GetToken(context.Context, policy.TokenRequestOptions) (azcore.
 	return azcore.AccessToken{Token: "an-identity-token", ExpiresOn: time.Now().Add(time.Hour)}, i.err
 }
 
-var noIdentity = errors.New("DefaultAzureCredential: failed to acquire a token.\nAttempted credentials:\n\tEnvironmentCredential: missing")
+var errNoIdentity = errors.New("DefaultAzureCredential: failed to acquire a token.\nAttempted credentials:\n\tEnvironmentCredential: missing")
 
 func TestStorageNamesTheRightThatIsMissing(t *testing.T) {
 	for _, tt := range []struct {
@@ -54,7 +54,7 @@ func TestStorageNamesTheRightThatIsMissing(t *testing.T) {
 		{403, "AuthenticationFailed", "TABLES_URL", nil},
 		{404, "ResourceNotFound", "TABLES_URL", nil},
 		{500, "InternalError", "health", nil},
-		{0, "", "az login", noIdentity},
+		{0, "", "az login", errNoIdentity},
 	} {
 		table, err := azuretable.New(azuretable.Options{ServiceURL: "https://account.table.core.windows.net", Credential: identity{tt.identity}, Transport: refusing{tt.status, tt.code, ""}})
 		if err != nil {
@@ -76,7 +76,7 @@ func TestWrappingKeyNamesTheRightThatIsMissing(t *testing.T) {
 		{403, `{"error":{"code":"Forbidden","innererror":{"code":"ForbiddenByRbac"}}}`, "may not wrap", "Key Vault Crypto User", nil},
 		{403, `{"error":{"code":"Forbidden","innererror":{"code":"ForbiddenByFirewall"}}}`, "firewall", "firewall", nil},
 		{404, `{"error":{"code":"KeyNotFound"}}`, "there is no https://vault.vault.azure.net/keys/wrap", "KEY_VAULT_KEY_URL", nil},
-		{0, "", "no answer", "az login", noIdentity},
+		{0, "", "no answer", "az login", errNoIdentity},
 	} {
 		w, err := keyvault.New("https://vault.vault.azure.net/keys/wrap", identity{tt.identity}, keyvault.Options{Transport: challenged{refusing{tt.status, "", tt.body}}})
 		if err != nil {
