@@ -84,7 +84,7 @@ func TestAccessTokenExpires(t *testing.T) {
 	mustVerify(t, i.Service, tokens.Access)
 	c.Advance(30*time.Minute - time.Second)
 	mustVerify(t, i.Service, tokens.Access)
-	c.Advance(leeway + time.Second)
+	c.Advance(time.Second)
 	for _, instance := range []*instance{i, newInstance(t, i.wire.Table, c.Now)} { // cached, and not
 		_, err := instance.Verify(context.Background(), string(tokens.Access))
 		wantCode(t, err, oauth.InvalidToken)

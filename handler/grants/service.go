@@ -50,7 +50,7 @@ const (
 
 	defaultAccessLifetime  = 30 * time.Minute
 	defaultRefreshLifetime = 90 * 24 * time.Hour
-	// leeway is the clock difference between two instances that an access
+	// leeway is the clock difference between two instances that a new access
 	// token survives.
 	leeway = 30 * time.Second
 	// margin is how much longer than needed a dead row is kept, so that no
