@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
 	"entramcp/handler/authserver"
 	"entramcp/handler/config"
 	"entramcp/handler/entra"
@@ -38,6 +40,11 @@ type Dependencies struct {
 	Log        *slog.Logger
 	// Tools are served beside those of the catalogue.
 	Tools []tools.Tool
+	// Configure and Extend, if not nil, make more of the MCP server than its
+	// tools: Configure before it is made (completion, subscriptions), Extend
+	// before it serves (resources, prompts).
+	Configure func(*mcp.ServerOptions)
+	Extend    func(*mcp.Server)
 }
 
 // Server is the server. It is safe for concurrent use.
@@ -71,35 +78,35 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	if s.entra, err = s.newEntra(); err != nil {
 		return nil, fmt.Errorf("configure Entra: %w", err)
 	}
-	mcp := s.newTools()
+	offered := s.newTools()
 	s.grants = grants.New(grants.Options{
 		Table: deps.Table, Ring: s.ring, Issuer: cfg.Issuer, Resource: cfg.Resource,
-		KnownScopes:    cfg.RequiredScopes.Union(mcp.Scopes()).Union(oauth.NewScopes("offline_access")),
+		KnownScopes:    cfg.RequiredScopes.Union(offered.Scopes()).Union(oauth.NewScopes("offline_access")),
 		AccessLifetime: cfg.AccessTokenLifetime, RefreshLifetime: cfg.RefreshLifetime,
 		Now: deps.Now, Rand: deps.Rand, Log: deps.Log,
 	})
 	s.as = authserver.New(authserver.Options{
 		Issuer: cfg.Issuer, Resource: cfg.Resource, CallbackPath: cfg.RedirectPath,
 		Table: deps.Table, Ring: s.ring, Clients: registry, Grants: s.grants, Upstream: s.entra,
-		Required: cfg.RequiredScopes, Optional: mcp.Scopes(),
+		Required: cfg.RequiredScopes, Optional: offered.Scopes(),
 		Tenant: cfg.Entra.TenantID, Simulated: cfg.Entra.Simulated(),
 		ClientMetadata: registry.AcceptsDocuments(), InAzure: cfg.InAzure,
 		CorrelationID: observe.CorrelationID, Now: deps.Now, Rand: deps.Rand, Log: deps.Log,
 	})
 	guard := resource.New(resource.Options{
 		Verify: s.grants.Verify, Issuer: cfg.Issuer, Resource: cfg.Resource, Name: s.as.Name,
-		Baseline: cfg.RequiredScopes, ScopesFor: mcp.ScopesFor,
+		Baseline: cfg.RequiredScopes, ScopesFor: offered.ScopesFor,
 		AllowedOrigins: cfg.AllowedOrigins, InAzure: cfg.InAzure, Log: deps.Log,
 	})
 	s.sweep = sweep.New(sweep.Options{Table: deps.Table, Now: deps.Now, Rand: deps.Rand, Log: deps.Log})
-	s.Handler = observe.Correlate(deps.Log, cfg.Hosted, s.routes(guard, mcp))
+	s.Handler = observe.Correlate(deps.Log, cfg.Hosted, s.routes(guard, offered))
 	return s, nil
 }
 
 // routes is the whole route table.
-func (s *Server) routes(guard *resource.Guard, mcp *tools.Server) http.Handler {
+func (s *Server) routes(guard *resource.Guard, offered *tools.Server) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(config.MCPPath, guard.Protect(mcp.Handler()))
+	mux.Handle(config.MCPPath, guard.Protect(offered.Handler()))
 	for _, path := range []string{"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource" + config.MCPPath} {
 		mux.Handle(path, guard.Metadata())
 		mux.Handle(path+"/{$}", guard.Metadata())

@@ -43,10 +43,14 @@ func (s *Server) newTools() *tools.Server {
 		Grants: grantReader{s}, GraphURL: s.cfg.Entra.GraphURL, HTTPClient: s.deps.HTTPClient,
 		Version:        Version(),
 		Authentication: "Microsoft Entra ID (tenant " + s.cfg.Entra.TenantID + "), through this server's own OAuth 2.1 authorization server",
-		Tools:          s.deps.Tools, Now: s.deps.Now, Log: s.deps.Log,
+		Tools:          s.deps.Tools, Configure: s.deps.Configure, Now: s.deps.Now, Log: s.deps.Log,
 	}
 	if s.cfg.Entra.APIScope != "" {
 		o.Graph = newOnBehalfOf(s)
 	}
-	return tools.New(o)
+	server := tools.New(o)
+	if s.deps.Extend != nil {
+		s.deps.Extend(server.MCP())
+	}
+	return server
 }

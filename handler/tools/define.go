@@ -31,7 +31,8 @@ type Tool struct {
 // also as plain text. Out may be *mcp.CallToolResult, for images and the like.
 //
 // The text of an error that call returns is shown to the user and the model.
-// Use Fail where the cause is not for them. Define panics if In or Out have no
+// Use Fail where the cause is not for them, and *jsonrpc.Error where the call
+// itself is wrong and MCP has a code for it. Define panics if In or Out have no
 // schema, or a default does not fit its field: the program is wrong.
 func Define[In, Out any](name, description string, call func(ctx context.Context, caller *Caller, in In) (Out, error), rules ...Rule) Tool {
 	input, err := inputSchema[In]()

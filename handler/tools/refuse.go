@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"entramcp/handler/entra"
@@ -27,6 +28,9 @@ func (f *failure) Unwrap() error { return f.cause }
 // refuse turns a tool's error into its answer. Errors of this server's own
 // making show what they have for the user; their causes are logged.
 func refuse(ctx context.Context, log *slog.Logger, tool string, req *mcp.CallToolRequest, err error) (*mcp.CallToolResult, any, error) {
+	if protocol := new(jsonrpc.Error); errors.As(err, &protocol) {
+		return nil, nil, protocol
+	}
 	var upstream *entra.Failure
 	if errors.As(err, &upstream) && upstream.ConsentURL != "" && canOpen(req) && len(req.Params.InputResponses) == 0 {
 		return askForConsent(upstream), nil, nil

@@ -129,7 +129,7 @@ func New(o Options) *Server {
 	for _, t := range s.tools {
 		t.register(s.mcp, t, s.log)
 	}
-	s.mcp.AddReceivingMiddleware(s.watch)
+	s.mcp.AddReceivingMiddleware(s.watch, noArguments)
 	return s
 }
 
