@@ -24,8 +24,8 @@ func TestRealClientsSignInCallAndRefresh(t *testing.T) {
 	s := stack.Start(t, stack.Options{Instances: 2, Env: map[string]string{"ACCESS_TOKEN_LIFETIME": lifetime.String()}})
 
 	clients := map[string]func(*testing.T, *stack.Browser) caller{
-		"go-sdk/newest":       func(t *testing.T, b *stack.Browser) caller { return connectGo(t, s.MCP(), "", b) },
-		"go-sdk/2025-11-25":   func(t *testing.T, b *stack.Browser) caller { return connectGo(t, s.MCP(), "2025-11-25", b) },
+		"go-sdk/newest":       func(t *testing.T, b *stack.Browser) caller { return connectGo(t, s.MCP(), "", dynamic, b) },
+		"go-sdk/2025-11-25":   func(t *testing.T, b *stack.Browser) caller { return connectGo(t, s.MCP(), "2025-11-25", dynamic, b) },
 		"typescript-1":        node(s, "sdk-v1", nodeSettings{}),
 		"typescript-1/post":   node(s, "sdk-v1", nodeSettings{AuthMethod: "client_secret_post"}),
 		"typescript-1/basic":  node(s, "sdk-v1", nodeSettings{AuthMethod: "client_secret_basic"}),

@@ -13,6 +13,8 @@ import (
 	"entramcp/e2e/stack"
 )
 
+const goRedirect = "http://127.0.0.1:8977/callback"
+
 // goClient is the Go SDK's own client and OAuth handler.
 type goClient struct {
 	tb      testing.TB
@@ -23,19 +25,13 @@ type goClient struct {
 
 // connectGo connects with the Go SDK in the era of the given protocol version;
 // "" is the newest.
-func connectGo(tb testing.TB, endpoint, version string, b *stack.Browser) *goClient {
+func connectGo(tb testing.TB, endpoint, version string, how registration, b *stack.Browser) *goClient {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), 30*time.Second)
 	defer cancel()
 	c := &goClient{tb: tb}
-	handler, err := auth.NewAuthorizationCodeHandler(&auth.AuthorizationCodeHandlerConfig{
+	config := &auth.AuthorizationCodeHandlerConfig{
 		RequestRefreshToken: true,
-		DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{Metadata: &oauthex.ClientRegistrationMetadata{
-			ClientName:              "go-sdk",
-			RedirectURIs:            []string{"http://127.0.0.1:8977/callback"},
-			GrantTypes:              []string{"authorization_code", "refresh_token"},
-			TokenEndpointAuthMethod: "none",
-		}},
 		AuthorizationCodeFetcher: func(_ context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
 			c.signIns++
 			u, err := b.Approve(args.URL)
@@ -45,7 +41,19 @@ func connectGo(tb testing.TB, endpoint, version string, b *stack.Browser) *goCli
 			q := u.Query()
 			return &auth.AuthorizationResult{Code: q.Get("code"), State: q.Get("state"), Iss: q.Get("iss")}, nil
 		},
-	})
+	}
+	if how == document {
+		config.ClientIDMetadataDocumentConfig = &auth.ClientIDMetadataDocumentConfig{URL: documentURL}
+		config.RedirectURL = goRedirect
+	} else {
+		config.DynamicClientRegistrationConfig = &auth.DynamicClientRegistrationConfig{Metadata: &oauthex.ClientRegistrationMetadata{
+			ClientName:              "go-sdk",
+			RedirectURIs:            []string{goRedirect},
+			GrantTypes:              []string{"authorization_code", "refresh_token"},
+			TokenEndpointAuthMethod: "none",
+		}}
+	}
+	handler, err := auth.NewAuthorizationCodeHandler(config)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -61,15 +69,24 @@ func connectGo(tb testing.TB, endpoint, version string, b *stack.Browser) *goCli
 
 func (c *goClient) call(tool string, arguments map[string]any) string {
 	c.tb.Helper()
+	text, err := c.try(tool, arguments)
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	return text
+}
+
+func (c *goClient) try(tool string, arguments map[string]any) (string, error) {
+	c.tb.Helper()
 	ctx, cancel := context.WithTimeout(c.tb.Context(), 30*time.Second)
 	defer cancel()
 	res, err := c.session.CallTool(ctx, &mcp.CallToolParams{Name: tool, Arguments: arguments})
 	if err != nil {
-		c.tb.Fatal(err)
+		return "", err
 	}
 	raw, err := json.Marshal(res)
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	return textOf(c.tb, raw)
+	return textOf(c.tb, raw), nil
 }

@@ -63,16 +63,8 @@ func Start(tb testing.TB, o Options) *Stack {
 
 	front := httptest.NewUnstartedServer(http.HandlerFunc(s.forward))
 	s.URL = "http://localhost:" + portOf(front.Listener.Addr())
-	s.startTenant(tb, o)
-	s.env = map[string]string{
-		"PUBLIC_URL":          s.URL,
-		"ENTRA_AUTHORITY":     s.TenantURL,
-		"ENTRA_TENANT_ID":     TenantID,
-		"ENTRA_CLIENT_ID":     ClientID,
-		"ENTRA_CLIENT_SECRET": ClientSecret,
-		"ENTRA_API_SCOPE":     APIScope,
-		"LOG_LEVEL":           "debug",
-	}
+	s.Tenant, s.TenantURL = startTenant(tb, s.URL, nil, o)
+	s.env = settings(s.URL, s.TenantURL)
 	if o.Instances == 0 {
 		s.env["DATA_DIR"] = s.DataDir
 		o.Instances = 1
@@ -95,6 +87,19 @@ func Start(tb testing.TB, o Options) *Stack {
 		i.WaitReady()
 	}
 	return s
+}
+
+// settings are what every server under test has set.
+func settings(publicURL, authority string) map[string]string {
+	return map[string]string{
+		"PUBLIC_URL":          publicURL,
+		"ENTRA_AUTHORITY":     authority,
+		"ENTRA_TENANT_ID":     TenantID,
+		"ENTRA_CLIENT_ID":     ClientID,
+		"ENTRA_CLIENT_SECRET": ClientSecret,
+		"ENTRA_API_SCOPE":     APIScope,
+		"LOG_LEVEL":           "debug",
+	}
 }
 
 // Table is the name of the table that the instances share.

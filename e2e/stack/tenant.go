@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"entramcp/dev/tenant"
 )
@@ -21,15 +22,16 @@ const (
 	Bob          = tenant.Bob
 )
 
-// startTenant serves a simulated tenant that knows the stack's redirect URI.
-func (s *Stack) startTenant(tb testing.TB, o Options) {
+// startTenant serves a simulated tenant that knows the redirect URI of the
+// server at publicURL; now, its clock, may be nil.
+func startTenant(tb testing.TB, publicURL string, now func() time.Time, o Options) (t *tenant.Tenant, baseURL string) {
 	tb.Helper()
 	server := httptest.NewUnstartedServer(nil)
-	s.TenantURL = "http://localhost:" + portOf(server.Listener.Addr())
+	baseURL = "http://localhost:" + portOf(server.Listener.Addr())
 	if o.Via != nil {
-		s.TenantURL = o.Via(server.Listener.Addr().String())
+		baseURL = o.Via(server.Listener.Addr().String())
 	}
-	t, err := tenant.New(tenant.Options{BaseURL: s.TenantURL})
+	t, err := tenant.New(tenant.Options{BaseURL: baseURL, Now: now})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -37,7 +39,7 @@ func (s *Stack) startTenant(tb testing.TB, o Options) {
 		ClientID:     ClientID,
 		Name:         "MCP server (test)",
 		Secrets:      []tenant.Secret{{Value: ClientSecret}},
-		RedirectURIs: []string{s.URL + "/auth/callback"},
+		RedirectURIs: []string{publicURL + "/auth/callback"},
 		Scopes:       []string{tenant.DefaultScope},
 		AppRoles:     []string{"Mcp.Admin", "Mcp.Reader"},
 		TokenVersion: 2,
@@ -45,13 +47,13 @@ func (s *Stack) startTenant(tb testing.TB, o Options) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s.Tenant = t
 	server.Config.Handler = t
 	if o.Between != nil {
 		server.Config.Handler = o.Between(t)
 	}
 	server.Start()
 	tb.Cleanup(server.Close)
+	return t, baseURL
 }
 
 // Node is the pinned Node, or the one on the PATH where the pinned packages

@@ -1,0 +1,143 @@
+package stack
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"entramcp/dev/tenant"
+	"entramcp/handler"
+	"entramcp/handler/config"
+	"entramcp/handler/keyring"
+	"entramcp/handler/store"
+	"entramcp/handler/store/embedded"
+)
+
+// Local is the server in the test's own process, wired by handler.New like the
+// one that is deployed. It has what a process cannot be given from outside: a
+// clock, further tools, and a look into its table and at what it answers.
+type Local struct {
+	URL       string
+	Tenant    *tenant.Tenant
+	TenantURL string
+	Table     store.Table
+	Clock     *Clock
+
+	mu   sync.Mutex
+	seen []Exchange
+}
+
+// StartLocal starts a server and ends it with the test. more, which may be nil,
+// changes what it is made of.
+func StartLocal(tb testing.TB, env map[string]string, more func(*handler.Dependencies)) *Local {
+	tb.Helper()
+	l := &Local{Clock: &Clock{}}
+	front := httptest.NewUnstartedServer(nil)
+	l.URL = "http://localhost:" + portOf(front.Listener.Addr())
+	l.Tenant, l.TenantURL = startTenant(tb, l.URL, l.Clock.Now, Options{})
+
+	all := settings(l.URL, l.TenantURL)
+	maps.Copy(all, env)
+	cfg, err := config.Load(func(name string) string { return all[name] })
+	if err != nil {
+		tb.Fatal(err)
+	}
+	table, err := embedded.Open(tb.TempDir())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = table.Close() })
+	wrapper, err := keyring.NewMasterKey(strings.Repeat("local-master-key", 3))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var log lockedBuffer
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("log of the server at %s:\n%s", l.URL, log.String())
+		}
+	})
+	deps := handler.Dependencies{
+		Table: table, Wrapper: wrapper, Now: l.Clock.Now,
+		Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo})),
+	}
+	if more != nil {
+		more(&deps)
+	}
+	l.Table = deps.Table
+	server, err := handler.New(cfg, deps)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		server.Run(ctx)
+	}()
+	tb.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	front.Config.Handler = l.record(server)
+	front.Start()
+	tb.Cleanup(func() {
+		front.CloseClientConnections()
+		front.Close()
+	})
+	return l
+}
+
+// MCP is the URL of the MCP endpoint.
+func (l *Local) MCP() string { return l.URL + "/mcp" }
+
+// Rows are the rows whose partition begins with prefix.
+func (l *Local) Rows(tb testing.TB, prefix string) []store.Row {
+	tb.Helper()
+	var rows []store.Row
+	for from := store.Cursor(""); ; {
+		page, err := l.Table.List(tb.Context(), store.Prefix(prefix), from)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		rows = append(rows, page.Rows...)
+		if from = page.Next; from == "" {
+			return rows
+		}
+	}
+}
+
+// Forget removes those rows, as an operator or the sweep may.
+func (l *Local) Forget(tb testing.TB, prefix string) {
+	tb.Helper()
+	for _, row := range l.Rows(tb, prefix) {
+		if err := l.Table.Delete(tb.Context(), row.Partition, row.Key, row.ETag); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// Clock runs like the real one, ahead by what the test says.
+type Clock struct {
+	mu    sync.Mutex
+	ahead time.Duration
+}
+
+// Now is the clock's time.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.ahead)
+}
+
+// Advance puts the clock forward.
+func (c *Clock) Advance(by time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ahead += by
+}
