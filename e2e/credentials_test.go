@@ -7,10 +7,17 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"entramcp/dev/tenant"
+	"entramcp/e2e/stack"
 )
 
 // pemFile is a certificate with its key, as a file and parsed.
@@ -45,4 +52,43 @@ func certificate(t *testing.T) pemFile {
 		t.Fatal(err)
 	}
 	return pemFile{path, parsed}
+}
+
+// TestACertificateIsACredential, which can be replaced while the server runs.
+func TestACertificateIsACredential(t *testing.T) {
+	cert := certificate(t)
+	s := stack.Start(t, stack.Options{Env: map[string]string{"ENTRA_CLIENT_SECRET": "", "ENTRA_CLIENT_CERTIFICATE_PATH": cert.path}})
+	reconfigure(t, s, func(a *tenant.App) { a.Secrets, a.Certificates = nil, append(a.Certificates, cert.cert) })
+	a := newApp(t, s.URL, stack.Alice).signIn("openid")
+	if answer := a.renew(); answer.status != http.StatusOK {
+		t.Errorf("renewal: %+v", answer)
+	}
+}
+
+// TestAManagedIdentityIsACredential: no secret exists. azidentity gets the
+// identity's token from the endpoint that App Service gives to the process.
+func TestAManagedIdentityIsACredential(t *testing.T) {
+	identity := tenant.ManagedIdentity{ClientID: "3c9a52a1-0000-4000-8000-00000000de71", Principal: "3c9a52a1-0000-4000-8000-0000000b1ec7", Header: "only this app knows"}
+	endpoint := httptest.NewUnstartedServer(nil)
+	address := &url.URL{Scheme: "http", Host: endpoint.Listener.Addr().String(), Path: "/msi/token"}
+	s := stack.Start(t, stack.Options{Env: map[string]string{
+		"ENTRA_CLIENT_SECRET": "", "ENTRA_MANAGED_IDENTITY_CLIENT_ID": identity.ClientID,
+		"IDENTITY_ENDPOINT": address.String(), "IDENTITY_HEADER": identity.Header,
+	}})
+	endpoint.Config.Handler = s.Tenant.ManagedIdentity(identity)
+	endpoint.Start()
+	t.Cleanup(endpoint.Close)
+	reconfigure(t, s, func(a *tenant.App) {
+		a.Secrets, a.Federated = nil, []tenant.FederatedCredential{s.Tenant.Federation(identity)}
+	})
+	a := newApp(t, s.URL, stack.Alice).signIn("openid")
+	if answer := a.renew(); answer.status != http.StatusOK {
+		t.Errorf("renewal: %+v", answer)
+	}
+	// An identity that the app registration does not trust: the operator's
+	// mistake signs nobody out.
+	reconfigure(t, s, func(a *tenant.App) { a.Federated[0].Subject = "3c9a52a1-0000-4000-8000-00000000dead" })
+	if answer := a.renew(); answer.status != http.StatusServiceUnavailable || !strings.Contains(answer.text("error_description"), "AADSTS70021") {
+		t.Errorf("renewal with an identity that is not trusted: %+v", answer)
+	}
 }

@@ -2,9 +2,6 @@ package e2e
 
 import (
 	"net/http"
-	"net/http/httptest"
-	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -203,94 +200,6 @@ func claimsSent(s *stack.Stack, from int) (n int) {
 	return n
 }
 
-// TestWhoAmIWithGraph: without consent the tool says who can give it and where;
-// with it, the profile comes from Graph on behalf of the user. The API is named
-// by the application's GUID, as AADSTS90009 asks for.
-func TestWhoAmIWithGraph(t *testing.T) {
-	s := stack.Start(t, stack.Options{Env: map[string]string{"ENTRA_API_SCOPE": stack.ClientID + "/" + tenant.DefaultScope}})
-	a := newApp(t, s.URL, stack.Alice).signIn("openid", "User.Read")
-	got := a.call("who_am_i")
-	if !got.failed || !strings.Contains(got.text, "/v2.0/adminconsent?") || !strings.Contains(got.text, "administrator") {
-		t.Errorf("without consent: %+v", got)
-	}
-	if err := s.Tenant.GrantConsent(stack.Alice, stack.ClientID, "https://graph.microsoft.com/User.Read"); err != nil {
-		t.Fatal(err)
-	}
-	got = a.call("who_am_i")
-	profile, _ := got.structured["profile"].(map[string]any)
-	if profile["displayName"] != "Alice Ames" || got.structured["username"] != stack.Alice {
-		t.Errorf("with consent: %+v", got)
-	}
-	for member, want := range map[string]string{"roles": "Mcp.Admin", "scopes": "User.Read"} {
-		if list, _ := got.structured[member].([]any); !slices.Contains(list, any(want)) {
-			t.Errorf("%s %v lack %s", member, list, want)
-		}
-	}
-	got = newApp(t, s.URL, stack.Bob).signIn("openid").call("who_am_i")
-	if roles, _ := got.structured["roles"].([]any); len(roles) != 0 || got.structured["profile"] != nil {
-		t.Errorf("without roles and User.Read: %+v", got)
-	}
-}
-
-// TestAnExpiredAssertionIsRenewedOnce: Entra's clock decides when the user's
-// token is over, and the tool's caller notices nothing.
-func TestAnExpiredAssertionIsRenewedOnce(t *testing.T) {
-	var b between
-	s := stack.Start(t, stack.Options{Between: b.wrap})
-	if err := s.Tenant.GrantConsent(stack.Alice, stack.ClientID, "https://graph.microsoft.com/User.Read"); err != nil {
-		t.Fatal(err)
-	}
-	a := newApp(t, s.URL, stack.Alice).signIn("openid", "User.Read")
-	var grantTypes []string
-	b.set(func(grantType string, w http.ResponseWriter) bool {
-		grantTypes = append(grantTypes, grantType[strings.LastIndex(grantType, ":")+1:])
-		if len(grantTypes) > 1 {
-			return false
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusBadRequest)
-		_, _ = w.Write([]byte(`{"error":"invalid_grant","error_description":"AADSTS500133: Assertion is not within its valid time range.","error_codes":[500133]}`))
-		return true
-	})
-	got := a.call("who_am_i")
-	if want := []string{"jwt-bearer", "refresh_token", "jwt-bearer"}; got.failed || !slices.Equal(grantTypes, want) {
-		t.Errorf("requests %v, want %v: %+v", grantTypes, want, got)
-	}
-	b.set(nil)
-	if answer := a.renew(); answer.status != http.StatusOK {
-		t.Errorf("the grant did not survive: %+v", answer)
-	}
-}
-
-// TestAClaimsChallengeOfAToolIsMetInTheNextSignIn as one at a renewal is.
-func TestAClaimsChallengeOfAToolIsMetInTheNextSignIn(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
-	if err := s.Tenant.GrantConsent(stack.Alice, stack.ClientID, "https://graph.microsoft.com/User.Read"); err != nil {
-		t.Fatal(err)
-	}
-	a := newApp(t, s.URL, stack.Alice).signIn("openid", "User.Read")
-	change(t, s, stack.Alice, func(u *tenant.User) { u.Challenge = stepUp })
-	if got := a.call("who_am_i"); !got.failed || !strings.Contains(got.text, "Sign in again") {
-		t.Errorf("%+v", got)
-	}
-	before := len(s.Tenant.Requests())
-	a.signIn("openid", "User.Read")
-	if got := a.call("who_am_i"); got.failed || claimsSent(s, before) != 1 {
-		t.Errorf("claims sent %d times, then %+v", claimsSent(s, before), got)
-	}
-}
-
-// TestGroupsOverageGivesAdvice: a sign-in with it works, and the operator reads
-// what to do instead of groups.
-func TestGroupsOverageGivesAdvice(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
-	reconfigure(t, s, func(a *tenant.App) { a.GroupsClaim = true })
-	newApp(t, s.URL, tenant.Heidi).signIn("openid")
-	if log := s.Instances[0].Log(); !strings.Contains(log, "assign app roles to the groups") {
-		t.Error("the log does not say what to do instead")
-	}
-}
-
 // TestOnlyAllowedTenantsComeIn where accounts of every tenant could.
 func TestOnlyAllowedTenantsComeIn(t *testing.T) {
 	s := stack.Start(t, stack.Options{Env: map[string]string{"ENTRA_TENANT_ID": "organizations", "ENTRA_ALLOWED_TENANTS": tenant.Fabrikam}})
@@ -307,45 +216,6 @@ func TestOnlyAllowedTenantsComeIn(t *testing.T) {
 	}
 	if got := grace.call("hello_world"); got.status != http.StatusOK {
 		t.Errorf("Grace: %+v", got)
-	}
-}
-
-// TestACertificateIsACredential, which can be replaced while the server runs.
-func TestACertificateIsACredential(t *testing.T) {
-	cert := certificate(t)
-	s := stack.Start(t, stack.Options{Env: map[string]string{"ENTRA_CLIENT_SECRET": "", "ENTRA_CLIENT_CERTIFICATE_PATH": cert.path}})
-	reconfigure(t, s, func(a *tenant.App) { a.Secrets, a.Certificates = nil, append(a.Certificates, cert.cert) })
-	a := newApp(t, s.URL, stack.Alice).signIn("openid")
-	if answer := a.renew(); answer.status != http.StatusOK {
-		t.Errorf("renewal: %+v", answer)
-	}
-}
-
-// TestAManagedIdentityIsACredential: no secret exists. azidentity gets the
-// identity's token from the endpoint that App Service gives to the process.
-func TestAManagedIdentityIsACredential(t *testing.T) {
-	identity := tenant.ManagedIdentity{ClientID: "3c9a52a1-0000-4000-8000-00000000de71", Principal: "3c9a52a1-0000-4000-8000-0000000b1ec7", Header: "only this app knows"}
-	endpoint := httptest.NewUnstartedServer(nil)
-	address := &url.URL{Scheme: "http", Host: endpoint.Listener.Addr().String(), Path: "/msi/token"}
-	s := stack.Start(t, stack.Options{Env: map[string]string{
-		"ENTRA_CLIENT_SECRET": "", "ENTRA_MANAGED_IDENTITY_CLIENT_ID": identity.ClientID,
-		"IDENTITY_ENDPOINT": address.String(), "IDENTITY_HEADER": identity.Header,
-	}})
-	endpoint.Config.Handler = s.Tenant.ManagedIdentity(identity)
-	endpoint.Start()
-	t.Cleanup(endpoint.Close)
-	reconfigure(t, s, func(a *tenant.App) {
-		a.Secrets, a.Federated = nil, []tenant.FederatedCredential{s.Tenant.Federation(identity)}
-	})
-	a := newApp(t, s.URL, stack.Alice).signIn("openid")
-	if answer := a.renew(); answer.status != http.StatusOK {
-		t.Errorf("renewal: %+v", answer)
-	}
-	// An identity that the app registration does not trust: the operator's
-	// mistake signs nobody out.
-	reconfigure(t, s, func(a *tenant.App) { a.Federated[0].Subject = "3c9a52a1-0000-4000-8000-00000000dead" })
-	if answer := a.renew(); answer.status != http.StatusServiceUnavailable || !strings.Contains(answer.text("error_description"), "AADSTS70021") {
-		t.Errorf("renewal with an identity that is not trusted: %+v", answer)
 	}
 }
 

@@ -41,7 +41,7 @@ func Discovery(ctx context.Context, s Site) []Finding {
 	for _, c := range capabilities {
 		findings = append(findings, c.check(server))
 	}
-	return findings
+	return append(findings, s.browsers(ctx))
 }
 
 var resourceMetadata = regexp.MustCompile(`^Bearer .*resource_metadata="([^"]+)"`)
@@ -129,6 +129,22 @@ func (s Site) endpoints(d map[string]any) Finding {
 		}
 	}
 	return OK(check, "authorize, token and register on one origin (claude.ai falls back to them)")
+}
+
+// inspector is where the MCP Inspector's web page comes from.
+const inspector = "http://localhost:6274"
+
+// browsers asks as a web page of another origin would before it redeems a code
+// (Fetch, "CORS-preflight fetch"). Few clients are web pages, so a no is not
+// wrong. In Azure the platform answers.
+func (s Site) browsers(ctx context.Context) Finding {
+	const check = "browser clients"
+	a, err := s.do(ctx, http.MethodOptions, s.Issuer+"/token", nil, "Origin", inspector, "Access-Control-Request-Method", http.MethodPost)
+	if allowed := a.header.Get("Access-Control-Allow-Origin"); err == nil && (allowed == "*" || allowed == inspector) {
+		return OK(check, "pages of other origins may call (MCP Inspector)")
+	}
+	return Unknown(check, "pages of "+inspector+" may not call (MCP Inspector in its direct mode; no other known client)",
+		"If they should, allow the origin under CORS of the function app.")
 }
 
 // capability is what the metadata must announce: a value in a list or, with no

@@ -34,6 +34,7 @@ func healthy(change func(w http.ResponseWriter, r *http.Request, document map[st
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
+		w.Header().Set("Access-Control-Allow-Origin", "*")
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		_ = json.NewEncoder(w).Encode(document)
 	})
@@ -87,6 +88,7 @@ func TestDiscoveryNamesWhatEachClientWouldStumbleOver(t *testing.T) {
 		{"PKCE", "VS Code", "Update", set("code_challenge_methods_supported", []string{"plain"})},
 		{"public clients", "Cursor", "Update", set("token_endpoint_auth_methods_supported", []string{"client_secret_post"})},
 		{"refresh tokens", "mcp-remote", "Update", set("grant_types_supported", []string{"authorization_code"})},
+		{"browser clients", "MCP Inspector", "CORS", status("/token", 405)},
 		{"issuer in responses", "RFC 9207", "Update", set("authorization_response_iss_parameter_supported", false)},
 	} {
 		var wrong []doctor.Finding
