@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"entramcp/handler/config"
@@ -16,9 +17,16 @@ import (
 	"entramcp/handler/store/embedded"
 )
 
-// diagnosisTime bounds one part of a diagnosis: the SDKs of Azure try several
-// identities before they give up.
+// diagnosisTime bounds each part of a diagnosis, so that one that gets no
+// answer leaves the others their time: the SDKs of Azure try several identities
+// before they give up.
 const diagnosisTime = 20 * time.Second
+
+func inTime(ctx context.Context, part func(context.Context) []doctor.Finding) []doctor.Finding {
+	ctx, cancel := context.WithTimeout(ctx, diagnosisTime)
+	defer cancel()
+	return part(ctx)
+}
 
 // Diagnose checks what cfg names: Entra and the app registration, storage, keys
 // and what clients find. It signs nobody in and makes no keys. The table of
@@ -34,13 +42,7 @@ func Diagnose(ctx context.Context, cfg config.Config) []doctor.Finding {
 		return []doctor.Finding{doctor.Wrong("configuration", err.Error(), "Correct the setting that is named here.")}
 	}
 	defer s.Close()
-	var findings []doctor.Finding
-	for _, part := range []func(context.Context) []doctor.Finding{s.entra.Diagnose, s.diagnoseRecords, s.diagnoseSite} {
-		ctx, cancel := context.WithTimeout(ctx, diagnosisTime)
-		findings = append(findings, part(ctx)...)
-		cancel()
-	}
-	return findings
+	return slices.Concat(inTime(ctx, s.entra.Diagnose), s.diagnoseRecords(ctx), inTime(ctx, s.diagnoseSite))
 }
 
 // scratchServer is the server of cfg on an empty store of its own, so that
@@ -91,7 +93,7 @@ func (s *Server) diagnoseRecords(ctx context.Context) []doctor.Finding {
 		return append([]doctor.Finding{doctor.Wrong("storage", err.Error(), "Correct "+setting+".")}, s.diagnoseKeys(ctx, nil)...)
 	}
 	defer table.Close()
-	return append([]doctor.Finding{doctor.Storage(ctx, table, prepare, setting)}, s.diagnoseKeys(ctx, table)...)
+	return append(diagnoseStorage(ctx, table, prepare, setting), s.diagnoseKeys(ctx, table)...)
 }
 
 // diagnoseKeys tries the wrapping key, and on what is in table unless that is
@@ -108,11 +110,19 @@ func (s *Server) diagnoseKeys(ctx context.Context, table store.Table) []doctor.F
 	if err != nil {
 		return []doctor.Finding{doctor.Wrong("wrapping key", err.Error(), "Correct "+setting+".")}
 	}
-	findings := []doctor.Finding{doctor.Wrapping(ctx, wrapper, setting)}
-	if table == nil {
-		return append(findings, doctor.Unknown("key ring", "not read", ""))
-	}
-	return append(findings, doctor.Ring(ctx, table, wrapper))
+	return inTime(ctx, func(ctx context.Context) []doctor.Finding {
+		wrapping := doctor.Wrapping(ctx, wrapper, setting)
+		if table == nil {
+			return []doctor.Finding{wrapping, doctor.Unknown("key ring", "not read, as the storage cannot be", "")}
+		}
+		return []doctor.Finding{wrapping, doctor.Ring(ctx, table, wrapper)}
+	})
+}
+
+func diagnoseStorage(ctx context.Context, table store.Table, prepare func(context.Context) error, setting string) []doctor.Finding {
+	return inTime(ctx, func(ctx context.Context) []doctor.Finding {
+		return []doctor.Finding{doctor.Storage(ctx, table, prepare, setting)}
+	})
 }
 
 // diagnoseEmbedded makes neither the store nor its master key.
@@ -137,7 +147,7 @@ func (s *Server) diagnoseEmbedded(ctx context.Context) []doctor.Finding {
 		return []doctor.Finding{doctor.Wrong("storage", err.Error(), "Restore the file from a backup, or name another directory in DATA_DIR.")}
 	}
 	defer table.Close()
-	return append([]doctor.Finding{doctor.Storage(ctx, table, nil, "DATA_DIR")}, s.diagnoseKeys(ctx, table)...)
+	return append(diagnoseStorage(ctx, table, nil, "DATA_DIR"), s.diagnoseKeys(ctx, table)...)
 }
 
 func present(dir, file string) bool {
