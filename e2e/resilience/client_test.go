@@ -154,7 +154,7 @@ func (c *client) authorizeURL() (address, verifier string) {
 	return c.public + "/authorize?" + url.Values{
 		"client_id": {c.id}, "redirect_uri": {c.redirect}, "response_type": {"code"}, "state": {rand.Text()},
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
-		"scope": {"openid profile email offline_access"}, "resource": {c.public + "/mcp"},
+		"scope": {"openid profile email offline_access User.Read"}, "resource": {c.public + "/mcp"},
 	}.Encode(), verifier
 }
 

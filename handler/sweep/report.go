@@ -59,6 +59,8 @@ func kindOf(partition string) string {
 		return "clients"
 	case "d":
 		return "documents"
+	case "ch":
+		return "challenges"
 	case "j":
 		return "assertions"
 	case "revoked", "keys", "leases":

@@ -26,6 +26,7 @@ func TestExpiredRowsGoAndOthersStay(t *testing.T) {
 			"j-ab":           "assertions",
 			"revoked":        "revoked",
 			"keys":           "keys",
+			"ch-5e884898":    "challenges",
 			"x":              "other",
 		}
 		want := map[string]int{}
