@@ -14,8 +14,8 @@ type Exchange struct {
 	// ClientID is who the request says it comes from, in its form or by
 	// Basic authentication.
 	ClientID string
-	Status       int
-	Body         []byte // the answer's
+	Status   int
+	Body     []byte // the answer's
 }
 
 // Seen are the exchanges with path so far, oldest first.
