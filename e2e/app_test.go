@@ -32,6 +32,7 @@ type app struct {
 	t       *testing.T
 	url     string
 	id      string
+	http    *http.Client
 	browser *stack.Browser
 	access  string
 	refresh string
@@ -52,7 +53,17 @@ func (w wire) text(member string) string {
 // newApp registers a client at the server.
 func newApp(t *testing.T, server, user string) *app {
 	t.Helper()
-	a := &app{t: t, url: server, browser: stack.NewBrowser(user)}
+	return registered(t, &app{t: t, url: server, http: http.DefaultClient, browser: stack.NewBrowser(user)})
+}
+
+// newAppOf is newApp on a computer that trusts the stack.
+func newAppOf(t *testing.T, s *stack.Stack, user string) *app {
+	t.Helper()
+	return registered(t, &app{t: t, url: s.URL, http: s.Client(), browser: s.Browser(user)})
+}
+
+func registered(t *testing.T, a *app) *app {
+	t.Helper()
 	answer := a.send("/register", "application/json", `{"client_name":"wire","redirect_uris":["`+appCallback+`"],"token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"]}`)
 	if a.id = answer.text("client_id"); a.id == "" {
 		t.Fatalf("register: %+v", answer)
@@ -113,15 +124,15 @@ type result struct {
 	structured map[string]any
 }
 
-// call calls a tool.
-func (a *app) call(tool string) result {
+// call calls a tool; header are pairs.
+func (a *app) call(tool string, header ...string) result {
 	a.t.Helper()
 	body, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": map[string]any{"name": tool, "arguments": map[string]any{}}})
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	answer := a.send("/mcp", "application/json", string(body), "Authorization", "Bearer "+a.access,
-		"Accept", "application/json, text/event-stream", "MCP-Protocol-Version", "2025-06-18")
+	answer := a.send("/mcp", "application/json", string(body), append(header, "Authorization", "Bearer "+a.access,
+		"Accept", "application/json, text/event-stream", "MCP-Protocol-Version", "2025-06-18")...)
 	r := result{wire: answer}
 	inner, _ := answer.body["result"].(map[string]any)
 	r.failed, _ = inner["isError"].(bool)
@@ -145,7 +156,7 @@ func (a *app) send(path, contentType, body string, header ...string) wire {
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := a.http.Do(req)
 	if err != nil {
 		a.t.Fatal(err)
 	}

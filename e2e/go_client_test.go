@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"testing"
 	"time"
 
@@ -24,13 +25,14 @@ type goClient struct {
 }
 
 // connectGo connects with the Go SDK in the era of the given protocol version;
-// "" is the newest.
-func connectGo(tb testing.TB, endpoint, version string, how registration, b *stack.Browser) *goClient {
+// "" is the newest. person is how the computer of the person calls servers.
+func connectGo(tb testing.TB, endpoint string, person *http.Client, version string, how registration, b *stack.Browser) *goClient {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), 30*time.Second)
 	defer cancel()
 	c := &goClient{tb: tb}
 	config := &auth.AuthorizationCodeHandlerConfig{
+		Client:              person,
 		RequestRefreshToken: true,
 		AuthorizationCodeFetcher: func(_ context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
 			c.signIns++
@@ -58,7 +60,7 @@ func connectGo(tb testing.TB, endpoint, version string, how registration, b *sta
 		tb.Fatal(err)
 	}
 	client := mcp.NewClient(&mcp.Implementation{Name: "go-sdk", Version: "1.8.0"}, nil)
-	transport := &mcp.StreamableClientTransport{Endpoint: endpoint, OAuthHandler: handler, DisableStandaloneSSE: true}
+	transport := &mcp.StreamableClientTransport{Endpoint: endpoint, HTTPClient: person, OAuthHandler: handler, DisableStandaloneSSE: true}
 	c.session, err = client.Connect(ctx, transport, &mcp.ClientSessionOptions{ProtocolVersion: version})
 	if err != nil {
 		tb.Fatal(err)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
 
 	"entramcp/e2e/stack"
@@ -53,7 +54,7 @@ var (
 func goUserOf(version string) func(registration) func(*testing.T, *stack.Local) user {
 	return func(how registration) func(*testing.T, *stack.Local) user {
 		return func(t *testing.T, s *stack.Local) user {
-			return &goUser{connectGo(t, s.MCP(), version, how, stack.NewBrowser(stack.Alice))}
+			return &goUser{connectGo(t, s.MCP(), http.DefaultClient, version, how, stack.NewBrowser(stack.Alice))}
 		}
 	}
 }

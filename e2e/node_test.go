@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -40,6 +41,8 @@ type nodeSettings struct {
 	AuthMethod        string `json:"authMethod,omitempty"`
 	Era               any    `json:"era,omitempty"`
 	Scope             string `json:"scope,omitempty"`
+	// Certificate is a PEM file that the client trusts, beside the usual ones.
+	Certificate string `json:"-"`
 }
 
 func startNode(tb testing.TB, script string, settings nodeSettings) *nodeClient {
@@ -55,6 +58,7 @@ func startNode(tb testing.TB, script string, settings nodeSettings) *nodeClient 
 		tb.Fatal(err)
 	}
 	cmd := exec.Command(stack.Node(tb), filepath.Join("clients", script+".mjs"), string(argument))
+	cmd.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+settings.Certificate)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		tb.Fatal(err)

@@ -96,11 +96,19 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	guard := resource.New(resource.Options{
 		Verify: s.grants.Verify, Issuer: cfg.Issuer, Resource: cfg.Resource, Name: s.as.Name,
 		Baseline: cfg.RequiredScopes, ScopesFor: offered.ScopesFor,
-		AllowedOrigins: cfg.AllowedOrigins, InAzure: cfg.InAzure, Log: deps.Log,
+		AllowedOrigins: cfg.AllowedOrigins, AllowedHosts: siteHosts(cfg), InAzure: cfg.InAzure, Log: deps.Log,
 	})
 	s.sweep = sweep.New(sweep.Options{Table: deps.Table, Now: deps.Now, Rand: deps.Rand, Log: deps.Log})
 	s.Handler = observe.Correlate(deps.Log, cfg.Hosted, s.routes(guard, offered))
 	return s, nil
+}
+
+// siteHosts are names beside that of the issuer under which the platform calls.
+func siteHosts(cfg config.Config) []string {
+	if cfg.SiteHost == "" {
+		return nil
+	}
+	return []string{cfg.SiteHost}
 }
 
 // routes is the whole route table.

@@ -23,15 +23,17 @@ type Browser struct {
 	// cancel=1 for those who do not want to sign in.
 	Prefer string
 	// Seen are the pages of the last sign-in.
-	Seen   []*Page
+	Seen []*Page
+	// Before, if set, is called before each request.
+	Before func(*http.Request)
 	client *http.Client
 }
 
 // NewBrowser is a browser without any cookie.
 func NewBrowser(user string) *Browser {
-	jar, _ := cookiejar.New(nil)
+	cookies, _ := cookiejar.New(nil)
 	return &Browser{User: user, client: &http.Client{
-		Jar:           jar,
+		Jar:           jar{cookies},
 		Timeout:       20 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -158,6 +160,9 @@ func (b *Browser) Press(p *Page, button string) (*Page, error) {
 }
 
 func (b *Browser) fetch(req *http.Request) (page *Page, location string, err error) {
+	if b.Before != nil {
+		b.Before(req)
+	}
 	res, err := b.client.Do(req)
 	if err != nil {
 		return nil, "", err

@@ -4,6 +4,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/dev/funchost"
 	"entramcp/dev/tenant"
 	"entramcp/handler/store/storetest"
 )
@@ -25,6 +27,9 @@ type Options struct {
 	// Instances of the handler on one Azurite; 0 is one instance on the
 	// embedded store.
 	Instances int
+	// Azure runs the instances under the emulated Functions host; two, if
+	// Instances is 0.
+	Azure *Azure
 	// Env overrides and adds settings of the handler.
 	Env map[string]string
 	// Tables, if set, is used instead of Azurite's own connection string, for
@@ -45,12 +50,18 @@ type Stack struct {
 	Tenant    *tenant.Tenant
 	TenantURL string
 	Instances []*Instance
+	// FrontEnd and Hosts are there instead of Instances with Options.Azure.
+	FrontEnd *funchost.FrontEnd
+	Hosts    []*funchost.Host
+	// Certificate is a PEM file that clients must trust, or empty.
+	Certificate string
 	// DataDir holds the embedded store of a single instance.
 	DataDir string
 
-	next atomic.Uint64
-	env  map[string]string
-	tb   testing.TB
+	next      atomic.Uint64
+	env       map[string]string
+	transport *http.Transport
+	tb        testing.TB
 }
 
 // MCP is the URL of the MCP endpoint.
@@ -63,6 +74,12 @@ func Start(tb testing.TB, o Options) *Stack {
 
 	front := httptest.NewUnstartedServer(http.HandlerFunc(s.forward))
 	s.URL = "http://localhost:" + portOf(front.Listener.Addr())
+	if o.Azure != nil {
+		s.URL = "https://localhost:" + portOf(front.Listener.Addr())
+		s.FrontEnd = &funchost.FrontEnd{Hostname: SiteHost}
+		front.Config.Handler = s.FrontEnd
+		o.Instances = cmp.Or(o.Instances, 2)
+	}
 	s.Tenant, s.TenantURL = startTenant(tb, s.URL, nil, o)
 	s.env = settings(s.URL, s.TenantURL)
 	if o.Instances == 0 {
@@ -77,6 +94,13 @@ func Start(tb testing.TB, o Options) *Stack {
 	}
 	for name, v := range o.Env {
 		s.env[name] = v
+	}
+	if o.Azure != nil {
+		s.secure(tb, front)
+		front.StartTLS()
+		tb.Cleanup(front.Close)
+		s.startHosts(tb, o)
+		return s
 	}
 	for range o.Instances {
 		s.Instances = append(s.Instances, startInstance(tb, s.env))

@@ -22,6 +22,9 @@ type Config struct {
 	// InAzure says that the platform is Azure: it terminates TLS, answers CORS
 	// preflights and appends the client's address to X-Forwarded-For.
 	InAzure bool
+	// SiteHost is the name that Azure gave the app, WEBSITE_HOSTNAME: requests
+	// come under it too where PUBLIC_URL is a custom domain. Empty elsewhere.
+	SiteHost string
 	// Issuer is the origin of PUBLIC_URL without a trailing slash (RFC 8414 §2).
 	Issuer string
 	// Resource is the MCP endpoint's canonical URI (RFC 8707 §2).

@@ -80,6 +80,9 @@ func TestPublicURLIsNeverGuessedFromARequest(t *testing.T) {
 		if err != nil || c.Issuer != tt.issuer || c.InAzure != tt.inAzure || string(c.Resource) != tt.issuer+"/mcp" {
 			t.Errorf("%v: issuer %q, in Azure %v, %v; want %q, %v", tt.env, c.Issuer, c.InAzure, err, tt.issuer, tt.inAzure)
 		}
+		if (c.SiteHost == "f.azurewebsites.net") != tt.inAzure {
+			t.Errorf("%v: the platform calls us %q", tt.env, c.SiteHost)
+		}
 	}
 }
 

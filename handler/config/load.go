@@ -66,6 +66,7 @@ func (r *reader) public(c *Config) {
 	c.InAzure = site != "" && !loopback(siteHost)
 	fallback := "http://localhost:" + strconv.Itoa(r.port("PORT", 7071))
 	if c.InAzure {
+		c.SiteHost = site
 		fallback = "https://" + site
 	} else if site != "" {
 		fallback = "http://" + site
