@@ -1,0 +1,51 @@
+package docs
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestClientsWereRunInTheVersionsNamed: what clients.md says was run is what the
+// tests install.
+func TestClientsWereRunInTheVersionsNamed(t *testing.T) {
+	var packages struct {
+		Dependencies map[string]string `json:"dependencies"`
+	}
+	text, err := os.ReadFile(filepath.Join(root, "e2e", "package.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &packages); err != nil {
+		t.Fatal(err)
+	}
+	modules, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sdk := regexp.MustCompile(`github.com/modelcontextprotocol/go-sdk v(\S+)`).FindStringSubmatch(string(modules))
+	if sdk == nil {
+		t.Fatal("the Go SDK is not in go.mod")
+	}
+	page, err := os.ReadFile("clients.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for client, version := range map[string]string{
+		"| TypeScript SDK 1,":           packages.Dependencies["@modelcontextprotocol/sdk"],
+		"| TypeScript SDK 2 ":           packages.Dependencies["@modelcontextprotocol/client"],
+		"| Go SDK ":                     sdk[1],
+		"| MCP Inspector, command line": packages.Dependencies["@modelcontextprotocol/inspector"],
+		"| mcp-remote,":                 packages.Dependencies["mcp-remote"],
+		"| official conformance suite ": packages.Dependencies["@modelcontextprotocol/conformance"],
+	} {
+		_, line, found := strings.Cut(string(page), "\n"+client)
+		line, _, _ = strings.Cut(line, "\n")
+		if !found || version == "" || !strings.Contains(line, "| "+version) {
+			t.Errorf("clients.md does not say that %s was run in version %q", strings.Trim(client, "| ,"), version)
+		}
+	}
+}
