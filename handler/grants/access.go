@@ -155,12 +155,16 @@ func (s *Service) parse(ctx context.Context, raw string) (*Access, error) {
 		}
 		return key, err
 	})
+	// Revocations are kept for as long as a token lives by our own settings:
+	// one that was issued for longer, before those changed, must not outlive
+	// what is known about it.
+	expires := min(c.Expires, c.IssuedAt+int64(s.accessLifetime/time.Second))
 	switch {
 	case keys != nil:
 		return nil, unavailable(keys)
 	case err != nil:
 		return nil, invalid(err)
-	case s.now().Unix() >= c.Expires:
+	case s.now().Unix() >= expires:
 		// The leeway is for iat. An instance that is ahead refuses a token
 		// early, and its client refreshes; one that is believed for longer
 		// than was announced helps only who has stolen it.
@@ -169,7 +173,7 @@ func (s *Service) parse(ctx context.Context, raw string) (*Access, error) {
 	return &Access{
 		Subject: c.Subject, GrantID: c.GrantID, ClientID: c.ClientID, TenantID: c.TenantID, ID: c.ID,
 		Scopes: oauth.ParseScopes(c.Scope), Roles: c.Roles,
-		Issued: time.Unix(c.IssuedAt, 0).UTC(), Expires: time.Unix(c.Expires, 0).UTC(),
+		Issued: time.Unix(c.IssuedAt, 0).UTC(), Expires: time.Unix(expires, 0).UTC(),
 	}, nil
 }
 

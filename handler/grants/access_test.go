@@ -91,6 +91,31 @@ func TestAccessTokenExpires(t *testing.T) {
 	}
 }
 
+// TestShorterLifetimeBindsTokensIssuedBefore: otherwise a token that was
+// revoked would be good again once its revocation is forgotten.
+func TestShorterLifetimeBindsTokensIssuedBefore(t *testing.T) {
+	c := newClock()
+	before := newInstance(t, newTable(t), c.Now)
+	before.accessLifetime = 24 * time.Hour
+	revoked, kept := signIn(t, before.Service), signIn(t, before.Service)
+
+	now := newInstance(t, before.wire.Table, c.Now)
+	mustVerify(t, now.Service, kept.Access)
+	if err := now.Revoke(context.Background(), string(revoked.Refresh), testClient); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(time.Hour)
+	if err := now.wire.Table.Drop(context.Background(), revokedPartition, []string{revoked.Grant.ID}); err != nil { // as the sweep does
+		t.Fatal(err)
+	}
+	for _, tokens := range []Tokens{revoked, kept} {
+		for _, instance := range []*instance{now, newInstance(t, before.wire.Table, c.Now)} { // cached, and not
+			_, err := instance.Verify(context.Background(), string(tokens.Access))
+			wantCode(t, err, oauth.InvalidToken)
+		}
+	}
+}
+
 func TestForgedAccessTokens(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)
