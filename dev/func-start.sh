@@ -8,14 +8,24 @@ if [ ! -f local.settings.json ]; then
 	echo "local.settings.json is missing: cp local.settings.json.example local.settings.json and fill it in." >&2
 	exit 78
 fi
+if ! grep -Eq '"FUNCTIONS_WORKER_RUNTIME"[[:space:]]*:[[:space:]]*"custom"' local.settings.json; then
+	echo 'local.settings.json lacks "FUNCTIONS_WORKER_RUNTIME": "custom" among its Values.' >&2
+	exit 78
+fi
 if ! command -v func >/dev/null 2>&1; then
 	echo "func is missing: install Azure Functions Core Tools 4.5 or newer (npm i -g azure-functions-core-tools@4)." >&2
 	exit 69
 fi
 version=$(func --version)
 case "$version" in
-4.[0-4].* | 4.[0-4] | [0-3].*)
-	echo "func $version is too old for the mcp-custom-handler profile: install 4.5 or newer." >&2
+4.[5-9] | 4.[5-9].* | 4.[1-9][0-9]*) ;;
+[0-4].*)
+	echo "func $version is too old for the mcp-custom-handler profile: install 4.5 or newer (npm i -g azure-functions-core-tools@4)." >&2
+	exit 69
+	;;
+*)
+	# The previews of version 5 have no custom handlers.
+	echo "func $version is not known to run custom handlers: install 4.5 or newer of version 4 (npm i -g azure-functions-core-tools@4)." >&2
 	exit 69
 	;;
 esac
