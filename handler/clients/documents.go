@@ -23,7 +23,8 @@ const (
 	staleFor = 7 * 24 * time.Hour
 	// backOff is how long a failure is remembered instead of tried again.
 	backOff = 5 * time.Second
-	// documentsKept times maxBody bounds the memory that strangers can fill.
+	// documentsKept times maxBody bounds the memory that strangers can fill
+	// with documents of one kind.
 	documentsKept = 256
 	hostsKept     = 1024
 
@@ -49,8 +50,11 @@ type Metadata struct {
 }
 
 // documents are the JSON documents of clients, cached in memory and, shared by
-// all instances, in the table.
+// all instances, in the table. Each kind has its own: that a document is no key
+// set says nothing against it as metadata, or anyone who names another client's
+// metadata as their own key set could put that client out of service.
 type documents struct {
+	kind     string // begins the key in the table
 	table    store.Table
 	hosts    Hosts
 	pinned   Pinned
@@ -86,11 +90,27 @@ func newDocuments(o Options, now func() time.Time, log *slog.Logger) (*documents
 		total: rate.NewLimiter(fetchRate, fetchBurst), now: now, log: log,
 	}
 	d.fetcher = newFetcher(o.Metadata, d.loopback)
-	var errs [3]error
-	d.copies, errs[0] = lru.New[string, document](documentsKept)
-	d.failures, errs[1] = lru.New[string, failure](hostsKept)
-	d.perHost, errs[2] = lru.New[string, *rate.Limiter](hostsKept)
-	return d, errors.Join(errs[:]...)
+	var err error
+	d.perHost, err = lru.New[string, *rate.Limiter](hostsKept)
+	return d, errors.Join(err, d.remember())
+}
+
+// another is for documents of another kind, within the same limits.
+func (d *documents) another(kind string) (*documents, error) {
+	k := &documents{
+		kind: kind, table: d.table, hosts: d.hosts, pinned: d.pinned, loopback: d.loopback,
+		fetcher: d.fetcher, perHost: d.perHost, total: d.total, now: d.now, log: d.log,
+	}
+	return k, k.remember()
+}
+
+// remember makes the memory of one kind.
+func (d *documents) remember() (err error) {
+	if d.copies, err = lru.New[string, document](documentsKept); err != nil {
+		return err
+	}
+	d.failures, err = lru.New[string, failure](hostsKept)
+	return err
 }
 
 // isLoopbackIssuer reports whether this server runs on its user's machine, the

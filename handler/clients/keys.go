@@ -44,7 +44,7 @@ func (r *Registry) keysFor(ctx context.Context, c Client, kid, alg string) ([]jw
 	var err error
 	for _, youngest := range []time.Duration{0, keyRefetch} {
 		if c.keys.url != "" {
-			if set, err = r.documents.get(ctx, c.keys.url, youngest, checkKeys); err != nil {
+			if set, err = r.keySets.get(ctx, c.keys.url, youngest, checkKeys); err != nil {
 				return nil, err
 			}
 		}

@@ -61,7 +61,8 @@ type Registry struct {
 	audience      []string
 	cache         *lru.Cache[string, cachedClient]
 	registrations *rate.Limiter
-	documents     *documents
+	documents     *documents // metadata
+	keySets       *documents
 	now           func() time.Time
 	rand          io.Reader
 	log           *slog.Logger
@@ -97,6 +98,9 @@ func New(o Options) (*Registry, error) {
 		return nil, err
 	}
 	if r.documents, err = newDocuments(o, r.now, r.log); err != nil {
+		return nil, err
+	}
+	if r.keySets, err = r.documents.another("jwks "); err != nil {
 		return nil, err
 	}
 	var errs []error

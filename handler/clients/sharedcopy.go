@@ -20,7 +20,7 @@ const cacheTimeout = 2 * time.Second
 // cache here: if it does not answer, the document is fetched.
 func (d *documents) stored(ctx context.Context, rawURL string, check func([]byte) error) (document, bool) {
 	known, inMemory := d.copies.Peek(rawURL)
-	partition, key := documentKey(rawURL)
+	partition, key := d.key(rawURL)
 	ctx, cancel := context.WithTimeout(ctx, cacheTimeout)
 	defer cancel()
 	row, err := d.table.Get(ctx, partition, key)
@@ -55,7 +55,7 @@ func (d *documents) store(ctx context.Context, doc document) store.ETag {
 	if json.Compact(&value, doc.body) != nil || value.Len() > store.MaxValue {
 		return "" // too long to share; this instance keeps its own copy
 	}
-	partition, key := documentKey(doc.URL)
+	partition, key := d.key(doc.URL)
 	ctx, cancel := context.WithTimeout(ctx, cacheTimeout)
 	defer cancel()
 	row := store.Row{Partition: partition, Key: key, ETag: doc.row.ETag, Value: value.Bytes(), Expires: expiry(doc.Fresh, staleFor)}
@@ -71,8 +71,8 @@ func (d *documents) store(ctx context.Context, doc document) store.ETag {
 	return etag
 }
 
-func documentKey(rawURL string) (partition, key string) {
-	sum := sha256.Sum256([]byte(rawURL))
+func (d *documents) key(rawURL string) (partition, key string) {
+	sum := sha256.Sum256([]byte(d.kind + rawURL))
 	key = hex.EncodeToString(sum[:])
 	return "d-" + key[:2], key
 }
