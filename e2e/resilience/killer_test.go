@@ -26,8 +26,16 @@ type killer struct {
 	made bool
 
 	mu     sync.Mutex
+	lose   bool // the answer to the next write
 	victim *stack.Instance
 	writes []string
+}
+
+// loseNext lets the next write reach the table, and nobody learn of it.
+func (k *killer) loseNext() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.lose = true
 }
 
 // between starts k and returns the connection string that leads through it.
@@ -62,14 +70,18 @@ func (k *killer) serve(w http.ResponseWriter, r *http.Request) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.writes = append(k.writes, write)
-	if len(k.writes) != k.at {
+	fatal := len(k.writes) == k.at
+	if !fatal && !k.lose {
 		k.ServeHTTP(w, r)
 		return
 	}
-	if k.made {
+	if k.lose || k.made {
 		k.ServeHTTP(httptest.NewRecorder(), r)
 	}
-	k.victim.Kill()
+	k.lose = false
+	if fatal {
+		k.victim.Kill()
+	}
 	panic(http.ErrAbortHandler)
 }
 
