@@ -35,8 +35,10 @@ const expired = 32 * time.Second
 
 func signInCallAndRefresh(t *testing.T, s *stack.Stack) {
 	clients := map[string]func(*testing.T, *stack.Browser) caller{
-		"go-sdk/newest":       func(t *testing.T, b *stack.Browser) caller { return connectGo(t, s.MCP(), s.Client(), "", dynamic, b) },
-		"go-sdk/2025-11-25":   func(t *testing.T, b *stack.Browser) caller { return connectGo(t, s.MCP(), s.Client(), "2025-11-25", dynamic, b) },
+		"go-sdk/newest": func(t *testing.T, b *stack.Browser) caller { return connectGo(t, s.MCP(), s.Client(), "", dynamic, b) },
+		"go-sdk/2025-11-25": func(t *testing.T, b *stack.Browser) caller {
+			return connectGo(t, s.MCP(), s.Client(), "2025-11-25", dynamic, b)
+		},
 		"typescript-1":        node(s, "sdk-v1", nodeSettings{}),
 		"typescript-1/post":   node(s, "sdk-v1", nodeSettings{AuthMethod: "client_secret_post"}),
 		"typescript-1/basic":  node(s, "sdk-v1", nodeSettings{AuthMethod: "client_secret_basic"}),

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -150,3 +151,6 @@ func (s *Stack) Client() *http.Client {
 func (s *Stack) Browser(user string) *Browser {
 	return NewBrowser(user).Through(s.Client().Transport)
 }
+
+// Settings are the app settings of the instances.
+func (s *Stack) Settings() map[string]string { return maps.Clone(s.env) }

@@ -1,0 +1,233 @@
+package bench
+
+import (
+	"archive/zip"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"entramcp/e2e/stack"
+)
+
+const call = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hello_world","arguments":{"name":"Ada"}}}`
+
+// world is a server with a signed-in user, beside which processes of the
+// deployed binary are started.
+type world struct {
+	*stack.Stack
+	binary string
+	token  string
+}
+
+func newWorld(b *testing.B) *world {
+	b.Helper()
+	w := &world{Stack: stack.Start(b, stack.Options{Instances: 1, Azure: &stack.Azure{}, Env: map[string]string{"LOG_LEVEL": "warn"}})}
+	w.binary = unpacked(b)
+	w.token = w.signIn(b)
+	return w
+}
+
+func unpacked(b *testing.B) string {
+	b.Helper()
+	path, err := stack.Package()
+	if err != nil {
+		b.Fatal(err)
+	}
+	z, err := zip.OpenReader(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer z.Close()
+	in, err := z.Open("app")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer in.Close()
+	text, err := io.ReadAll(in)
+	if err != nil {
+		b.Fatal(err)
+	}
+	binary := filepath.Join(b.TempDir(), "app")
+	if err := os.WriteFile(binary, text, 0o700); err != nil {
+		b.Fatal(err)
+	}
+	return binary
+}
+
+func (w *world) signIn(b *testing.B) string {
+	b.Helper()
+	// RFC 7636 appendix B.
+	const back, verifier, challenge = "http://127.0.0.1:8977/callback", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+	post := func(path, contentType, body string, answer any) {
+		res, err := w.Client().Post(w.URL+path, contentType, strings.NewReader(body))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer res.Body.Close()
+		if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var client struct {
+		ID string `json:"client_id"`
+	}
+	post("/register", "application/json", `{"redirect_uris":["`+back+`"],"token_endpoint_auth_method":"none"}`, &client)
+	u, err := w.Browser(stack.Alice).Approve(w.URL + "/authorize?" + url.Values{
+		"response_type": {"code"}, "client_id": {client.ID}, "redirect_uri": {back}, "state": {"s"},
+		"code_challenge": {challenge}, "code_challenge_method": {"S256"}, "resource": {w.MCP()},
+	}.Encode())
+	if err != nil {
+		b.Fatal(err)
+	}
+	var tokens struct {
+		Access string `json:"access_token"`
+	}
+	post("/token", "application/x-www-form-urlencoded", url.Values{"grant_type": {"authorization_code"}, "code": {u.Query().Get("code")},
+		"client_id": {client.ID}, "redirect_uri": {back}, "code_verifier": {verifier}}.Encode(), &tokens)
+	if tokens.Access == "" {
+		b.Fatal("no access token")
+	}
+	return tokens.Access
+}
+
+// process is one run of the binary.
+type process struct {
+	cmd *exec.Cmd
+	url string
+}
+
+func (w *world) start(b *testing.B) *process {
+	b.Helper()
+	port := stack.FreePort(b)
+	p := &process{cmd: exec.Command(w.binary), url: "http://127.0.0.1:" + port}
+	p.cmd.Env = []string{"FUNCTIONS_CUSTOMHANDLER_PORT=" + port, "WEBSITE_HOSTNAME=" + stack.SiteHost}
+	for name, v := range w.Settings() {
+		p.cmd.Env = append(p.cmd.Env, name+"="+v)
+	}
+	if err := p.cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	return p
+}
+
+func (p *process) end() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}
+
+// answers sends one request and reports whether the status is as wanted.
+func (p *process) answers(method, path, token string, status int) bool {
+	req, err := http.NewRequest(method, p.url+path, strings.NewReader(call))
+	if err != nil {
+		return false
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	req.Header.Set("MCP-Protocol-Version", "2025-06-18")
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	defer res.Body.Close()
+	_, _ = io.Copy(io.Discard, res.Body)
+	return res.StatusCode == status
+}
+
+// resident is the memory of the process that is in RAM, in MiB, where the
+// system tells it as Linux does.
+func (p *process) resident(b *testing.B) float64 {
+	b.Helper()
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/status")
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(text), "VmRSS:")
+	kib, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return kib / 1024
+}
+
+// BenchmarkStart is the time from exec to the first answer to the host's probe,
+// to somebody without a token, and to a tool call, for which the keys must have
+// been read and unwrapped.
+func BenchmarkStart(b *testing.B) {
+	w := newWorld(b)
+	for _, first := range []struct {
+		name, method, path, token string
+		status                    int
+	}{
+		{"answer", "GET", "/", "", http.StatusOK},
+		{"challenge", "POST", "/mcp", "", http.StatusUnauthorized},
+		{"call", "POST", "/mcp", w.token, http.StatusOK},
+	} {
+		b.Run(first.name, func(b *testing.B) {
+			var resident float64
+			for b.Loop() {
+				p := w.start(b)
+				for deadline := time.Now().Add(20 * time.Second); !p.answers(first.method, first.path, first.token, first.status); time.Sleep(time.Millisecond) {
+					if time.Now().After(deadline) {
+						b.Fatal("no such answer")
+					}
+				}
+				b.StopTimer()
+				resident = p.resident(b)
+				p.end()
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N), "ms/start")
+			b.ReportMetric(resident, "MiB-resident")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkMemory is the resident memory of one process after 20000 tool calls,
+// eight at a time.
+func BenchmarkMemory(b *testing.B) {
+	const calls, together = 20000, 8
+	w := newWorld(b)
+	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = together
+	for b.Loop() {
+		p := w.start(b)
+		for !p.answers("POST", "/mcp", w.token, http.StatusOK) {
+			time.Sleep(time.Millisecond)
+		}
+		var done, failed atomic.Int64
+		var wg sync.WaitGroup
+		var most atomic.Uint64
+		for range together {
+			wg.Go(func() {
+				for n := done.Add(1); n <= calls; n = done.Add(1) {
+					if !p.answers("POST", "/mcp", w.token, http.StatusOK) {
+						failed.Add(1)
+					}
+					if n%1000 == 0 {
+						most.Store(max(most.Load(), uint64(p.resident(b)*1024)))
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if failed.Load() > 0 {
+			b.Errorf("%d calls failed", failed.Load())
+		}
+		b.ReportMetric(p.resident(b), "MiB-resident")
+		b.ReportMetric(float64(most.Load())/1024, "MiB-most")
+		p.end()
+	}
+}
