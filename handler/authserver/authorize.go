@@ -38,17 +38,17 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := s.validate(&req, client, q); err != nil {
-		s.refuse(w, r, req, err)
+		s.refuseUnasked(w, r, req, client, err)
 		return
 	}
 	browser, err := s.browser(w, r)
 	if err != nil {
-		s.refuse(w, r, req, err)
+		s.refuseUnasked(w, r, req, client, err)
 		return
 	}
 	sealed, err := s.sealConsent(r, consentForm{req, s.Now().Add(consentLifetime), browser.hash()})
 	if err != nil {
-		s.refuse(w, r, req, err)
+		s.refuseUnasked(w, r, req, client, err)
 		return
 	}
 	pages.Render(w, r, http.StatusOK, s.consentPage(req, client, sealed))

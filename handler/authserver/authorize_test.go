@@ -2,6 +2,7 @@ package authserver_test
 
 import (
 	"errors"
+	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -39,7 +40,8 @@ func TestNothingIsRedirectedToAnUnregisteredAddress(t *testing.T) {
 
 func TestErrorsReachTheClientWithStateAndIssuer(t *testing.T) {
 	w := newWorld(t)
-	id := w.publicClient()
+	const local = "http://127.0.0.1:3118/callback"
+	id, _ := w.register(`{"redirect_uris":["` + callback + `","` + local + `"],"token_endpoint_auth_method":"none"}`)
 	for name, tt := range map[string]struct {
 		q    url.Values
 		code oauth.Code
@@ -65,17 +67,48 @@ func TestErrorsReachTheClientWithStateAndIssuer(t *testing.T) {
 		"long state":            {request(id, "state", strings.Repeat("s", 4097)), oauth.InvalidRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
+			check := func(resp *http.Response, got url.Values) {
+				t.Helper()
+				if got.Get("error") != string(tt.code) || got.Get("state") != tt.q.Get("state") || got.Get("iss") != issuer || got.Get("error_description") == "" {
+					t.Errorf("the client is told %v, want %s with state and iss", got, tt.code)
+				}
+				if resp.Header.Get("Cache-Control") != "no-store" || resp.Header.Get("Referrer-Policy") != "no-referrer" {
+					t.Errorf("the way back may be stored or leak: %v", resp.Header)
+				}
+			}
 			resp := w.browser().get(issuer + "/authorize?" + tt.q.Encode())
+			check(resp, reached(t, offered(t, resp)))
+			tt.q.Set("redirect_uri", local)
+			resp = w.browser().get(issuer + "/authorize?" + tt.q.Encode())
 			wantStatus(t, resp, http.StatusSeeOther)
-			got := reached(t, resp.Header.Get("Location"))
-			if got.Get("error") != string(tt.code) || got.Get("state") != tt.q.Get("state") || got.Get("iss") != issuer || got.Get("error_description") == "" {
-				t.Errorf("the client is told %v, want %s with state and iss", got, tt.code)
-			}
-			if resp.Header.Get("Cache-Control") != "no-store" || resp.Header.Get("Referrer-Policy") != "no-referrer" {
-				t.Errorf("the redirect may be stored or leak: %v", resp.Header)
-			}
+			check(resp, queryOf(t, resp.Header.Get("Location")))
 		})
 	}
+}
+
+// Anyone can register a client for a web site of their own. A link to us that
+// cannot succeed takes nobody there: the person is told where it leads.
+func TestServerIsNoOpenRedirector(t *testing.T) {
+	w := newWorld(t)
+	id, _ := w.register(`{"client_name":"Microsoft","redirect_uris":["https://evil.example/login"],"token_endpoint_auth_method":"none"}`)
+	resp := w.browser().get(issuer + "/authorize?" + url.Values{"client_id": {id}, "redirect_uri": {"https://evil.example/login"}}.Encode())
+	wantStatus(t, resp, http.StatusBadRequest)
+	if to := offered(t, resp); !strings.HasPrefix(to, "https://evil.example/login?error=invalid_request&") {
+		t.Errorf("the button leads to %s", to)
+	}
+	if body := text(t, resp); !strings.Contains(body, "leads to evil.example") {
+		t.Error("the page does not say where the button leads")
+	}
+}
+
+// offered is where the one link of a page leads, which nobody follows unasked.
+func offered(t *testing.T, resp *http.Response) string {
+	t.Helper()
+	body := text(t, resp)
+	if to := resp.Header.Get("Location"); to != "" || strings.Contains(body, "http-equiv") || strings.Count(body, "<a ") != 1 {
+		t.Fatalf("answer %d, Location %q; want a page with one link\n%s", resp.StatusCode, to, body)
+	}
+	return html.UnescapeString(match(t, body, `<a [^>]*href="([^"]+)"`))
 }
 
 func TestAuthorizeWritesNothingAndSendsNobodyToEntra(t *testing.T) {
@@ -159,7 +192,7 @@ func TestRedirectKeepsTheQueryOfTheRegisteredAddress(t *testing.T) {
 	registered := callback + "?tenant=a%2Bb&x"
 	id, _ := w.register(`{"redirect_uris":["` + registered + `"],"token_endpoint_auth_method":"none"}`)
 	resp := w.browser().get(issuer + "/authorize?" + request(id, "redirect_uri", registered, "response_type", "token").Encode())
-	if got := resp.Header.Get("Location"); !strings.HasPrefix(got, registered+"&") || strings.Count(got, "?") != 1 {
+	if got := offered(t, resp); !strings.HasPrefix(got, registered+"&") || strings.Count(got, "?") != 1 {
 		t.Errorf("Location %s, want %s&…", got, registered)
 	}
 }

@@ -67,6 +67,27 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, req request, err
 	s.redirect(w, r, req, s.refusal(req, err))
 }
 
+// refuseUnasked is refuse before the person has agreed to anything. A client is
+// whatever a stranger registered, so a link to this server that cannot succeed
+// would be a link to any web site under our name: there the person decides
+// (RFC 9700 §4.11.2).
+func (s *Server) refuseUnasked(w http.ResponseWriter, r *http.Request, req request, client clients.Client, err error) {
+	if client.MayRedirectUnasked(req.RedirectURI) {
+		s.refuse(w, r, req, err)
+		return
+	}
+	s.logRefusal(r, req.ClientID, err)
+	e := oauth.AsError(err)
+	pages.Render(w, r, e.Status(), pages.Failure{
+		Title:   "This sign-in cannot go on",
+		Summary: e.Description,
+		NextStep: "Connect again from your app. The button leads to " + pages.TargetOf(req.RedirectURI).Where +
+			": use it only if that is where you came from.",
+		CorrelationID: s.CorrelationID(r.Context()),
+		Client:        req.ClientName, ReturnTo: s.refusal(req, err),
+	})
+}
+
 // fail shows err to the person at the browser and takes nobody anywhere.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, clientID string, err error) {
 	s.logRefusal(r, clientID, err)

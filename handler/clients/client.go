@@ -33,6 +33,7 @@ type Client struct {
 	GrantTypes    []string
 	ResponseTypes []string
 
+	listed     bool // RedirectURIs are the operator's choice
 	keys       keySource
 	registered metadata
 	issuedAt   int64
@@ -69,6 +70,12 @@ func (c Client) Allows(redirectURI string) bool {
 	}
 	return false
 }
+
+// MayRedirectUnasked reports whether a browser may be taken to redirectURI, one
+// that c Allows, without the person's consent. Anyone can register a client for
+// any web site, so only a site that the operator has listed or pinned may; an
+// app on the person's own machine is no page that could pose as another.
+func (c Client) MayRedirectUnasked(redirectURI string) bool { return c.listed || isNative(redirectURI) }
 
 // LoopbackOnly reports whether every redirect URI leads to an app on the
 // user's own machine: an http loopback URI or a private-use scheme. Any local

@@ -23,7 +23,9 @@ func (r *Registry) AcceptsDocuments() bool {
 // document.
 func (r *Registry) lookupDocument(ctx context.Context, id string) (Client, error) {
 	if body, ok := r.documents.pinned[id]; ok {
-		return r.parseDocument(id, body)
+		c, err := r.parseDocument(id, body)
+		c.listed = true
+		return c, err
 	}
 	if err := r.documents.permits(id); err != nil {
 		return Client{}, unknownClient("The client_id is refused: " + err.Error() + ".")

@@ -55,7 +55,7 @@ func (r *Registry) client(id string, m metadata) Client {
 	c := Client{
 		ID: id, Name: m.Name, URI: m.URI, ApplicationType: m.ApplicationType,
 		GrantTypes: m.GrantTypes, ResponseTypes: m.ResponseTypes,
-		keys: keySource{set: m.JWKS, url: m.JWKSURI}, registered: m,
+		keys: keySource{set: m.JWKS, url: m.JWKSURI}, registered: m, listed: r.policy.patterns != nil,
 	}
 	if c.Name == "" {
 		c.Name = "Unnamed client"

@@ -285,3 +285,38 @@ func FuzzPatternStaysOnItsHost(f *testing.F) {
 		}
 	})
 }
+
+// Who registers a client, or publishes its metadata, chooses its web site; only
+// the operator's choice of it counts.
+func TestNoStrangersSiteIsRedirectedToUnasked(t *testing.T) {
+	const uri = "https://client.example/cb"
+	body := `{"redirect_uris":["` + uri + `","http://localhost/cb","com.example.app:/cb"],"token_endpoint_auth_method":"none"}`
+	open := newRegistry(t, Options{})
+	policy, err := NewRedirectPolicy("https://client.example/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := newRegistry(t, Options{Policy: policy})
+	const pinned = "https://client.example/app.json"
+	document := strings.Replace(body, "{", `{"client_id":"`+pinned+`","client_name":"App",`, 1)
+	withPinned := newRegistry(t, Options{Metadata: Metadata{Pinned: Pinned{pinned: []byte(document)}}})
+	for name, tt := range map[string]struct {
+		r       *Registry
+		id, uri string
+		want    bool
+	}{
+		"a stranger's site":   {open, register(t, open, body).ClientID, uri, false},
+		"loopback":            {open, register(t, open, body).ClientID, "http://localhost:3118/cb", true},
+		"an app's own scheme": {open, register(t, open, body).ClientID, "com.example.app:/cb", true},
+		"a listed site":       {listed, register(t, listed, body).ClientID, uri, true},
+		"a pinned document":   {withPinned, pinned, uri, true},
+	} {
+		c, err := tt.r.Lookup(t.Context(), tt.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.MayRedirectUnasked(tt.uri); !c.Allows(tt.uri) || got != tt.want {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
+}
