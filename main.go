@@ -28,6 +28,9 @@ const (
 	exitFailed = 1
 	exitUsage  = 64
 	exitConfig = 78
+	// exitEnded follows SIGTERM in Azure: the host itself only kills, so it
+	// is to start the handler again.
+	exitEnded = 143
 )
 
 const usage = `usage: app [command]
@@ -78,9 +81,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	default:
 		err = serve(ctx, cfg, log)
 	}
-	if err != nil && !errors.Is(err, context.Canceled) {
+	switch {
+	case err != nil && ctx.Err() == nil:
 		fmt.Fprintln(stderr, err)
 		return exitFailed
+	case ctx.Err() != nil && cfg.InAzure:
+		return exitEnded
 	}
 	return exitOK
 }
