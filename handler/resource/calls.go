@@ -6,7 +6,15 @@ import (
 	"errors"
 )
 
-var errNoJSON = errors.New("resource: the body is no JSON-RPC message")
+var (
+	errNoJSON    = errors.New("resource: the body is no JSON-RPC message")
+	errLongBatch = errors.New("resource: the batch is too long")
+)
+
+// maxBatch is how many messages a batch may have. What limits requests, such as
+// the platform's concurrency, counts a batch as one, and a body of the largest
+// size has room for 50,000 calls.
+const maxBatch = 100
 
 // call is what one JSON-RPC message asks for. Both are empty for a response.
 type call struct{ method, tool string }
@@ -15,16 +23,14 @@ type call struct{ method, tool string }
 // with the SDK's eyes: what follows the first JSON value is ignored, names are
 // case-sensitive, and of two members of one name the last one counts.
 func calls(body []byte) ([]call, error) {
-	var messages []object
+	messages := make([]object, 1)
 	if body = bytes.TrimLeft(body, " \t\r\n"); len(body) > 0 && body[0] == '[' {
-		if !decode(body, &messages) {
-			return nil, errNoJSON
+		var err error
+		if messages, err = batch(body); err != nil {
+			return nil, err
 		}
-	} else {
-		messages = make([]object, 1)
-		if !decode(body, &messages[0]) {
-			return nil, errNoJSON
-		}
+	} else if !decode(body, &messages[0]) {
+		return nil, errNoJSON
 	}
 	out := make([]call, len(messages))
 	for i, message := range messages {
@@ -40,6 +46,27 @@ func calls(body []byte) ([]call, error) {
 		}
 	}
 	return out, nil
+}
+
+// batch reads an array message by message, so that one that is too long takes
+// no more memory than one that is not.
+func batch(body []byte) (messages []object, err error) {
+	in := json.NewDecoder(bytes.NewReader(body))
+	_, err = in.Token()
+	for err == nil && in.More() {
+		if len(messages) == maxBatch {
+			return nil, errLongBatch
+		}
+		messages = append(messages, nil)
+		err = in.Decode(&messages[len(messages)-1])
+	}
+	if err == nil {
+		_, err = in.Token()
+	}
+	if err != nil {
+		return nil, errNoJSON
+	}
+	return messages, nil
 }
 
 // object is a map because encoding/json ignores case in names of fields.

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -65,7 +66,10 @@ func withoutOffline(scopes oauth.Scopes) oauth.Scopes {
 }
 
 // unreadable refuses a body in the words of JSON-RPC 2.0 §5.1.
-func unreadable(w http.ResponseWriter) {
-	oauth.WriteJSON(w, http.StatusBadRequest, json.RawMessage(
-		`{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"The body is no JSON-RPC message."}}`))
+func unreadable(w http.ResponseWriter, err error) {
+	refusal := `{"code":-32700,"message":"The body is no JSON-RPC message."}`
+	if errors.Is(err, errLongBatch) {
+		refusal = fmt.Sprintf(`{"code":-32600,"message":"The batch has more than %d messages."}`, maxBatch)
+	}
+	oauth.WriteJSON(w, http.StatusBadRequest, json.RawMessage(`{"jsonrpc":"2.0","id":null,"error":`+refusal+`}`))
 }

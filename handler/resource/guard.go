@@ -123,7 +123,7 @@ func (g *Guard) Protect(next http.Handler) http.Handler {
 		}
 		required, body, err := g.required(r)
 		if err != nil {
-			unreadable(w)
+			unreadable(w, err)
 			return
 		}
 		if !access.Scopes.Has(required...) {

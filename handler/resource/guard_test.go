@@ -234,6 +234,8 @@ func TestWhatTheGuardCannotReadIsNotLetThrough(t *testing.T) {
 		"byte order mark":     "\ufeff" + rpc("tools/call", "send"),
 		"a number":            "7",
 		"batch of numbers":    "[7]",
+		"batch cut off":       "[" + rpc("ping", ""),
+		"batch, no comma":     "[" + rpc("ping", "") + rpc("tools/call", "send") + "]",
 		"method is no string": `{"jsonrpc":"2.0","id":1,"method":7}`,
 		"params is no object": `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":[]}`,
 		"null after a tool":   `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send","name":null}}`,
@@ -244,6 +246,19 @@ func TestWhatTheGuardCannotReadIsNotLetThrough(t *testing.T) {
 		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "-32700") {
 			t.Errorf("%s: got %d %s", name, w.Code, w.Body)
 		}
+	}
+}
+
+func TestBatchIsNoWayAroundLimitsOfRequests(t *testing.T) {
+	batch := func(calls int) string {
+		return "[" + strings.TrimSuffix(strings.Repeat(rpc("tools/call", "hello")+",", calls), ",") + "]"
+	}
+	if w := do(options(), request("POST", endpoint, batch(maxBatch), "Authorization", "Bearer good")); w.Code != http.StatusOK {
+		t.Errorf("%d calls: got %d %s", maxBatch, w.Code, w.Body)
+	}
+	w := do(options(), request("POST", endpoint, batch(maxBatch+1), "Authorization", "Bearer good"))
+	if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "-32600") {
+		t.Errorf("%d calls: got %d %s", maxBatch+1, w.Code, w.Body)
 	}
 }
 
