@@ -28,8 +28,11 @@ const maxBindings = 8
 // of a browser, so that a page opened twice can be approved in either tab.
 type browserID string
 
-// LogValue hides the value.
-func (browserID) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+const redacted = "[redacted]"
+
+func (browserID) LogValue() slog.Value { return slog.StringValue(redacted) }
+func (browserID) String() string       { return redacted }
+func (browserID) GoString() string     { return redacted }
 
 // hash is what the consent form holds of it.
 func (b browserID) hash() string {

@@ -47,8 +47,9 @@ var stateSyntax = regexp.MustCompile(`^[0-9]{10}-[0-9a-f]-[A-Za-z0-9_-]{43}$`)
 
 const hourLayout = "2006010215"
 
-// LogValue hides the state.
-func (upstreamState) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+func (upstreamState) LogValue() slog.Value { return slog.StringValue(redacted) }
+func (upstreamState) String() string       { return redacted }
+func (upstreamState) GoString() string     { return redacted }
 
 func (u upstreamState) partition() string { return "t-" + string(u[:12]) }
 

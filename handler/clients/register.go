@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"entramcp/handler/oauth"
@@ -24,6 +25,20 @@ type Registration struct {
 	// SecretExpiresAt is present, and 0 for never, exactly if Secret is.
 	SecretExpiresAt *int64 `json:"client_secret_expires_at,omitempty"`
 	metadata
+}
+
+// MarshalJSON is the answer on the wire, the one place that shows the secret.
+func (r Registration) MarshalJSON() ([]byte, error) {
+	type answer Registration // without this method
+	return json.Marshal(struct {
+		answer
+		Secret string `json:"client_secret,omitempty"`
+	}{answer(r), string(r.Secret)})
+}
+
+// LogValue names the client and leaves out the secret.
+func (r Registration) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("client_id", r.ClientID), slog.String("name", r.Name))
 }
 
 // Register registers the client that the JSON in body describes (RFC 7591

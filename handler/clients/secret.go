@@ -13,14 +13,20 @@ import (
 // in the answer to the registration.
 type Secret string
 
-// LogValue keeps the secret out of logs.
-func (Secret) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+const redacted = "[redacted]"
 
-// String keeps the secret out of formatted text; string(s) is the secret.
-func (Secret) String() string { return "[redacted]" }
+// LogValue hides the secret from slog.
+func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// GoString keeps the secret out of %#v.
-func (Secret) GoString() string { return "[redacted]" }
+// String hides the secret from fmt; string(s) is the secret.
+func (Secret) String() string { return redacted }
+
+// GoString hides the secret from %#v.
+func (Secret) GoString() string { return redacted }
+
+// MarshalText hides the secret from encoders, as in a struct that is logged.
+// Only a Registration encodes it.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 func newSecret(random io.Reader) (Secret, error) {
 	text, err := randomText(random, 32)

@@ -115,8 +115,11 @@ type Secret string
 // LogValue hides the secret from slog.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// MarshalText hides the secret inside a struct that is logged as JSON.
+// MarshalText hides the secret from encoders, as in a struct that is logged.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// GoString hides the secret from %#v.
+func (s Secret) GoString() string { return s.String() }
 
 // String hides the secret from fmt.
 func (s Secret) String() string {

@@ -28,7 +28,7 @@ func (Secret) GoString() string { return redacted }
 // LogValue hides the secret from slog.
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// MarshalText hides the secret from encoders.
+// MarshalText hides the secret from encoders, as in a struct that is logged.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Config names the app registration and says how this server proves to be it.

@@ -2,6 +2,7 @@ package entra
 
 import (
 	"context"
+	"log/slog"
 	"net/url"
 )
 
@@ -16,5 +17,7 @@ func (s secretCredential) authenticate(_ context.Context, form url.Values, _ str
 
 func (secretCredential) setting() string { return "ENTRA_CLIENT_SECRET" }
 
-func (secretCredential) String() string   { return redacted }
-func (secretCredential) GoString() string { return redacted }
+func (secretCredential) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (secretCredential) String() string               { return redacted }
+func (secretCredential) GoString() string             { return redacted }
+func (secretCredential) MarshalText() ([]byte, error) { return []byte(redacted), nil }

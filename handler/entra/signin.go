@@ -14,8 +14,11 @@ import (
 // the verifier and nonce that belong to its state.
 type Callback struct{ Code, Verifier, Nonce string }
 
-// LogValue hides the code and the verifier.
+// LogValue hides the code and the verifier from slog.
 func (Callback) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText hides them from encoders.
+func (Callback) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // String hides them from fmt.
 func (Callback) String() string { return redacted }
@@ -40,6 +43,9 @@ type SignIn struct {
 func (s SignIn) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("scope", s.Scope), slog.Time("expires", s.AccessTokenExpires))
 }
+
+// MarshalText hides the tokens from encoders.
+func (SignIn) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // String hides the tokens from fmt.
 func (SignIn) String() string { return redacted }

@@ -46,11 +46,21 @@ type Upstream struct {
 	APITokenExpires time.Time `json:"exp,omitzero"`
 }
 
-// LogValue hides the tokens.
+// LogValue hides the tokens from slog.
 func (u Upstream) LogValue() slog.Value {
 	return slog.GroupValue(slog.Bool("refresh_token", u.RefreshToken != ""),
 		slog.Bool("api_token", u.APIToken != ""), slog.Time("api_token_expires", u.APITokenExpires))
 }
+
+// String hides the tokens from fmt.
+func (Upstream) String() string { return redacted }
+
+// GoString hides the tokens from %#v.
+func (Upstream) GoString() string { return redacted }
+
+// MarshalText hides the tokens from encoders, as in a struct that is logged.
+// Only the sealed part of a grant encodes them.
+func (Upstream) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Grant is one user's sign-in for one client.
 type Grant struct {
@@ -72,26 +82,6 @@ func (g Grant) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("id", g.ID), slog.String("subject", string(g.Subject)),
 		slog.String("client_id", g.ClientID))
 }
-
-// Code is an authorization code (RFC 6749 §4.1.2).
-type Code string
-
-// LogValue hides the code.
-func (Code) LogValue() slog.Value { return redacted }
-
-// RefreshToken is a refresh token (RFC 6749 §1.5).
-type RefreshToken string
-
-// LogValue hides the token.
-func (RefreshToken) LogValue() slog.Value { return redacted }
-
-// AccessToken is a JWT access token (RFC 9068).
-type AccessToken string
-
-// LogValue hides the token.
-func (AccessToken) LogValue() slog.Value { return redacted }
-
-var redacted = slog.StringValue("[redacted]")
 
 // Tokens are what the token endpoint answers with (RFC 6749 §5.1).
 type Tokens struct {

@@ -47,6 +47,15 @@ type secrets struct {
 	Upstream Upstream `json:"up"`
 }
 
+// MarshalJSON writes the tokens in full, to be sealed.
+func (s secrets) MarshalJSON() ([]byte, error) {
+	type tokens Upstream // without the methods that hide them
+	return json.Marshal(struct {
+		Identity Identity `json:"id"`
+		Upstream tokens   `json:"up"`
+	}{s.Identity, tokens(s.Upstream)})
+}
+
 var (
 	errNoGrant = errors.New("no such grant")
 	errRevoked = errors.New("grant is revoked")

@@ -34,8 +34,19 @@ type OnBehalfOf interface {
 // APIToken is an access token for another API.
 type APIToken string
 
-// LogValue hides the token.
-func (APIToken) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+const redacted = "[redacted]"
+
+// LogValue hides the token from slog.
+func (APIToken) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// String hides the token from fmt; string(t) is the token.
+func (APIToken) String() string { return redacted }
+
+// GoString hides the token from %#v.
+func (APIToken) GoString() string { return redacted }
+
+// MarshalText hides the token from encoders, as in a tool's result.
+func (APIToken) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Options are what New needs.
 type Options struct {

@@ -11,14 +11,19 @@ import (
 // ConnectionString opens a storage account. It holds a secret.
 type ConnectionString string
 
-// LogValue keeps the secret out of logs.
-func (ConnectionString) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+const redacted = "[redacted]"
 
-// String keeps the secret out of formatted text.
-func (ConnectionString) String() string { return "[redacted]" }
+// LogValue hides the secret from slog.
+func (ConnectionString) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// GoString keeps the secret out of text formatted with %#v.
-func (ConnectionString) GoString() string { return "[redacted]" }
+// String hides the secret from fmt.
+func (ConnectionString) String() string { return redacted }
+
+// GoString hides the secret from %#v.
+func (ConnectionString) GoString() string { return redacted }
+
+// MarshalText hides the secret from encoders, as in a struct that is logged.
+func (ConnectionString) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Azurite is what "UseDevelopmentStorage=true" stands for, which aztables does
 // not know: https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string#connect-to-the-emulator-account-using-the-shortcut

@@ -1,0 +1,60 @@
+package handler_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"entramcp/handler/clients"
+	"entramcp/handler/config"
+	"entramcp/handler/entra"
+	"entramcp/handler/grants"
+	"entramcp/handler/store/azuretable"
+	"entramcp/handler/tools"
+)
+
+// Whatever way a secret comes near a log, by itself or inside something else,
+// it shows a placeholder.
+func TestNoTypeOfSecretShowsItself(t *testing.T) {
+	const secret = "hush-hush"
+	upstream := grants.Upstream{RefreshToken: secret, APIToken: secret}
+	for _, v := range []any{
+		config.Secret(secret), entra.Secret(secret), clients.Secret(secret), tools.APIToken(secret),
+		azuretable.ConnectionString(secret),
+		grants.Code(secret), grants.RefreshToken(secret), grants.AccessToken(secret), upstream,
+		config.Config{Entra: config.Entra{ClientSecret: secret}, Store: config.Store{ConnectionString: secret}, Keys: config.Keys{MasterKey: secret}},
+		entra.Config{Secret: secret, CertificatePassword: secret},
+		entra.Callback{Code: secret, Verifier: secret, Nonce: secret}, entra.SignIn{RefreshToken: secret, AccessToken: secret},
+		azuretable.Options{ConnectionString: secret},
+		grants.Approval{Upstream: upstream}, grants.Renewal{Upstream: upstream},
+		grants.Tokens{Access: secret, Refresh: secret},
+	} {
+		wrapped := struct{ Inside any }{v}
+		var out bytes.Buffer
+		for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+			fmt.Fprintf(&out, format+format+"\n", v, wrapped)
+		}
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("json", "v", v, "wrapped", wrapped)
+		slog.New(slog.NewTextHandler(&out, nil)).Info("text", "v", v, "wrapped", wrapped)
+		if err := json.NewEncoder(&out).Encode(wrapped); err != nil {
+			t.Errorf("%T: %v", v, err)
+		}
+		if bytes.Contains(out.Bytes(), []byte(secret)) {
+			t.Errorf("%T shows itself:\n%s", v, &out)
+		}
+	}
+}
+
+// The answer to a registration is the one thing that has to show a secret when
+// it is encoded. Logged, it does not.
+func TestARegistrationIsLoggedWithoutItsSecret(t *testing.T) {
+	var out bytes.Buffer
+	registration := clients.Registration{ClientID: "s-1", Secret: "hush-hush"}
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("json", "registration", registration)
+	slog.New(slog.NewTextHandler(&out, nil)).Info("text", "registration", registration)
+	if bytes.Contains(out.Bytes(), []byte("hush-hush")) {
+		t.Errorf("the secret was logged:\n%s", &out)
+	}
+}
