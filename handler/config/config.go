@@ -85,7 +85,7 @@ type Entra struct {
 // is.
 func (e Entra) Simulated() bool {
 	u, err := url.Parse(e.Authority)
-	return err == nil && loopback(u.Hostname())
+	return err == nil && oauth.Loopback(u.Hostname())
 }
 
 // Store says where records live: Tables or, if both are empty, DataDir.

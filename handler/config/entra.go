@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"entramcp/handler/oauth"
 )
 
 var (
@@ -108,7 +110,7 @@ var graphByAuthority = map[string]string{
 func (r *reader) authority(e *Entra) {
 	u, err := url.Parse(e.Authority)
 	if err != nil || u.Host == "" || u.Path != "" || u.RawQuery != "" ||
-		(u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname()))) {
+		(u.Scheme != "https" && (u.Scheme != "http" || !oauth.Loopback(u.Hostname()))) {
 		r.bad("ENTRA_AUTHORITY", fmt.Sprintf("is %q", e.Authority), "Write an origin such as https://login.microsoftonline.us")
 		return
 	}
@@ -121,7 +123,7 @@ func (r *reader) authority(e *Entra) {
 		graph = "https://graph.microsoft.com"
 	}
 	e.GraphURL = strings.TrimSuffix(r.textOr("GRAPH_URL", graph), "/")
-	if g, err := url.Parse(e.GraphURL); err != nil || g.Host == "" || (g.Scheme != "https" && !loopback(g.Hostname())) {
+	if g, err := url.Parse(e.GraphURL); err != nil || g.Host == "" || (g.Scheme != "https" && !oauth.Loopback(g.Hostname())) {
 		r.bad("GRAPH_URL", fmt.Sprintf("is %q", e.GraphURL), "Write an origin such as https://graph.microsoft.com")
 	}
 }

@@ -63,7 +63,7 @@ func (r *reader) public(c *Config) {
 	if err != nil {
 		siteHost = site
 	}
-	c.InAzure = site != "" && !loopback(siteHost)
+	c.InAzure = site != "" && !oauth.Loopback(siteHost)
 	fallback := "http://localhost:" + strconv.Itoa(r.port("PORT", 7071))
 	if c.InAzure {
 		c.SiteHost = site
@@ -82,7 +82,7 @@ func (r *reader) public(c *Config) {
 		r.bad(name, fmt.Sprintf("is %q; it must be an origin alone", v),
 			fmt.Sprintf("Write %s://%s, without a path; the MCP endpoint is added to it", u.Scheme, u.Host))
 		return
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !oauth.Loopback(u.Hostname()):
 		r.bad(name, fmt.Sprintf("is %q; without TLS it may only name this computer", v), "Write https://"+u.Host)
 		return
 	}
@@ -164,11 +164,4 @@ func (r *reader) level(name string) slog.Level {
 		}
 	}
 	return l
-}
-
-// loopback says whether host names this computer (RFC 8252 §7.3, RFC 6761 §6.3).
-func loopback(host string) bool {
-	host = strings.Trim(host, "[]")
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || (ip != nil && ip.IsLoopback())
 }

@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"entramcp/handler/oauth"
 )
 
 // Secret is a client secret or the password of a certificate file. It prints
@@ -136,11 +137,7 @@ func (c Config) checked() (Config, error) {
 
 // secure reports whether secrets may travel to u.
 func secure(u *url.URL) bool {
-	if u.Scheme == "https" {
-		return true
-	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Scheme == "http" && (u.Hostname() == "localhost" || (ip != nil && ip.IsLoopback()))
+	return u.Scheme == "https" || (u.Scheme == "http" && oauth.Loopback(u.Hostname()))
 }
 
 func count(set ...bool) (n int) {

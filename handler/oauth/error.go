@@ -1,5 +1,6 @@
 // Package oauth holds the vocabulary that the authorization server and the
-// resource server share: protocol errors, scopes and resource indicators.
+// resource server share: protocol errors, scopes, resource indicators, and
+// which hosts are this computer.
 package oauth
 
 import (

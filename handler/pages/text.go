@@ -7,6 +7,8 @@ import (
 	"unicode"
 
 	"golang.org/x/net/idna"
+
+	"entramcp/handler/oauth"
 )
 
 // maxName is the longest name shown, in runes: room for every honest one, and
@@ -75,14 +77,10 @@ func TargetOf(redirectURI string) Target {
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
 		return Target{Where: "An app on this computer", Detail: u.Scheme + "://" + ascii(u.Host), Local: true}
-	case loopback(u.Hostname()):
+	case oauth.Loopback(u.Hostname()):
 		return Target{Where: "An app on this computer", Detail: detail, Local: true}
 	}
 	return Target{Where: ascii(u.Host), Detail: detail}
-}
-
-func loopback(host string) bool {
-	return host == "localhost" || host == "127.0.0.1" || host == "::1"
 }
 
 // ascii writes an internationalised host as the network sees it, so that

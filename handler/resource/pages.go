@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"entramcp/handler/oauth"
 )
 
 // pages knows the web pages that may send requests, by Origin, and guards
@@ -18,7 +20,7 @@ type pages struct {
 }
 
 func newPages(endpoint *url.URL, origins, hosts []string) pages {
-	p := pages{local: loopback(endpoint.Hostname()), origins: []string{origin(endpoint)}, hosts: []string{bare(endpoint.Host)}}
+	p := pages{local: oauth.Loopback(endpoint.Hostname()), origins: []string{origin(endpoint)}, hosts: []string{bare(endpoint.Host)}}
 	for _, o := range origins {
 		if u, err := url.Parse(o); err == nil && u.Host != "" {
 			p.origins = append(p.origins, origin(u))
@@ -48,19 +50,10 @@ func (p pages) origin(header string) bool {
 	if err != nil || u.Host == "" || !strings.EqualFold(u.Scheme+"://"+u.Host, header) {
 		return false
 	}
-	if p.local && (u.Scheme == "http" || u.Scheme == "https") && loopback(u.Hostname()) {
+	if p.local && (u.Scheme == "http" || u.Scheme == "https") && oauth.Loopback(u.Hostname()) {
 		return true
 	}
 	return slices.Contains(p.origins, origin(u))
-}
-
-// loopback names are those of RFC 6761 §6.3 that need no look-up, and addresses.
-func loopback(name string) bool {
-	if strings.EqualFold(name, "localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(name)
-	return err == nil && addr.Unmap().IsLoopback()
 }
 
 // bare is a host header without port and brackets, in lower case.
