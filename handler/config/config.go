@@ -6,7 +6,6 @@ package config
 import (
 	"log/slog"
 	"net/url"
-	"slices"
 	"time"
 
 	"entramcp/handler/oauth"
@@ -55,8 +54,8 @@ type Config struct {
 	// ClientMetadataHosts are the hosts whose client ID metadata documents
 	// are fetched: "*" any, "none" switches the feature off.
 	ClientMetadataHosts []string
-	// PinnedClients is a file of client ID metadata documents that need no
-	// fetch.
+	// PinnedClients are client ID metadata documents that need no fetch: a
+	// JSON array, or the path of a file with one.
 	PinnedClients string
 	// AllowedOrigins are browser origins that may call the endpoints.
 	AllowedOrigins []string
@@ -165,9 +164,6 @@ func (c Config) Credential() string {
 	}
 	return "client secret"
 }
-
-// MetadataDocuments says whether client ID metadata documents are accepted.
-func (c Config) MetadataDocuments() bool { return !slices.Contains(c.ClientMetadataHosts, "none") }
 
 func (c Config) storeKind() string {
 	switch {

@@ -132,8 +132,8 @@ func TestEachMistakeNamesItsSetting(t *testing.T) {
 func TestAllMistakesAreReportedAtOnce(t *testing.T) {
 	_, err := Load(func(n string) string { return map[string]string{"PORT": "x", "PUBLIC_URL": "y"}[n] })
 	for _, name := range []string{"PORT", "PUBLIC_URL", "ENTRA_TENANT_ID", "ENTRA_CLIENT_ID", "ENTRA_CLIENT_SECRET"} {
-		if err == nil || !strings.Contains(err.Error(), name+" ") {
-			t.Errorf("%s is not reported in:\n%v", name, err)
+		if err == nil || strings.Count("\n"+err.Error(), "\n"+name+" ") != 1 {
+			t.Errorf("%s is not reported once in:\n%v", name, err)
 		}
 	}
 }

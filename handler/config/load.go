@@ -24,8 +24,9 @@ const consumersTenant = "9188040d-6c67-4c5b-b112-36a304b66dad"
 // Load reads and checks the configuration. The error, if any, is Problems.
 func Load(getenv func(string) string) (Config, error) {
 	r := &reader{getenv: getenv}
+	ownPort := r.port("PORT", 7071)
 	c := Config{
-		Port:                r.port("FUNCTIONS_CUSTOMHANDLER_PORT", r.port("PORT", 7071)),
+		Port:                r.port("FUNCTIONS_CUSTOMHANDLER_PORT", ownPort),
 		Hosted:              r.text("FUNCTIONS_CUSTOMHANDLER_PORT") != "",
 		RequiredScopes:      oauth.NewScopes(r.list("REQUIRED_SCOPES")...),
 		Timeout:             r.seconds("TIMEOUT_SECONDS", 8*time.Second, time.Second, time.Minute),
@@ -43,7 +44,7 @@ func Load(getenv func(string) string) (Config, error) {
 		c.ClientMetadataHosts = []string{"*"}
 	}
 	c.LogLevel = r.level("LOG_LEVEL")
-	r.public(&c)
+	r.public(&c, ownPort)
 	r.redirectPath(&c)
 	r.entra(&c)
 	r.store(&c)
@@ -56,7 +57,7 @@ func Load(getenv func(string) string) (Config, error) {
 
 // public finds the URL under which clients reach the server. It is never taken
 // from a request: Host and X-Forwarded-* are the client's to choose.
-func (r *reader) public(c *Config) {
+func (r *reader) public(c *Config, ownPort int) {
 	// func start sets WEBSITE_HOSTNAME too, to localhost and its port.
 	site := r.text("WEBSITE_HOSTNAME")
 	siteHost, _, err := net.SplitHostPort(site)
@@ -64,7 +65,7 @@ func (r *reader) public(c *Config) {
 		siteHost = site
 	}
 	c.InAzure = site != "" && !oauth.Loopback(siteHost)
-	fallback := "http://localhost:" + strconv.Itoa(r.port("PORT", 7071))
+	fallback := "http://localhost:" + strconv.Itoa(ownPort)
 	if c.InAzure {
 		c.SiteHost = site
 		fallback = "https://" + site
@@ -93,11 +94,13 @@ func (r *reader) public(c *Config) {
 // ownPaths are taken by other routes.
 var ownPaths = []string{MCPPath, "/register", "/authorize", "/consent", "/token", "/revoke", "/introspect", "/healthz", "/readyz"}
 
+var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
+
 func (r *reader) redirectPath(c *Config) {
 	const name = "REDIRECT_PATH"
 	p := r.textOr(name, "/auth/callback")
 	switch {
-	case !regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`).MatchString(p) || strings.Contains(p, "/."):
+	case !plainPath.MatchString(p) || strings.Contains(p, "/."):
 		r.bad(name, fmt.Sprintf("is %q", p), "Write a path such as /auth/callback")
 	case slices.Contains(ownPaths, p), strings.HasPrefix(p, "/admin"), strings.HasPrefix(p, "/runtime"):
 		// The Functions host keeps /admin and /runtime to itself.
