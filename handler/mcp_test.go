@@ -325,7 +325,7 @@ func BenchmarkHelloWorld(b *testing.B) {
 	}
 	open := *d
 	open.Handler = auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) {
-		return &auth.TokenInfo{Extra: map[string]any{resource.AccessKey: access}}, nil
+		return &auth.TokenInfo{Extra: map[string]any{grants.AccessKey: access}}, nil
 	}, &auth.RequireBearerTokenOptions{AllowMissingExpiration: true})(d.tools.Handler())
 	verdict := *d
 	verdict.Handler = resource.New(resource.Options{

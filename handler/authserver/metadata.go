@@ -50,7 +50,6 @@ type document struct {
 	RequestParameter   bool         `json:"request_parameter_supported"`
 	RequestURI         bool         `json:"request_uri_parameter_supported"`
 	ProtectedResources []string     `json:"protected_resources"`
-	Documentation      string       `json:"service_documentation,omitempty"`
 }
 
 func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
@@ -79,7 +78,6 @@ func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 		ClientMetadata:     s.ClientMetadata,
 		ResponseIssuer:     true,
 		ProtectedResources: []string{string(s.Resource)},
-		Documentation:      s.Documentation,
 	})
 }
 

@@ -67,8 +67,6 @@ type Options struct {
 	// Name is what to call the server in a client's list. By default it is
 	// made from the issuer's host.
 	Name string
-	// Documentation is the URL of a page for developers, or empty.
-	Documentation string
 	// ClientMetadata says that client ids may be URLs of metadata documents.
 	ClientMetadata bool
 	// InAzure says that a platform in front answers CORS and appends to

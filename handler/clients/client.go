@@ -77,14 +77,6 @@ func (c Client) Allows(redirectURI string) bool {
 // app on the person's own machine is no page that could pose as another.
 func (c Client) MayRedirectUnasked(redirectURI string) bool { return c.listed || isNative(redirectURI) }
 
-// LoopbackOnly reports whether every redirect URI leads to an app on the
-// user's own machine: an http loopback URI or a private-use scheme. Any local
-// program can pose as such a client (RFC 8252 §8.6), so an approval of it is
-// never remembered.
-func (c Client) LoopbackOnly() bool {
-	return !slices.ContainsFunc(c.RedirectURIs, func(uri string) bool { return !isNative(uri) })
-}
-
 // Public reports whether the client may come without authentication.
 func (c Client) Public() bool { return slices.Contains(c.AuthMethods, AuthNone) }
 

@@ -158,7 +158,7 @@ func TestDocumentLoopbackPortIsFree(t *testing.T) {
 		"http://[::1]/callback":     "http://[::1]:51234/callback",
 	} {
 		c, err := r.parseDocument(appURL, fmt.Appendf(nil, `{"client_id":%q,"client_name":"App","redirect_uris":[%q]}`, appURL, declared))
-		if err != nil || !c.Allows(used) || !c.Allows(declared) || !c.LoopbackOnly() {
+		if err != nil || !c.Allows(used) || !c.Allows(declared) {
 			t.Errorf("declared %s: %v does not allow %s", declared, err, used)
 		}
 	}

@@ -166,22 +166,6 @@ func TestRedirectURIsAreComparedAsStrings(t *testing.T) {
 	}
 }
 
-func TestOnlyAppsOnTheUsersMachineAreLoopbackOnly(t *testing.T) {
-	for _, tt := range []struct {
-		uris []string
-		want bool
-	}{
-		{[]string{"http://localhost/cb", "http://127.0.0.1/cb"}, true},
-		{[]string{"http://[::1]/cb", "cursor://x/cb"}, true},
-		{[]string{"http://localhost/cb", "https://app.example/cb"}, false},
-		{[]string{"https://app.example/cb"}, false},
-	} {
-		if got := (Client{RedirectURIs: tt.uris}).LoopbackOnly(); got != tt.want {
-			t.Errorf("%q: %v", tt.uris, got)
-		}
-	}
-}
-
 func seedRedirects(f *testing.F, add func(uri string)) {
 	for _, uri := range slices.Concat(acceptedRedirects, refusedRedirects) {
 		add(uri)

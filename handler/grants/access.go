@@ -15,6 +15,10 @@ import (
 	"entramcp/handler/oauth"
 )
 
+// AccessKey is the key of the SDK's auth.TokenInfo.Extra under which the bearer
+// check leaves the *Access of a request and tools find it.
+const AccessKey = "entramcp.access"
+
 // Access is what a valid access token says. It is shared between requests and
 // must not be modified.
 type Access struct {

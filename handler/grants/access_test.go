@@ -125,7 +125,7 @@ func TestForgedAccessTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, foreignKey, err := i.ring.Signing(context.Background(), keyring.ClientSecret)
+	_, foreignKey, err := i.ring.Signing(context.Background(), keyring.ConsentForm)
 	if err != nil {
 		t.Fatal(err)
 	}

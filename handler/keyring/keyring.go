@@ -48,7 +48,6 @@ const (
 	ConsentForm    Purpose = "consent form"
 	BrowserBinding Purpose = "browser binding"
 	UpstreamTokens Purpose = "upstream tokens"
-	ClientSecret   Purpose = "client secret"
 )
 
 // Partition holds the epochs' rows.

@@ -98,7 +98,7 @@ func TestSigningKeysDifferByPurposeAndVerifyEverywhere(t *testing.T) {
 	r := newRing(t, table, masterKey(t, keyA), c)
 	other := newRing(t, table, masterKey(t, keyA), c)
 	seen := map[string]bool{}
-	for _, p := range []keyring.Purpose{keyring.AccessToken, keyring.ClientSecret, keyring.BrowserBinding} {
+	for _, p := range []keyring.Purpose{keyring.AccessToken, keyring.ConsentForm, keyring.BrowserBinding} {
 		kid, key, err := r.Signing(t.Context(), p)
 		if err != nil || len(key) != 32 {
 			t.Fatalf("Signing: %d bytes, %v", len(key), err)

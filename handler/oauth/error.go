@@ -9,7 +9,7 @@ import (
 )
 
 // Code is an error code of RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1,
-// RFC 7009 §2.2.1, RFC 7591 §3.2.2 or RFC 8707 §2.
+// RFC 7591 §3.2.2 or RFC 8707 §2.
 type Code string
 
 // The error codes this server answers with.
@@ -20,7 +20,6 @@ const (
 	UnauthorizedClient      Code = "unauthorized_client"
 	UnsupportedGrantType    Code = "unsupported_grant_type"
 	UnsupportedResponseType Code = "unsupported_response_type"
-	UnsupportedTokenType    Code = "unsupported_token_type"
 	InvalidScope            Code = "invalid_scope"
 	InvalidTarget           Code = "invalid_target"
 	AccessDenied            Code = "access_denied"

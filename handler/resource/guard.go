@@ -16,10 +16,6 @@ import (
 	"entramcp/handler/oauth"
 )
 
-// AccessKey is the key of auth.TokenInfo.Extra under which handlers behind the
-// guard find the *grants.Access of the request.
-const AccessKey = grants.AccessKey
-
 // Options are what New needs.
 type Options struct {
 	// Verify judges an access token. An *oauth.Error invalid_token is the

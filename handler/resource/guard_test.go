@@ -321,7 +321,7 @@ func TestHandlersSeeTheAccessAndNoCredentials(t *testing.T) {
 	if r.Header.Get("Authorization") == "" {
 		t.Error("the caller's own request was changed")
 	}
-	if info == nil || info.UserID != "5ab1ec7" || info.Extra[AccessKey] != any(good) {
+	if info == nil || info.UserID != "5ab1ec7" || info.Extra[grants.AccessKey] != any(good) {
 		t.Errorf("got %+v", info)
 	}
 	if w.Header().Get("X-Accel-Buffering") != "no" || w.Header().Get("Cache-Control") != "no-store" {

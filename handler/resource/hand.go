@@ -30,7 +30,7 @@ func hand(next http.Handler) http.Handler {
 		return &auth.TokenInfo{
 			Scopes: access.Scopes,
 			UserID: string(access.Subject),
-			Extra:  map[string]any{AccessKey: access},
+			Extra:  map[string]any{grants.AccessKey: access},
 		}, nil
 	}
 	return auth.RequireBearerToken(verified, &auth.RequireBearerTokenOptions{AllowMissingExpiration: true})(bared(next))

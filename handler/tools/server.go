@@ -63,8 +63,6 @@ type Options struct {
 	Name, Version string
 	// Authentication says in words how callers sign in, for server_info.
 	Authentication string
-	// Instructions are given to the model by clients that do so.
-	Instructions string
 	// Tools are served beside those of the catalogue.
 	Tools []Tool
 	// Configure, if not nil, may change how the MCP server is made: completion,
@@ -123,7 +121,7 @@ func New(o Options) *Server {
 	slices.SortFunc(s.tools, func(a, b Tool) int { return strings.Compare(a.definition.Name, b.definition.Name) })
 
 	options := &mcp.ServerOptions{
-		Instructions: cmp.Or(o.Instructions, "who_am_i shows who is signed in, server_info what this server offers."),
+		Instructions: "who_am_i shows who is signed in, server_info what this server offers.",
 		// Not nil, or the SDK advertises logging. Nothing is remembered
 		// between requests, so no change of a list can be announced.
 		Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}},
