@@ -51,7 +51,7 @@ type fields map[string]json.RawMessage
 func readFields(body io.Reader) (fields, error) {
 	text, err := io.ReadAll(io.LimitReader(body, maxBody+1))
 	if err != nil {
-		return nil, fmt.Errorf("read the metadata: %w", err)
+		return nil, errors.New("it could not be read to its end") // the cause names our own address
 	}
 	return parseFields(text)
 }
