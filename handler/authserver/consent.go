@@ -30,6 +30,10 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, req, oauth.New(oauth.AccessDenied, "The user did not approve the app."))
 		return
 	}
+	if s.approvals.wait(clientAddress(r, s.InAzure)) > 0 {
+		s.fail(w, r, req.ClientID, oauth.New(oauth.SlowDown, "Too many sign-ins have been started from your address."))
+		return
+	}
 	to, state, err := s.begin(r.Context(), transaction{Request: req})
 	if err == nil {
 		err = s.bind(w, r, state)

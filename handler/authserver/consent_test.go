@@ -51,6 +51,23 @@ func TestConsentIsAcceptedOnlyFromOurPageInThisBrowser(t *testing.T) {
 	}
 }
 
+// One sealed form can be submitted again and again, and each approval is a row.
+func TestOneAddressCannotFloodTheTableWithApprovals(t *testing.T) {
+	w := newWorld(t, func(o *authserver.Options) { o.ApproveRate, o.ApproveBurst = 0.5, 3 })
+	b := w.browser()
+	form := b.open(request(w.publicClient()))
+	for range 3 {
+		wantStatus(t, b.decide(form, "approve"), http.StatusOK)
+	}
+	w.table.counted()
+	wantPage(t, b.decide(form, "approve"), http.StatusTooManyRequests)
+	if _, writes := w.table.counted(); writes != 0 {
+		t.Errorf("%d writes", writes)
+	}
+	w.advance(2 * time.Second)
+	wantStatus(t, b.decide(form, "approve"), http.StatusOK)
+}
+
 func TestConsentWithoutTheCookieIsRefused(t *testing.T) {
 	w := newWorld(t)
 	form := w.browser().open(request(w.publicClient()))

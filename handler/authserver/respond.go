@@ -110,6 +110,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, clientID string, e
 		status = http.StatusForbidden
 	case oauth.TemporarilyUnavailable:
 		page.Title, page.NextStep, status = "Not available right now", "Wait a minute and connect again from your app.", http.StatusServiceUnavailable
+	case oauth.SlowDown:
+		page.Title, page.NextStep, status = "Not available right now", "Wait a minute and connect again from your app.", http.StatusTooManyRequests
 	case oauth.ServerError:
 		page.Title, status = "Something went wrong", http.StatusInternalServerError
 	}

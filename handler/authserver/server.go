@@ -76,6 +76,11 @@ type Options struct {
 	// by default one per second, 30 at once.
 	RegisterRate  rate.Limit
 	RegisterBurst int
+	// ApproveRate and ApproveBurst bound approvals on the consent page, each
+	// of which writes a row before anybody has signed in, per address: by
+	// default 10 per second, 100 at once, for a whole office may share one.
+	ApproveRate  rate.Limit
+	ApproveBurst int
 
 	// CorrelationID names the current request in the log; it is shown on
 	// error pages. By default there is none.
@@ -91,6 +96,7 @@ type Server struct {
 	host      string // of the issuer, with its port
 	secure    bool   // the issuer is https
 	registers *limiter
+	approvals *limiter
 	routes    []Route
 }
 
@@ -101,6 +107,9 @@ func New(o Options) *Server {
 	}
 	if o.RegisterRate == 0 {
 		o.RegisterRate, o.RegisterBurst = 1, 30
+	}
+	if o.ApproveRate == 0 {
+		o.ApproveRate, o.ApproveBurst = 10, 100
 	}
 	if o.CorrelationID == nil {
 		o.CorrelationID = func(context.Context) string { return "" }
@@ -120,6 +129,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{Options: o, host: host, secure: scheme == "https"}
 	s.registers = newLimiter(o.RegisterRate, o.RegisterBurst, o.Now)
+	s.approvals = newLimiter(o.ApproveRate, o.ApproveBurst, o.Now)
 	s.routes = s.table()
 	return s
 }
