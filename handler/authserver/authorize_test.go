@@ -101,6 +101,23 @@ func TestServerIsNoOpenRedirector(t *testing.T) {
 	}
 }
 
+// Logs cost money, and collecting stops for the day at a limit.
+func TestStrangersCannotFillTheLog(t *testing.T) {
+	w := newWorld(t)
+	long := strings.Repeat("A", 50_000)
+	for _, path := range []string{"/authorize?redirect_uri=" + callback + "&client_id=" + long, "/auth/callback?error=" + long + "&error_description=" + long,
+		"/auth/callback?admin_consent=false&error=access_denied&error_description=" + long, "/auth/callback?state=" + long} {
+		before := len(w.log.String())
+		resp := w.browser().get(issuer + path)
+		if resp.StatusCode < 400 {
+			t.Errorf("%.40s: status %d", path, resp.StatusCode)
+		}
+		if n := len(w.log.String()) - before; n > 10_000 {
+			t.Errorf("%.40s: %d bytes are logged", path, n)
+		}
+	}
+}
+
 // offered is where the one link of a page leads, which nobody follows unasked.
 func offered(t *testing.T, resp *http.Response) string {
 	t.Helper()

@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -118,13 +119,17 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, clientID string, e
 	pages.Render(w, r, status, page)
 }
 
+// maxLogged bounds what of a client_id goes to the log, in characters. It is the
+// text of whoever wrote the link; those in use are shorter.
+const maxLogged = 200
+
 func (s *Server) logRefusal(r *http.Request, clientID string, err error) {
 	e := oauth.AsError(err)
 	level := slog.LevelInfo
 	if e.Code == oauth.ServerError || e.Code == oauth.TemporarilyUnavailable {
 		level = slog.LevelError
 	}
-	s.Log.LogAttrs(r.Context(), level, "sign-in refused", slog.String("path", r.URL.Path), slog.String("client_id", clientID),
+	s.Log.LogAttrs(r.Context(), level, "sign-in refused", slog.String("path", r.URL.Path), slog.String("client_id", fmt.Sprintf("%.*s", maxLogged, clientID)),
 		slog.String("error", string(e.Code)), slog.String("description", e.Description), slog.Any("cause", errors.Unwrap(e)))
 }
 

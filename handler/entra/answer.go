@@ -2,6 +2,7 @@ package entra
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -76,15 +77,21 @@ func firstGroup(p *regexp.Regexp, s string) string {
 	return ""
 }
 
+// maxSaid bounds what is taken of each parameter of the callback, in
+// characters: Entra's texts are shorter, and anyone can write a link to it that
+// would fill the log.
+const maxSaid = 2000
+
 // FromRedirect explains the error that Entra put on the callback, or returns
 // nil if there is none. The consent link is added by (*Client).FromRedirect.
 func FromRedirect(query url.Values) *Failure {
 	if !query.Has("error") {
 		return nil
 	}
+	said := func(name string) string { return fmt.Sprintf("%.*s", maxSaid, query.Get(name)) }
 	return answer{
-		Error: query.Get("error"), Description: query.Get("error_description"),
-		Suberror: query.Get("error_subcode"), Claims: query.Get("claims"),
+		Error: said("error"), Description: said("error_description"),
+		Suberror: said("error_subcode"), Claims: query.Get("claims"),
 	}.failure()
 }
 
