@@ -93,7 +93,7 @@ func simulate(ctx context.Context, s settings, log *slog.Logger) error {
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("simulated tenant", "error", err)
+			log.Error("simulated tenant", "cause", err)
 		}
 	}()
 	return nil

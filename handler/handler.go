@@ -151,7 +151,7 @@ func (s *Server) prepared(ctx context.Context) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		s.deps.Log.ErrorContext(ctx, "the table cannot be prepared; it will be tried again", "error", err)
+		s.deps.Log.ErrorContext(ctx, "the table cannot be prepared; it will be tried again", "cause", err)
 		select {
 		case <-ctx.Done():
 			return false

@@ -39,7 +39,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 			if report[name] = "ready"; err != nil {
 				report[name] = "not ready"
 				status = http.StatusServiceUnavailable
-				s.deps.Log.WarnContext(ctx, "not ready", "check", name, "error", err)
+				s.deps.Log.WarnContext(ctx, "not ready", "check", name, "cause", err)
 			}
 		})
 	}

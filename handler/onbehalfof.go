@@ -108,7 +108,7 @@ func (o *onBehalfOf) remembered(ctx context.Context, grant grants.Grant, err err
 	var f *entra.Failure
 	if errors.As(err, &f) && f.Claims != "" {
 		if lost := o.server.as.Remember(ctx, grant.Subject, f.Claims); lost != nil {
-			o.server.deps.Log.WarnContext(ctx, "a claims challenge was not kept", "grant", grant, "error", lost)
+			o.server.deps.Log.WarnContext(ctx, "a claims challenge was not kept", "grant", grant, "cause", lost)
 		}
 	}
 	return err

@@ -44,6 +44,6 @@ func (t *Tenant) agree(u *User, client *App, w wanted) {
 		t.consents[key] = appendNew(t.consents[key], p.scopes...)
 	}
 	if err := t.save(); err != nil {
-		t.log.Error("simulated tenant: consent is kept until the process ends only", "err", err)
+		t.log.Error("simulated tenant: consent is kept until the process ends only", "cause", err)
 	}
 }

@@ -52,7 +52,7 @@ func (t *Tenant) render(w http.ResponseWriter, status int, p page) {
 	sum := sha256.Sum256([]byte(pageCSS))
 	var body bytes.Buffer
 	if err := pageTemplate.Execute(&body, p); err != nil {
-		t.log.Error("simulated tenant: page", "err", err)
+		t.log.Error("simulated tenant: page", "cause", err)
 		http.Error(w, "page", http.StatusInternalServerError)
 		return
 	}

@@ -223,7 +223,7 @@ func (d *documents) stale(ctx context.Context, rawURL string, doc document, foun
 	var f *fetchFailure
 	failed := errors.As(err, &f)
 	if found && d.now().Before(doc.Fresh.Add(staleFor)) && !(failed && f.final) {
-		d.log.WarnContext(ctx, "using an old copy of a client's document", "url", rawURL, "fetched", doc.Fetched, "error", err)
+		d.log.WarnContext(ctx, "using an old copy of a client's document", "url", rawURL, "fetched", doc.Fetched, "cause", err)
 		return doc, nil
 	}
 	if !failed {

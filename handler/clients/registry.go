@@ -151,7 +151,7 @@ func (r *Registry) Touch(ctx context.Context, c Client) {
 	}
 	_, err := r.extend(ctx, c, usedLife)
 	if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
-		r.log.WarnContext(ctx, "client registration not kept alive", "client", c.ID, "error", err)
+		r.log.WarnContext(ctx, "client registration not kept alive", "client_id", c.ID, "cause", err)
 	}
 }
 

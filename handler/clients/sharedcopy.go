@@ -26,7 +26,7 @@ func (d *documents) stored(ctx context.Context, rawURL string, check func([]byte
 	row, err := d.table.Get(ctx, partition, key)
 	if err != nil {
 		if !errors.Is(err, store.ErrNotFound) {
-			d.log.WarnContext(ctx, "cached client documents cannot be read", "error", err)
+			d.log.WarnContext(ctx, "cached client documents cannot be read", "cause", err)
 		}
 		return known, inMemory
 	}
@@ -66,7 +66,7 @@ func (d *documents) store(ctx context.Context, doc document) store.ETag {
 		etag, err = d.table.Replace(ctx, row)
 	}
 	if err != nil && !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
-		d.log.WarnContext(ctx, "client document not shared with other instances", "url", doc.URL, "error", err)
+		d.log.WarnContext(ctx, "client document not shared with other instances", "url", doc.URL, "cause", err)
 	}
 	return etag
 }

@@ -158,7 +158,7 @@ func (s *Service) settle(ctx context.Context) {
 			continue
 		}
 		if err != nil {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "revocation not completed", slog.String("grant", id), slog.Any("cause", err))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "revocation not completed", slog.String("grant_id", id), slog.Any("cause", err))
 			return
 		}
 	}

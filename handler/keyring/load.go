@@ -106,7 +106,7 @@ func (r *Ring) reload(ctx context.Context) error {
 		all, err := r.read(ctx)
 		if err != nil {
 			r.failure.Store(&failure{err, r.opts.Now()})
-			r.opts.Log.ErrorContext(ctx, "the key ring cannot be read", slog.Any("error", err))
+			r.opts.Log.ErrorContext(ctx, "the key ring cannot be read", slog.Any("cause", err))
 			return nil, err
 		}
 		r.epochs.Store(all)
@@ -208,7 +208,7 @@ func (r *Ring) unwrap(ctx context.Context, all *epochs) {
 			key, err := unwrap(ctx, r.opts.Wrapper, e)
 			if err != nil {
 				e.locked = err
-				r.opts.Log.ErrorContext(ctx, "a key epoch cannot be used", slog.Any("error", err))
+				r.opts.Log.ErrorContext(ctx, "a key epoch cannot be used", slog.Any("cause", err))
 				return nil
 			}
 			e.keys = &keys{kid: e.record.KeyID, epoch: key}

@@ -49,14 +49,14 @@ func (r *Ring) maintain(ctx context.Context) {
 	for _, e := range all.list {
 		if err := r.tend(ctx, e); err != nil {
 			r.opts.Log.WarnContext(ctx, "a key epoch could not be updated; it will be tried again",
-				slog.String("kid", e.record.KeyID), slog.Any("error", err))
+				slog.String("kid", e.record.KeyID), slog.Any("cause", err))
 		}
 	}
 	if r.opts.Now().Sub(all.newest().record.Created) < r.opts.Period+r.jitter() {
 		return
 	}
 	if err := r.succeed(ctx, all); err != nil {
-		r.opts.Log.ErrorContext(ctx, "the key ring could not be rotated; it will be tried again", slog.Any("error", err))
+		r.opts.Log.ErrorContext(ctx, "the key ring could not be rotated; it will be tried again", slog.Any("cause", err))
 	}
 }
 

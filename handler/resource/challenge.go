@@ -45,8 +45,8 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error, c chal
 // what the challenge says and would lose the others.
 func (g *Guard) elevate(w http.ResponseWriter, r *http.Request, access *grants.Access, required oauth.Scopes) {
 	g.log.LogAttrs(r.Context(), slog.LevelInfo, "scope elevation",
-		slog.String("subject", string(access.Subject)), slog.String("grant", access.GrantID),
-		slog.String("client", access.ClientID),
+		slog.String("subject", string(access.Subject)), slog.String("grant_id", access.GrantID),
+		slog.String("client_id", access.ClientID),
 		slog.String("granted", access.Scopes.String()), slog.String("required", required.String()))
 	refused := oauth.New(oauth.InsufficientScope, "This operation needs more scopes than were granted.")
 	g.refuse(w, r, refused, challenge{err: refused, scope: withoutOffline(access.Scopes.Union(required))})

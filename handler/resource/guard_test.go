@@ -276,7 +276,7 @@ func TestElevationIsLogged(t *testing.T) {
 	o := options()
 	o.Log = slog.New(slog.NewJSONHandler(&out, nil))
 	do(o, request("POST", endpoint, rpc("tools/call", "send"), "Authorization", "Bearer good"))
-	for _, want := range []string{`"msg":"scope elevation"`, `"granted":"Mail.Read email offline_access openid profile"`, `"required":"Mail.Read Mail.Send email openid profile"`, `"grant":"grant-1"`} {
+	for _, want := range []string{`"msg":"scope elevation"`, `"granted":"Mail.Read email offline_access openid profile"`, `"required":"Mail.Read Mail.Send email openid profile"`, `"grant_id":"grant-1"`} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %s in %s", want, &out)
 		}

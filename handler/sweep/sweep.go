@@ -114,7 +114,7 @@ func (s *Sweeper) Once(ctx context.Context) (Report, error) {
 
 func (s *Sweeper) log(ctx context.Context, report Report, err error) {
 	if err != nil {
-		s.opts.Log.WarnContext(ctx, "sweep ended early", "sweep", report, "error", err)
+		s.opts.Log.WarnContext(ctx, "sweep ended early", "sweep", report, "cause", err)
 		return
 	}
 	s.opts.Log.InfoContext(ctx, "swept", "sweep", report)

@@ -263,7 +263,7 @@ func TestCallsAreLoggedWithoutArgumentsAndMadeUpNames(t *testing.T) {
 	_, _ = session.CallTool(t.Context(), &mcp.CallToolParams{Name: "made-up"})
 	lock.Lock()
 	defer lock.Unlock()
-	for _, want := range []string{`"tool":"hello_world"`, `"outcome":"ok"`, `"outcome":"error"`, `"subject":"5ab1ec7"`, `"grant":"grant-1"`, `"took":`} {
+	for _, want := range []string{`"tool":"hello_world"`, `"outcome":"ok"`, `"outcome":"error"`, `"subject":"5ab1ec7"`, `"grant_id":"grant-1"`, `"took":`} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %s in %s", want, &out)
 		}

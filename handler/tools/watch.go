@@ -45,7 +45,7 @@ func (s *Server) logCall(ctx context.Context, req *mcp.CallToolRequest, took tim
 	attrs := []slog.Attr{slog.String("tool", s.known(req.Params.Name)), slog.String("took", took.String()), slog.String("outcome", outcome)}
 	if caller, ok := callerOf(req); ok {
 		attrs = append(attrs, slog.String("subject", string(caller.Subject)),
-			slog.String("grant", caller.GrantID), slog.String("client", caller.ClientID))
+			slog.String("grant_id", caller.GrantID), slog.String("client_id", caller.ClientID))
 	}
 	s.log.LogAttrs(ctx, slog.LevelInfo, "tool called", attrs...)
 }
