@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"entramcp/handler/keyring"
-	"entramcp/handler/oauth"
 	"entramcp/handler/pages"
 )
 
@@ -73,12 +72,4 @@ func (s *Server) sealConsent(r *http.Request, f consentForm) (string, error) {
 		return "", keysUnavailable(err)
 	}
 	return sealed, nil
-}
-
-func keysUnavailable(cause error) error {
-	return oauth.Unavailable("The server cannot reach its keys. Try again in a minute.", 5*time.Second, cause)
-}
-
-func storageUnavailable(cause error) error {
-	return oauth.Unavailable("The server cannot reach its storage. Try again in a minute.", 5*time.Second, cause)
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"entramcp/handler/clients"
 	"entramcp/handler/oauth"
@@ -142,4 +143,16 @@ func (s *Server) consentPage(req request, client clients.Client, sealed string) 
 		Scopes: pages.Permissions(req.Scopes, s.ScopeWords),
 		Tenant: s.Tenant, Simulated: s.Simulated,
 	}
+}
+
+// retryAfter is well inside the lives of a consent page and of a transaction, so
+// that what is repeated still finds them.
+const retryAfter = 5 * time.Second
+
+func keysUnavailable(cause error) error {
+	return oauth.Unavailable("The server cannot reach its keys. Try again in a minute.", retryAfter, cause)
+}
+
+func storageUnavailable(cause error) error {
+	return oauth.Unavailable("The server cannot reach its storage. Try again in a minute.", retryAfter, cause)
 }

@@ -51,7 +51,7 @@ type Options struct {
 
 	Now  func() time.Time // default time.Now
 	Rand io.Reader        // default crypto/rand
-	Log  *slog.Logger     // default slog.Default
+	Log  *slog.Logger     // default none
 }
 
 // Registry answers who a client is. It is safe for concurrent use.
@@ -91,7 +91,7 @@ func New(o Options) (*Registry, error) {
 		r.rand = rand.Reader
 	}
 	if r.log == nil {
-		r.log = slog.Default()
+		r.log = slog.New(slog.DiscardHandler)
 	}
 	var err error
 	if r.cache, err = lru.New[string, cachedClient](cacheSize); err != nil {

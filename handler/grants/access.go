@@ -3,9 +3,7 @@ package grants
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
-	"io"
 	"strings"
 	"time"
 
@@ -78,8 +76,8 @@ func newParser(issuer, audience string, now func() time.Time) *jwt.Parser {
 // mint makes an access token and the refresh token of r's generation. No I/O
 // once the key ring is loaded.
 func (s *Service) mint(ctx context.Context, r record, identity Identity, scopes oauth.Scopes) (Tokens, error) {
-	var id [16]byte
-	if _, err := io.ReadFull(s.rand, id[:]); err != nil {
+	id, err := s.newID()
+	if err != nil {
 		return Tokens{}, unavailable(err)
 	}
 	kid, key, err := s.ring.Signing(ctx, keyring.AccessToken)
@@ -91,7 +89,7 @@ func (s *Service) mint(ctx context.Context, r record, identity Identity, scopes 
 		Issuer: s.issuer, Audience: string(s.resource), Subject: r.subject, ClientID: r.ClientID,
 		Scope: scopes.String(), Roles: identity.Roles, GrantID: r.id, TenantID: identity.TenantID,
 		IssuedAt: now.Unix(), Expires: now.Add(s.accessLifetime).Unix(),
-		ID: base64.RawURLEncoding.EncodeToString(id[:]),
+		ID: id,
 	})
 	token.Header["typ"], token.Header["kid"] = tokenType, kid
 	access, err := token.SignedString(key)

@@ -25,7 +25,7 @@ func (s *Service) Create(ctx context.Context, a Approval) (Code, error) {
 	if !validChallenge(a.Challenge) {
 		return "", oauth.New(oauth.InvalidRequest, "The code_challenge is not an S256 challenge.")
 	}
-	id, err := s.newGrantID()
+	id, err := s.newID()
 	if err != nil {
 		return "", unavailable(err)
 	}

@@ -58,8 +58,8 @@ func (h handle) grantID() string    { return base64.RawURLEncoding.EncodeToStrin
 
 func (h handle) expired(now time.Time) bool { return now.Unix() >= int64(h.expires) }
 
-// newGrantID returns 128 random bits in base64url.
-func (s *Service) newGrantID() (string, error) {
+// newID returns 128 random bits in base64url, for a grant or a token.
+func (s *Service) newID() (string, error) {
 	var id [16]byte
 	if _, err := io.ReadFull(s.rand, id[:]); err != nil {
 		return "", err

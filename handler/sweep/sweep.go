@@ -62,7 +62,7 @@ func New(opts Options) *Sweeper {
 		opts.Rand = rand.Reader
 	}
 	if opts.Log == nil {
-		opts.Log = slog.Default()
+		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Sweeper{opts: opts}
 }

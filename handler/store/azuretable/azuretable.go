@@ -39,8 +39,7 @@ type Options struct {
 	Name string
 	// Transport sends the requests, azcore's if nil.
 	Transport policy.Transporter
-	// Log is slog.Default if nil.
-	Log *slog.Logger
+	Log       *slog.Logger
 }
 
 // timing bounds how long one call may take. Three tries of five seconds each
@@ -83,7 +82,7 @@ func newTable(opts Options, timing timing) (*Table, error) {
 		return nil, fmt.Errorf("azuretable: %q cannot be a table's name: 3 to 63 letters and digits, a letter first", opts.Name)
 	}
 	if opts.Log == nil {
-		opts.Log = slog.Default()
+		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	reader, err := opts.client(policy.RetryOptions{
 		MaxRetries: 2, TryTimeout: timing.try, RetryDelay: timing.retry, MaxRetryDelay: timing.retryMax,

@@ -22,10 +22,8 @@ var ErrInUse = errors.New("embedded: directory is in use by another process")
 // FileName is the one file in the directory.
 const FileName = "store.db"
 
-const (
-	// lockWait lets a predecessor that is just ending let go of the file.
-	lockWait = time.Second
-)
+// lockWait lets a predecessor that is just ending let go of the file.
+const lockWait = time.Second
 
 var rowsBucket = []byte("rows")
 
