@@ -115,7 +115,7 @@ func siteHosts(cfg config.Config) []string {
 func (s *Server) routes(guard *resource.Guard, offered *tools.Server) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(config.MCPPath, guard.Protect(offered.Handler()))
-	for _, path := range []string{"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource" + config.MCPPath} {
+	for _, path := range guard.MetadataPaths() {
 		mux.Handle(path, guard.Metadata())
 		mux.Handle(path+"/{$}", guard.Metadata())
 	}

@@ -50,14 +50,15 @@ type Options struct {
 
 // Guard is the bearer check. It keeps no state between requests.
 type Guard struct {
-	verify      func(ctx context.Context, raw string) (*grants.Access, error)
-	baseline    oauth.Scopes
-	scopesFor   func(method, tool string) oauth.Scopes
-	pages       pages
-	inAzure     bool
-	metadata    metadata
-	metadataURL string
-	log         *slog.Logger
+	verify       func(ctx context.Context, raw string) (*grants.Access, error)
+	baseline     oauth.Scopes
+	scopesFor    func(method, tool string) oauth.Scopes
+	pages        pages
+	inAzure      bool
+	metadata     metadata
+	metadataPath string // the one that the challenge names
+	metadataURL  string
+	log          *slog.Logger
 }
 
 // New makes a guard. It panics if Resource is no absolute URL: the
@@ -68,14 +69,15 @@ func New(o Options) *Guard {
 		panic("resource: the resource is no absolute URL")
 	}
 	g := &Guard{
-		verify:      o.Verify,
-		baseline:    withoutOffline(o.Baseline),
-		scopesFor:   o.ScopesFor,
-		pages:       newPages(endpoint, o.AllowedOrigins, o.AllowedHosts),
-		inAzure:     o.InAzure,
-		metadataURL: endpoint.Scheme + "://" + endpoint.Host + metadataPath + endpoint.EscapedPath(),
-		log:         o.Log,
+		verify:       o.Verify,
+		baseline:     withoutOffline(o.Baseline),
+		scopesFor:    o.ScopesFor,
+		pages:        newPages(endpoint, o.AllowedOrigins, o.AllowedHosts),
+		inAzure:      o.InAzure,
+		metadataPath: wellKnown + endpoint.EscapedPath(),
+		log:          o.Log,
 	}
+	g.metadataURL = endpoint.Scheme + "://" + endpoint.Host + g.metadataPath
 	if g.scopesFor == nil {
 		g.scopesFor = func(string, string) oauth.Scopes { return nil }
 	}

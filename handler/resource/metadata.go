@@ -6,7 +6,9 @@ import (
 	"entramcp/handler/oauth"
 )
 
-const metadataPath = "/.well-known/oauth-protected-resource"
+// wellKnown is where metadata is found: with the resource's own path after
+// it, and alone (RFC 9728 §3.1).
+const wellKnown = "/.well-known/oauth-protected-resource"
 
 // metadata is the protected resource metadata (RFC 9728 §2). scopes_supported
 // is the baseline and not the catalogue: clients without a challenge ask the
@@ -20,9 +22,11 @@ type metadata struct {
 	Documentation        string         `json:"resource_documentation"`
 }
 
+// MetadataPaths are the paths to serve Metadata at.
+func (g *Guard) MetadataPaths() []string { return []string{wellKnown, g.metadataPath} }
+
 // Metadata serves the protected resource metadata, for any web page to read. It
-// is the same at every path: clients look at the root and below the resource's
-// path (RFC 9728 §3.1).
+// is the same at every path.
 func (g *Guard) Metadata() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
