@@ -38,8 +38,15 @@ type issued struct {
 // disagree and calls that take their time.
 const early = 2 * time.Minute
 
+// tokensKept bounds the cache, which has one token for each grant and API in
+// use. None is kept for longer than keptFor, though it may be good for longer.
+const (
+	tokensKept = 4096
+	keptFor    = time.Hour
+)
+
 func newOnBehalfOf(s *Server) *onBehalfOf {
-	return &onBehalfOf{server: s, cache: lru.NewLRU[string, issued](4096, nil, time.Hour)}
+	return &onBehalfOf{server: s, cache: lru.NewLRU[string, issued](tokensKept, nil, keptFor)}
 }
 
 // Token exchanges the user's token for our API for one with scopes, renewing

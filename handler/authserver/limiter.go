@@ -11,8 +11,11 @@ import (
 	"golang.org/x/time/rate"
 )
 
+// addressesKept bounds the memory that strangers can fill in one limiter.
+const addressesKept = 4096
+
 // limiter bounds what one client address may do. It forgets the addresses that
-// have been quiet longest when it knows 4096 of them.
+// have been quiet longest.
 type limiter struct {
 	limit rate.Limit
 	burst int
@@ -21,7 +24,7 @@ type limiter struct {
 }
 
 func newLimiter(limit rate.Limit, burst int, now func() time.Time) *limiter {
-	seen, _ := lru.New[string, *rate.Limiter](4096) // fails only for a size below 1
+	seen, _ := lru.New[string, *rate.Limiter](addressesKept) // fails only for a size below 1
 	return &limiter{limit: limit, burst: max(burst, 1), now: now, seen: seen}
 }
 

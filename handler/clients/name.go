@@ -12,8 +12,8 @@ const maxName = 64
 
 // sanitiseName makes a self-asserted name fit to be shown: without control and
 // format characters (which include the bidirectional overrides and zero-width
-// characters that make one text look like another), without fillers, in one line, at most
-// maxName characters.
+// characters that make one text look like another), without fillers, in one
+// line, at most maxName characters.
 func sanitiseName(name string) string {
 	if !utf8.ValidString(name) {
 		name = strings.ToValidUTF8(name, "")

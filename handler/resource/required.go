@@ -17,9 +17,10 @@ const firstHeaders = "2026-07-28"
 const maxPeek = 4 << 20
 
 // required is what the request needs, and the body to hand on. It fails with
-// errNoJSON for a body it cannot read: the SDK's parser is more lenient, and what
-// the guard does not understand it does not let through; and with errLongBatch. A body that is too
-// large or breaks off is handed on as it is, for the SDK to refuse.
+// errNoJSON for a body it cannot read (the SDK's parser is more lenient, and what
+// the guard does not understand it does not let through) and with errLongBatch. A
+// body that is too large or breaks off is handed on as it is, for the SDK to
+// refuse.
 func (g *Guard) required(r *http.Request) (oauth.Scopes, io.ReadCloser, error) {
 	if r.Method != http.MethodPost {
 		return g.baseline, r.Body, nil
