@@ -27,7 +27,7 @@ func browserClient(t *testing.T) (callback string) {
 // register registers a client and returns its authorization URL for state.
 func register(t *testing.T, s *stack.Stack, name, callback string) func(state string) string {
 	t.Helper()
-	id := stack.Register(t, s.URL, map[string]any{"client_name": name, "redirect_uris": []string{callback}, "token_endpoint_auth_method": "none"})
+	id := s.Register(t, map[string]any{"client_name": name, "redirect_uris": []string{callback}, "token_endpoint_auth_method": "none"})
 	return func(state string) string {
 		return s.URL + "/authorize?" + url.Values{
 			"response_type": {"code"}, "client_id": {id}, "redirect_uri": {callback}, "state": {state},
@@ -58,7 +58,7 @@ func arrived(t *testing.T, c *stack.Chromium) url.Values {
 // TestAPersonSignsInWithChromium goes from the client over consent and the
 // tenant back to the client, and looks at each page on the way.
 func TestAPersonSignsInWithChromium(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
 	start := register(t, s, "Example Desktop", browserClient(t))
 	c := stack.NewChromium(t)
 
@@ -109,7 +109,7 @@ func TestAPersonSignsInWithChromium(t *testing.T) {
 // TestTwoTabsSignInAtOnce: opening the page twice, or in two tabs, spoils
 // neither.
 func TestTwoTabsSignInAtOnce(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
 	start := register(t, s, "Example Desktop", browserClient(t))
 	one := stack.NewChromium(t)
 	one.Do("tab one", chromedp.Navigate(start("one")), chromedp.Reload(), chromedp.WaitVisible(approve))
@@ -125,7 +125,7 @@ func TestTwoTabsSignInAtOnce(t *testing.T) {
 }
 
 func TestCancelReachesTheClient(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
 	start := register(t, s, "Example Desktop", browserClient(t))
 	c := stack.NewChromium(t)
 	c.Do("cancel", chromedp.Navigate(start("one")), chromedp.Click(cancel), chromedp.WaitVisible(got))
@@ -137,7 +137,7 @@ func TestCancelReachesTheClient(t *testing.T) {
 // TestAFailureIsAPageInPlainWords: where the client cannot be told, the person
 // is, with a reference that the log has too.
 func TestAFailureIsAPageInPlainWords(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
 	start := register(t, s, "Example Desktop", browserClient(t))
 	c := stack.NewChromium(t)
 	for name, address := range map[string]string{
@@ -150,7 +150,7 @@ func TestAFailureIsAPageInPlainWords(t *testing.T) {
 		text := stack.Script[string](c, `document.body.innerText`)
 		_, after, ok := strings.Cut(text, "reference:")
 		reference := strings.TrimSpace(after)
-		if !ok || reference == "" || !strings.Contains(s.Instances[0].Log(), reference) {
+		if !ok || reference == "" || !strings.Contains(s.Log(), reference) {
 			t.Errorf("%s: no reference that is in the log:\n%s", name, text)
 		}
 		if at := stack.Script[string](c, `location.origin`); at != s.URL {

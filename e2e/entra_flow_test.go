@@ -66,8 +66,8 @@ func wantEnded(t *testing.T, answer wire, says string) {
 // server has read the others, and the old ones are gone.
 func TestKeysRollInMidSignIn(t *testing.T) {
 	var b between
-	s := stack.Start(t, stack.Options{Between: b.wrap})
-	newApp(t, s.URL, stack.Alice).signIn("openid")
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}, Between: b.wrap})
+	newAppOf(t, s, stack.Alice).signIn("openid")
 	rolled := 0
 	b.set(func(grantType string, _ http.ResponseWriter) bool {
 		if rolled++; grantType == "authorization_code" {
@@ -77,7 +77,7 @@ func TestKeysRollInMidSignIn(t *testing.T) {
 		}
 		return false
 	})
-	a := newApp(t, s.URL, stack.Bob).signIn("openid")
+	a := newAppOf(t, s, stack.Bob).signIn("openid")
 	if got := a.call("who_am_i"); rolled == 0 || got.structured["username"] != stack.Bob {
 		t.Errorf("after %d rollovers: %+v", rolled, got)
 	}
@@ -86,8 +86,8 @@ func TestKeysRollInMidSignIn(t *testing.T) {
 // TestThrottlingSignsNobodyOut: the client is told when to come back, and the
 // same refresh token then works.
 func TestThrottlingSignsNobodyOut(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
-	a := newApp(t, s.URL, stack.Alice).signIn("openid")
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
+	a := newAppOf(t, s, stack.Alice).signIn("openid")
 	s.Tenant.Throttle(1, 7*time.Second)
 	if answer := a.renew(); answer.status != http.StatusServiceUnavailable || answer.header.Get("Retry-After") != "7" {
 		t.Errorf("while throttled: %d, Retry-After %q, %v", answer.status, answer.header.Get("Retry-After"), answer.body)
@@ -103,7 +103,7 @@ func TestThrottlingSignsNobodyOut(t *testing.T) {
 // TestWhoLosesAccessIsSignedOutAtTheNextRenewal, and is told why at the next
 // sign-in. Everyone else goes on.
 func TestWhoLosesAccessIsSignedOutAtTheNextRenewal(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
 	for name, tt := range map[string]struct {
 		user string
 		lose func(*tenant.User)
@@ -114,7 +114,7 @@ func TestWhoLosesAccessIsSignedOutAtTheNextRenewal(t *testing.T) {
 		"must use another factor": {tenant.Heidi, func(u *tenant.User) { u.MFA = true }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newApp(t, s.URL, tt.user).signIn("openid")
+			a := newAppOf(t, s, tt.user).signIn("openid")
 			if answer := a.renew(); answer.status != http.StatusOK {
 				t.Fatalf("before: %+v", answer)
 			}
@@ -138,8 +138,8 @@ func TestWhoLosesAccessIsSignedOutAtTheNextRenewal(t *testing.T) {
 // TestRevokedSessionsEndTheGrant: what an administrator does when a laptop is
 // lost. Signing in afresh is possible.
 func TestRevokedSessionsEndTheGrant(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
-	a := newApp(t, s.URL, stack.Alice).signIn("openid")
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
+	a := newAppOf(t, s, stack.Alice).signIn("openid")
 	if err := s.Tenant.RevokeSessions(stack.Alice); err != nil {
 		t.Fatal(err)
 	}
@@ -150,9 +150,9 @@ func TestRevokedSessionsEndTheGrant(t *testing.T) {
 // TestWhoIsNotAssignedIsToldWhoCanHelp: on a page, because many clients show
 // nothing, and to the client.
 func TestWhoIsNotAssignedIsToldWhoCanHelp(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
 	reconfigure(t, s, func(a *tenant.App) { a.AssignmentRequired = true })
-	a := newApp(t, s.URL, tenant.Erin)
+	a := newAppOf(t, s, tenant.Erin)
 	q := a.authorize("openid")
 	if q.Get("error") != "access_denied" || !strings.Contains(q.Get("error_description"), "AADSTS50105") {
 		t.Errorf("the client got %v", q)
@@ -169,8 +169,8 @@ func TestWhoIsNotAssignedIsToldWhoCanHelp(t *testing.T) {
 // when the client renews; that client is signed out, and the user's next
 // sign-in, with whatever client, carries the claims. Others' do not.
 func TestAClaimsChallengeIsMetInTheNextSignIn(t *testing.T) {
-	s := stack.Start(t, stack.Options{Instances: 2})
-	a, other := newApp(t, s.URL, stack.Alice).signIn("openid"), newApp(t, s.URL, stack.Bob)
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
+	a, other := newAppOf(t, s, stack.Alice).signIn("openid"), newAppOf(t, s, stack.Bob)
 	change(t, s, stack.Alice, func(u *tenant.User) { u.Challenge = stepUp })
 	wantEnded(t, a.renew(), "50076")
 	before := len(s.Tenant.Requests())
@@ -202,16 +202,16 @@ func claimsSent(s *stack.Stack, from int) (n int) {
 
 // TestOnlyAllowedTenantsComeIn where accounts of every tenant could.
 func TestOnlyAllowedTenantsComeIn(t *testing.T) {
-	s := stack.Start(t, stack.Options{Env: map[string]string{"ENTRA_TENANT_ID": "organizations", "ENTRA_ALLOWED_TENANTS": tenant.Fabrikam}})
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}, Env: map[string]string{"ENTRA_TENANT_ID": "organizations", "ENTRA_ALLOWED_TENANTS": tenant.Fabrikam}})
 	reconfigure(t, s, func(a *tenant.App) { a.SignInAudience = tenant.MultiTenant })
-	grace := newApp(t, s.URL, tenant.Grace).signIn("openid")
+	grace := newAppOf(t, s, tenant.Grace).signIn("openid")
 	if got := grace.call("who_am_i"); got.structured["tenant_id"] != tenant.Fabrikam {
 		t.Errorf("Grace: %+v", got)
 	}
 	if answer := grace.renew(); answer.status != http.StatusOK {
 		t.Errorf("Grace's renewal: %+v", answer)
 	}
-	if q := newApp(t, s.URL, stack.Alice).authorize("openid"); q.Get("error") != "access_denied" || q.Has("code") {
+	if q := newAppOf(t, s, stack.Alice).authorize("openid"); q.Get("error") != "access_denied" || q.Has("code") {
 		t.Errorf("Alice, whose tenant is not allowed: %v", q)
 	}
 	if got := grace.call("hello_world"); got.status != http.StatusOK {

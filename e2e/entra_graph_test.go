@@ -14,8 +14,8 @@ import (
 // with it, the profile comes from Graph on behalf of the user. The API is named
 // by the application's GUID, as AADSTS90009 asks for.
 func TestWhoAmIWithGraph(t *testing.T) {
-	s := stack.Start(t, stack.Options{Env: map[string]string{"ENTRA_API_SCOPE": stack.ClientID + "/" + tenant.DefaultScope}})
-	a := newApp(t, s.URL, stack.Alice).signIn("openid", "User.Read")
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}, Env: map[string]string{"ENTRA_API_SCOPE": stack.ClientID + "/" + tenant.DefaultScope}})
+	a := newAppOf(t, s, stack.Alice).signIn("openid", "User.Read")
 	got := a.call("who_am_i")
 	if !got.failed || !strings.Contains(got.text, "/v2.0/adminconsent?") || !strings.Contains(got.text, "administrator") {
 		t.Errorf("without consent: %+v", got)
@@ -33,7 +33,7 @@ func TestWhoAmIWithGraph(t *testing.T) {
 			t.Errorf("%s %v lack %s", member, list, want)
 		}
 	}
-	got = newApp(t, s.URL, stack.Bob).signIn("openid").call("who_am_i")
+	got = newAppOf(t, s, stack.Bob).signIn("openid").call("who_am_i")
 	if roles, _ := got.structured["roles"].([]any); len(roles) != 0 || got.structured["profile"] != nil {
 		t.Errorf("without roles and User.Read: %+v", got)
 	}
@@ -43,11 +43,11 @@ func TestWhoAmIWithGraph(t *testing.T) {
 // token is over, and the tool's caller notices nothing.
 func TestAnExpiredAssertionIsRenewedOnce(t *testing.T) {
 	var b between
-	s := stack.Start(t, stack.Options{Between: b.wrap})
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}, Between: b.wrap})
 	if err := s.Tenant.GrantConsent(stack.Alice, stack.ClientID, "https://graph.microsoft.com/User.Read"); err != nil {
 		t.Fatal(err)
 	}
-	a := newApp(t, s.URL, stack.Alice).signIn("openid", "User.Read")
+	a := newAppOf(t, s, stack.Alice).signIn("openid", "User.Read")
 	var grantTypes []string
 	b.set(func(grantType string, w http.ResponseWriter) bool {
 		grantTypes = append(grantTypes, grantType[strings.LastIndex(grantType, ":")+1:])
@@ -71,11 +71,11 @@ func TestAnExpiredAssertionIsRenewedOnce(t *testing.T) {
 
 // TestAClaimsChallengeOfAToolIsMetInTheNextSignIn as one at a renewal is.
 func TestAClaimsChallengeOfAToolIsMetInTheNextSignIn(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
 	if err := s.Tenant.GrantConsent(stack.Alice, stack.ClientID, "https://graph.microsoft.com/User.Read"); err != nil {
 		t.Fatal(err)
 	}
-	a := newApp(t, s.URL, stack.Alice).signIn("openid", "User.Read")
+	a := newAppOf(t, s, stack.Alice).signIn("openid", "User.Read")
 	change(t, s, stack.Alice, func(u *tenant.User) { u.Challenge = stepUp })
 	if got := a.call("who_am_i"); !got.failed || !strings.Contains(got.text, "Sign in again") {
 		t.Errorf("%+v", got)
@@ -90,10 +90,10 @@ func TestAClaimsChallengeOfAToolIsMetInTheNextSignIn(t *testing.T) {
 // TestGroupsOverageGivesAdvice: a sign-in with it works, and the operator reads
 // what to do instead of groups.
 func TestGroupsOverageGivesAdvice(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
 	reconfigure(t, s, func(a *tenant.App) { a.GroupsClaim = true })
-	newApp(t, s.URL, tenant.Heidi).signIn("openid")
-	if log := s.Instances[0].Log(); !strings.Contains(log, "assign app roles to the groups") {
+	newAppOf(t, s, tenant.Heidi).signIn("openid")
+	if log := s.Log(); !strings.Contains(log, "assign app roles to the groups") {
 		t.Error("the log does not say what to do instead")
 	}
 }

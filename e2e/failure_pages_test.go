@@ -17,7 +17,7 @@ const goBack = `button[name="return"]`
 // TestEachFailureOfASignInIsAPageThatHelps: what the person has to do or to ask
 // for is on a page before the client gets its answer.
 func TestEachFailureOfASignInIsAPageThatHelps(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
 	start := register(t, s, "Example Desktop", browserClient(t))
 	for _, tt := range []struct {
 		page, user string
@@ -70,9 +70,9 @@ func TestEachFailureOfASignInIsAPageThatHelps(t *testing.T) {
 // the administrator follows it in a browser of their own, reads that it is done,
 // and then the first one comes in.
 func TestAnAdministratorApprovesByTheLink(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
 	reconfigure(t, s, func(a *tenant.App) { a.AdminOnly = []string{stack.APIScope} })
-	bob := newApp(t, s.URL, stack.Bob)
+	bob := newAppOf(t, s, stack.Bob)
 	if q := bob.authorize("openid"); q.Get("error") != "access_denied" || !strings.Contains(q.Get("error_description"), "AADSTS90094") {
 		t.Fatalf("before: %v", q)
 	}
@@ -96,11 +96,11 @@ func TestAnAdministratorApprovesByTheLink(t *testing.T) {
 
 // TestPagesOutsideOfASignIn lead nowhere: there is no client to go back to.
 func TestPagesOutsideOfASignIn(t *testing.T) {
-	s := stack.Start(t, stack.Options{})
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
 	start := register(t, s, "Example Desktop", browserClient(t))
 	c := stack.NewChromium(t)
 	// Another browser's sign-in: its way back is opened without its cookie.
-	foreign := stack.NewBrowser(stack.Alice)
+	foreign := s.Browser(stack.Alice)
 	var callback string
 	if _, err := foreign.Approve(start("x")); err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func TestPagesOutsideOfASignIn(t *testing.T) {
 // has nothing to do.
 func TestEntraDownAtTheCallbackReachesTheClient(t *testing.T) {
 	var b between
-	s := stack.Start(t, stack.Options{Between: b.wrap})
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}, Between: b.wrap})
 	start := register(t, s, "Example Desktop", browserClient(t))
 	b.set(down)
 	c := stack.NewChromium(t)

@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// Register registers a client at a server (RFC 7591) and returns its client_id.
-func Register(tb testing.TB, server string, metadata map[string]any) string {
+// Register registers a client (RFC 7591) and returns its client_id.
+func (s *Stack) Register(tb testing.TB, metadata map[string]any) string {
 	tb.Helper()
 	body, err := json.Marshal(metadata)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	res, err := http.Post(server+"/register", "application/json", bytes.NewReader(body))
+	res, err := s.Client().Post(s.URL+"/register", "application/json", bytes.NewReader(body))
 	if err != nil {
 		tb.Fatal(err)
 	}

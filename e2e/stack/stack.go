@@ -6,6 +6,7 @@ package stack
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -124,6 +125,18 @@ func settings(publicURL, authority string) map[string]string {
 		"ENTRA_API_SCOPE":     APIScope,
 		"LOG_LEVEL":           "debug",
 	}
+}
+
+// Log is what all instances have written so far.
+func (s *Stack) Log() string {
+	var all strings.Builder
+	for _, i := range s.Instances {
+		all.WriteString(i.Log())
+	}
+	for _, h := range s.Hosts {
+		fmt.Fprintln(&all, h.Log())
+	}
+	return all.String()
 }
 
 // Table is the name of the table that the instances share.
