@@ -85,34 +85,51 @@ func (r *Ring) loaded(ctx context.Context) (*epochs, error) {
 // that has just failed.
 func (r *Ring) fresh(ctx context.Context, maxAge time.Duration) (*epochs, error) {
 	now := r.opts.Now()
-	if f := r.failure.Load(); f != nil && now.Sub(f.at) < retryInterval {
-		return nil, f.err
+	failed, all := r.failure.Load(), r.epochs.Load()
+	if failed != nil && now.Sub(failed.at) < retryInterval {
+		return nil, failed.err
 	}
-	if all := r.epochs.Load(); all != nil && now.Sub(all.loaded) < maxAge {
+	if all != nil && now.Sub(all.loaded) < maxAge {
 		return all, nil
 	}
-	if err := r.reload(ctx); err != nil {
+	// Of many callers that find the ring too old, some get here only when
+	// another's reading is over: what it brought serves them too.
+	err := r.share(ctx, "fresh", func() error {
+		if f := r.failure.Load(); f != nil && f != failed {
+			return f.err
+		}
+		if r.epochs.Load() != all {
+			return nil
+		}
+		return r.reload(context.WithoutCancel(ctx))
+	})
+	if err != nil {
 		return nil, err
 	}
 	return r.epochs.Load(), nil
 }
 
-// reload reads the ring once for all callers that wait for it. The reading
-// goes on when one of them gives up.
+// reload reads the ring once for all callers that wait for it.
 func (r *Ring) reload(ctx context.Context) error {
-	done := r.flight.DoChan("reload", func() (any, error) {
+	return r.share(ctx, "reload", func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.LoadTimeout)
 		defer cancel()
 		all, err := r.read(ctx)
 		if err != nil {
 			r.failure.Store(&failure{err, r.opts.Now()})
 			r.opts.Log.ErrorContext(ctx, "the key ring cannot be read", slog.Any("cause", err))
-			return nil, err
+			return err
 		}
 		r.epochs.Store(all)
 		r.failure.Store(nil)
-		return nil, nil
+		return nil
 	})
+}
+
+// share runs do once for all callers that wait for it at the same time. It
+// goes on when one of them gives up.
+func (r *Ring) share(ctx context.Context, key string, do func() error) error {
+	done := r.flight.DoChan(key, func() (any, error) { return nil, do() })
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("keyring: waiting for the ring: %w", context.Cause(ctx))
