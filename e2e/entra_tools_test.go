@@ -79,9 +79,11 @@ func TestAToolCanRequireAnAppRole(t *testing.T) {
 }
 
 // TestAToolCanRequireAScope: the refusal is HTTP's, with one challenge that
-// names all the client needs, and a sign-in for that opens the tool.
+// names all the client needs, and a sign-in for that, whose consent page says
+// what the scope allows, opens the tool.
 func TestAToolCanRequireAScope(t *testing.T) {
-	server, _ := serveTools(t, tools.Define("send", "Send mail.", answer42, tools.RequireScopes("Mail.Send")))
+	server, _ := serveTools(t, tools.Define("send", "Send mail.", answer42,
+		tools.RequireScopes("Mail.Send"), tools.DescribeScope("Mail.Send", "Send mail in your name")))
 	a := newApp(t, server, stack.Alice).signIn("openid")
 	got := a.call("send")
 	challenges := got.header.Values("WWW-Authenticate")
@@ -95,5 +97,8 @@ func TestAToolCanRequireAScope(t *testing.T) {
 	}
 	if got := a.signIn(strings.Fields(wanted)...).call("send"); got.failed || got.structured["result"] != 42.0 {
 		t.Errorf("with the scope: %+v", got)
+	}
+	if page := a.browser.Seen[0].Body; !strings.Contains(page, "Send mail in your name") {
+		t.Errorf("the consent page does not say what the scope allows:\n%s", page)
 	}
 }

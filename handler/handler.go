@@ -88,7 +88,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	s.as = authserver.New(authserver.Options{
 		Issuer: cfg.Issuer, Resource: cfg.Resource, CallbackPath: cfg.RedirectPath,
 		Table: deps.Table, Ring: s.ring, Clients: registry, Grants: s.grants, Upstream: s.entra,
-		Required: cfg.RequiredScopes, Optional: offered.Scopes(),
+		Required: cfg.RequiredScopes, Optional: offered.Scopes(), ScopeWords: offered.ScopeWords(),
 		Tenant: cfg.Entra.TenantID, Simulated: cfg.Entra.Simulated(),
 		ClientMetadata: registry.AcceptsDocuments(), InAzure: cfg.InAzure,
 		CorrelationID: observe.CorrelationID, Now: deps.Now, Rand: deps.Rand, Log: deps.Log,

@@ -19,7 +19,8 @@ type Tool struct {
 	definition mcp.Tool
 	required   oauth.Scopes
 	optional   oauth.Scopes
-	roles      []string // the caller has one of them
+	roles      []string          // the caller has one of them
+	words      map[string]string // what its scopes allow, for the consent page
 	register   func(*mcp.Server, Tool, *slog.Logger)
 }
 
@@ -87,6 +88,18 @@ func RequireScopes(scopes ...string) Rule {
 // for them; calls without them succeed.
 func OptionalScopes(scopes ...string) Rule {
 	return func(t *Tool) { t.optional = t.optional.Union(oauth.NewScopes(scopes...)) }
+}
+
+// DescribeScope says in plain words what a scope of the tool lets a client do,
+// such as "Read your numbers". People see it on the consent page, and the bare
+// scope where nothing is said.
+func DescribeScope(scope, words string) Rule {
+	return func(t *Tool) {
+		if t.words == nil {
+			t.words = map[string]string{}
+		}
+		t.words[scope] = words
+	}
 }
 
 // RequireRole makes the tool need one of the app roles. A client can do nothing

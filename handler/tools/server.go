@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -176,6 +177,15 @@ func (s *Server) Scopes() oauth.Scopes {
 	var all oauth.Scopes
 	for _, t := range s.tools {
 		all = all.Union(t.required).Union(t.optional)
+	}
+	return all
+}
+
+// ScopeWords are the scopes that some tool describes, in plain words.
+func (s *Server) ScopeWords() map[string]string {
+	all := map[string]string{}
+	for _, t := range s.tools {
+		maps.Copy(all, t.words)
 	}
 	return all
 }
