@@ -48,6 +48,9 @@ func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Function host is not running.", http.StatusServiceUnavailable)
 		return
 	}
+	// Kestrel reads and writes at once. net/http would take what is left of the
+	// body from the proxy when the answer begins, and so cut both.
+	_ = http.NewResponseController(w).EnableFullDuplex()
 	r.Body = http.MaxBytesReader(w, r.Body, h.limit)
 	h.proxy.ServeHTTP(w, r)
 }
