@@ -2,54 +2,20 @@ package e2e
 
 import (
 	"context"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"entramcp/dev/tenant"
 	"entramcp/e2e/stack"
 	"entramcp/handler"
-	"entramcp/handler/config"
-	"entramcp/handler/keyring"
-	"entramcp/handler/store/embedded"
 	"entramcp/handler/tools"
 )
 
-// serveTools is the whole server in this process with tools of its own, which
-// the shipped binary has none of.
-func serveTools(t *testing.T, own ...tools.Tool) (server string, entra *entraWorld) {
-	t.Helper()
-	entra = startEntra(t, func(a *tenant.App) { a.RedirectURIs = []string{"http://localhost/auth/callback"} })
-	front := httptest.NewUnstartedServer(nil)
-	_, port, _ := net.SplitHostPort(front.Listener.Addr().String())
-	settings := map[string]string{
-		"PUBLIC_URL":      "http://localhost:" + port,
-		"ENTRA_AUTHORITY": entra.url, "ENTRA_TENANT_ID": tenant.Contoso, "ENTRA_CLIENT_ID": tenant.DefaultClientID,
-		"ENTRA_CLIENT_SECRET": entraSecret, "ENTRA_API_SCOPE": entraScope,
-	}
-	cfg, err := config.Load(func(name string) string { return settings[name] })
-	if err != nil {
-		t.Fatal(err)
-	}
-	table, err := embedded.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = table.Close() })
-	key, err := keyring.NewMasterKey(strings.Repeat("e2e-master-key-", 3))
-	if err != nil {
-		t.Fatal(err)
-	}
-	app, err := handler.New(cfg, handler.Dependencies{Table: table, Wrapper: key, Tools: own})
-	if err != nil {
-		t.Fatal(err)
-	}
-	front.Config.Handler = app
-	front.Start()
-	t.Cleanup(front.Close)
-	return settings["PUBLIC_URL"], entra
+// serveTools is the server with tools of its own, which the shipped binary has
+// none of.
+func serveTools(t *testing.T, own ...tools.Tool) *stack.Local {
+	return stack.StartLocal(t, nil, func(d *handler.Dependencies) { d.Tools = own })
 }
 
 func answer42(context.Context, *tools.Caller, struct{}) (int, error) { return 42, nil }
@@ -58,16 +24,16 @@ func answer42(context.Context, *tools.Caller, struct{}) (int, error) { return 42
 // the tool's error that says who can help, and a new one counts from the next
 // renewal on.
 func TestAToolCanRequireAnAppRole(t *testing.T) {
-	server, entra := serveTools(t, tools.Define("audit", "For administrators.", answer42, tools.RequireRole("Mcp.Admin")))
-	if got := newApp(t, server, stack.Alice).signIn("openid").call("audit"); got.failed || got.structured["result"] != 42.0 {
+	s := serveTools(t, tools.Define("audit", "For administrators.", answer42, tools.RequireRole("Mcp.Admin")))
+	if got := newApp(t, s.URL, stack.Alice).signIn("openid").call("audit"); got.failed || got.structured["result"] != 42.0 {
 		t.Errorf("with the role: %+v", got)
 	}
-	bob := newApp(t, server, stack.Bob).signIn("openid")
+	bob := newApp(t, s.URL, stack.Bob).signIn("openid")
 	got := bob.call("audit")
 	if got.status != http.StatusOK || !got.failed || !strings.Contains(got.text, "app role Mcp.Admin") || !strings.Contains(got.text, "Users and groups") {
 		t.Errorf("without the role: %+v", got)
 	}
-	if err := entra.Change(stack.Bob, func(u *tenant.User) { u.Roles = []string{"Mcp.Admin"} }); err != nil {
+	if err := s.Tenant.Change(stack.Bob, func(u *tenant.User) { u.Roles = []string{"Mcp.Admin"} }); err != nil {
 		t.Fatal(err)
 	}
 	if answer := bob.renew(); answer.status != http.StatusOK {
@@ -82,9 +48,9 @@ func TestAToolCanRequireAnAppRole(t *testing.T) {
 // names all the client needs, and a sign-in for that, whose consent page says
 // what the scope allows, opens the tool.
 func TestAToolCanRequireAScope(t *testing.T) {
-	server, _ := serveTools(t, tools.Define("send", "Send mail.", answer42,
+	s := serveTools(t, tools.Define("send", "Send mail.", answer42,
 		tools.RequireScopes("Mail.Send"), tools.DescribeScope("Mail.Send", "Send mail in your name")))
-	a := newApp(t, server, stack.Alice).signIn("openid")
+	a := newApp(t, s.URL, stack.Alice).signIn("openid")
 	got := a.call("send")
 	challenges := got.header.Values("WWW-Authenticate")
 	if got.status != http.StatusForbidden || len(challenges) != 1 || !strings.Contains(challenges[0], `error="insufficient_scope"`) {

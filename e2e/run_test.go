@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"io"
 	"net/http"
 	"os"
@@ -20,22 +19,9 @@ import (
 type devRun struct {
 	t      *testing.T
 	cmd    *exec.Cmd
-	mu     sync.Mutex
-	out    bytes.Buffer
+	out    stack.Output
 	ended  chan struct{}
 	public string
-}
-
-func (d *devRun) Write(p []byte) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.out.Write(p)
-}
-
-func (d *devRun) output() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.out.String()
 }
 
 // launcher is dev, built once.
@@ -67,7 +53,7 @@ func makeRun(t *testing.T, port, tenantPort, dataDir string) *devRun {
 	d.cmd.Env = append(os.Environ(), "PORT="+port, "TENANT_PORT="+tenantPort, "DATA_DIR="+dataDir,
 		// What a developer may have set for real must not reach the simulation.
 		"ENTRA_TENANT_ID=common", "TABLES_URL=https://real.table.core.windows.net", "WEBSITE_HOSTNAME=real.azurewebsites.net")
-	d.cmd.Stdout, d.cmd.Stderr = d, d
+	d.cmd.Stdout, d.cmd.Stderr = &d.out, &d.out
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -85,19 +71,19 @@ func makeRun(t *testing.T, port, tenantPort, dataDir string) *devRun {
 func (d *devRun) waitFor(text string) {
 	d.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if strings.Contains(d.output(), text) {
+		if strings.Contains(d.out.String(), text) {
 			return
 		}
 		select {
 		case <-d.ended:
-			if !strings.Contains(d.output(), text) {
-				d.t.Fatalf("make run ended without %q:\n%s", text, d.output())
+			if !strings.Contains(d.out.String(), text) {
+				d.t.Fatalf("make run ended without %q:\n%s", text, d.out.String())
 			}
 			return
 		default:
 		}
 	}
-	d.t.Fatalf("no %q in:\n%s", text, d.output())
+	d.t.Fatalf("no %q in:\n%s", text, d.out.String())
 }
 
 // interrupt is Ctrl-C; it returns the exit status.
@@ -119,8 +105,8 @@ func TestMakeRunKeepsSignIns(t *testing.T) {
 	first := makeRun(t, port, tenantPort, data)
 	first.waitFor("Connect ")
 	for _, want := range []string{first.public + "/mcp", "simulated tenant at http://localhost:" + tenantPort, "claude mcp add --transport http"} {
-		if !strings.Contains(first.output(), want) {
-			t.Errorf("%q is not in:\n%s", want, first.output())
+		if !strings.Contains(first.out.String(), want) {
+			t.Errorf("%q is not in:\n%s", want, first.out.String())
 		}
 	}
 	client := startNode(t, "sdk-v1", nodeSettings{URL: first.public + "/mcp"})
@@ -128,8 +114,8 @@ func TestMakeRunKeepsSignIns(t *testing.T) {
 	if got := client.call("hello_world", nil); !strings.HasPrefix(got, "Hello, World!") {
 		t.Errorf("hello_world: %q", got)
 	}
-	if status := first.interrupt(); status != 0 || !strings.Contains(first.output(), "Stopped.") {
-		t.Errorf("status %d:\n%s", status, first.output())
+	if status := first.interrupt(); status != 0 || !strings.Contains(first.out.String(), "Stopped.") {
+		t.Errorf("status %d:\n%s", status, first.out.String())
 	}
 
 	second := makeRun(t, port, tenantPort, data)
@@ -154,9 +140,9 @@ func TestASecondCopyOfMakeRunSaysWhatToDo(t *testing.T) {
 		select {
 		case <-second.ended:
 		case <-time.After(20 * time.Second):
-			t.Fatalf("the second copy (%s) does not end:\n%s", name, second.output())
+			t.Fatalf("the second copy (%s) does not end:\n%s", name, second.out.String())
 		}
-		if out := second.output(); second.cmd.ProcessState.ExitCode() == 0 || strings.Count(out, "\n") != 1 || !strings.Contains(out, name) {
+		if out := second.out.String(); second.cmd.ProcessState.ExitCode() == 0 || strings.Count(out, "\n") != 1 || !strings.Contains(out, name) {
 			t.Errorf("status %d, want one line with %q:\n%s", second.cmd.ProcessState.ExitCode(), name, out)
 		}
 	}

@@ -23,7 +23,7 @@ type Instance struct {
 
 	tb   testing.TB
 	cmd  *exec.Cmd
-	log  lockedBuffer
+	log  Output
 	done chan struct{}
 }
 
@@ -187,21 +187,22 @@ func (i *Instance) Kill() {
 // Log is what the instance has written so far.
 func (i *Instance) Log() string { return i.log.String() }
 
-type lockedBuffer struct {
+// Output is what a process writes, to be read while it runs.
+type Output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
+func (o *Output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
 }
 
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+func (o *Output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 // FreePort is a port that nothing listens on now.

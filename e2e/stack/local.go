@@ -56,7 +56,7 @@ func StartLocal(tb testing.TB, env map[string]string, more func(*handler.Depende
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var log lockedBuffer
+	var log Output
 	tb.Cleanup(func() {
 		if tb.Failed() {
 			tb.Logf("log of the server at %s:\n%s", l.URL, log.String())
