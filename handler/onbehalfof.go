@@ -102,7 +102,7 @@ func (o *onBehalfOf) renew(ctx context.Context, grant grants.Grant, old grants.U
 	if c := renewed.Claims; c != nil && grants.SubjectOf(c.TenantID, c.ObjectID) != grant.Subject {
 		return "", oauth.Unavailable("The sign-in service answered for somebody else.", time.Minute, errors.New("entra renewed another user's tokens"))
 	}
-	upstream := merge(old, renewed)
+	upstream := grants.Upstream{RefreshToken: renewed.RefreshToken, APIToken: renewed.AccessToken, APITokenExpires: renewed.AccessTokenExpires}
 	if _, err := o.server.grants.UpdateUpstream(ctx, grant, upstream); err != nil {
 		return "", err
 	}
@@ -119,13 +119,4 @@ func (o *onBehalfOf) remembered(ctx context.Context, grant grants.Grant, err err
 		}
 	}
 	return err
-}
-
-// merge keeps the refresh token if Entra did not send another.
-func merge(old grants.Upstream, s entra.SignIn) grants.Upstream {
-	up := grants.Upstream{RefreshToken: s.RefreshToken, APIToken: s.AccessToken, APITokenExpires: s.AccessTokenExpires}
-	if up.RefreshToken == "" {
-		up.RefreshToken = old.RefreshToken
-	}
-	return up
 }

@@ -46,6 +46,15 @@ type Upstream struct {
 	APITokenExpires time.Time `json:"exp,omitzero"`
 }
 
+// over is u in the place of old: without a new refresh token the old one stays
+// good (RFC 6749 §6).
+func (u Upstream) over(old Upstream) Upstream {
+	if u.RefreshToken == "" {
+		u.RefreshToken = old.RefreshToken
+	}
+	return u
+}
+
 // LogValue hides the tokens from slog.
 func (u Upstream) LogValue() slog.Value {
 	return slog.GroupValue(slog.Bool("refresh_token", u.RefreshToken != ""),

@@ -34,6 +34,7 @@ func (s *Service) Upstream(ctx context.Context, g Grant) (Upstream, error) {
 // UpdateUpstream stores tokens that were renewed outside Refresh, and returns
 // the grant as it is then. If the grant has changed since g was read, that
 // change stands and upstream is dropped: a rotation has brought newer tokens.
+// Without a refresh token in it the one there is stays.
 // Neither the generation nor LastUsed changes. It fails as Get.
 func (s *Service) UpdateUpstream(ctx context.Context, g Grant, upstream Upstream) (Grant, error) {
 	r, err := s.live(ctx, g.Subject, g.ID)
@@ -47,7 +48,7 @@ func (s *Service) UpdateUpstream(ctx context.Context, g Grant, upstream Upstream
 	if err != nil {
 		return Grant{}, err
 	}
-	secret.Upstream = upstream
+	secret.Upstream = upstream.over(secret.Upstream)
 	if r.Sealed, err = s.seal(ctx, r, secret); err != nil {
 		return Grant{}, unavailable(err)
 	}

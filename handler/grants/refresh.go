@@ -119,10 +119,7 @@ func (s *Service) advance(ctx context.Context, h handle, clientID string, scopes
 	if err != nil {
 		return record{}, renewFailed(err)
 	}
-	if renewal.Upstream.RefreshToken == "" {
-		renewal.Upstream.RefreshToken = secret.Upstream.RefreshToken
-	}
-	secret.Upstream = renewal.Upstream
+	secret.Upstream = renewal.Upstream.over(secret.Upstream)
 	if renewal.Identity != nil {
 		secret.Identity = *renewal.Identity
 	}

@@ -123,3 +123,19 @@ func TestRenewalWithoutRefreshTokenKeepsTheOldOne(t *testing.T) {
 		t.Errorf("%v, %v", up, err)
 	}
 }
+
+func TestOnBehalfOfUpdateWithoutRefreshTokenKeepsTheOldOne(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	g := signIn(t, i.Service).Grant
+	before, err := i.Upstream(t.Context(), g)
+	if err != nil || before.RefreshToken == "" {
+		t.Fatalf("%+v, %v", before, err)
+	}
+	g, err = i.UpdateUpstream(t.Context(), g, Upstream{APIToken: "new"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after, err := i.Upstream(t.Context(), g); err != nil || after.RefreshToken != before.RefreshToken || after.APIToken != "new" {
+		t.Errorf("kept: %v, %v", after.RefreshToken == before.RefreshToken, err)
+	}
+}
