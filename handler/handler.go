@@ -83,7 +83,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Table: deps.Table, Ring: s.ring, Issuer: cfg.Issuer, Resource: cfg.Resource,
 		KnownScopes:    cfg.RequiredScopes.Union(offered.Scopes()).Union(oauth.NewScopes("offline_access")),
 		AccessLifetime: cfg.AccessTokenLifetime, RefreshLifetime: cfg.RefreshLifetime,
-		Now: deps.Now, Rand: deps.Rand, Log: deps.Log,
+		Now: deps.Now, Log: deps.Log,
 	})
 	s.as = authserver.New(authserver.Options{
 		Issuer: cfg.Issuer, Resource: cfg.Resource, CallbackPath: cfg.RedirectPath,

@@ -141,7 +141,7 @@ type withToken struct{ token grants.AccessToken }
 
 func (b withToken) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+string(b.token))
+	r.Header.Set("Authorization", "Bearer "+b.token.Reveal())
 	return http.DefaultTransport.RoundTrip(r)
 }
 
@@ -207,7 +207,7 @@ func TestGrantedScopeOpensTheTool(t *testing.T) {
 func TestOnlyOurAccessTokensOpenTheDoor(t *testing.T) {
 	d := newDoor(t)
 	tokens := d.tokens(t)
-	if w := d.hello(string(tokens.Access)); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "Hello, Ada!") {
+	if w := d.hello(tokens.Access.Reveal()); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "Hello, Ada!") {
 		t.Fatalf("the good token: %d %s", w.Code, w.Body)
 	}
 	kid, key, err := d.ring.Signing(t.Context(), keyring.AccessToken)
@@ -220,12 +220,12 @@ func TestOnlyOurAccessTokensOpenTheDoor(t *testing.T) {
 	}
 	another := newDoor(t)
 	revoked := d.tokens(t)
-	if err := d.grants.Revoke(t.Context(), string(revoked.Refresh), "client-1"); err != nil {
+	if err := d.grants.Revoke(t.Context(), revoked.Refresh.Reveal(), "client-1"); err != nil {
 		t.Fatal(err)
 	}
 
 	var claims jwt.MapClaims
-	parts := strings.Split(string(tokens.Access), ".")
+	parts := strings.Split(tokens.Access.Reveal(), ".")
 	payload, _ := base64.RawURLEncoding.DecodeString(parts[1])
 	if err := json.Unmarshal(payload, &claims); err != nil {
 		t.Fatal(err)
@@ -254,10 +254,10 @@ func TestOnlyOurAccessTokensOpenTheDoor(t *testing.T) {
 		t.Fatalf("the forger's tools do not work: %d", w.Code)
 	}
 	for name, token := range map[string]string{
-		"refresh token":        string(tokens.Refresh),
-		"authorization code":   string(d.signIn(t)),
-		"another deployment's": string(another.tokens(t).Access),
-		"revoked":              string(revoked.Access),
+		"refresh token":        tokens.Refresh.Reveal(),
+		"authorization code":   d.signIn(t).Reveal(),
+		"another deployment's": another.tokens(t).Access.Reveal(),
+		"revoked":              revoked.Access.Reveal(),
 		"Entra's": sign(jwt.SigningMethodRS256, entraKey, func(h map[string]any, c jwt.MapClaims) {
 			h["typ"] = "JWT"
 			c["iss"] = "https://login.microsoftonline.com/tenant/v2.0"
@@ -293,7 +293,7 @@ func TestOnlyOurAccessTokensOpenTheDoor(t *testing.T) {
 	}
 	t.Run("kept beyond its life", func(t *testing.T) {
 		d.now = d.now.Add(tokens.ExpiresIn + 5*time.Minute)
-		if w := d.hello(string(tokens.Access)); w.Code != http.StatusUnauthorized {
+		if w := d.hello(tokens.Access.Reveal()); w.Code != http.StatusUnauthorized {
 			t.Errorf("got %d", w.Code)
 		}
 	})
@@ -301,7 +301,7 @@ func TestOnlyOurAccessTokensOpenTheDoor(t *testing.T) {
 
 func TestCallsDoNoStorageIO(t *testing.T) {
 	d := newDoor(t)
-	token := string(d.tokens(t).Access)
+	token := d.tokens(t).Access.Reveal()
 	d.hello(token) // reads the list of revoked grants
 	before := d.table.operations.Load()
 	for range 200 {
@@ -318,7 +318,7 @@ func TestCallsDoNoStorageIO(t *testing.T) {
 // the same server with nothing in front of it that decides.
 func BenchmarkHelloWorld(b *testing.B) {
 	d := newDoor(b)
-	token := string(d.tokens(b).Access)
+	token := d.tokens(b).Access.Reveal()
 	access, err := d.grants.Verify(b.Context(), token)
 	if err != nil {
 		b.Fatal(err)

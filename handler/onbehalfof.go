@@ -11,6 +11,7 @@ import (
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 	"entramcp/handler/tools"
 )
 
@@ -74,7 +75,7 @@ func (o *onBehalfOf) exchange(ctx context.Context, grant grants.Grant, scopes []
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	user := upstream.APIToken
+	user := upstream.APIToken.Reveal()
 	fresh := user == "" || !o.server.deps.Now().Add(early).Before(upstream.APITokenExpires)
 	if fresh {
 		if user, err = o.renew(ctx, grant, upstream); err != nil {
@@ -95,18 +96,21 @@ func (o *onBehalfOf) exchange(ctx context.Context, grant grants.Grant, scopes []
 // renew gets a new user's token for our own API, which is the assertion of an
 // on-behalf-of request, and keeps it in the grant.
 func (o *onBehalfOf) renew(ctx context.Context, grant grants.Grant, old grants.Upstream) (string, error) {
-	renewed, err := o.server.entra.Refresh(ctx, old.RefreshToken)
+	renewed, err := o.server.entra.Refresh(ctx, old.RefreshToken.Reveal())
 	if err != nil {
 		return "", err
 	}
 	if c := renewed.Claims; c != nil && grants.SubjectOf(c.TenantID, c.ObjectID) != grant.Subject {
 		return "", oauth.Unavailable("The sign-in service answered for somebody else.", time.Minute, errors.New("entra renewed another user's tokens"))
 	}
-	upstream := grants.Upstream{RefreshToken: renewed.RefreshToken, APIToken: renewed.AccessToken, APITokenExpires: renewed.AccessTokenExpires}
+	upstream := grants.Upstream{
+		RefreshToken: grants.EntraRefreshToken{Value: secret.New(renewed.RefreshToken)},
+		APIToken:     grants.EntraAccessToken{Value: secret.New(renewed.AccessToken)}, APITokenExpires: renewed.AccessTokenExpires,
+	}
 	if _, err := o.server.grants.UpdateUpstream(ctx, grant, upstream); err != nil {
 		return "", err
 	}
-	return upstream.APIToken, nil
+	return renewed.AccessToken, nil
 }
 
 // remembered keeps the claims challenge in err, if there is one. The error is

@@ -11,6 +11,7 @@ import (
 	"entramcp/handler/config"
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
+	hide "entramcp/handler/secret"
 	"entramcp/handler/store/azuretable"
 	"entramcp/handler/tools"
 )
@@ -19,17 +20,18 @@ import (
 // it shows a placeholder.
 func TestNoTypeOfSecretShowsItself(t *testing.T) {
 	const secret = "hush-hush"
-	upstream := grants.Upstream{RefreshToken: secret, APIToken: secret}
+	hidden := hide.New(secret)
+	upstream := grants.Upstream{RefreshToken: grants.EntraRefreshToken{Value: hidden}, APIToken: grants.EntraAccessToken{Value: hidden}}
 	for _, v := range []any{
 		config.Secret(secret), entra.Secret(secret), clients.Secret(secret), tools.APIToken(secret),
 		azuretable.ConnectionString(secret),
-		grants.Code(secret), grants.RefreshToken(secret), grants.AccessToken(secret), upstream,
+		grants.Code{Value: hidden}, grants.RefreshToken{Value: hidden}, grants.AccessToken{Value: hidden}, upstream,
 		config.Config{Entra: config.Entra{ClientSecret: secret}, Store: config.Store{ConnectionString: secret}, Keys: config.Keys{MasterKey: secret}},
 		entra.Config{Secret: secret, CertificatePassword: secret},
 		entra.Callback{Code: secret, Verifier: secret, Nonce: secret}, entra.SignIn{RefreshToken: secret, AccessToken: secret},
 		azuretable.Options{ConnectionString: secret},
 		grants.Approval{Upstream: upstream}, grants.Renewal{Upstream: upstream},
-		grants.Tokens{Access: secret, Refresh: secret},
+		grants.Tokens{Access: grants.AccessToken{Value: hidden}, Refresh: grants.RefreshToken{Value: hidden}},
 	} {
 		wrapped := struct{ Inside any }{v}
 		var out bytes.Buffer

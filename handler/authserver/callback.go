@@ -8,6 +8,7 @@ import (
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
 	"entramcp/handler/pages"
+	"entramcp/handler/secret"
 )
 
 // How many seconds a failure can be read before the browser goes back to the
@@ -94,7 +95,7 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, t transaction, s
 	if t.Claims != "" {
 		s.forget(r.Context(), subject)
 	}
-	s.redirect(w, r, req, s.response(req, url.Values{"code": {string(code)}}))
+	s.redirect(w, r, req, s.response(req, url.Values{"code": {code.Reveal()}}))
 }
 
 // explain ends a sign-in that failed at Entra. The client always gets its
@@ -138,5 +139,8 @@ func identityOf(c *entra.Claims) grants.Identity {
 }
 
 func upstreamOf(signIn entra.SignIn) grants.Upstream {
-	return grants.Upstream{RefreshToken: signIn.RefreshToken, APIToken: signIn.AccessToken, APITokenExpires: signIn.AccessTokenExpires}
+	return grants.Upstream{
+		RefreshToken: grants.EntraRefreshToken{Value: secret.New(signIn.RefreshToken)},
+		APIToken:     grants.EntraAccessToken{Value: secret.New(signIn.AccessToken)}, APITokenExpires: signIn.AccessTokenExpires,
+	}
 }

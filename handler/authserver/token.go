@@ -59,8 +59,8 @@ type tokenResponse struct {
 func writeTokens(w http.ResponseWriter, t grants.Tokens) {
 	w.Header().Set("Pragma", "no-cache")
 	oauth.WriteJSON(w, http.StatusOK, tokenResponse{
-		AccessToken: string(t.Access), TokenType: "Bearer", ExpiresIn: int(math.Floor(t.ExpiresIn.Seconds())),
-		RefreshToken: string(t.Refresh), Scope: t.Scopes.String(),
+		AccessToken: t.Access.Reveal(), TokenType: "Bearer", ExpiresIn: int(math.Floor(t.ExpiresIn.Seconds())),
+		RefreshToken: t.Refresh.Reveal(), Scope: t.Scopes.String(),
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"entramcp/handler/clients"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
 
 // redeem exchanges an authorization code (RFC 6749 §4.1.3). The redirect_uri
@@ -18,7 +19,7 @@ func (s *Server) redeem(ctx context.Context, client clients.Client, f url.Values
 			return grants.Tokens{}, oauth.New(oauth.InvalidRequest, "The "+name+" is missing.")
 		}
 	}
-	return s.Grants.Redeem(ctx, grants.Code(f.Get("code")), grants.Redemption{
+	return s.Grants.Redeem(ctx, grants.Code{Value: secret.New(f.Get("code"))}, grants.Redemption{
 		ClientID: client.ID, RedirectURI: f.Get("redirect_uri"), Verifier: f.Get("code_verifier"),
 	})
 }

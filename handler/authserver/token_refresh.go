@@ -10,6 +10,7 @@ import (
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
 
 // refresh exchanges a refresh token (RFC 6749 §6).
@@ -21,7 +22,7 @@ func (s *Server) refresh(ctx context.Context, client clients.Client, f url.Value
 	if f.Get("scope") != "" {
 		narrowed = oauth.ParseScopes(f.Get("scope"))
 	}
-	return s.Grants.Refresh(ctx, grants.RefreshToken(f.Get("refresh_token")), client.ID, narrowed, s.renew)
+	return s.Grants.Refresh(ctx, grants.RefreshToken{Value: secret.New(f.Get("refresh_token"))}, client.ID, narrowed, s.renew)
 }
 
 // renew asks Entra whether the sign-in still holds. Only what Entra says about
@@ -29,10 +30,10 @@ func (s *Server) refresh(ctx context.Context, client clients.Client, f url.Value
 // follows. An outage does not end it, nor does an operator's mistake: the
 // client gets a 503 and can repeat the very same request.
 func (s *Server) renew(ctx context.Context, old grants.Upstream, user grants.Identity) (grants.Renewal, error) {
-	if old.RefreshToken == "" {
+	if old.RefreshToken.IsZero() {
 		return grants.Renewal{}, fmt.Errorf("%w: Entra gave no refresh token", grants.ErrSignInOver)
 	}
-	signIn, err := s.Upstream.Refresh(ctx, old.RefreshToken)
+	signIn, err := s.Upstream.Refresh(ctx, old.RefreshToken.Reveal())
 	if err != nil {
 		f := entra.AsFailure(err)
 		if f.EndsGrant() {

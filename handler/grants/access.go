@@ -11,6 +11,7 @@ import (
 
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
 
 // AccessKey is the key of the SDK's auth.TokenInfo.Extra under which the bearer
@@ -76,10 +77,6 @@ func newParser(issuer, audience string, now func() time.Time) *jwt.Parser {
 // mint makes an access token and the refresh token of r's generation. No I/O
 // once the key ring is loaded.
 func (s *Service) mint(ctx context.Context, r record, identity Identity, scopes oauth.Scopes) (Tokens, error) {
-	id, err := s.newID()
-	if err != nil {
-		return Tokens{}, unavailable(err)
-	}
 	kid, key, err := s.ring.Signing(ctx, keyring.AccessToken)
 	if err != nil {
 		return Tokens{}, unavailable(err)
@@ -89,7 +86,7 @@ func (s *Service) mint(ctx context.Context, r record, identity Identity, scopes 
 		Issuer: s.issuer, Audience: string(s.resource), Subject: r.subject, ClientID: r.ClientID,
 		Scope: scopes.String(), Roles: identity.Roles, GrantID: r.id, TenantID: identity.TenantID,
 		IssuedAt: now.Unix(), Expires: now.Add(s.accessLifetime).Unix(),
-		ID: id,
+		ID: oauth.RandomID(),
 	})
 	token.Header["typ"], token.Header["kid"] = tokenType, kid
 	access, err := token.SignedString(key)
@@ -101,7 +98,7 @@ func (s *Service) mint(ctx context.Context, r record, identity Identity, scopes 
 		return Tokens{}, unavailable(err)
 	}
 	return Tokens{
-		Access: AccessToken(access), Refresh: RefreshToken(refresh),
+		Access: AccessToken{secret.New(access)}, Refresh: RefreshToken{secret.New(refresh)},
 		ExpiresIn: s.accessLifetime, Scopes: scopes, Grant: r.grant(identity),
 	}, nil
 }
@@ -111,7 +108,7 @@ func (s *Service) mint(ctx context.Context, r record, identity Identity, scopes 
 // the token expires or is revoked. It does no storage I/O while Run keeps the
 // list fresh; a list older than MaxStale is read again first.
 func (s *Service) Verify(ctx context.Context, raw string) (*Access, error) {
-	s.seen()
+	s.noteRequest()
 	if raw == "" || len(raw) > maxToken {
 		return nil, invalid(errMalformed)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
 
 func TestVerifyDoesNoStorageIO(t *testing.T) {
@@ -54,7 +55,7 @@ func TestStaleListOfRevokedGrantsIs503(t *testing.T) {
 	c.Advance(MaxStale)
 	mustVerify(t, i.Service, tokens.Access)
 	c.Advance(time.Second)
-	_, err := i.Verify(context.Background(), string(tokens.Access))
+	_, err := i.Verify(context.Background(), tokens.Access.Reveal())
 	wantCode(t, err, oauth.TemporarilyUnavailable)
 	i.wire.disturb(nil, nil)
 	mustVerify(t, i.Service, tokens.Access)
@@ -68,7 +69,7 @@ func TestStalledStorageIs503InTwoSeconds(t *testing.T) {
 		go i.refreshRevoked(context.Background()) // waits longer than a request may
 		time.Sleep(time.Second)
 		begun := time.Now()
-		_, err := i.Verify(t.Context(), string(tokens.Access))
+		_, err := i.Verify(t.Context(), tokens.Access.Reveal())
 		wantCode(t, err, oauth.TemporarilyUnavailable)
 		if waited := time.Since(begun); waited > pollWait {
 			t.Errorf("waited %s", waited)
@@ -86,7 +87,7 @@ func TestAccessTokenExpires(t *testing.T) {
 	mustVerify(t, i.Service, tokens.Access)
 	c.Advance(time.Second)
 	for _, instance := range []*instance{i, newInstance(t, i.wire.Table, c.Now)} { // cached, and not
-		_, err := instance.Verify(context.Background(), string(tokens.Access))
+		_, err := instance.Verify(context.Background(), tokens.Access.Reveal())
 		wantCode(t, err, oauth.InvalidToken)
 	}
 }
@@ -101,7 +102,7 @@ func TestShorterLifetimeBindsTokensIssuedBefore(t *testing.T) {
 
 	now := newInstance(t, before.wire.Table, c.Now)
 	mustVerify(t, now.Service, kept.Access)
-	if err := now.Revoke(context.Background(), string(revoked.Refresh), testClient); err != nil {
+	if err := now.Revoke(context.Background(), revoked.Refresh.Reveal(), testClient); err != nil {
 		t.Fatal(err)
 	}
 	c.Advance(time.Hour)
@@ -110,7 +111,7 @@ func TestShorterLifetimeBindsTokensIssuedBefore(t *testing.T) {
 	}
 	for _, tokens := range []Tokens{revoked, kept} {
 		for _, instance := range []*instance{now, newInstance(t, before.wire.Table, c.Now)} { // cached, and not
-			_, err := instance.Verify(context.Background(), string(tokens.Access))
+			_, err := instance.Verify(context.Background(), tokens.Access.Reveal())
 			wantCode(t, err, oauth.InvalidToken)
 		}
 	}
@@ -146,7 +147,7 @@ func TestForgedAccessTokens(t *testing.T) {
 	if _, err := i.Verify(context.Background(), forge(jwt.SigningMethodHS256, key, nil)); err != nil {
 		t.Fatalf("the forgery is not good enough to prove anything: %v", err)
 	}
-	parts := strings.Split(string(tokens.Access), ".")
+	parts := strings.Split(tokens.Access.Reveal(), ".")
 	for name, raw := range map[string]string{
 		"alg none":            forge(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil),
 		"alg HS512":           forge(jwt.SigningMethodHS512, key, nil),
@@ -164,10 +165,10 @@ func TestForgedAccessTokens(t *testing.T) {
 		"no expiry":           forge(jwt.SigningMethodHS256, key, func(c *claims, _ map[string]any) { c.Expires = 0 }),
 		"issued in an hour":   forge(jwt.SigningMethodHS256, key, func(cl *claims, _ map[string]any) { cl.IssuedAt = c.Now().Add(time.Hour).Unix() }),
 		"claims exchanged":    parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"x"}`)) + "." + parts[2],
-		"signature cut":       string(tokens.Access)[:len(tokens.Access)-1],
-		"space before":        " " + string(tokens.Access),
-		"refresh token":       string(tokens.Refresh),
-		"code":                string(code),
+		"signature cut":       tokens.Access.Reveal()[:len(tokens.Access.Reveal())-1],
+		"space before":        " " + tokens.Access.Reveal(),
+		"refresh token":       tokens.Refresh.Reveal(),
+		"code":                code.Reveal(),
 		"nothing":             "",
 		"very long":           strings.Repeat("a.", 100_000),
 		"a token from a peer": "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6IjEifQ.eyJhdWQiOiJodHRwczovL21jcC5leGFtcGxlL21jcCJ9.c2ln",
@@ -183,14 +184,14 @@ func TestNoTokenPassesForAnother(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	code := create(t, i.Service)
 	tokens := signIn(t, i.Service)
-	for name, text := range map[string]string{"access token": string(tokens.Access), "code": string(code)} {
-		_, err := refresh(i.Service, RefreshToken(text))
+	for name, text := range map[string]string{"access token": tokens.Access.Reveal(), "code": code.Reveal()} {
+		_, err := refresh(i.Service, RefreshToken{secret.New(text)})
 		if err == nil {
 			t.Errorf("a %s was refreshed", name)
 		}
 	}
-	for name, text := range map[string]string{"access token": string(tokens.Access), "refresh token": string(tokens.Refresh)} {
-		if _, err := i.Redeem(context.Background(), Code(text), testRedemption()); err == nil {
+	for name, text := range map[string]string{"access token": tokens.Access.Reveal(), "refresh token": tokens.Refresh.Reveal()} {
+		if _, err := i.Redeem(context.Background(), Code{secret.New(text)}, testRedemption()); err == nil {
 			t.Errorf("a %s was redeemed", name)
 		}
 	}
@@ -202,7 +203,7 @@ func TestNoTokenPassesForAnother(t *testing.T) {
 func TestAccessTokenHoldsNoName(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	tokens := signIn(t, i.Service)
-	body, err := base64.RawURLEncoding.DecodeString(strings.Split(string(tokens.Access), ".")[1])
+	body, err := base64.RawURLEncoding.DecodeString(strings.Split(tokens.Access.Reveal(), ".")[1])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,9 +257,9 @@ func TestKeysOutOfReachAre503(t *testing.T) {
 		"create":     func() error { _, err := i.Create(ctx, testApproval()); return err },
 		"redeem":     func() error { _, err := i.Redeem(ctx, code, testRedemption()); return err },
 		"refresh":    func() error { _, err := refresh(i.Service, tokens.Refresh); return err },
-		"verify":     func() error { _, err := i.Verify(ctx, string(tokens.Access)); return err },
-		"revoke":     func() error { return i.Revoke(ctx, string(tokens.Access), testClient) },
-		"introspect": func() error { _, err := i.Introspect(ctx, string(tokens.Access), testClient); return err },
+		"verify":     func() error { _, err := i.Verify(ctx, tokens.Access.Reveal()); return err },
+		"revoke":     func() error { return i.Revoke(ctx, tokens.Access.Reveal(), testClient) },
+		"introspect": func() error { _, err := i.Introspect(ctx, tokens.Access.Reveal(), testClient); return err },
 		"get":        func() error { _, err := i.Get(ctx, tokens.Grant.Subject, tokens.Grant.ID); return err },
 		"list":       func() error { _, err := i.List(ctx, tokens.Grant.Subject); return err },
 	} {
@@ -275,7 +276,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 		slog.New(handler).Info("x", "code", code, "access", tokens.Access, "refresh", tokens.Refresh, "tokens", tokens,
 			"grant", tokens.Grant, "identity", testIdentity, "upstream", testApproval().Upstream)
 	}
-	for _, secret := range []string{string(code), string(tokens.Access), string(tokens.Refresh), "entra-rt", "entra-at", "Ada", "ada@"} {
+	for _, secret := range []string{code.Reveal(), tokens.Access.Reveal(), tokens.Refresh.Reveal(), "entra-rt", "entra-at", "Ada", "ada@"} {
 		if strings.Contains(out.String(), secret) {
 			t.Errorf("logged: %s", secret)
 		}
@@ -318,8 +319,8 @@ func TestRunKeepsTheListFreshWhileThereIsTraffic(t *testing.T) {
 
 func BenchmarkVerifyCached(b *testing.B) {
 	i := newInstance(b, newTable(b), time.Now)
-	raw := string(signIn(b, i.Service).Access)
-	mustVerify(b, i.Service, AccessToken(raw))
+	raw := signIn(b, i.Service).Access.Reveal()
+	mustVerify(b, i.Service, AccessToken{secret.New(raw)})
 	ctx := context.Background()
 	b.ReportAllocs()
 	for b.Loop() {
@@ -331,7 +332,7 @@ func BenchmarkVerifyCached(b *testing.B) {
 
 func BenchmarkVerifyFirst(b *testing.B) {
 	i := newInstance(b, newTable(b), time.Now)
-	raw := string(signIn(b, i.Service).Access)
+	raw := signIn(b, i.Service).Access.Reveal()
 	ctx := context.Background()
 	b.ReportAllocs()
 	for b.Loop() {

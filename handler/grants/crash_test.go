@@ -94,7 +94,7 @@ func TestDeathBetweenAnyTwoWrites(t *testing.T) {
 			name: "upstream update", writes: 1,
 			set: func(i *instance, s *scene) { s.first = signIn(t, i.Service) },
 			run: func(i *instance, s *scene) error {
-				_, err := i.UpdateUpstream(ctx, s.first.Grant, Upstream{RefreshToken: "new"})
+				_, err := i.UpdateUpstream(ctx, s.first.Grant, Upstream{RefreshToken: entraRefresh("new")})
 				return err
 			},
 			check: func(t *testing.T, _ int, survivor *instance, s *scene) {
@@ -156,9 +156,9 @@ func TestDeathBetweenAnyTwoWrites(t *testing.T) {
 		{
 			name: "revocation", writes: 2,
 			set: func(i *instance, s *scene) { s.first = signIn(t, i.Service) },
-			run: func(i *instance, s *scene) error { return i.Revoke(ctx, string(s.first.Access), testClient) },
+			run: func(i *instance, s *scene) error { return i.Revoke(ctx, s.first.Access.Reveal(), testClient) },
 			check: func(t *testing.T, _ int, survivor *instance, s *scene) {
-				if err := survivor.Revoke(ctx, string(s.first.Access), testClient); err != nil {
+				if err := survivor.Revoke(ctx, s.first.Access.Reveal(), testClient); err != nil {
 					t.Fatalf("not retryable: %v", err)
 				}
 				wantDead(t, survivor, s, s.first)
@@ -193,7 +193,7 @@ func wantDead(t *testing.T, survivor *instance, s *scene, tokens Tokens) {
 	t.Helper()
 	s.clock.Advance(MaxStale)
 	survivor.refreshRevoked(context.Background())
-	_, err := survivor.Verify(context.Background(), string(tokens.Access))
+	_, err := survivor.Verify(context.Background(), tokens.Access.Reveal())
 	wantCode(t, err, oauth.InvalidToken)
 	r, err := survivor.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
 	if err != nil || r.Revoked.IsZero() {

@@ -28,18 +28,18 @@ func FuzzTokens(f *testing.F) {
 	ctx := context.Background()
 	code := create(f, i.Service)
 	tokens := signIn(f, i.Service)
-	for _, seed := range []string{string(code), string(tokens.Access), string(tokens.Refresh), "", "a.b.c", string(code) + "=",
-		string(tokens.Access) + "\n", string(tokens.Refresh)[:20]} {
+	for _, seed := range []string{code.Reveal(), tokens.Access.Reveal(), tokens.Refresh.Reveal(), "", "a.b.c", code.Reveal() + "=",
+		tokens.Access.Reveal() + "\n", tokens.Refresh.Reveal()[:20]} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if _, err := i.openHandle(ctx, keyring.CodeHandle, text); (err == nil) != (text == string(code)) {
+		if _, err := i.openHandle(ctx, keyring.CodeHandle, text); (err == nil) != (text == code.Reveal()) {
 			t.Errorf("as a code: %v", err)
 		}
-		if _, err := i.openHandle(ctx, keyring.RefreshHandle, text); (err == nil) != (text == string(tokens.Refresh)) {
+		if _, err := i.openHandle(ctx, keyring.RefreshHandle, text); (err == nil) != (text == tokens.Refresh.Reveal()) {
 			t.Errorf("as a refresh token: %v", err)
 		}
-		if _, err := i.Verify(ctx, text); (err == nil) != (text == string(tokens.Access)) {
+		if _, err := i.Verify(ctx, text); (err == nil) != (text == tokens.Access.Reveal()) {
 			t.Errorf("as an access token: %v", err)
 		}
 	})

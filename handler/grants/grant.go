@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 	"entramcp/handler/store"
 )
 
@@ -39,37 +40,36 @@ func (i Identity) LogValue() slog.Value {
 	return slog.StringValue(string(SubjectOf(i.TenantID, i.ObjectID)))
 }
 
-// Upstream is what Entra gave us for the user. It never reaches a client.
+// Entra's tokens, which never reach a client.
+type (
+	// EntraRefreshToken renews the sign-in at Entra.
+	EntraRefreshToken struct{ secret.Value }
+	// EntraAccessToken is for the API scope of our own app registration: the
+	// assertion of on-behalf-of requests.
+	EntraAccessToken struct{ secret.Value }
+)
+
+// Upstream is what Entra gave us for the user.
 type Upstream struct {
-	RefreshToken    string    `json:"rt,omitempty"`
-	APIToken        string    `json:"at,omitempty"`
-	APITokenExpires time.Time `json:"exp,omitzero"`
+	RefreshToken    EntraRefreshToken
+	APIToken        EntraAccessToken
+	APITokenExpires time.Time
 }
 
-// over is u in the place of old: without a new refresh token the old one stays
-// good (RFC 6749 §6).
-func (u Upstream) over(old Upstream) Upstream {
-	if u.RefreshToken == "" {
+// replacing returns u with the refresh token of old if u has none: then the old
+// one stays valid (RFC 6749 §6).
+func (u Upstream) replacing(old Upstream) Upstream {
+	if u.RefreshToken.IsZero() {
 		u.RefreshToken = old.RefreshToken
 	}
 	return u
 }
 
-// LogValue hides the tokens from slog.
+// LogValue says which tokens there are.
 func (u Upstream) LogValue() slog.Value {
-	return slog.GroupValue(slog.Bool("refresh_token", u.RefreshToken != ""),
-		slog.Bool("api_token", u.APIToken != ""), slog.Time("api_token_expires", u.APITokenExpires))
+	return slog.GroupValue(slog.Bool("refresh_token", !u.RefreshToken.IsZero()),
+		slog.Bool("api_token", !u.APIToken.IsZero()), slog.Time("api_token_expires", u.APITokenExpires))
 }
-
-// String hides the tokens from fmt.
-func (Upstream) String() string { return redacted }
-
-// GoString hides the tokens from %#v.
-func (Upstream) GoString() string { return redacted }
-
-// MarshalText hides the tokens from encoders, as in a struct that is logged.
-// Only the sealed part of a grant encodes them.
-func (Upstream) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Grant is one user's sign-in for one client.
 type Grant struct {
@@ -91,6 +91,16 @@ func (g Grant) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("id", g.ID), slog.String("subject", string(g.Subject)),
 		slog.String("client_id", g.ClientID))
 }
+
+// What clients hold.
+type (
+	// Code is an authorization code (RFC 6749 §4.1.2).
+	Code struct{ secret.Value }
+	// RefreshToken is a refresh token (RFC 6749 §1.5).
+	RefreshToken struct{ secret.Value }
+	// AccessToken is a JWT access token (RFC 9068).
+	AccessToken struct{ secret.Value }
+)
 
 // Tokens are what the token endpoint answers with (RFC 6749 §5.1).
 type Tokens struct {

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"io"
 	"time"
 
 	"entramcp/handler/keyring"
@@ -58,15 +57,6 @@ func (h handle) grantID() string    { return base64.RawURLEncoding.EncodeToStrin
 
 func (h handle) expired(now time.Time) bool { return now.Unix() >= int64(h.expires) }
 
-// newID returns 128 random bits in base64url, for a grant or a token.
-func (s *Service) newID() (string, error) {
-	var id [16]byte
-	if _, err := io.ReadFull(s.rand, id[:]); err != nil {
-		return "", err
-	}
-	return base64.RawURLEncoding.EncodeToString(id[:]), nil
-}
-
 // sealHandle makes the text of a code or refresh token.
 func (s *Service) sealHandle(ctx context.Context, purpose keyring.Purpose, r record, lifetime time.Duration) (string, error) {
 	h := handle{generation: r.Generation, expires: uint64(s.now().Add(lifetime).Unix())}
@@ -81,36 +71,37 @@ func (s *Service) sealHandle(ctx context.Context, purpose keyring.Purpose, r rec
 	return s.ring.Seal(ctx, purpose, nil, h.encode())
 }
 
-// maxToken is longer than any token of ours and short enough to hash at ease.
+// maxToken bounds the tokens that are looked at, in bytes. None of ours is as
+// long.
 const maxToken = 8 << 10
 
 // openHandle fails with invalid_grant for everything that is not a handle of
-// ours for this purpose, and with 503 when the keys cannot be had.
+// ours for this purpose, and with 503 when the keys are out of reach.
 func (s *Service) openHandle(ctx context.Context, purpose keyring.Purpose, text string) (handle, error) {
 	if text == "" || len(text) > maxToken {
-		return handle{}, refused(purpose, errMalformed)
+		return handle{}, invalidGrant(purpose, errMalformed)
 	}
 	plain, err := s.ring.Open(ctx, purpose, nil, text)
 	switch {
 	case errors.Is(err, keyring.ErrNotOurs):
-		return handle{}, refused(purpose, err)
+		return handle{}, invalidGrant(purpose, err)
 	case err != nil:
 		return handle{}, unavailable(err)
 	}
 	h, err := decodeHandle(plain)
 	if err != nil {
-		return handle{}, refused(purpose, err)
+		return handle{}, invalidGrant(purpose, err)
 	}
 	// Generation 0 is the code's, all others are refresh tokens'.
 	if (purpose == keyring.CodeHandle) != (h.generation == 0) {
-		return handle{}, refused(purpose, errMalformed)
+		return handle{}, invalidGrant(purpose, errMalformed)
 	}
 	return h, nil
 }
 
-// refused is the one text for every code or refresh token that is of no use: an
-// attacker learns nothing from it, and the reason is in the log.
-func refused(purpose keyring.Purpose, cause error) error {
+// invalidGrant is the one answer to every code or refresh token that is not
+// valid. The cause goes to the log only.
+func invalidGrant(purpose keyring.Purpose, cause error) error {
 	what := "The refresh token is not valid, or no longer. Sign in again."
 	if purpose == keyring.CodeHandle {
 		what = "The authorization code is not valid, or no longer. Sign in again."

@@ -21,11 +21,11 @@ type Introspection struct {
 	ID        string  `json:"jti,omitempty"`
 }
 
-// Introspect says what a token of clientID is worth right now; unlike Verify it
+// Introspect says whether a token of clientID is valid now; unlike Verify it
 // asks the grant itself. Everything that is not a live access or refresh token
 // of this client is inactive, whatever the reason (§2.2). An error is a 503.
 func (s *Service) Introspect(ctx context.Context, token, clientID string) (Introspection, error) {
-	s.seen()
+	s.noteRequest()
 	h, err := s.openHandle(ctx, keyring.RefreshHandle, token)
 	switch {
 	case err == nil:
@@ -35,12 +35,12 @@ func (s *Service) Introspect(ctx context.Context, token, clientID string) (Intro
 	}
 	access, err := s.parse(ctx, token)
 	if err != nil {
-		return Introspection{}, ignoreUseless(err)
+		return Introspection{}, ignoreInvalid(err)
 	}
 	if access.ClientID != clientID {
 		return Introspection{}, nil
 	}
-	if _, err := s.live(ctx, access.Subject, access.GrantID); dead(err) {
+	if _, err := s.live(ctx, access.Subject, access.GrantID); ended(err) {
 		return Introspection{}, nil
 	} else if err != nil {
 		return Introspection{}, err
@@ -58,7 +58,7 @@ func (s *Service) introspectRefresh(ctx context.Context, h handle, clientID stri
 	}
 	r, err := s.live(ctx, h.subjectID(), h.grantID())
 	switch {
-	case dead(err):
+	case ended(err):
 		return Introspection{}, nil
 	case err != nil:
 		return Introspection{}, err

@@ -26,7 +26,7 @@ func (w *world) create(t *rapid.T) {
 		}
 		return
 	}
-	h, err := i.openHandle(context.Background(), "code handle", string(code))
+	h, err := i.openHandle(context.Background(), "code handle", code.Reveal())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,13 +164,13 @@ func (w *world) refreshInParallel(t *rapid.T) {
 	tokens, err := i.Refresh(ctx, r.token, g.client, nil, func(ctx context.Context, up Upstream, id Identity) (Renewal, error) {
 		switch meanwhile {
 		case "revoke":
-			if err := other.Revoke(ctx, string(r.token), g.client); err != nil {
+			if err := other.Revoke(ctx, r.token.Reveal(), g.client); err != nil {
 				t.Fatal(err)
 			}
 		case "update":
 			current, err := other.Get(ctx, g.subject, g.id)
 			if err == nil {
-				_, err = other.UpdateUpstream(ctx, current, Upstream{RefreshToken: "obo"})
+				_, err = other.UpdateUpstream(ctx, current, Upstream{RefreshToken: entraRefresh("obo")})
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -249,10 +249,10 @@ func (w *world) honest(t *rapid.T) {
 func (w *world) revoke(t *rapid.T) {
 	g, i := w.pick(t, hasRefresh), w.any(t)
 	n := rapid.IntRange(0, len(g.refresh)-1).Draw(t, "token")
-	token, useless := string(g.refresh[n].token), i.now().Unix() >= g.refresh[n].ends
+	token, useless := g.refresh[n].token.Reveal(), i.now().Unix() >= g.refresh[n].ends
 	if rapid.Bool().Draw(t, "access token") {
 		a := g.access[rapid.IntRange(0, len(g.access)-1).Draw(t, "access")]
-		token, useless = string(a.token), !i.now().Before(a.until)
+		token, useless = a.token.Reveal(), !i.now().Before(a.until)
 	}
 	want := verdict{"", revokes}
 	if useless || !g.state.exists || g.state.marked {
@@ -270,7 +270,7 @@ func (w *world) revokeWrongly(t *rapid.T) {
 		t.Skip("useless")
 	}
 	w.settleCall(t, g, i, fault{new(bool)}, verdict{oauth.InvalidGrant, nothing},
-		i.Revoke(context.Background(), string(r.token), "somebody else"))
+		i.Revoke(context.Background(), r.token.Reveal(), "somebody else"))
 }
 
 func (w *world) updateUpstream(t *rapid.T) {
@@ -283,7 +283,7 @@ func (w *world) updateUpstream(t *rapid.T) {
 		t.Fatal(err)
 	}
 	f := w.fault(t, i)
-	_, err = i.UpdateUpstream(context.Background(), current, Upstream{RefreshToken: "obo"})
+	_, err = i.UpdateUpstream(context.Background(), current, Upstream{RefreshToken: entraRefresh("obo")})
 	w.settleCall(t, g, i, f, verdict{"", nothing}, err)
 }
 

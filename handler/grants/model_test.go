@@ -269,7 +269,7 @@ func (w *world) verifyAll(t *rapid.T) {
 
 func (w *world) check(t *rapid.T, g *modelGrant, a issuedAccess, i *instance, f fault) {
 	t.Helper()
-	access, err := i.Verify(context.Background(), string(a.token))
+	access, err := i.Verify(context.Background(), a.token.Reveal())
 	i.wire.disturb(nil, nil)
 	now, ended := i.now(), !g.published.IsZero()
 	switch {

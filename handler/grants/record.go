@@ -9,6 +9,7 @@ import (
 
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 	"entramcp/handler/store"
 )
 
@@ -19,6 +20,10 @@ type record struct {
 	etag    store.ETag
 	expires time.Time
 
+	// Version is that of the format, absent in rows of before it was counted.
+	// A reader of an earlier version ignores fields that it does not know, and
+	// drops them when it writes.
+	Version    int          `json:"v,omitempty"`
 	Generation uint64       `json:"gen"`
 	ClientID   string       `json:"client"`
 	Scopes     oauth.Scopes `json:"scopes"`
@@ -41,19 +46,20 @@ type bindings struct {
 	Challenge   string `json:"challenge"`
 }
 
-// secrets are the user's tokens and personal data.
-type secrets struct {
-	Identity Identity `json:"id"`
-	Upstream Upstream `json:"up"`
+// userData is the user's tokens and personal data, which a row holds sealed.
+type userData struct {
+	Identity Identity
+	Upstream Upstream
 }
 
-// MarshalJSON writes the tokens in full, to be sealed.
-func (s secrets) MarshalJSON() ([]byte, error) {
-	type tokens Upstream // without the methods that hide them
-	return json.Marshal(struct {
-		Identity Identity `json:"id"`
-		Upstream tokens   `json:"up"`
-	}{s.Identity, tokens(s.Upstream)})
+// sealedData is the plain text of the sealed part of a row.
+type sealedData struct {
+	Identity Identity `json:"id"`
+	Upstream struct {
+		RefreshToken    string    `json:"rt,omitempty"`
+		APIToken        string    `json:"at,omitempty"`
+		APITokenExpires time.Time `json:"exp,omitzero"`
+	} `json:"up"`
 }
 
 var (
@@ -62,11 +68,15 @@ var (
 	errExpired = errors.New("expired")
 )
 
+// recordVersion is the format of grant rows that this version writes.
+const recordVersion = 1
+
 // rowKey binds sealed data to its row: sealed text that was copied to another
 // row does not open.
 func (r record) rowKey() []byte { return []byte(r.subject.partition() + "/" + r.id) }
 
 func (r record) row() (store.Row, error) {
+	r.Version = recordVersion
 	value, err := json.Marshal(r)
 	if err != nil {
 		return store.Row{}, err
@@ -102,8 +112,8 @@ func (s *Service) read(ctx context.Context, subject Subject, id string) (record,
 	return r, nil
 }
 
-// live returns the grant if it is worth anything; otherwise errNoGrant,
-// errRevoked, errExpired or a 503.
+// live returns the grant if it has not ended; otherwise errNoGrant, errRevoked,
+// errExpired or a 503.
 func (s *Service) live(ctx context.Context, subject Subject, id string) (record, error) {
 	r, err := s.read(ctx, subject, id)
 	switch {
@@ -112,8 +122,8 @@ func (s *Service) live(ctx context.Context, subject Subject, id string) (record,
 	case !r.Revoked.IsZero():
 		return record{}, errRevoked
 	case s.revoked.has(id):
-		// Whoever revoked it died, or is about to make the second of its
-		// two writes. The verdict stands; finish it.
+		// Whoever revoked it ended before the second of its two writes, or is
+		// about to make it.
 		if err := s.mark(ctx, r, "revocation completed"); err != nil {
 			return record{}, err
 		}
@@ -124,8 +134,8 @@ func (s *Service) live(ctx context.Context, subject Subject, id string) (record,
 	return r, nil
 }
 
-// dead tells a grant that has ended from one that cannot be read.
-func dead(err error) bool {
+// ended tells a grant that has ended from one that cannot be read.
+func ended(err error) bool {
 	return errors.Is(err, errNoGrant) || errors.Is(err, errRevoked) || errors.Is(err, errExpired)
 }
 
@@ -139,8 +149,12 @@ func (s *Service) replace(ctx context.Context, r record) (record, error) {
 	return r, err
 }
 
-func (s *Service) seal(ctx context.Context, r record, secret secrets) (string, error) {
-	plain, err := json.Marshal(secret)
+func (s *Service) seal(ctx context.Context, r record, user userData) (string, error) {
+	data := sealedData{Identity: user.Identity}
+	data.Upstream.RefreshToken = user.Upstream.RefreshToken.Reveal()
+	data.Upstream.APIToken = user.Upstream.APIToken.Reveal()
+	data.Upstream.APITokenExpires = user.Upstream.APITokenExpires
+	plain, err := json.Marshal(data)
 	if err != nil {
 		return "", err
 	}
@@ -149,16 +163,20 @@ func (s *Service) seal(ctx context.Context, r record, secret secrets) (string, e
 
 // unseal fails with a 503: that we cannot read what we have sealed says nothing
 // against the client.
-func (s *Service) unseal(ctx context.Context, r record) (secrets, error) {
-	var secret secrets
+func (s *Service) unseal(ctx context.Context, r record) (userData, error) {
 	plain, err := s.ring.Open(ctx, keyring.UpstreamTokens, r.rowKey(), r.Sealed)
 	if err != nil {
-		return secret, unavailable(fmt.Errorf("open the sealed part of grant %s: %w", r.id, err))
+		return userData{}, unavailable(fmt.Errorf("open the sealed part of grant %s: %w", r.id, err))
 	}
-	if err := json.Unmarshal(plain, &secret); err != nil {
-		return secret, unavailable(fmt.Errorf("read the sealed part of grant %s: %w", r.id, err))
+	var data sealedData
+	if err := json.Unmarshal(plain, &data); err != nil {
+		return userData{}, unavailable(fmt.Errorf("read the sealed part of grant %s: %w", r.id, err))
 	}
-	return secret, nil
+	return userData{data.Identity, Upstream{
+		RefreshToken:    EntraRefreshToken{secret.New(data.Upstream.RefreshToken)},
+		APIToken:        EntraAccessToken{secret.New(data.Upstream.APIToken)},
+		APITokenExpires: data.Upstream.APITokenExpires,
+	}}, nil
 }
 
 // grant is the public view of r.

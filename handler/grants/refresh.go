@@ -12,7 +12,7 @@ import (
 	"entramcp/handler/store"
 )
 
-// ErrSignInOver says that Entra no longer honours the sign-in behind a grant:
+// ErrSignInOver says that Entra no longer accepts the sign-in behind a grant:
 // the user was disabled, removed, or has to sign in again.
 var ErrSignInOver = errors.New("grants: the upstream sign-in is over")
 
@@ -38,25 +38,25 @@ var errOtherUser = errors.New("renewal is for another user")
 // Parallel requests with one token on one instance share one rotation, and those
 // on different instances are settled by the conditional write: all of them get
 // a handle of the same next generation. So does whoever repeats a request within
-// RefreshGrace because the answer was lost. Past that, a used token is in two
-// hands, and the grant is revoked.
+// RefreshGrace because the answer was lost. After that, two parties have the
+// token, and the grant is revoked.
 //
 // A token presented by another client than its own is refused and logged, and
-// the grant lives on: the client that shows it cannot use it, and ending the
-// grant would only hand strangers a way to log the user out.
+// the grant stays: the client that presents it cannot use it, and ending the
+// grant would let strangers log the user out.
 //
 // Nothing is written unless renew succeeds or says ErrSignInOver. Errors of
-// renew that are no *oauth.Error, and every fault of storage or keys, are 503.
+// renew that are not an *oauth.Error, and every fault of storage or keys, are 503.
 func (s *Service) Refresh(ctx context.Context, token RefreshToken, clientID string, scopes oauth.Scopes, renew Renew) (Tokens, error) {
-	s.seen()
-	h, err := s.openHandle(ctx, keyring.RefreshHandle, string(token))
+	s.noteRequest()
+	h, err := s.openHandle(ctx, keyring.RefreshHandle, token.Reveal())
 	if err != nil {
 		return Tokens{}, err
 	}
 	if h.expired(s.now()) {
-		return Tokens{}, refused(keyring.RefreshHandle, errExpired)
+		return Tokens{}, invalidGrant(keyring.RefreshHandle, errExpired)
 	}
-	r, err := s.share(ctx, h, clientID, scopes, renew)
+	r, err := s.rotateShared(ctx, h, clientID, scopes, renew)
 	if err != nil {
 		return Tokens{}, err
 	}
@@ -64,20 +64,20 @@ func (s *Service) Refresh(ctx context.Context, token RefreshToken, clientID stri
 	if err != nil {
 		return Tokens{}, err
 	}
-	secret, err := s.unseal(ctx, r)
+	user, err := s.unseal(ctx, r)
 	if err != nil {
 		return Tokens{}, err
 	}
-	return s.mint(ctx, r, secret.Identity, narrowed)
+	return s.mint(ctx, r, user.Identity, narrowed)
 }
 
-// share lets equal requests that overlap share one advance.
-func (s *Service) share(ctx context.Context, h handle, clientID string, scopes oauth.Scopes, renew Renew) (record, error) {
+// rotateShared lets equal requests that overlap share one rotation.
+func (s *Service) rotateShared(ctx context.Context, h handle, clientID string, scopes oauth.Scopes, renew Renew) (record, error) {
 	key := fmt.Sprintf("%x %q %q", h.encode(), clientID, scopes.String())
 	result := s.rotations.DoChan(key, func() (any, error) {
 		ctx, cancel := detached(ctx)
 		defer cancel()
-		return s.advance(ctx, h, clientID, scopes, renew)
+		return s.rotate(ctx, h, clientID, scopes, renew)
 	})
 	select {
 	case <-ctx.Done():
@@ -88,28 +88,28 @@ func (s *Service) share(ctx context.Context, h handle, clientID string, scopes o
 	}
 }
 
-// advance brings the grant to the generation after h and returns it.
-func (s *Service) advance(ctx context.Context, h handle, clientID string, scopes oauth.Scopes, renew Renew) (record, error) {
-	r, err := s.found(ctx, h)
+// rotate brings the grant to the generation after h and returns it.
+func (s *Service) rotate(ctx context.Context, h handle, clientID string, scopes oauth.Scopes, renew Renew) (record, error) {
+	r, err := s.liveForRefresh(ctx, h)
 	if err != nil {
 		return record{}, err
 	}
 	if r.ClientID != clientID {
 		s.log.LogAttrs(ctx, slog.LevelWarn, "refresh token of another client refused",
 			slog.Any("grant", r.grant(Identity{})), slog.String("presented_by", clientID))
-		return record{}, refused(keyring.RefreshHandle, errWrongClient)
+		return record{}, invalidGrant(keyring.RefreshHandle, errWrongClient)
 	}
 	if h.generation != r.Generation {
-		return s.successor(ctx, h, r, clientID)
+		return s.answerOld(ctx, h, r, clientID)
 	}
 	if _, err := s.narrow(r.Scopes, scopes); err != nil {
 		return record{}, err
 	}
-	secret, err := s.unseal(ctx, r)
+	user, err := s.unseal(ctx, r)
 	if err != nil {
 		return record{}, err
 	}
-	renewal, err := renew(ctx, secret.Upstream, secret.Identity)
+	renewal, err := renew(ctx, user.Upstream, user.Identity)
 	if errors.Is(err, ErrSignInOver) {
 		return s.signInOver(ctx, h, err)
 	}
@@ -119,22 +119,21 @@ func (s *Service) advance(ctx context.Context, h handle, clientID string, scopes
 	if err != nil {
 		return record{}, renewFailed(err)
 	}
-	secret.Upstream = renewal.Upstream.over(secret.Upstream)
+	user.Upstream = renewal.Upstream.replacing(user.Upstream)
 	if renewal.Identity != nil {
-		secret.Identity = *renewal.Identity
+		user.Identity = *renewal.Identity
 	}
-	sealed, err := s.seal(ctx, r, secret)
+	sealed, err := s.seal(ctx, r, user)
 	if err != nil {
 		return record{}, unavailable(err)
 	}
-	return s.rotate(ctx, h, r, sealed)
+	return s.writeNext(ctx, h, r, sealed)
 }
 
-// rotate writes the next generation. Whatever goes wrong with the write, the
-// row then says what has happened: whoever moved it on, be it ourselves with an
-// answer that was lost, h was current when this request began, so its successor
-// is due to it.
-func (s *Service) rotate(ctx context.Context, h handle, r record, sealed string) (record, error) {
+// writeNext writes the next generation. When the write fails, the row says what
+// has happened. Whoever wrote a later generation, this request included if its
+// answer was lost: h was current when the request began, so it gets a successor.
+func (s *Service) writeNext(ctx context.Context, h handle, r record, sealed string) (record, error) {
 	const attempts = 4
 	var cause error
 	for range attempts {
@@ -147,7 +146,7 @@ func (s *Service) rotate(ctx context.Context, h handle, r record, sealed string)
 			return next, nil
 		}
 		cause = err
-		if r, err = s.found(ctx, h); err != nil {
+		if r, err = s.liveForRefresh(ctx, h); err != nil {
 			return record{}, err
 		}
 		if r.Generation > h.generation {
@@ -162,8 +161,8 @@ func (s *Service) rotate(ctx context.Context, h handle, r record, sealed string)
 	return record{}, unavailable(cause)
 }
 
-// successor decides about a handle that is not of the current generation.
-func (s *Service) successor(ctx context.Context, h handle, r record, clientID string) (record, error) {
+// answerOld decides about a handle that is not of the current generation.
+func (s *Service) answerOld(ctx context.Context, h handle, r record, clientID string) (record, error) {
 	if s.inGrace(h, r) {
 		return r, nil
 	}
@@ -172,7 +171,7 @@ func (s *Service) successor(ctx context.Context, h handle, r record, clientID st
 	if err := s.end(ctx, r, reason, clientID); err != nil {
 		return record{}, err
 	}
-	return record{}, refused(keyring.RefreshHandle, errReused)
+	return record{}, invalidGrant(keyring.RefreshHandle, errReused)
 }
 
 // inGrace: h is of the generation before r's, and was until a moment ago.
@@ -185,7 +184,7 @@ func (s *Service) inGrace(h handle, r record) bool {
 // signInOver ends the grant, unless another request has renewed it with newer
 // upstream tokens meanwhile.
 func (s *Service) signInOver(ctx context.Context, h handle, cause error) (record, error) {
-	r, err := s.found(ctx, h)
+	r, err := s.liveForRefresh(ctx, h)
 	if err != nil {
 		return record{}, err
 	}
@@ -196,19 +195,19 @@ func (s *Service) signInOver(ctx context.Context, h handle, cause error) (record
 	if err := s.end(ctx, r, "upstream sign-in is over", r.ClientID); err != nil {
 		return record{}, err
 	}
-	return record{}, refused(keyring.RefreshHandle, cause)
+	return record{}, invalidGrant(keyring.RefreshHandle, cause)
 }
 
-// found is the live grant of a refresh handle, or invalid_grant, or 503.
-func (s *Service) found(ctx context.Context, h handle) (record, error) {
+// liveForRefresh is the live grant of a refresh handle, or invalid_grant, or 503.
+func (s *Service) liveForRefresh(ctx context.Context, h handle) (record, error) {
 	r, err := s.live(ctx, h.subjectID(), h.grantID())
-	if dead(err) {
-		return record{}, refused(keyring.RefreshHandle, err)
+	if ended(err) {
+		return record{}, invalidGrant(keyring.RefreshHandle, err)
 	}
 	return r, err
 }
 
-// renewFailed keeps what upstream's adapter wants the client to be told.
+// renewFailed keeps an *oauth.Error of renew; any other error is a 503.
 func renewFailed(err error) error {
 	if e, ok := errors.AsType[*oauth.Error](err); ok {
 		return e

@@ -10,11 +10,12 @@ import (
 
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
 
 func generation(t failer, s *Service, token RefreshToken) uint64 {
 	t.Helper()
-	h, err := s.openHandle(context.Background(), keyring.RefreshHandle, string(token))
+	h, err := s.openHandle(context.Background(), keyring.RefreshHandle, token.Reveal())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,7 @@ func TestRefreshRotatesWithOneReadAndOneWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if up, err := i.Upstream(context.Background(), g); err != nil || up.RefreshToken != "entra-rt-n" {
+	if up, err := i.Upstream(context.Background(), g); err != nil || up.RefreshToken.Reveal() != "entra-rt-n" {
 		t.Errorf("upstream %v, %v", up, err)
 	}
 }
@@ -87,7 +88,7 @@ func TestRefreshReuseRevokesGrant(t *testing.T) {
 			return first
 		},
 		"a generation that is not there yet": func(_ *clock, s *Service, first, _ RefreshToken) RefreshToken {
-			h, err := s.openHandle(context.Background(), keyring.RefreshHandle, string(first))
+			h, err := s.openHandle(context.Background(), keyring.RefreshHandle, first.Reveal())
 			if err != nil {
 				panic(err)
 			}
@@ -96,7 +97,7 @@ func TestRefreshReuseRevokesGrant(t *testing.T) {
 			if err != nil {
 				panic(err)
 			}
-			return RefreshToken(later)
+			return RefreshToken{secret.New(later)}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -114,7 +115,7 @@ func TestRefreshReuseRevokesGrant(t *testing.T) {
 			_, err = refresh(a.Service, second.Refresh)
 			wantCode(t, err, oauth.InvalidGrant)
 			c.Advance(MaxStale + time.Second)
-			_, err = a.Verify(context.Background(), string(second.Access))
+			_, err = a.Verify(context.Background(), second.Access.Reveal())
 			wantCode(t, err, oauth.InvalidToken)
 			if !strings.Contains(b.log.String(), "refresh token reuse") {
 				t.Errorf("log: %s", b.log)
@@ -227,7 +228,7 @@ func TestUnusedGrantExpires(t *testing.T) {
 	c.Advance(90 * 24 * time.Hour)
 	_, err := refresh(i.Service, token)
 	wantCode(t, err, oauth.InvalidGrant)
-	h, err := i.openHandle(context.Background(), keyring.RefreshHandle, string(token))
+	h, err := i.openHandle(context.Background(), keyring.RefreshHandle, token.Reveal())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,10 +330,10 @@ func TestOnBehalfOfUpdateDuringRefreshCostsNothing(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		if _, err := i.UpdateUpstream(ctx, g, Upstream{RefreshToken: "from-obo"}); err != nil {
+		if _, err := i.UpdateUpstream(ctx, g, Upstream{RefreshToken: entraRefresh("from-obo")}); err != nil {
 			t.Error(err)
 		}
-		return Renewal{Upstream: Upstream{RefreshToken: "from-refresh"}}, nil
+		return Renewal{Upstream: Upstream{RefreshToken: entraRefresh("from-refresh")}}, nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -341,15 +342,15 @@ func TestOnBehalfOfUpdateDuringRefreshCostsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if up, _ := i.Upstream(ctx, g); up.RefreshToken != "from-refresh" {
-		t.Errorf("upstream token is %q", up.RefreshToken)
+	if up, _ := i.Upstream(ctx, g); up.RefreshToken.Reveal() != "from-refresh" {
+		t.Errorf("upstream token is %q", up.RefreshToken.Reveal())
 	}
 	// And the other way round: what was read before the rotation is stale.
-	if _, err := i.UpdateUpstream(ctx, first.Grant, Upstream{RefreshToken: "stale"}); err != nil {
+	if _, err := i.UpdateUpstream(ctx, first.Grant, Upstream{RefreshToken: entraRefresh("stale")}); err != nil {
 		t.Fatal(err)
 	}
 	g, _ = i.Get(ctx, second.Grant.Subject, second.Grant.ID)
-	if up, _ := i.Upstream(ctx, g); up.RefreshToken != "from-refresh" {
-		t.Errorf("a stale update won: %q", up.RefreshToken)
+	if up, _ := i.Upstream(ctx, g); up.RefreshToken.Reveal() != "from-refresh" {
+		t.Errorf("a stale update won: %q", up.RefreshToken.Reveal())
 	}
 }

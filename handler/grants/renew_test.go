@@ -49,7 +49,7 @@ func TestUpstreamInvalidGrantEndsGrant(t *testing.T) {
 	}
 	_, err = refresh(i.Service, first.Refresh)
 	wantCode(t, err, oauth.InvalidGrant)
-	_, err = i.Verify(context.Background(), string(first.Access))
+	_, err = i.Verify(context.Background(), first.Access.Reveal())
 	wantCode(t, err, oauth.InvalidToken)
 }
 
@@ -94,7 +94,7 @@ func TestRenewalReplacesRolesButNeverTheUser(t *testing.T) {
 	now := testIdentity
 	now.Roles = []string{"Writer"}
 	second, err := i.Refresh(context.Background(), first.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) {
-		return Renewal{Upstream: Upstream{RefreshToken: "x"}, Identity: &now}, nil
+		return Renewal{Upstream: Upstream{RefreshToken: entraRefresh("x")}, Identity: &now}, nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -113,13 +113,13 @@ func TestRenewalWithoutRefreshTokenKeepsTheOldOne(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	tokens, err := i.Refresh(context.Background(), signIn(t, i.Service).Refresh, testClient, nil,
 		func(context.Context, Upstream, Identity) (Renewal, error) {
-			return Renewal{Upstream: Upstream{APIToken: "entra-at-1"}}, nil
+			return Renewal{Upstream: Upstream{APIToken: entraAPI("entra-at-1")}}, nil
 		})
 	if err != nil {
 		t.Fatal(err)
 	}
 	up, err := i.Upstream(context.Background(), tokens.Grant)
-	if err != nil || up.RefreshToken != "entra-rt-0" || up.APIToken != "entra-at-1" {
+	if err != nil || up.RefreshToken.Reveal() != "entra-rt-0" || up.APIToken.Reveal() != "entra-at-1" {
 		t.Errorf("%v, %v", up, err)
 	}
 }
@@ -128,14 +128,14 @@ func TestOnBehalfOfUpdateWithoutRefreshTokenKeepsTheOldOne(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	g := signIn(t, i.Service).Grant
 	before, err := i.Upstream(t.Context(), g)
-	if err != nil || before.RefreshToken == "" {
+	if err != nil || before.RefreshToken.IsZero() {
 		t.Fatalf("%+v, %v", before, err)
 	}
-	g, err = i.UpdateUpstream(t.Context(), g, Upstream{APIToken: "new"})
+	g, err = i.UpdateUpstream(t.Context(), g, Upstream{APIToken: entraAPI("new")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if after, err := i.Upstream(t.Context(), g); err != nil || after.RefreshToken != before.RefreshToken || after.APIToken != "new" {
-		t.Errorf("kept: %v, %v", after.RefreshToken == before.RefreshToken, err)
+	if after, err := i.Upstream(t.Context(), g); err != nil || after.RefreshToken.Reveal() != before.RefreshToken.Reveal() || after.APIToken.Reveal() != "new" {
+		t.Errorf("kept: %v, %v", after.RefreshToken.Reveal() == before.RefreshToken.Reveal(), err)
 	}
 }

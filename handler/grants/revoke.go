@@ -22,10 +22,10 @@ import (
 // (§2.2). One that was issued to another client is invalid_grant, and nothing
 // happens to it (§2.1). Revoke can be repeated: it finishes what it finds begun.
 func (s *Service) Revoke(ctx context.Context, token, clientID string) error {
-	s.seen()
+	s.noteRequest()
 	subject, id, err := s.locate(ctx, token)
 	if err != nil {
-		return ignoreUseless(err)
+		return ignoreInvalid(err)
 	}
 	r, err := s.read(ctx, subject, id)
 	switch {
@@ -39,18 +39,6 @@ func (s *Service) Revoke(ctx context.Context, token, clientID string) error {
 		return oauth.New(oauth.InvalidGrant, "The token was issued to another client.").Because(errWrongClient)
 	}
 	return s.end(ctx, r, revokedByClient, clientID)
-}
-
-// Disconnect ends a grant on behalf of its user. One that has ended, or never
-// was, is no error.
-func (s *Service) Disconnect(ctx context.Context, subject Subject, grantID string) error {
-	r, err := s.read(ctx, subject, grantID)
-	if errors.Is(err, errNoGrant) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	return s.end(ctx, r, revokedByUser, "")
 }
 
 const (
@@ -74,9 +62,9 @@ func (s *Service) locate(ctx context.Context, token string) (Subject, string, er
 	return access.Subject, access.GrantID, nil
 }
 
-// ignoreUseless turns the verdict that a token is worth nothing into success:
-// there is nothing to revoke. Not knowing stays an error.
-func ignoreUseless(err error) error {
+// ignoreInvalid turns invalid_token into success: there is nothing to revoke. An
+// outage stays an error.
+func ignoreInvalid(err error) error {
 	if errors.Is(err, oauth.New(oauth.InvalidToken, "")) {
 		return nil
 	}

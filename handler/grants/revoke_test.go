@@ -11,8 +11,8 @@ import (
 
 func TestRevocationEndsGrantEverywhere(t *testing.T) {
 	for name, pick := range map[string]func(Tokens) string{
-		"by refresh token": func(t Tokens) string { return string(t.Refresh) },
-		"by access token":  func(t Tokens) string { return string(t.Access) },
+		"by refresh token": func(t Tokens) string { return t.Refresh.Reveal() },
+		"by access token":  func(t Tokens) string { return t.Access.Reveal() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClock()
@@ -24,12 +24,12 @@ func TestRevocationEndsGrantEverywhere(t *testing.T) {
 			if err := b.Revoke(context.Background(), pick(tokens), testClient); err != nil {
 				t.Fatal(err)
 			}
-			_, err := b.Verify(context.Background(), string(tokens.Access))
+			_, err := b.Verify(context.Background(), tokens.Access.Reveal())
 			wantCode(t, err, oauth.InvalidToken)
 			_, err = refresh(a.Service, tokens.Refresh)
 			wantCode(t, err, oauth.InvalidGrant)
 			c.Advance(MaxStale + time.Second)
-			_, err = a.Verify(context.Background(), string(tokens.Access))
+			_, err = a.Verify(context.Background(), tokens.Access.Reveal())
 			wantCode(t, err, oauth.InvalidToken)
 			if err := a.Revoke(context.Background(), pick(tokens), testClient); err != nil {
 				t.Errorf("revoking again: %v", err)
@@ -55,7 +55,7 @@ func TestUserDisconnectsAnApp(t *testing.T) {
 	}
 	_, err := refresh(i.Service, tokens.Refresh)
 	wantCode(t, err, oauth.InvalidGrant)
-	_, err = i.Verify(context.Background(), string(tokens.Access))
+	_, err = i.Verify(context.Background(), tokens.Access.Reveal())
 	wantCode(t, err, oauth.InvalidToken)
 	if err := i.Disconnect(context.Background(), SubjectOf("another", "user"), tokens.Grant.ID); err != nil {
 		t.Errorf("a grant that never was: %v", err)
@@ -65,7 +65,7 @@ func TestUserDisconnectsAnApp(t *testing.T) {
 func TestRevocationKeepsNoUpstreamToken(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	tokens := signIn(t, i.Service)
-	if err := i.Revoke(context.Background(), string(tokens.Refresh), testClient); err != nil {
+	if err := i.Revoke(context.Background(), tokens.Refresh.Reveal(), testClient); err != nil {
 		t.Fatal(err)
 	}
 	r, err := i.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
@@ -80,8 +80,8 @@ func TestRevocationOfUselessTokensSucceeds(t *testing.T) {
 	code := create(t, i.Service)
 	tokens := signIn(t, i.Service)
 	for name, token := range map[string]string{
-		"nothing": "", "garbage": "garbage", "long": strings.Repeat("x", 100_000), "a code": string(code),
-		"a foreign JWT": "eyJhbGciOiJub25lIn0.e30.", "truncated": string(tokens.Refresh)[:40],
+		"nothing": "", "garbage": "garbage", "long": strings.Repeat("x", 100_000), "a code": code.Reveal(),
+		"a foreign JWT": "eyJhbGciOiJub25lIn0.e30.", "truncated": tokens.Refresh.Reveal()[:40],
 	} {
 		if err := i.Revoke(context.Background(), token, testClient); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -91,7 +91,7 @@ func TestRevocationOfUselessTokensSucceeds(t *testing.T) {
 		t.Errorf("a code was revoked: %v", err)
 	}
 	c.Advance(time.Hour)
-	if err := i.Revoke(context.Background(), string(tokens.Access), testClient); err != nil {
+	if err := i.Revoke(context.Background(), tokens.Access.Reveal(), testClient); err != nil {
 		t.Errorf("expired access token: %v", err)
 	}
 	if _, err := refresh(i.Service, tokens.Refresh); err != nil {
@@ -102,7 +102,7 @@ func TestRevocationOfUselessTokensSucceeds(t *testing.T) {
 func TestRevocationByAnotherClientIsRefused(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	tokens := signIn(t, i.Service)
-	for _, token := range []string{string(tokens.Access), string(tokens.Refresh)} {
+	for _, token := range []string{tokens.Access.Reveal(), tokens.Refresh.Reveal()} {
 		wantCode(t, i.Revoke(context.Background(), token, "client-2"), oauth.InvalidGrant)
 	}
 	mustVerify(t, i.Service, tokens.Access)
@@ -124,7 +124,7 @@ func TestHalfRevocationIsCompletedByOthers(t *testing.T) {
 			}
 			return nil
 		}, nil)
-		wantCode(t, a.Revoke(context.Background(), string(tokens.Refresh), testClient), oauth.TemporarilyUnavailable)
+		wantCode(t, a.Revoke(context.Background(), tokens.Refresh.Reveal(), testClient), oauth.TemporarilyUnavailable)
 		return c, a, b, tokens
 	}
 	t.Run("when it polls", func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestHalfRevocationIsCompletedByOthers(t *testing.T) {
 	})
 	t.Run("when the grant is used", func(t *testing.T) {
 		_, _, b, tokens := half(t)
-		_, err := b.Verify(context.Background(), string(tokens.Access)) // reads the list
+		_, err := b.Verify(context.Background(), tokens.Access.Reveal()) // reads the list
 		wantCode(t, err, oauth.InvalidToken)
 		_, err = refresh(b.Service, tokens.Refresh)
 		wantCode(t, err, oauth.InvalidGrant)
@@ -153,7 +153,7 @@ func TestHalfRevocationIsCompletedByOthers(t *testing.T) {
 	})
 	t.Run("when it is repeated", func(t *testing.T) {
 		_, _, b, tokens := half(t)
-		if err := b.Revoke(context.Background(), string(tokens.Refresh), testClient); err != nil {
+		if err := b.Revoke(context.Background(), tokens.Refresh.Reveal(), testClient); err != nil {
 			t.Fatal(err)
 		}
 		_, err := refresh(b.Service, tokens.Refresh)
@@ -171,7 +171,7 @@ func TestRepeatedRevocationCoversLaterTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Advance(20 * time.Minute)
-	if err := i.Revoke(context.Background(), string(tokens.Refresh), testClient); err != nil {
+	if err := i.Revoke(context.Background(), tokens.Refresh.Reveal(), testClient); err != nil {
 		t.Fatal(err)
 	}
 	row, err := i.wire.Get(context.Background(), revokedPartition, tokens.Grant.ID)
@@ -193,38 +193,38 @@ func TestIntrospection(t *testing.T) {
 		}
 		return answer
 	}
-	access := ask(string(tokens.Access), testClient)
+	access := ask(tokens.Access.Reveal(), testClient)
 	if !access.Active || access.TokenType != "Bearer" || access.Audience != string(testResource) || access.Scope != testScopes.String() ||
 		access.Expires-access.IssuedAt != 1800 || access.Subject != tokens.Grant.Subject || access.ID == "" {
 		t.Errorf("access token: %+v", access)
 	}
-	if r := ask(string(tokens.Refresh), testClient); !r.Active || r.ClientID != testClient {
+	if r := ask(tokens.Refresh.Reveal(), testClient); !r.Active || r.ClientID != testClient {
 		t.Errorf("refresh token: %+v", r)
 	}
 	next, err := refresh(i.Service, tokens.Refresh)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !ask(string(tokens.Refresh), testClient).Active {
+	if !ask(tokens.Refresh.Reveal(), testClient).Active {
 		t.Error("a token within its grace still works, so it is active")
 	}
 	c.Advance(RefreshGrace + time.Second)
 	for name, inactive := range map[string]Introspection{
 		"garbage":                 ask("garbage", testClient),
 		"nothing":                 ask("", testClient),
-		"a code":                  ask(string(code), testClient),
-		"another's access token":  ask(string(tokens.Access), "client-2"),
-		"another's refresh token": ask(string(next.Refresh), "client-2"),
-		"a used refresh token":    ask(string(tokens.Refresh), testClient),
+		"a code":                  ask(code.Reveal(), testClient),
+		"another's access token":  ask(tokens.Access.Reveal(), "client-2"),
+		"another's refresh token": ask(next.Refresh.Reveal(), "client-2"),
+		"a used refresh token":    ask(tokens.Refresh.Reveal(), testClient),
 	} {
 		if inactive != (Introspection{}) {
 			t.Errorf("%s: %+v", name, inactive)
 		}
 	}
-	if err := i.Revoke(context.Background(), string(next.Refresh), testClient); err != nil {
+	if err := i.Revoke(context.Background(), next.Refresh.Reveal(), testClient); err != nil {
 		t.Fatal(err)
 	}
-	for _, token := range []string{string(next.Access), string(next.Refresh)} {
+	for _, token := range []string{next.Access.Reveal(), next.Refresh.Reveal()} {
 		if got := ask(token, testClient); got != (Introspection{}) {
 			t.Errorf("revoked: %+v", got)
 		}
@@ -235,7 +235,7 @@ func TestIntrospectionDoesNotGuessDuringAnOutage(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	tokens := signIn(t, i.Service)
 	i.wire.disturb(always(errDown), nil)
-	for _, token := range []string{string(tokens.Access), string(tokens.Refresh)} {
+	for _, token := range []string{tokens.Access.Reveal(), tokens.Refresh.Reveal()} {
 		_, err := i.Introspect(context.Background(), token, testClient)
 		wantCode(t, err, oauth.TemporarilyUnavailable)
 	}

@@ -2,8 +2,6 @@ package grants
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"log/slog"
 	"strings"
@@ -13,6 +11,7 @@ import (
 
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 	"entramcp/handler/store"
 	"entramcp/handler/store/embedded"
 )
@@ -187,17 +186,16 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-func challengeOf(verifier string) string {
-	sum := sha256.Sum256([]byte(verifier))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
-}
-
 var testIdentity = Identity{TenantID: "11111111-1111-1111-1111-111111111111", ObjectID: "22222222-2222-2222-2222-222222222222",
 	Name: "Ada Lovelace", Username: "ada@example.com", Roles: []string{"Reader"}}
 
+func entraRefresh(text string) EntraRefreshToken { return EntraRefreshToken{secret.New(text)} }
+
+func entraAPI(text string) EntraAccessToken { return EntraAccessToken{secret.New(text)} }
+
 func testApproval() Approval {
-	return Approval{ClientID: testClient, RedirectURI: testRedirect, Challenge: challengeOf(testVerifier),
-		Scopes: testScopes, Identity: testIdentity, Upstream: Upstream{RefreshToken: "entra-rt-0", APIToken: "entra-at-0"}}
+	return Approval{ClientID: testClient, RedirectURI: testRedirect, Challenge: oauth.S256(testVerifier),
+		Scopes: testScopes, Identity: testIdentity, Upstream: Upstream{RefreshToken: entraRefresh("entra-rt-0"), APIToken: entraAPI("entra-at-0")}}
 }
 
 func testRedemption() Redemption {
@@ -223,7 +221,7 @@ func signIn(t failer, s *Service) Tokens {
 }
 
 func renewOK(context.Context, Upstream, Identity) (Renewal, error) {
-	return Renewal{Upstream: Upstream{RefreshToken: "entra-rt-n"}}, nil
+	return Renewal{Upstream: Upstream{RefreshToken: entraRefresh("entra-rt-n")}}, nil
 }
 
 func refresh(s *Service, token RefreshToken) (Tokens, error) {
@@ -242,7 +240,7 @@ func wantCode(t failer, err error, want oauth.Code) {
 
 func mustVerify(t failer, s *Service, token AccessToken) *Access {
 	t.Helper()
-	access, err := s.Verify(context.Background(), string(token))
+	access, err := s.Verify(context.Background(), token.Reveal())
 	if err != nil {
 		t.Fatal(err)
 	}

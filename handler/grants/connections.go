@@ -13,22 +13,22 @@ import (
 func (s *Service) Get(ctx context.Context, subject Subject, grantID string) (Grant, error) {
 	r, err := s.live(ctx, subject, grantID)
 	switch {
-	case dead(err):
+	case ended(err):
 		return Grant{}, oauth.New(oauth.InvalidToken, "The sign-in behind this token has ended. Sign in again.").Because(err)
 	case err != nil:
 		return Grant{}, err
 	}
-	secret, err := s.unseal(ctx, r)
+	user, err := s.unseal(ctx, r)
 	if err != nil {
 		return Grant{}, err
 	}
-	return r.grant(secret.Identity), nil
+	return r.grant(user.Identity), nil
 }
 
 // Upstream opens Entra's tokens as they were when g was read. No storage I/O.
 func (s *Service) Upstream(ctx context.Context, g Grant) (Upstream, error) {
-	secret, err := s.unseal(ctx, record{subject: g.Subject, id: g.ID, Sealed: g.sealed})
-	return secret.Upstream, err
+	user, err := s.unseal(ctx, record{subject: g.Subject, id: g.ID, Sealed: g.sealed})
+	return user.Upstream, err
 }
 
 // UpdateUpstream stores tokens that were renewed outside Refresh, and returns
@@ -39,17 +39,17 @@ func (s *Service) Upstream(ctx context.Context, g Grant) (Upstream, error) {
 func (s *Service) UpdateUpstream(ctx context.Context, g Grant, upstream Upstream) (Grant, error) {
 	r, err := s.live(ctx, g.Subject, g.ID)
 	switch {
-	case dead(err), err == nil && r.etag != g.etag:
+	case ended(err), err == nil && r.etag != g.etag:
 		return s.Get(ctx, g.Subject, g.ID)
 	case err != nil:
 		return Grant{}, err
 	}
-	secret, err := s.unseal(ctx, r)
+	user, err := s.unseal(ctx, r)
 	if err != nil {
 		return Grant{}, err
 	}
-	secret.Upstream = upstream.over(secret.Upstream)
-	if r.Sealed, err = s.seal(ctx, r, secret); err != nil {
+	user.Upstream = upstream.replacing(user.Upstream)
+	if r.Sealed, err = s.seal(ctx, r, user); err != nil {
 		return Grant{}, unavailable(err)
 	}
 	r, err = s.replace(ctx, r)
@@ -59,7 +59,7 @@ func (s *Service) UpdateUpstream(ctx context.Context, g Grant, upstream Upstream
 	case err != nil:
 		return Grant{}, unavailable(err)
 	}
-	return r.grant(secret.Identity), nil
+	return r.grant(user.Identity), nil
 }
 
 // List returns the user's live grants: which apps are connected. It reads the
@@ -79,14 +79,26 @@ func (s *Service) List(ctx context.Context, subject Subject) ([]Grant, error) {
 			if r.Generation == 0 || !r.Revoked.IsZero() || s.revoked.has(r.id) || !s.now().Before(r.expires) {
 				continue
 			}
-			secret, err := s.unseal(ctx, r)
+			user, err := s.unseal(ctx, r)
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, r.grant(secret.Identity))
+			out = append(out, r.grant(user.Identity))
 		}
 		if cursor = page.Next; cursor == "" {
 			return out, nil
 		}
 	}
+}
+
+// Disconnect ends a grant on behalf of its user. One that has ended, or never
+// was, is no error.
+func (s *Service) Disconnect(ctx context.Context, subject Subject, grantID string) error {
+	r, err := s.read(ctx, subject, grantID)
+	if errors.Is(err, errNoGrant) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return s.end(ctx, r, revokedByUser, "")
 }

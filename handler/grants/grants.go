@@ -21,8 +21,6 @@ package grants
 
 import (
 	"context"
-	"crypto/rand"
-	"io"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -85,7 +83,6 @@ type Options struct {
 	// days if zero.
 	RefreshLifetime time.Duration
 	Now             func() time.Time
-	Rand            io.Reader
 	Log             *slog.Logger
 }
 
@@ -100,7 +97,6 @@ type Service struct {
 	accessLifetime  time.Duration
 	refreshLifetime time.Duration
 	now             func() time.Time
-	rand            io.Reader
 	log             *slog.Logger
 
 	parser    *jwt.Parser
@@ -116,7 +112,7 @@ func New(o Options) *Service {
 	s := &Service{
 		table: o.Table, ring: o.Ring, issuer: o.Issuer, resource: o.Resource, known: o.KnownScopes,
 		accessLifetime: o.AccessLifetime, refreshLifetime: o.RefreshLifetime,
-		now: o.Now, rand: o.Rand, log: o.Log,
+		now: o.Now, log: o.Log,
 	}
 	if s.accessLifetime <= 0 {
 		s.accessLifetime = defaultAccessLifetime
@@ -126,9 +122,6 @@ func New(o Options) *Service {
 	}
 	if s.now == nil {
 		s.now = time.Now
-	}
-	if s.rand == nil {
-		s.rand = rand.Reader
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -153,7 +153,7 @@ func (s *Service) settle(ctx context.Context) {
 		r, err := s.read(ctx, begun.Subject, id)
 		if err == nil {
 			err = s.mark(ctx, r, begun.Reason)
-		} else if dead(err) {
+		} else if ended(err) {
 			s.revoked.settled(id)
 			continue
 		}
@@ -205,5 +205,5 @@ func (s *Service) poll(ctx context.Context, limit time.Duration) error {
 	}
 }
 
-// seen notes that there is traffic.
-func (s *Service) seen() { s.lastUse.Store(s.now().Unix()) }
+// noteRequest notes that there is traffic.
+func (s *Service) noteRequest() { s.lastUse.Store(s.now().Unix()) }
