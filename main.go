@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		fmt.Fprintf(stderr, "The configuration does not work:\n%v\n", err)
 		return exitConfig
 	}
-	log := observe.NewLogger(stdout, stderr, cfg.LogLevel)
+	log := observe.NewLogger(observe.LogOptions{Out: stdout, Errs: stderr, Level: cfg.LogLevel})
 	switch command {
 	case "rotate-keys":
 		err = handler.RotateKeys(ctx, cfg, log)

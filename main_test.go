@@ -37,6 +37,7 @@ func TestTheSimulationIsNeverDeployed(t *testing.T) {
 // {clients, grants, entra} → {keyring, store}, with oauth for all.
 func TestImportsPointOneWay(t *testing.T) {
 	level := map[string]int{
+		"limit": -1, "secret": -1,
 		"store": 0, "oauth": 0, "config": 0, "observe": 0, "pages": 0,
 		"keyring": 1, "sweep": 1,
 		"clients": 2, "grants": 2, "entra": 2,

@@ -99,7 +99,9 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		AllowedOrigins: cfg.AllowedOrigins, AllowedHosts: siteHosts(cfg), InAzure: cfg.InAzure, Log: deps.Log,
 	})
 	s.sweep = sweep.New(sweep.Options{Table: deps.Table, Now: deps.Now, Rand: deps.Rand, Log: deps.Log})
-	s.Handler = observe.Correlate(deps.Log, cfg.Hosted, s.routes(guard, offered))
+	s.Handler = observe.Correlate(deps.Log, observe.CorrelateOptions{
+		Hosted: cfg.Hosted, Proxies: observe.Proxies{Appended: cfg.InAzure},
+	}, s.routes(guard, offered))
 	return s, nil
 }
 

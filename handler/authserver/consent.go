@@ -10,6 +10,7 @@ import (
 	"entramcp/handler/entra"
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
 	"entramcp/handler/pages"
 )
 
@@ -30,7 +31,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, req, oauth.New(oauth.AccessDenied, "The user did not approve the app."))
 		return
 	}
-	if s.approvals.wait(clientAddress(r, s.InAzure)) > 0 {
+	if !s.approvals.Allow(observe.ClientKey(r.Context())) {
 		s.fail(w, r, req.ClientID, oauth.New(oauth.SlowDown, "Too many sign-ins have been started from your address."))
 		return
 	}

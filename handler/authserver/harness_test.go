@@ -23,6 +23,7 @@ import (
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
 	"entramcp/handler/store/embedded"
 )
 
@@ -100,7 +101,7 @@ func (w *world) advance(d time.Duration) {
 
 func (w *world) serve(r *http.Request) *http.Response {
 	rec := httptest.NewRecorder()
-	w.mux.ServeHTTP(rec, r)
+	observe.Correlate(slog.New(slog.DiscardHandler), observe.CorrelateOptions{}, w.mux).ServeHTTP(rec, r)
 	return rec.Result()
 }
 

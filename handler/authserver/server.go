@@ -24,6 +24,7 @@ import (
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
+	"entramcp/handler/limit"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
 )
@@ -69,8 +70,7 @@ type Options struct {
 	Name string
 	// ClientMetadata says that client ids may be URLs of metadata documents.
 	ClientMetadata bool
-	// InAzure says that a platform in front answers CORS and appends to
-	// X-Forwarded-For.
+	// InAzure says that a platform in front answers CORS.
 	InAzure bool
 	// RegisterRate and RegisterBurst bound registrations per client address:
 	// by default one per second, 30 at once.
@@ -95,8 +95,8 @@ type Server struct {
 	Options
 	host      string // of the issuer, with its port
 	secure    bool   // the issuer is https
-	registers *limiter
-	approvals *limiter
+	registers *limit.Limiter
+	approvals *limit.Limiter
 	routes    []Route
 }
 
@@ -128,8 +128,8 @@ func New(o Options) *Server {
 		o.Name = nameOf(host)
 	}
 	s := &Server{Options: o, host: host, secure: scheme == "https"}
-	s.registers = newLimiter(o.RegisterRate, o.RegisterBurst, o.Now)
-	s.approvals = newLimiter(o.ApproveRate, o.ApproveBurst, o.Now)
+	s.registers = limit.New(limit.Bound{Rate: o.RegisterRate, Burst: o.RegisterBurst}, limit.Bound{}, o.Now)
+	s.approvals = limit.New(limit.Bound{Rate: o.ApproveRate, Burst: o.ApproveBurst}, limit.Bound{}, o.Now)
 	s.routes = s.table()
 	return s
 }

@@ -15,7 +15,7 @@ const CorrelationHeader = "X-Correlation-Id"
 
 type correlationKey struct{}
 
-type ids struct{ id, trace string }
+type ids struct{ id, trace, client string }
 
 // CorrelationID is the id of the request in ctx, or "" outside of one. People
 // read it on an error page, operators find it in the log.
@@ -35,15 +35,22 @@ var (
 	traceparent = regexp.MustCompile(`^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}`)
 )
 
+// CorrelateOptions say what is in front of the server.
+type CorrelateOptions struct {
+	// Hosted says that the Functions host is.
+	Hosted  bool
+	Proxies Proxies
+}
+
 // Correlate gives every request an id, logs how it ended, and turns a panic
 // into a 500 that the process survives. Behind the Functions host the id is the
 // host's invocation id, so that both logs can be joined; elsewhere that header
 // is the client's to choose and is ignored. The query is never logged: it holds
 // codes and state.
-func Correlate(log *slog.Logger, hosted bool, next http.Handler) http.Handler {
+func Correlate(log *slog.Logger, o CorrelateOptions, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var c ids
-		if id := r.Header.Get("X-Ms-Invocation-Id"); hosted && invocationID.MatchString(id) {
+		c := ids{client: LimitKey(o.Proxies.Address(r))}
+		if id := r.Header.Get("X-Ms-Invocation-Id"); o.Hosted && invocationID.MatchString(id) {
 			c.id = id
 		} else {
 			c.id = rand.Text()
@@ -61,9 +68,12 @@ func Correlate(log *slog.Logger, hosted bool, next http.Handler) http.Handler {
 					panic(p)
 				}
 				log.ErrorContext(ctx, "panic", "value", p, "stack", string(debug.Stack()))
-				if seen.status == 0 {
-					http.Error(seen, "Internal error. Correlation id: "+c.id, http.StatusInternalServerError)
+				if seen.status != 0 {
+					// The answer has begun. Ending it now would make it look
+					// complete.
+					panic(http.ErrAbortHandler)
 				}
+				http.Error(seen, "Internal error. Correlation id: "+c.id, http.StatusInternalServerError)
 			}
 			log.DebugContext(ctx, "request", "method", r.Method, "path", r.URL.Path, "status", seen.status, "took", time.Since(start).String())
 		}()

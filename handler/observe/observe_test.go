@@ -2,6 +2,7 @@ package observe
 
 import (
 	"bytes"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -12,11 +13,11 @@ import (
 func serve(t *testing.T, hosted bool, header http.Header, h http.HandlerFunc) (w *httptest.ResponseRecorder, out, errs string) {
 	t.Helper()
 	var o, e bytes.Buffer
-	log := NewLogger(&o, &e, slog.LevelDebug)
+	log := NewLogger(LogOptions{Out: &o, Errs: &e, Level: slog.LevelDebug})
 	r := httptest.NewRequest(http.MethodGet, "/auth/callback?code=very-secret&state=st", nil)
 	r.Header = header
 	w = httptest.NewRecorder()
-	Correlate(log, hosted, func() http.Handler {
+	Correlate(log, CorrelateOptions{Hosted: hosted}, func() http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			log.WarnContext(r.Context(), "something odd")
 			h(w, r)
@@ -61,5 +62,28 @@ func TestAPanicIsOneAnswerAndNotTheEnd(t *testing.T) {
 	w, _, errs := serve(t, false, nil, func(http.ResponseWriter, *http.Request) { panic("boom") })
 	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "boom") || !strings.Contains(errs, "boom") {
 		t.Errorf("%d %s; log %s", w.Code, w.Body, errs)
+	}
+}
+
+// TestAPanicInAnAnswerBreaksTheConnection: an answer that has begun must not
+// look complete.
+func TestAPanicInAnAnswerBreaksTheConnection(t *testing.T) {
+	var log bytes.Buffer
+	server := httptest.NewServer(Correlate(NewLogger(LogOptions{Out: &log, Errs: &log, Level: slog.LevelInfo}), CorrelateOptions{},
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte("the first half"))
+			panic("boom")
+		})))
+	res, err := server.Client().Get(server.URL)
+	if err == nil {
+		_, err = io.ReadAll(res.Body)
+		_ = res.Body.Close()
+	}
+	server.Close()
+	if err == nil {
+		t.Error("half an answer was taken for a whole one")
+	}
+	if !strings.Contains(log.String(), `"value":"boom"`) {
+		t.Errorf("the panic is not in the log: %s", log.String())
 	}
 }
