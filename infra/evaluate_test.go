@@ -20,6 +20,7 @@ type deployment struct {
 // instance is one resource as Resource Manager would be told of it.
 type instance struct {
 	kind   string // Type@version
+	symbol string
 	name   string
 	id     string
 	where  string // file:line
@@ -27,6 +28,7 @@ type instance struct {
 	scope  any
 	parent *instance
 	module string
+	group  string // id of the resource group of its module
 }
 
 // scope is where an expression is evaluated.
@@ -37,6 +39,7 @@ type scope struct {
 	locals  map[string]any
 	done    map[string]any // variables, resources and modules that were evaluated
 	pending map[string]bool
+	group   string // id of the resource group that it deploys to
 }
 
 // notDeployed stands for a resource or module whose condition is false.
@@ -49,14 +52,14 @@ func (d *deployment) bad(format string, args ...any) {
 }
 
 // run deploys the file at path and returns its outputs.
-func (d *deployment) run(path string, given map[string]any, where string) map[string]any {
+func (d *deployment) run(path string, given map[string]any, where, group string) map[string]any {
 	f, ok := d.template[path]
 	if !ok {
 		d.bad("%s: there is no module %s", where, path)
 		return nil
 	}
 	d.problems = append(d.problems, f.problems...)
-	s := &scope{d: d, file: f, params: map[string]any{}, locals: map[string]any{}, done: map[string]any{}, pending: map[string]bool{}}
+	s := &scope{d: d, file: f, params: map[string]any{}, locals: map[string]any{}, done: map[string]any{}, pending: map[string]bool{}, group: group}
 	for name := range given {
 		if f.params[name] == nil {
 			d.bad("%s: %s has no parameter %s", where, path, name)
@@ -137,15 +140,17 @@ func (s *scope) module(name string, m *module) any {
 	body, _ := s.value(m.body).(map[string]any)
 	where := fmt.Sprintf("%s:%d", s.file.path, m.line)
 	given, _ := body["params"].(map[string]any)
-	if target, ok := body["scope"].(*instance); s.file.scope == "subscription" && (!ok || !strings.HasPrefix(target.kind, "Microsoft.Resources/resourceGroups@")) {
+	target, ok := body["scope"].(*instance)
+	if s.file.scope == "subscription" && (!ok || !strings.HasPrefix(target.kind, "Microsoft.Resources/resourceGroups@")) {
 		s.d.bad("%s: the module %s needs a resource group as scope", where, name)
+		target = &instance{}
 	}
 	for key := range body {
 		if !slices.Contains([]string{"name", "scope", "params"}, key) {
 			s.d.bad("%s: a module has no property %s", where, key)
 		}
 	}
-	return map[string]any{"outputs": s.d.run(m.path, given, where)}
+	return map[string]any{"outputs": s.d.run(m.path, given, where, target.id)}
 }
 
 func (s *scope) resources(r *resource) any {
@@ -171,7 +176,7 @@ func (s *scope) resources(r *resource) any {
 
 func (s *scope) resource(r *resource) *instance {
 	body, _ := s.value(r.body).(map[string]any)
-	in := &instance{kind: r.kind, body: body, where: fmt.Sprintf("%s:%d", s.file.path, r.line), module: s.file.path, scope: body["scope"]}
+	in := &instance{kind: r.kind, symbol: r.symbol, body: body, where: fmt.Sprintf("%s:%d", s.file.path, r.line), module: s.file.path, scope: body["scope"], group: s.group}
 	in.name, _ = body["name"].(string)
 	base, _, _ := strings.Cut(r.kind, "@")
 	if p, ok := body["parent"].(*instance); ok {
@@ -202,7 +207,7 @@ func (in *instance) resourceID(base string) string {
 	case base == "Microsoft.Resources/resourceGroups":
 		return "/subscriptions/" + subscriptionID + "/resourceGroups/" + in.name
 	}
-	return "/subscriptions/" + subscriptionID + "/resourceGroups/rg-sample/providers/" + base + "/" + in.name
+	return in.group + "/providers/" + base + "/" + in.name
 }
 
 // constrain holds a parameter's value against its type and decorators.

@@ -1,21 +1,19 @@
 package infra
 
 import (
-	"crypto/sha256"
-	"encoding/base32"
-	"encoding/hex"
-	"fmt"
 	"maps"
 	"net/url"
 	"slices"
 	"strings"
+
+	"entramcp/infra/arm"
 )
 
 // What a deployment would find. The GUIDs differ, so that one in the wrong
 // place shows.
 const (
-	subscriptionID    = "00000000-1111-2222-3333-444444444444"
-	tenantID          = "10000000-1111-2222-3333-444444444444"
+	subscriptionID    = "11111111-1111-1111-1111-111111111111"
+	tenantID          = "22222222-2222-2222-2222-222222222222"
 	identityClient    = "20000000-1111-2222-3333-444444444444"
 	identityPrincipal = "30000000-1111-2222-3333-444444444444"
 	applicationClient = "40000000-1111-2222-3333-444444444444"
@@ -68,7 +66,7 @@ func (s *scope) property(n *node, in *instance, path string) any {
 	}
 	suffixes := clouds[s.d.cloud]["suffixes"].(map[string]any)
 	if v, ok := samples[base+"."+path]; ok {
-		if problem := s.d.facts.readable(in.kind, path); problem != "" {
+		if problem := s.d.facts.readable(in.kind, path); problem != "" && len(s.d.facts.Resources) > 0 {
 			return s.bad(n, "%s", problem)
 		}
 		parent := ""
@@ -95,7 +93,8 @@ type function struct {
 
 // functions are those that the template uses, by name.
 func functions() map[string]function {
-	return map[string]function{
+	known := engineFunctions()
+	maps.Copy(known, map[string]function{
 		"subscription": {0, func(*scope, []any) any { return map[string]any{"id": "/subscriptions/" + subscriptionID} }},
 		"tenant":       {0, func(*scope, []any) any { return map[string]any{"tenantId": tenantID} }},
 		"environment":  {0, func(s *scope, _ []any) any { return clouds[s.d.cloud] }},
@@ -144,19 +143,21 @@ func functions() map[string]function {
 			}
 			return out
 		}},
-		"uniqueString": {-1, func(_ *scope, a []any) any {
-			sum := sha256.Sum256([]byte(fmt.Sprint(a...)))
-			return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:13]
-		}},
-		"guid": {-1, func(_ *scope, a []any) any {
-			sum := sha256.Sum256([]byte(fmt.Sprint(a...)))
-			h := hex.EncodeToString(sum[:])
-			return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:32]}, "-")
-		}},
+		"uniqueString": {-1, func(_ *scope, a []any) any { return arm.UniqueString(texts(a)...) }},
+		"guid":         {-1, func(_ *scope, a []any) any { return arm.GUID(texts(a)...) }},
 		"subscriptionResourceId": {2, func(_ *scope, a []any) any {
 			return "/subscriptions/" + subscriptionID + "/providers/" + str(a[0]) + "/" + str(a[1])
 		}},
+	})
+	return known
+}
+
+func texts(values []any) []string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = str(v)
 	}
+	return out
 }
 
 func str(v any) string {

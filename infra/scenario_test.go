@@ -92,7 +92,7 @@ func deploy(tb testing.TB, t template, s scenario) (*deployment, map[string]any)
 	tb.Helper()
 	d := &deployment{template: t, facts: readFacts(tb), cloud: s.cloud}
 	main := t["main.bicep"]
-	outputs := d.run("main.bicep", parameters(tb, main, s.env), "main.parameters.json")
+	outputs := d.run("main.bicep", parameters(tb, main, s.env), "main.parameters.json", "")
 	for _, in := range d.instances {
 		d.facts.check(in, d.bad)
 	}

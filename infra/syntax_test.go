@@ -50,19 +50,25 @@ func parseFiles(tb testing.TB, paths ...string) map[string]json.RawMessage {
 // sources are the Bicep files by their path below infra.
 type sources map[string]string
 
-func readSources(tb testing.TB) sources {
+func readSources(tb testing.TB) sources { return readSourcesIn(tb, ".") }
+
+func readSourcesIn(tb testing.TB, dir string) sources {
 	tb.Helper()
-	paths, err := filepath.Glob("modules/*.bicep")
+	paths, err := filepath.Glob(dir + "/modules/*.bicep")
 	if err != nil || len(paths) == 0 {
 		tb.Fatalf("no modules (%v)", err)
 	}
 	s := sources{}
-	for _, p := range append(paths, "main.bicep") {
+	for _, p := range append(paths, dir+"/main.bicep") {
 		text, err := os.ReadFile(p)
 		if err != nil {
 			tb.Fatal(err)
 		}
-		s[filepath.ToSlash(p)] = string(text)
+		name, err := filepath.Rel(dir, p)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		s[filepath.ToSlash(name)] = string(text)
 	}
 	return s
 }
