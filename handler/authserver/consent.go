@@ -31,7 +31,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, req, oauth.New(oauth.AccessDenied, "The user did not approve the app."))
 		return
 	}
-	if !s.approvals.Allow(observe.ClientKey(r.Context())) {
+	if s.approvals.Take(observe.ClientKey(r.Context())) > 0 {
 		s.fail(w, r, req.ClientID, oauth.New(oauth.SlowDown, "Too many sign-ins have been started from your address."))
 		return
 	}

@@ -24,8 +24,8 @@ import (
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
-	"entramcp/handler/limit"
 	"entramcp/handler/oauth"
+	"entramcp/handler/ratelimit"
 	"entramcp/handler/store"
 )
 
@@ -95,10 +95,13 @@ type Server struct {
 	Options
 	host      string // of the issuer, with its port
 	secure    bool   // the issuer is https
-	registers *limit.Limiter
-	approvals *limit.Limiter
+	registers *ratelimit.Limiter
+	approvals *ratelimit.Limiter
 	routes    []Route
 }
+
+// everyone is what all addresses may do together, sustained and at once.
+var everyone = ratelimit.Limit{PerSecond: 50, Burst: 1000}
 
 // New makes a Server. It does no I/O.
 func New(o Options) *Server {
@@ -128,8 +131,8 @@ func New(o Options) *Server {
 		o.Name = nameOf(host)
 	}
 	s := &Server{Options: o, host: host, secure: scheme == "https"}
-	s.registers = limit.New(limit.Bound{Rate: o.RegisterRate, Burst: o.RegisterBurst}, limit.Bound{}, o.Now)
-	s.approvals = limit.New(limit.Bound{Rate: o.ApproveRate, Burst: o.ApproveBurst}, limit.Bound{}, o.Now)
+	s.registers = ratelimit.New(ratelimit.Limit{PerSecond: float64(o.RegisterRate), Burst: o.RegisterBurst}, everyone, o.Now)
+	s.approvals = ratelimit.New(ratelimit.Limit{PerSecond: float64(o.ApproveRate), Burst: o.ApproveBurst}, everyone, o.Now)
 	s.routes = s.table()
 	return s
 }

@@ -6,9 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
-	"entramcp/handler/limit"
+	"entramcp/handler/ratelimit"
 )
 
 // What one kind of line, by message or by name of audit event, may be written
@@ -16,8 +14,8 @@ import (
 // The latter is about 80 MB a day, so that no stranger can use up the daily
 // limit of a log (in Azure, of the workspace) and blind the alerts that read it.
 var (
-	linesEach  = limit.Bound{Rate: rate.Every(10 * time.Second), Burst: 20}
-	linesTotal = limit.Bound{Rate: 2, Burst: 200}
+	linesEach  = ratelimit.Limit{PerSecond: 0.1, Burst: 20}
+	linesTotal = ratelimit.Limit{PerSecond: 2, Burst: 200}
 )
 
 // reportEvery is how often it is said how many lines were left out.
@@ -36,13 +34,13 @@ type sampler struct {
 	now func() time.Time
 
 	mu      sync.Mutex
-	kinds   map[string]*limit.Limiter // messages are constants: they are few
+	kinds   map[string]*ratelimit.Limiter // messages are constants: they are few
 	leftOut map[string]int64
 	since   time.Time // the first line left out after the last report
 }
 
 func newSampler(now func() time.Time) *sampler {
-	return &sampler{now: now, kinds: map[string]*limit.Limiter{}, leftOut: map[string]int64{}}
+	return &sampler{now: now, kinds: map[string]*ratelimit.Limiter{}, leftOut: map[string]int64{}}
 }
 
 // admit reports whether r may be written, and returns a line to write before it
@@ -62,10 +60,10 @@ func (s *sampler) admit(ctx context.Context, r slog.Record, client string, reque
 	}
 	l := s.kinds[kind]
 	if l == nil {
-		l = limit.New(linesEach, linesTotal, s.now)
+		l = ratelimit.New(linesEach, linesTotal, s.now)
 		s.kinds[kind] = l
 	}
-	if l.Allow(client) {
+	if l.Take(client) == 0 {
 		return true, report
 	}
 	s.leftOut[kind]++
