@@ -97,7 +97,7 @@ func diagnose(ctx context.Context, getenv func(string) string, stdout io.Writer)
 	cfg, problems := settings(getenv)
 	findings := doctor.Configuration(cfg, problems)
 	if len(problems) == 0 {
-		findings = append(findings, handler.Diagnose(ctx, cfg)...)
+		findings = append(findings, doctor.Run(ctx, cfg)...)
 	}
 	switch bad := doctor.Print(stdout, findings); {
 	case len(problems) > 0:

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -155,7 +154,7 @@ func TestEntraConsentForGraphIsAskedWithALink(t *testing.T) {
 	w := startEntra(t)
 	c := w.client()
 	s := w.signIn(c, tenant.Bob)
-	_, _, err := c.OnBehalfOf(context.Background(), s.AccessToken, []string{"https://graph.microsoft.com/Mail.Read"})
+	_, err := entra.NewOnBehalfOf(c).Token(context.Background(), held{s}, "https://graph.microsoft.com/Mail.Read")
 	if f := entra.AsFailure(err); err == nil || f.Kind != entra.ConsentNeeded || !strings.Contains(f.ConsentURL, "Mail.Read") {
 		t.Errorf("got %v, link %s", err, f.ConsentURL)
 	}
@@ -184,68 +183,6 @@ func TestEntraClockBeyondTheLeewayRefusesAndSaysWhy(t *testing.T) {
 	if f := entra.AsFailure(err); err == nil || f.EndsGrant() || !strings.Contains(f.NextStep, "clock") {
 		t.Errorf("got %v", err)
 	}
-}
-
-func TestEntraDiagnosis(t *testing.T) {
-	for name, test := range map[string]struct {
-		app    func(*tenant.App)
-		config func(*testing.T, *entra.Config)
-		check  string
-		want   entra.Verdict
-		fix    string
-	}{
-		"all well: metadata":   {check: "Entra metadata", want: entra.OK},
-		"all well: credential": {check: "credential", want: entra.OK},
-		"all well: redirect":   {check: "redirect URI", want: entra.OK},
-		"wrong secret": {
-			config: func(_ *testing.T, c *entra.Config) { c.Secret = "wrong" }, check: "credential", want: entra.Wrong, fix: "ENTRA_CLIENT_SECRET"},
-		"certificate that is not uploaded": {config: func(t *testing.T, c *entra.Config) {
-			path := filepath.Join(t.TempDir(), "client.pem")
-			certificateFile(t, path)
-			c.Secret, c.CertificatePath = "", path
-		}, check: "credential", want: entra.Wrong, fix: "ENTRA_CLIENT_CERTIFICATE_PATH"},
-		"redirect URI that is not registered": {
-			app: func(a *tenant.App) { a.RedirectURIs = []string{"https://elsewhere.example/cb"} }, check: "redirect URI", want: entra.Wrong, fix: entraCallback},
-		"unknown tenant": {
-			config: func(_ *testing.T, c *entra.Config) { c.Tenant = "nobody.example" }, check: "Entra metadata", want: entra.Wrong, fix: "ENTRA_TENANT_ID"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := startEntra(t, func(a *tenant.App) {
-				if test.app != nil {
-					test.app(a)
-				}
-			})
-			c := w.client(func(cfg *entra.Config) {
-				if test.config != nil {
-					test.config(t, cfg)
-				}
-			})
-			for _, f := range c.Diagnose(context.Background()) {
-				if strings.HasPrefix(f.Check, test.check) {
-					if f.Verdict != test.want || !strings.Contains(f.Fix, test.fix) {
-						t.Errorf("finding is %+v", f)
-					}
-					return
-				}
-			}
-			t.Errorf("there is no finding on %s", test.check)
-		})
-	}
-}
-
-func TestEntraVersion1AccessTokensAreReported(t *testing.T) {
-	w := startEntra(t, func(a *tenant.App) { a.TokenVersion = 1 })
-	c := w.client()
-	w.signIn(c, tenant.Alice)
-	for _, f := range c.Diagnose(context.Background()) {
-		if f.Check == "access token version" {
-			if f.Verdict != entra.Wrong || !strings.Contains(f.Fix, "requestedAccessTokenVersion") {
-				t.Errorf("finding is %+v", f)
-			}
-			return
-		}
-	}
-	t.Error("there is no finding on the version")
 }
 
 func TestEntraWrongFederationNamesTheFix(t *testing.T) {

@@ -215,16 +215,29 @@ func TestEntraSignInRenewalAndGraphWithEachCredential(t *testing.T) {
 			if err := w.GrantConsent(tenant.Alice, tenant.DefaultClientID, graphUserRead); err != nil {
 				t.Fatal(err)
 			}
-			token, _, err := c.OnBehalfOf(context.Background(), renewed.AccessToken, []string{graphUserRead})
+			token, err := entra.NewOnBehalfOf(c).Token(context.Background(), held{renewed}, graphUserRead)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if name := w.graphName(token); name != "Alice Ames" {
+			if name := w.graphName(token.Reveal()); name != "Alice Ames" {
 				t.Errorf("Graph knows the user as %q", name)
 			}
 		})
 	}
 }
+
+// held is a sign-in that nobody stores.
+type held struct{ entra.SignIn }
+
+func (held) ID() string { return "held" }
+
+func (h held) Tokens(context.Context) (entra.Assertion, error) {
+	return entra.Assertion{AccessToken: h.AccessToken, Expires: h.AccessTokenExpires, RefreshToken: h.RefreshToken}, nil
+}
+
+func (held) Renewed(context.Context, entra.SignIn) error { return nil }
+
+func (held) Challenged(context.Context, string) {}
 
 func (w *entraWorld) graphName(token string) string {
 	w.t.Helper()

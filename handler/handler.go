@@ -58,6 +58,8 @@ type Server struct {
 	grants *grants.Service
 	as     *authserver.Server
 	sweep  *sweep.Sweeper
+	// onBehalfOf is nil without an API scope.
+	onBehalfOf *onBehalfOf
 	// prepare is what must be done once before the table can be used.
 	prepare func(context.Context) error
 	close   func() error
@@ -75,7 +77,8 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.entra, err = s.newEntra(); err != nil {
+	s.entra, err = entra.New(EntraConfig(cfg), entra.Deps{HTTPClient: deps.HTTPClient, Now: deps.Now, Rand: deps.Rand, Log: deps.Log})
+	if err != nil {
 		return nil, fmt.Errorf("configure Entra: %w", err)
 	}
 	offered := s.newTools()
@@ -93,6 +96,9 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		ClientMetadata: registry.AcceptsDocuments(), InAzure: cfg.InAzure,
 		CorrelationID: observe.CorrelationID, Now: deps.Now, Rand: deps.Rand, Log: deps.Log,
 	})
+	if s.onBehalfOf != nil {
+		s.onBehalfOf.grants, s.onBehalfOf.remember = s.grants, s.as.Remember
+	}
 	guard := resource.New(resource.Options{
 		Verify: s.grants.Verify, Issuer: cfg.Issuer, Resource: cfg.Resource, Name: s.as.Name,
 		Baseline: cfg.RequiredScopes, ScopesFor: offered.ScopesFor,

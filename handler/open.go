@@ -25,11 +25,11 @@ import (
 // Open is New with the store and the wrapping key that the configuration
 // names. It reads local files; what needs the network happens in Run.
 func Open(cfg config.Config, log *slog.Logger) (*Server, error) {
-	table, prepare, err := openTable(cfg, log)
+	table, prepare, err := OpenTable(cfg, log)
 	if err != nil {
 		return nil, err
 	}
-	wrapper, err := openWrapper(cfg)
+	wrapper, err := OpenWrapper(cfg)
 	if err != nil {
 		return nil, errors.Join(err, table.Close())
 	}
@@ -41,7 +41,9 @@ func Open(cfg config.Config, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
-func openTable(cfg config.Config, log *slog.Logger) (store.Table, func(context.Context) error, error) {
+// OpenTable opens the table that cfg names, and returns what must be done once,
+// over the network, before it can be used, or nil.
+func OpenTable(cfg config.Config, log *slog.Logger) (store.Table, func(context.Context) error, error) {
 	if cfg.Store.Embedded() {
 		t, err := embedded.Open(cfg.Store.DataDir)
 		return t, nil, err
@@ -64,7 +66,9 @@ func openTable(cfg config.Config, log *slog.Logger) (store.Table, func(context.C
 	return t, t.CreateIfMissing, nil
 }
 
-func openWrapper(cfg config.Config) (keyring.Wrapper, error) {
+// OpenWrapper opens the wrapping key that cfg names. With neither KEY_VAULT_KEY_URL
+// nor MASTER_KEY it makes one in DATA_DIR if there is none.
+func OpenWrapper(cfg config.Config) (keyring.Wrapper, error) {
 	var previous []string
 	if cfg.Keys.Previous != "" {
 		previous = append(previous, string(cfg.Keys.Previous))
@@ -107,13 +111,14 @@ func azureCredential(cfg config.Config) (azcore.TokenCredential, error) {
 	return azidentity.NewManagedIdentityCredential(o)
 }
 
-const masterKeyFile = "master.key"
+// MasterKeyFile is the generated wrapping key, in DATA_DIR.
+const MasterKeyFile = "master.key"
 
 // generatedMasterKey reads the key beside the embedded store, or makes one. If
 // it was lost while the store was kept, the new one opens nothing: the ring says
 // so and refuses to start sign-in.
 func generatedMasterKey(dir string) (string, error) {
-	path := filepath.Join(dir, masterKeyFile)
+	path := filepath.Join(dir, MasterKeyFile)
 	switch text, err := os.ReadFile(path); {
 	case err == nil:
 		return strings.TrimSpace(string(text)), nil

@@ -1,8 +1,12 @@
 package handler
 
 import (
+	"context"
+
 	"entramcp/handler/clients"
+	"entramcp/handler/config"
 	"entramcp/handler/entra"
+	"entramcp/handler/grants"
 	"entramcp/handler/tools"
 )
 
@@ -27,15 +31,16 @@ func (s *Server) newRegistry() (*clients.Registry, error) {
 	})
 }
 
-func (s *Server) newEntra() (*entra.Client, error) {
-	e := s.cfg.Entra
-	return entra.New(entra.Config{
+// EntraConfig is what cfg says of Entra, as entra.New takes it.
+func EntraConfig(cfg config.Config) entra.Config {
+	e := cfg.Entra
+	return entra.Config{
 		Tenant: e.TenantID, AllowedTenants: e.AllowedTenants, ClientID: e.ClientID,
 		Secret: entra.Secret(e.ClientSecret), CertificatePath: e.CertificatePath,
 		CertificatePassword: entra.Secret(e.CertificatePassword), ManagedIdentityClientID: e.ManagedIdentityClientID,
 		APIScope: e.APIScope, Authority: e.Authority,
-		RedirectURI: s.cfg.Issuer + s.cfg.RedirectPath, Timeout: s.cfg.Timeout,
-	}, entra.Deps{HTTPClient: s.deps.HTTPClient, Now: s.deps.Now, Rand: s.deps.Rand, Log: s.deps.Log})
+		RedirectURI: cfg.Issuer + cfg.RedirectPath, Timeout: cfg.Timeout,
+	}
 }
 
 func (s *Server) newTools() *tools.Server {
@@ -46,11 +51,20 @@ func (s *Server) newTools() *tools.Server {
 		Tools:          s.deps.Tools, Configure: s.deps.Configure, Now: s.deps.Now, Log: s.deps.Log,
 	}
 	if s.cfg.Entra.APIScope != "" {
-		o.Graph = newOnBehalfOf(s)
+		s.onBehalfOf = &onBehalfOf{exchange: entra.NewOnBehalfOf(s.entra), log: s.deps.Log}
+		o.Graph = s.onBehalfOf
 	}
 	server := tools.New(o)
 	if s.deps.Extend != nil {
 		s.deps.Extend(server.MCP())
 	}
 	return server
+}
+
+// grantReader defers to the grants, which are made after the tools because
+// they need to know the tools' scopes.
+type grantReader struct{ server *Server }
+
+func (r grantReader) Get(ctx context.Context, subject grants.Subject, grantID string) (grants.Grant, error) {
+	return r.server.grants.Get(ctx, subject, grantID)
 }

@@ -10,25 +10,40 @@ import (
 	"unicode/utf8"
 
 	"entramcp/handler/config"
-	"entramcp/handler/entra"
 )
 
-// Finding is one line; entra.Client.Diagnose makes them too.
-type Finding = entra.Finding
+// Verdict is the outcome of one check.
+type Verdict string
+
+// The verdicts. Undecided is for what cannot be observed from here.
+const (
+	Passed    Verdict = "ok"
+	Failed    Verdict = "wrong"
+	Undecided Verdict = "unknown"
+)
+
+// Finding is one line for an operator: what was checked, what was seen and, if
+// it is wrong, the exact fix.
+type Finding struct {
+	Check   string
+	Verdict Verdict
+	Detail  string
+	Fix     string
+}
 
 // OK is the finding of a check that passed.
 func OK(check, detail string) Finding {
-	return Finding{Check: check, Verdict: entra.OK, Detail: detail}
+	return Finding{Check: check, Verdict: Passed, Detail: detail}
 }
 
 // Wrong is the finding of a check that failed.
 func Wrong(check, detail, fix string) Finding {
-	return Finding{Check: check, Verdict: entra.Wrong, Detail: detail, Fix: fix}
+	return Finding{Check: check, Verdict: Failed, Detail: detail, Fix: fix}
 }
 
 // Unknown is the finding of a check that could not be made.
 func Unknown(check, detail, fix string) Finding {
-	return Finding{Check: check, Verdict: entra.Unknown, Detail: detail, Fix: fix}
+	return Finding{Check: check, Verdict: Undecided, Detail: detail, Fix: fix}
 }
 
 // Configuration reports each problem of a configuration, or that there is none.
@@ -58,9 +73,9 @@ func Print(w io.Writer, findings []Finding) (bad int) {
 		}
 		_, _ = fmt.Fprintln(w, strings.TrimRight(line, " "))
 		switch f.Verdict {
-		case entra.Wrong:
+		case Failed:
 			bad++
-		case entra.Unknown:
+		case Undecided:
 			unknown++
 		}
 	}

@@ -9,7 +9,6 @@ import (
 
 	"entramcp/handler/config"
 	"entramcp/handler/doctor"
-	"entramcp/handler/entra"
 )
 
 const issuer = "https://mcp.example.com"
@@ -93,7 +92,7 @@ func TestDiscoveryNamesWhatEachClientWouldStumbleOver(t *testing.T) {
 	} {
 		var wrong []doctor.Finding
 		for _, f := range doctor.Discovery(t.Context(), doctor.InProcess(issuer, issuer+"/mcp", healthy(tt.change))) {
-			if f.Verdict != entra.OK {
+			if f.Verdict != doctor.Passed {
 				wrong = append(wrong, f)
 			}
 		}

@@ -13,7 +13,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
 	"entramcp/handler/doctor"
-	"entramcp/handler/entra"
 	"entramcp/handler/keyring"
 	"entramcp/handler/keyring/keyvault"
 	"entramcp/handler/store"
@@ -61,7 +60,7 @@ func TestStorageNamesTheRightThatIsMissing(t *testing.T) {
 			t.Fatal(err)
 		}
 		f := doctor.Storage(t.Context(), table, table.CreateIfMissing, "TABLES_URL")
-		if f.Verdict != entra.Wrong || !strings.Contains(f.Fix, tt.fix) || strings.Contains(f.Detail, "an-identity-token") {
+		if f.Verdict != doctor.Failed || !strings.Contains(f.Fix, tt.fix) || strings.Contains(f.Detail, "an-identity-token") {
 			t.Errorf("%d %s: %+v", tt.status, tt.code, f)
 		}
 	}
@@ -83,7 +82,7 @@ func TestWrappingKeyNamesTheRightThatIsMissing(t *testing.T) {
 			t.Fatal(err)
 		}
 		f := doctor.Wrapping(t.Context(), w, "KEY_VAULT_KEY_URL")
-		if f.Verdict != entra.Wrong || !strings.Contains(f.Detail, tt.detail) || !strings.Contains(f.Fix, tt.fix) {
+		if f.Verdict != doctor.Failed || !strings.Contains(f.Detail, tt.detail) || !strings.Contains(f.Fix, tt.fix) {
 			t.Errorf("%d %s: %+v", tt.status, tt.body, f)
 		}
 	}
@@ -107,7 +106,7 @@ func TestTheRingIsReadAndNeverMade(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = table.Close() })
 	first, second := masterKey(t, "first"), masterKey(t, "second")
-	if f := doctor.Ring(t.Context(), table, first); f.Verdict != entra.OK || !strings.Contains(f.Detail, "the first start makes it") {
+	if f := doctor.Ring(t.Context(), table, first); f.Verdict != doctor.Passed || !strings.Contains(f.Detail, "the first start makes it") {
 		t.Errorf("an empty table: %+v", f)
 	}
 	if page, err := table.List(t.Context(), store.Partition(keyring.Partition), ""); err != nil || len(page.Rows) != 0 {
@@ -116,13 +115,13 @@ func TestTheRingIsReadAndNeverMade(t *testing.T) {
 	if err := keyring.New(keyring.Options{Table: table, Wrapper: first}).Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if f := doctor.Ring(t.Context(), table, first); f.Verdict != entra.OK {
+	if f := doctor.Ring(t.Context(), table, first); f.Verdict != doctor.Passed {
 		t.Errorf("its own ring: %+v", f)
 	}
-	if f := doctor.Ring(t.Context(), table, second); f.Verdict != entra.Wrong || !strings.Contains(f.Detail, first.ID()) || !strings.Contains(f.Fix, "MASTER_KEY_PREVIOUS") {
+	if f := doctor.Ring(t.Context(), table, second); f.Verdict != doctor.Failed || !strings.Contains(f.Detail, first.ID()) || !strings.Contains(f.Fix, "MASTER_KEY_PREVIOUS") {
 		t.Errorf("another's ring: %+v", f)
 	}
-	if f := doctor.Ring(t.Context(), table, keyring.Migrating(second, first)); f.Verdict != entra.OK {
+	if f := doctor.Ring(t.Context(), table, keyring.Migrating(second, first)); f.Verdict != doctor.Passed {
 		t.Errorf("while the key is changed: %+v", f)
 	}
 }

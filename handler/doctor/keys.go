@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"fmt"
 
+	"entramcp/handler"
+	"entramcp/handler/config"
 	"entramcp/handler/keyring"
 	"entramcp/handler/store"
 )
@@ -54,4 +56,26 @@ func Ring(ctx context.Context, table store.Table, w keyring.Wrapper) Finding {
 		return OK(check, "empty: the first start makes it")
 	}
 	return OK(check, fmt.Sprintf("%d epoch(s), all readable", epochs))
+}
+
+// keys tries the wrapping key, and on what is in table unless that is nil.
+func keys(ctx context.Context, cfg config.Config, table store.Table) []Finding {
+	setting := "KEY_VAULT_KEY_URL"
+	switch {
+	case cfg.Keys.MasterKey != "":
+		setting = "MASTER_KEY"
+	case cfg.Keys.VaultKeyURL == "":
+		setting = "DATA_DIR/" + handler.MasterKeyFile
+	}
+	wrapper, err := handler.OpenWrapper(cfg)
+	if err != nil {
+		return []Finding{Wrong("wrapping key", err.Error(), "Correct "+setting+".")}
+	}
+	return inTime(ctx, func(ctx context.Context) []Finding {
+		wrapping := Wrapping(ctx, wrapper, setting)
+		if table == nil {
+			return []Finding{wrapping, Unknown("key ring", "not read, as the storage cannot be", "")}
+		}
+		return []Finding{wrapping, Ring(ctx, table, wrapper)}
+	})
 }

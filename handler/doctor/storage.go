@@ -6,14 +6,21 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
+	"entramcp/handler"
+	"entramcp/handler/config"
 	"entramcp/handler/store"
 	"entramcp/handler/store/azuretable"
+	"entramcp/handler/store/embedded"
 )
 
 // Storage inserts, reads and deletes a row of its own, after prepare has made
@@ -78,4 +85,79 @@ func identityFix(err error) string {
 		return "On your computer, sign in with az login. In Azure, assign a managed identity to the app and, if it is a user-assigned one, its client ID to AZURE_CLIENT_ID."
 	}
 	return ""
+}
+
+// writable reports whether files can be made in dir or, if there is none yet,
+// in the nearest directory above it.
+func writable(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	for {
+		_, err := os.Stat(dir)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			return err
+		}
+		dir = filepath.Dir(dir)
+	}
+	probe, err := os.CreateTemp(dir, ".doctor-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// records checks storage and keys.
+func records(ctx context.Context, cfg config.Config) []Finding {
+	if cfg.Store.Embedded() {
+		return embeddedRecords(ctx, cfg)
+	}
+	setting := "TABLES_URL"
+	if cfg.Store.ConnectionString != "" {
+		setting = "TABLES_CONNECTION_STRING"
+	}
+	table, prepare, err := handler.OpenTable(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return append([]Finding{Wrong("storage", err.Error(), "Correct "+setting+".")}, keys(ctx, cfg, nil)...)
+	}
+	defer table.Close()
+	return append(inTime(ctx, func(ctx context.Context) []Finding {
+		return []Finding{Storage(ctx, table, prepare, setting)}
+	}), keys(ctx, cfg, table)...)
+}
+
+// embeddedRecords makes neither the store nor its master key.
+func embeddedRecords(ctx context.Context, cfg config.Config) []Finding {
+	dir := cfg.Store.DataDir
+	if err := writable(dir); err != nil {
+		return []Finding{Wrong("storage", err.Error(), "Make DATA_DIR writable for this user, or name another directory in it.")}
+	}
+	if !present(dir, embedded.FileName) {
+		return []Finding{OK("storage", fmt.Sprintf("DATA_DIR %s is empty and writable: the first start fills it", dir))}
+	}
+	if cfg.Keys.VaultKeyURL == "" && cfg.Keys.MasterKey == "" && !present(dir, handler.MasterKeyFile) {
+		return []Finding{Wrong("wrapping key", fmt.Sprintf("%s is gone, and %s cannot be read without it", handler.MasterKeyFile, embedded.FileName),
+			"Restore "+handler.MasterKeyFile+" from a backup, or delete DATA_DIR and start again: everyone signs in again.")}
+	}
+	table, err := embedded.Open(dir)
+	if errors.Is(err, embedded.ErrInUse) {
+		return append([]Finding{Unknown("storage", fmt.Sprintf("DATA_DIR %s is in use by a running server, whose /readyz tells", dir),
+			"To check the store itself, stop the server.")}, keys(ctx, cfg, nil)...)
+	}
+	if err != nil {
+		return []Finding{Wrong("storage", err.Error(), "Restore the file from a backup, or name another directory in DATA_DIR.")}
+	}
+	defer table.Close()
+	return append(inTime(ctx, func(ctx context.Context) []Finding {
+		return []Finding{Storage(ctx, table, nil, "DATA_DIR")}
+	}), keys(ctx, cfg, table)...)
+}
+
+func present(dir, file string) bool {
+	_, err := os.Stat(filepath.Join(dir, file))
+	return !errors.Is(err, fs.ErrNotExist)
 }

@@ -29,7 +29,7 @@ type Client struct {
 	keys     *document[keySet]
 
 	// apiTokenVersion is the "ver" of the last access token for APIScope, for
-	// Diagnose.
+	// APITokenVersion.
 	apiTokenVersion atomic.Value
 }
 

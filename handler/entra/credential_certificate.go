@@ -41,9 +41,9 @@ type certificate struct {
 	expires    time.Time
 }
 
-// certificateFile says what can be read. OpenSSL 3 encrypts PFX files with
+// CertificateFile says what can be read. OpenSSL 3 encrypts PFX files with
 // PBES2 unless told otherwise, which golang.org/x/crypto/pkcs12 does not know.
-const certificateFile = "a PEM file with the certificate and its RSA private key, or a PFX file in the older encryption (openssl pkcs12 -export -legacy)."
+const CertificateFile = "a PEM file with the certificate and its RSA private key, or a PFX file in the older encryption (openssl pkcs12 -export -legacy)."
 
 // fileVersion tells one content of a file from the next.
 type fileVersion struct {
@@ -52,7 +52,7 @@ type fileVersion struct {
 }
 
 // newCertificateCredential does not read the file: it may be mounted later
-// than the process starts, and Diagnose reports what is wrong with it.
+// than the process starts, and CertificateExpiry tells what is wrong with it.
 func newCertificateCredential(cfg Config, deps Deps) (credential, error) {
 	return &certificateCredential{
 		path: cfg.CertificatePath, password: cfg.CertificatePassword, clientID: cfg.ClientID, deps: deps,
@@ -65,7 +65,7 @@ func (c *certificateCredential) authenticate(ctx context.Context, form url.Value
 	cert, err := c.current(ctx)
 	if err != nil {
 		return credentialUnusable("The certificate this server signs in with cannot be read.",
-			"The administrator checks ENTRA_CLIENT_CERTIFICATE_PATH: "+certificateFile, err)
+			"The administrator checks ENTRA_CLIENT_CERTIFICATE_PATH: "+CertificateFile, err)
 	}
 	assertion, err := cert.assert(c.clientID, tokenEndpoint, c.deps)
 	if err != nil {

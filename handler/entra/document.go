@@ -33,28 +33,15 @@ func (d *document[T]) get(ctx context.Context) (T, error) {
 // refresh fetches a copy. Calls that coincide share one fetch, which does not
 // end because one of the callers gives up.
 func (d *document[T]) refresh(ctx context.Context) (T, error) {
-	done := d.flight.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.timeout)
-		defer cancel()
+	return shared(ctx, &d.flight, "", d.timeout, func(ctx context.Context) (T, error) {
 		v, err := d.fetch(ctx)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.value = &v
 		}
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.value = &v
-		return v, nil
+		return v, err
 	})
-	var none T
-	select {
-	case <-ctx.Done():
-		return none, context.Cause(ctx)
-	case r := <-done:
-		if r.Err != nil {
-			return none, r.Err
-		}
-		return r.Val.(T), nil
-	}
 }
 
 // refreshRarely refreshes unless an earlier call of it did so less than age
@@ -80,4 +67,24 @@ func (d *document[T]) last() *T {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.value
+}
+
+// shared runs work once for the calls of key that coincide. The work ends after
+// limit, but not because one of its callers gives up.
+func shared[T any](ctx context.Context, group *singleflight.Group, key string, limit time.Duration, work func(context.Context) (T, error)) (T, error) {
+	done := group.DoChan(key, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+		defer cancel()
+		return work(ctx)
+	})
+	var none T
+	select {
+	case <-ctx.Done():
+		return none, context.Cause(ctx)
+	case r := <-done:
+		if r.Err != nil {
+			return none, r.Err
+		}
+		return r.Val.(T), nil
+	}
 }

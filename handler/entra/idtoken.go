@@ -18,7 +18,7 @@ import (
 // leeway is the clock difference to Entra that token times forgive.
 const leeway = time.Minute
 
-const tokenVersionSetting = "api.requestedAccessTokenVersion to 2 in the app registration's manifest."
+const TokenVersionSetting = "api.requestedAccessTokenVersion to 2 in the app registration's manifest."
 
 // Claims is a verified ID token. TenantID and ObjectID together are the user's
 // identity; names and addresses change and are not unique.
@@ -178,7 +178,7 @@ func isVersion1(t idToken) bool {
 
 func version1() *Failure {
 	return refused("Microsoft Entra ID issued a version 1 token, which this server does not accept.",
-		"The administrator sets "+tokenVersionSetting, Misconfigured, errVersion1)
+		"The administrator sets "+TokenVersionSetting, Misconfigured, errVersion1)
 }
 
 // untrusted is for a token that is not the one we asked for. It is no verdict

@@ -2,15 +2,173 @@ package entra
 
 import (
 	"context"
+	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
+
+	"entramcp/handler/secret"
 )
 
-// OnBehalfOf exchanges the user's token for our API (SignIn.AccessToken, with
-// Config.APIScope set) for one that calls another API as that user. It caches
-// nothing. Every error is a *Failure: ConsentNeeded carries a link for these
-// scopes, InteractionNeeded the claims challenge.
+// APIToken is an access token with which this server calls another API as a
+// user.
+type APIToken struct{ secret.Value }
+
+// SignedIn is a user on whose behalf other APIs are called, as seen by whoever
+// keeps the sign-in.
+type SignedIn interface {
+	// ID tells sign-ins apart; tokens are cached under it.
+	ID() string
+	// Tokens are what Entra gave for the sign-in.
+	Tokens(context.Context) (Assertion, error)
+	// Renewed stores what Entra gave in the place of Tokens. It fails if it is
+	// another user's.
+	Renewed(context.Context, SignIn) error
+	// Challenged keeps a claims challenge for the user's next sign-in. It
+	// cannot fail: a challenge that was not kept comes again.
+	Challenged(ctx context.Context, claims string)
+}
+
+// Assertion is the user's token for our API, which is what an on-behalf-of
+// request presents, and the refresh token that renews it.
+type Assertion struct {
+	AccessToken string
+	// Expires is when AccessToken ends; zero if there is none.
+	Expires time.Time
+	// RefreshToken is empty where the token cannot be renewed by us.
+	RefreshToken string
+}
+
+const (
+	// early is how long before its end a token is no longer used, for clocks
+	// that disagree and calls that take their time.
+	early = 2 * time.Minute
+	// apiTokensKept bounds the cache, which has one token for each sign-in and
+	// API in use. None is kept for longer than apiTokenKeptFor, though it may
+	// be good for longer.
+	apiTokensKept   = 4096
+	apiTokenKeptFor = time.Hour
+)
+
+// OnBehalfOf gets tokens for other APIs in the name of signed-in users. It
+// keeps them in memory only: another instance gets its own. It is safe for
+// concurrent use.
+type OnBehalfOf struct {
+	client   *Client
+	tokens   *lru.Cache[string, issuedToken]
+	requests singleflight.Group // by sign-in and scopes
+	renewals singleflight.Group // by sign-in
+}
+
+type issuedToken struct {
+	token   APIToken
+	expires time.Time
+}
+
+// NewOnBehalfOf uses c's app registration, which needs Config.APIScope.
+func NewOnBehalfOf(c *Client) *OnBehalfOf {
+	cache, err := lru.New[string, issuedToken](apiTokensKept)
+	if err != nil {
+		panic(err) // only for a size that is not positive
+	}
+	return &OnBehalfOf{client: c, tokens: cache}
+}
+
+// Token returns a token for scopes of one API. Calls that coincide share one
+// request, which does not end because one of the callers gives up. Errors are
+// a *Failure, whose ConsentURL is set where consent is missing, or those of
+// user.
+func (o *OnBehalfOf) Token(ctx context.Context, user SignedIn, scopes ...string) (APIToken, error) {
+	key := cacheKey(user, scopes)
+	if hit, ok := o.tokens.Get(key); ok && o.client.deps.Now().Before(hit.expires) {
+		return hit.token, nil
+	}
+	return shared(ctx, &o.requests, key, o.client.patience(), func(ctx context.Context) (APIToken, error) {
+		token, expires, err := o.exchange(ctx, user, scopes)
+		if err != nil {
+			if f := (*Failure)(nil); errors.As(err, &f) && f.Claims != "" {
+				user.Challenged(ctx, f.Claims)
+			}
+			return APIToken{}, err
+		}
+		limit := o.client.deps.Now().Add(apiTokenKeptFor)
+		if expires = expires.Add(-early); expires.After(limit) {
+			expires = limit
+		}
+		o.tokens.Add(key, issuedToken{token, expires})
+		return token, nil
+	})
+}
+
+// Refused forgets token, which the API did not accept, so that the next call
+// of Token gets another.
+func (o *OnBehalfOf) Refused(user SignedIn, token APIToken, scopes ...string) {
+	key := cacheKey(user, scopes)
+	if held, ok := o.tokens.Peek(key); ok && held.token.Equal(token.Value) {
+		o.tokens.Remove(key)
+	}
+}
+
+func cacheKey(user SignedIn, scopes []string) string {
+	return user.ID() + " " + strings.Join(slices.Sorted(slices.Values(scopes)), " ")
+}
+
+// assertionExpired is Entra's number for a user token that is past its time by
+// Entra's clock. It says nothing about the sign-in.
+const assertionExpired = 500133
+
+func (o *OnBehalfOf) exchange(ctx context.Context, user SignedIn, scopes []string) (APIToken, time.Time, error) {
+	held, err := user.Tokens(ctx)
+	if err != nil {
+		return APIToken{}, time.Time{}, err
+	}
+	assertion, renewed := held.AccessToken, false
+	if held.RefreshToken != "" && (assertion == "" || !o.client.deps.Now().Add(early).Before(held.Expires)) {
+		if assertion, err = o.renew(ctx, user, held.RefreshToken); err != nil {
+			return APIToken{}, time.Time{}, err
+		}
+		renewed = true
+	}
+	if assertion == "" {
+		return APIToken{}, time.Time{}, refused("Microsoft Entra ID gave this server nothing with which it could call other APIs for you.",
+			signInAgain, SignInOver, errors.New("neither an access token for our API nor a refresh token"))
+	}
+	token, expires, err := o.client.onBehalfOf(ctx, assertion, scopes)
+	if f := (*Failure)(nil); !renewed && held.RefreshToken != "" && errors.As(err, &f) && f.AADSTS == assertionExpired {
+		if assertion, err = o.renew(ctx, user, held.RefreshToken); err != nil {
+			return APIToken{}, time.Time{}, err
+		}
+		return o.client.onBehalfOf(ctx, assertion, scopes)
+	}
+	return token, expires, err
+}
+
+// renew gets another user's token for our own API and has it kept. Requests
+// for several APIs that coincide renew once.
+func (o *OnBehalfOf) renew(ctx context.Context, user SignedIn, refreshToken string) (string, error) {
+	return shared(ctx, &o.renewals, user.ID(), o.client.patience(), func(ctx context.Context) (string, error) {
+		signIn, err := o.client.Refresh(ctx, refreshToken)
+		if err != nil {
+			return "", err
+		}
+		if err := user.Renewed(ctx, signIn); err != nil {
+			return "", err
+		}
+		return signIn.AccessToken, nil
+	})
+}
+
+// patience bounds work that outlives its callers: a renewal, an exchange and
+// the storage between them.
+func (c *Client) patience() time.Duration { return 3 * c.cfg.Timeout }
+
+// onBehalfOf exchanges the user's token for our API for one that calls another
+// API as that user. Every error is a *Failure: ConsentNeeded carries a link for
+// these scopes, InteractionNeeded the claims challenge.
 //
 // The request goes through the same code as sign-in and renewal, not through
 // azidentity.OnBehalfOfCredential: azidentity and MSAL refuse any authority
@@ -18,9 +176,9 @@ import (
 // prove this path, and their error keeps the claims challenge and the error
 // numbers only as an unread response body.
 // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow
-func (c *Client) OnBehalfOf(ctx context.Context, userToken string, scopes []string) (accessToken string, expires time.Time, err error) {
+func (c *Client) onBehalfOf(ctx context.Context, userToken string, scopes []string) (APIToken, time.Time, error) {
 	if c.cfg.APIScope == "" {
-		return "", time.Time{}, refused("This server cannot call other APIs for its users yet.",
+		return APIToken{}, time.Time{}, refused("This server cannot call other APIs for its users yet.",
 			"The administrator exposes an API scope in the app registration and names it in ENTRA_API_SCOPE.", Misconfigured, nil)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
@@ -32,9 +190,9 @@ func (c *Client) OnBehalfOf(ctx context.Context, userToken string, scopes []stri
 		"scope":               {strings.Join(scopes, " ")},
 	})
 	if err != nil {
-		return "", time.Time{}, c.linked(err, scopes)
+		return APIToken{}, time.Time{}, c.linked(err, scopes)
 	}
-	return t.AccessToken, c.deps.Now().Add(time.Duration(t.ExpiresIn) * time.Second), nil
+	return APIToken{secret.New(t.AccessToken)}, c.deps.Now().Add(time.Duration(t.ExpiresIn) * time.Second), nil
 }
 
 // tenantOf is the tenant whose token endpoint takes the user's token. An

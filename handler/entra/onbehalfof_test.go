@@ -40,11 +40,11 @@ func TestOnBehalfOfWorksWithEachCredential(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newTenant(t)
-			token, expires, err := use(t, e).OnBehalfOf(context.Background(), "user-token", graphScopes)
+			token, expires, err := use(t, e).onBehalfOf(context.Background(), "user-token", graphScopes)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if token == "" || !expires.Equal(e.clock.Now().Add(time.Hour)) {
+			if token.IsZero() || !expires.Equal(e.clock.Now().Add(time.Hour)) {
 				t.Errorf("expires %s", expires)
 			}
 			form, _ := e.lastRequest()
@@ -65,7 +65,7 @@ func TestOnBehalfOfExplainsWhatIsMissing(t *testing.T) {
 			refuse(w, "invalid_grant", 65001, map[string]any{"suberror": "consent_required"})
 		}
 	})
-	_, _, err := c.OnBehalfOf(context.Background(), "user-token", graphScopes)
+	_, _, err := c.onBehalfOf(context.Background(), "user-token", graphScopes)
 	f := AsFailure(err)
 	u, _ := url.Parse(f.ConsentURL)
 	if f.Kind != ConsentNeeded || u.Query().Get("scope") != graphScopes[0] {
@@ -77,13 +77,13 @@ func TestOnBehalfOfExplainsWhatIsMissing(t *testing.T) {
 			refuse(w, "interaction_required", 50076, map[string]any{"claims": challenge})
 		}
 	})
-	_, _, err = c.OnBehalfOf(context.Background(), "user-token", graphScopes)
+	_, _, err = c.onBehalfOf(context.Background(), "user-token", graphScopes)
 	if f := AsFailure(err); f.Kind != InteractionNeeded || f.Claims != challenge {
 		t.Errorf("failure is %v with claims %q", f, f.Claims)
 	}
 
 	without := e.client(func(cfg *Config) { cfg.APIScope = "" })
-	_, _, err = without.OnBehalfOf(context.Background(), "user-token", graphScopes)
+	_, _, err = without.onBehalfOf(context.Background(), "user-token", graphScopes)
 	if f := AsFailure(err); f.Kind != Misconfigured || !strings.Contains(f.NextStep, "ENTRA_API_SCOPE") {
 		t.Errorf("failure is %v", f)
 	}
@@ -98,7 +98,7 @@ func TestOnBehalfOfGoesToTheUsersTenant(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := c.OnBehalfOf(context.Background(), token, graphScopes); err != nil {
+		if _, _, err := c.onBehalfOf(context.Background(), token, graphScopes); err != nil {
 			t.Fatal(err)
 		}
 		if got := e.paths[len(e.paths)-1]; got != "/"+path+"/oauth2/v2.0/token" {

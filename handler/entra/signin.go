@@ -123,7 +123,7 @@ func (c *Client) linked(err error, scopes []string) error {
 // observeVersion remembers the version of the access token for our own API. It
 // is not for us to accept or refuse: it only goes back to Entra as an
 // assertion. A v1 token there means that the app registration says so, which
-// Diagnose reports.
+// APITokenVersion tells.
 func (c *Client) observeVersion(ctx context.Context, token string) {
 	if c.cfg.APIScope == "" {
 		return
@@ -133,7 +133,7 @@ func (c *Client) observeVersion(ctx context.Context, token string) {
 		return
 	}
 	if previous := c.apiTokenVersion.Swap(claims.Version); previous != claims.Version && claims.Version != "2.0" {
-		c.deps.Log.WarnContext(ctx, "Entra issues version 1 access tokens for our API", "fix", "set "+tokenVersionSetting)
+		c.deps.Log.WarnContext(ctx, "Entra issues version 1 access tokens for our API", "fix", "set "+TokenVersionSetting)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -350,4 +351,29 @@ func (e *tenant) answerSignedBy(kid string) http.HandlerFunc {
 		}
 		answerJSON(w, 200, map[string]any{"token_type": "Bearer", "access_token": "x", "expires_in": 60, "id_token": s})
 	}
+}
+
+// respondAfter counts token requests and answers them when release is closed.
+func (e *tenant) respondAfter(release <-chan struct{}) *atomic.Int32 {
+	var n atomic.Int32
+	e.set(func() {
+		e.respond = func(w http.ResponseWriter, r *http.Request) {
+			n.Add(1)
+			e.mu.Unlock() // as the requests run at once
+			<-release
+			e.mu.Lock()
+			answerJSON(w, 200, map[string]any{"token_type": "Bearer", "access_token": "t", "expires_in": 3600, "refresh_token": "refresh-2"})
+		}
+	})
+	return &n
+}
+
+// refuseFirst refuses one token request.
+func (e *tenant) refuseFirst(code string, aadsts int) {
+	e.set(func() {
+		e.respond = func(w http.ResponseWriter, _ *http.Request) {
+			e.respond = nil
+			refuse(w, code, aadsts)
+		}
+	})
 }
