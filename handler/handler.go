@@ -24,7 +24,7 @@ import (
 	"entramcp/handler/resource"
 	"entramcp/handler/store"
 	"entramcp/handler/sweep"
-	"entramcp/handler/tools"
+	"entramcp/handler/toolkit"
 )
 
 // Dependencies are what the server needs from outside. Table and Wrapper are
@@ -38,8 +38,8 @@ type Dependencies struct {
 	Now        func() time.Time
 	Rand       io.Reader
 	Log        *slog.Logger
-	// Tools are served beside those of the catalogue.
-	Tools []tools.Tool
+	// Catalogue is what the server offers; nil means that of package tools.
+	Catalogue *toolkit.Catalogue
 	// Configure and Extend, if not nil, make more of the MCP server than its
 	// tools: Configure before it is made (completion, subscriptions), Extend
 	// before it serves (resources, prompts).
@@ -81,7 +81,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure Entra: %w", err)
 	}
-	offered := s.newTools()
+	offered := s.newToolServer()
 	s.grants = grants.New(grants.Options{
 		Table: deps.Table, Ring: s.ring, Issuer: cfg.Issuer, Resource: cfg.Resource,
 		KnownScopes:    cfg.RequiredScopes.Union(offered.Scopes()).Union(oauth.NewScopes("offline_access")),
@@ -120,7 +120,7 @@ func siteHosts(cfg config.Config) []string {
 }
 
 // routes is the whole route table.
-func (s *Server) routes(guard *resource.Guard, offered *tools.Server) http.Handler {
+func (s *Server) routes(guard *resource.Guard, offered *toolkit.Server) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(config.MCPPath, guard.Protect(offered.Handler()))
 	for _, path := range guard.MetadataPaths() {

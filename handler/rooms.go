@@ -7,6 +7,7 @@ import (
 	"entramcp/handler/config"
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
+	"entramcp/handler/toolkit"
 	"entramcp/handler/tools"
 )
 
@@ -43,18 +44,23 @@ func EntraConfig(cfg config.Config) entra.Config {
 	}
 }
 
-func (s *Server) newTools() *tools.Server {
-	o := tools.Options{
-		Grants: grantReader{s}, GraphURL: s.cfg.Entra.GraphURL, HTTPClient: s.deps.HTTPClient,
+func (s *Server) newToolServer() *toolkit.Server {
+	catalogue := s.deps.Catalogue
+	if catalogue == nil {
+		own := tools.Catalogue()
+		catalogue = &own
+	}
+	o := toolkit.Options{
+		Catalogue: *catalogue, Grants: grantReader{s}, GraphURL: s.cfg.Entra.GraphURL, HTTPClient: s.deps.HTTPClient,
 		Version:        Version(),
 		Authentication: "Microsoft Entra ID (tenant " + s.cfg.Entra.TenantID + "), through this server's own OAuth 2.1 authorization server",
-		Tools:          s.deps.Tools, Configure: s.deps.Configure, Now: s.deps.Now, Log: s.deps.Log,
+		Configure:      s.deps.Configure, Now: s.deps.Now, Log: s.deps.Log,
 	}
 	if s.cfg.Entra.APIScope != "" {
 		s.onBehalfOf = &onBehalfOf{exchange: entra.NewOnBehalfOf(s.entra), log: s.deps.Log}
-		o.Graph = s.onBehalfOf
+		o.API = s.onBehalfOf
 	}
-	server := tools.New(o)
+	server := toolkit.New(o)
 	if s.deps.Extend != nil {
 		s.deps.Extend(server.MCP())
 	}

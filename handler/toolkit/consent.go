@@ -1,4 +1,4 @@
-package tools
+package toolkit
 
 import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"

@@ -1,4 +1,4 @@
-package tools
+package toolkit
 
 import (
 	"cmp"
@@ -23,49 +23,22 @@ type GrantReader interface {
 	Get(ctx context.Context, subject grants.Subject, grantID string) (grants.Grant, error)
 }
 
-// OnBehalfOf gets tokens for other APIs in the name of the signed-in user.
-type OnBehalfOf interface {
-	// Token returns a token for scopes of one API, such as
-	// "https://graph.microsoft.com/User.Read". An *entra.Failure says what the
-	// user or the administrator can do, with ConsentURL where consent is
-	// missing.
-	Token(ctx context.Context, grant grants.Grant, scopes ...string) (APIToken, error)
-}
-
-// APIToken is an access token for another API.
-type APIToken string
-
-const redacted = "[redacted]"
-
-// LogValue hides the token from slog.
-func (APIToken) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-// String hides the token from fmt; string(t) is the token.
-func (APIToken) String() string { return redacted }
-
-// GoString hides the token from %#v.
-func (APIToken) GoString() string { return redacted }
-
-// MarshalText hides the token from encoders, as in a tool's result.
-func (APIToken) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
 // Options are what New needs.
 type Options struct {
-	// Grants is used by who_am_i.
+	Catalogue Catalogue
+	// Grants is where Caller.Identity reads.
 	Grants GrantReader
-	// Graph may be nil: then who_am_i shows no Graph profile.
-	Graph OnBehalfOf
+	// API may be nil: then tools cannot call other APIs for the user.
+	API OnBehalfOf
 	// GraphURL is https://graph.microsoft.com if empty; national clouds have
 	// others.
 	GraphURL string
-	// HTTPClient calls Graph; the default gives up after 8 seconds.
+	// HTTPClient calls other APIs; the default gives up after 8 seconds.
 	HTTPClient *http.Client
-	// Name and Version are the server's; Version comes from the build if empty.
-	Name, Version string
-	// Authentication says in words how callers sign in, for server_info.
+	// Version comes from the build if empty.
+	Version string
+	// Authentication says in words how callers sign in.
 	Authentication string
-	// Tools are served beside those of the catalogue.
-	Tools []Tool
 	// Configure, if not nil, may change how the MCP server is made: completion,
 	// subscriptions.
 	Configure func(*mcp.ServerOptions)
@@ -75,12 +48,12 @@ type Options struct {
 
 // Server is the MCP server: stateless, one for all requests.
 type Server struct {
-	name           string
+	about          About
 	authentication string
 	build          build
 	tools          []Tool // by name, as tools/list has them
 	grants         GrantReader
-	graph          OnBehalfOf
+	api            OnBehalfOf
 	graphURL       string
 	client         *http.Client
 	mcp            *mcp.Server
@@ -95,15 +68,15 @@ const listTTL = 5 * time.Minute
 // maxBody is the largest request body, in bytes: more is answered with 413.
 const maxBody = 4 << 20
 
-// New makes the server with every tool of the catalogue.
+// New makes the server of a catalogue.
 func New(o Options) *Server {
 	info, ok := debug.ReadBuildInfo()
 	s := &Server{
-		name:           cmp.Or(o.Name, "entramcp"),
+		about:          o.Catalogue.About,
 		authentication: cmp.Or(o.Authentication, "OAuth 2.1 with Microsoft Entra ID"),
 		build:          buildOf(o.Version, info, ok),
 		grants:         o.Grants,
-		graph:          o.Graph,
+		api:            o.API,
 		graphURL:       strings.TrimSuffix(cmp.Or(o.GraphURL, "https://graph.microsoft.com"), "/"),
 		client:         o.HTTPClient,
 		now:            o.Now,
@@ -118,11 +91,11 @@ func New(o Options) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.tools = slices.Concat(s.catalogue(), o.Tools)
+	s.tools = slices.Clone(o.Catalogue.Tools)
 	slices.SortFunc(s.tools, func(a, b Tool) int { return strings.Compare(a.definition.Name, b.definition.Name) })
 
 	options := &mcp.ServerOptions{
-		Instructions: "who_am_i shows who is signed in, server_info what this server offers.",
+		Instructions: s.about.Instructions,
 		// Not nil, or the SDK advertises logging. Nothing is remembered
 		// between requests, so no change of a list can be announced.
 		Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}},
@@ -133,11 +106,9 @@ func New(o Options) *Server {
 	if o.Configure != nil {
 		o.Configure(options)
 	}
-	s.mcp = mcp.NewServer(&mcp.Implementation{
-		Name: s.name, Title: "MCP server with Microsoft Entra ID", Version: s.build.version,
-	}, options)
+	s.mcp = mcp.NewServer(s.about.implementation(s.build.version), options)
 	for _, t := range s.tools {
-		t.register(s.mcp, t, s.log)
+		t.register(s, t)
 	}
 	s.mcp.AddReceivingMiddleware(s.watch, noArguments)
 	return s
@@ -172,11 +143,15 @@ func (s *Server) ScopesFor(method, tool string) oauth.Scopes {
 	return s.tools[i].required
 }
 
-// Scopes are all scopes that some tool requires or makes use of.
+// Scopes are all scopes that some tool requires or makes use of. Those of other
+// APIs are left out where no token for them can be had.
 func (s *Server) Scopes() oauth.Scopes {
 	var all oauth.Scopes
 	for _, t := range s.tools {
 		all = all.Union(t.required).Union(t.optional)
+		if s.api != nil {
+			all = all.Union(t.api)
+		}
 	}
 	return all
 }
@@ -188,4 +163,25 @@ func (s *Server) ScopeWords() map[string]string {
 		maps.Copy(all, t.words)
 	}
 	return all
+}
+
+func (a About) implementation(version string) *mcp.Implementation {
+	i := &mcp.Implementation{Name: cmp.Or(a.Name, "mcp"), Title: a.Title, Description: a.Description, Version: version, WebsiteURL: a.Website}
+	for _, icon := range a.Icons {
+		i.Icons = append(i.Icons, mcp.Icon{Source: icon.Source, MIMEType: icon.MIMEType, Sizes: icon.Sizes})
+	}
+	return i
+}
+
+// describe is what the running server says of itself.
+func (s *Server) describe() Description {
+	d := Description{
+		Name: s.about.Name, Title: s.about.Title, Version: s.build.version,
+		Revision: s.build.revision, RevisionTime: s.build.time,
+		Authentication: s.authentication, Tools: make([]ToolDescription, 0, len(s.tools)),
+	}
+	for _, t := range s.tools {
+		d.Tools = append(d.Tools, ToolDescription{t.definition.Name, t.definition.Description})
+	}
+	return d
 }

@@ -1,4 +1,4 @@
-package tools
+package toolkit
 
 import (
 	"context"
@@ -43,7 +43,7 @@ func (s *Server) watch(next mcp.MethodHandler) mcp.MethodHandler {
 
 func (s *Server) logCall(ctx context.Context, req *mcp.CallToolRequest, took time.Duration, outcome string) {
 	attrs := []slog.Attr{slog.String("tool", s.known(req.Params.Name)), slog.String("took", took.String()), slog.String("outcome", outcome)}
-	if caller, ok := callerOf(req); ok {
+	if caller, ok := accessOf(req); ok {
 		attrs = append(attrs, slog.String("subject", string(caller.Subject)),
 			slog.String("grant_id", caller.GrantID), slog.String("client_id", caller.ClientID))
 	}

@@ -1,4 +1,4 @@
-package tools
+package toolkit
 
 import (
 	"context"
@@ -17,7 +17,7 @@ func TestDefaultsFillWhatIsLeftOut(t *testing.T) {
 		On    bool     `json:"on" default:"true"`
 		Tags  []string `json:"tags,omitempty" default:"[\"x\"]"`
 	}
-	s := New(Options{Tools: []Tool{Define("show", "Show.", func(_ context.Context, _ *Caller, in input) (input, error) { return in, nil })}})
+	s := New(Options{Catalogue: offer(Define("show", "Show.", func(_ context.Context, _ *Caller, in input) (input, error) { return in, nil }))})
 	got := call(t, connect(t, serve(t, s, access()), "2026-07-28", nil), "show", map[string]any{"count": 4}).StructuredContent
 	want := map[string]any{"text": `a "b"`, "count": 4.0, "ratio": 0.5, "on": true, "tags": []any{"x"}}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -26,13 +26,13 @@ func TestDefaultsFillWhatIsLeftOut(t *testing.T) {
 }
 
 func TestResultsThatAreNoObjectsAreWrapped(t *testing.T) {
-	s := New(Options{Tools: []Tool{
+	s := New(Options{Catalogue: offer(
 		Define("list", "List.", func(context.Context, *Caller, struct{}) ([]string, error) { return []string{"a", "b"}, nil }),
 		Define("number", "Count.", func(context.Context, *Caller, struct{}) (int, error) { return 7, nil }),
 		Define("image", "Draw.", func(context.Context, *Caller, struct{}) (*mcp.CallToolResult, error) {
 			return &mcp.CallToolResult{Content: []mcp.Content{&mcp.ImageContent{MIMEType: "image/png", Data: []byte{1}}}}, nil
 		}),
-	}})
+	)})
 	for _, revision := range revisions {
 		session := connect(t, serve(t, s, access()), revision, nil)
 		list := call(t, session, "list", nil)

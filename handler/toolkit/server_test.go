@@ -1,4 +1,4 @@
-package tools
+package toolkit
 
 import (
 	"bytes"
@@ -23,6 +23,18 @@ import (
 
 // revisions are one of each era: with sessions and without.
 var revisions = []string{"2025-06-18", "2025-11-25", "2026-07-28"}
+
+type greetInput struct {
+	Name string `json:"name,omitempty" jsonschema:"Who to greet." default:"World"`
+}
+
+// offer is a catalogue of greet and more.
+func offer(more ...Tool) Catalogue {
+	return Catalogue{About: About{Name: "test"}, Tools: append(more, Define("greet", "Greet someone by name.",
+		func(_ context.Context, _ *Caller, in greetInput) (string, error) {
+			return "Hello, " + in.Name + "!", nil
+		}, ReadOnly()))}
+}
 
 func access(scopes ...string) *grants.Access {
 	return &grants.Access{Subject: "5ab1ec7", GrantID: "grant-1", ClientID: "client-1", Scopes: oauth.NewScopes(scopes...), Roles: []string{"Reader"}}
@@ -95,7 +107,7 @@ func (w *lockedWriter) Write(p []byte) (int, error) {
 }
 
 func TestHelloWorldGreetsInEveryRevision(t *testing.T) {
-	url := serve(t, New(Options{}), access())
+	url := serve(t, New(Options{Catalogue: offer()}), access())
 	for _, revision := range revisions {
 		t.Run(revision, func(t *testing.T) {
 			session := connect(t, url, revision, nil)
@@ -107,8 +119,8 @@ func TestHelloWorldGreetsInEveryRevision(t *testing.T) {
 				"Ada":   map[string]any{"name": "Ada"},
 				"":      map[string]any{"name": ""},
 			} {
-				want := "Hello, " + name + "! You've successfully authenticated with Azure and accessed this MCP tool."
-				result := call(t, session, "hello_world", args)
+				want := "Hello, " + name + "!"
+				result := call(t, session, "greet", args)
 				if result.IsError || text(t, result) != want {
 					t.Errorf("got %q, want %q", text(t, result), want)
 				}
@@ -121,14 +133,14 @@ func TestHelloWorldGreetsInEveryRevision(t *testing.T) {
 }
 
 func TestArgumentsThatDoNotFitTheSchemaAreToolErrors(t *testing.T) {
-	session := connect(t, serve(t, New(Options{}), access()), "2026-07-28", nil)
-	if result := call(t, session, "hello_world", map[string]any{"name": 7}); !result.IsError {
+	session := connect(t, serve(t, New(Options{Catalogue: offer()}), access()), "2026-07-28", nil)
+	if result := call(t, session, "greet", map[string]any{"name": 7}); !result.IsError {
 		t.Error("a number was taken for a name")
 	}
 }
 
 func TestTheListIsCompleteSortedAndPrivate(t *testing.T) {
-	s := New(Options{Tools: []Tool{Define("admin_only", "For administrators.", echo, RequireRole("Admin"), RequireScopes("Admin.All"))}})
+	s := New(Options{Catalogue: offer(Define("admin_only", "For administrators.", echo, RequireRole("Admin"), RequireScopes("Admin.All")))})
 	session := connect(t, serve(t, s, access()), "2026-07-28", nil)
 	list, err := session.ListTools(t.Context(), nil)
 	if err != nil {
@@ -138,7 +150,7 @@ func TestTheListIsCompleteSortedAndPrivate(t *testing.T) {
 	for _, tool := range list.Tools {
 		names = append(names, tool.Name)
 	}
-	if diff := cmp.Diff([]string{"admin_only", "hello_world", "server_info", "who_am_i"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"admin_only", "greet"}, names); diff != "" {
 		t.Error(diff)
 	}
 	if list.CacheScope != "private" || list.TTLMs <= 0 {
@@ -146,50 +158,30 @@ func TestTheListIsCompleteSortedAndPrivate(t *testing.T) {
 	}
 	schema, _ := json.Marshal(list.Tools[1].InputSchema)
 	if !strings.Contains(string(schema), `"default":"World"`) || strings.Contains(string(schema), `"required"`) {
-		t.Errorf("the schema of hello_world is %s", schema)
+		t.Errorf("the schema of greet is %s", schema)
 	}
 	output, _ := json.Marshal(list.Tools[1].OutputSchema)
 	if !strings.Contains(string(output), `"x-fastmcp-wrap-result":true`) {
-		t.Errorf("the output schema of hello_world is %s", output)
+		t.Errorf("the output schema of greet is %s", output)
 	}
 	if caps, _ := json.Marshal(session.InitializeResult().Capabilities); string(caps) != `{"tools":{}}` {
 		t.Errorf("advertises %s", caps)
 	}
 }
 
-func TestServerInfoDescribesTheRunningServer(t *testing.T) {
-	s := New(Options{Name: "demo", Version: "v1.2.3", Authentication: "Entra ID", Tools: []Tool{Define("extra", "One more.", echo)}})
-	session := connect(t, serve(t, s, access()), "2026-07-28", nil)
-	info, ok := call(t, session, "server_info", nil).StructuredContent.(map[string]any)
-	if !ok || info["name"] != "demo" || info["version"] != "v1.2.3" || info["authentication"] != "Entra ID" {
-		t.Fatalf("got %v", info)
-	}
-	list, err := session.ListTools(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want []any
-	for _, tool := range list.Tools {
-		want = append(want, map[string]any{"name": tool.Name, "description": tool.Description})
-	}
-	if diff := cmp.Diff(want, info["tools"]); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func TestToolsRunForNobodyWithoutAccess(t *testing.T) {
-	session := connect(t, serve(t, New(Options{}), nil), "2026-07-28", nil)
-	if result := call(t, session, "hello_world", nil); !result.IsError {
+	session := connect(t, serve(t, New(Options{Catalogue: offer()}), nil), "2026-07-28", nil)
+	if result := call(t, session, "greet", nil); !result.IsError {
 		t.Error("greeted nobody")
 	}
 }
 
 func TestScopesAreCheckedBehindTheGuardToo(t *testing.T) {
-	s := New(Options{Tools: []Tool{Define("send", "Send mail.", echo, RequireScopes("Mail.Send", "Mail.Read"))}})
+	s := New(Options{Catalogue: offer(Define("send", "Send mail.", echo, RequireScopes("Mail.Send", "Mail.Read")))})
 	if diff := cmp.Diff(oauth.Scopes{"Mail.Read", "Mail.Send"}, s.ScopesFor("tools/call", "send")); diff != "" {
 		t.Error(diff)
 	}
-	for _, other := range [][2]string{{"tools/list", "send"}, {"tools/call", "hello_world"}, {"tools/call", "nothing"}, {"", ""}} {
+	for _, other := range [][2]string{{"tools/list", "send"}, {"tools/call", "greet"}, {"tools/call", "nothing"}, {"", ""}} {
 		if got := s.ScopesFor(other[0], other[1]); len(got) != 0 {
 			t.Errorf("%v needs %v", other, got)
 		}
@@ -204,10 +196,10 @@ func TestScopesAreCheckedBehindTheGuardToo(t *testing.T) {
 }
 
 func TestMissingRoleSaysWhichAndWhoAssignsIt(t *testing.T) {
-	s := New(Options{Tools: []Tool{
+	s := New(Options{Catalogue: offer(
 		Define("write", "Write.", echo, RequireRole("Writer", "Admin")),
 		Define("read", "Read.", echo, RequireRole("Reader", "Admin")),
-	}})
+	)})
 	session := connect(t, serve(t, s, access()), "2025-11-25", nil)
 	refused := call(t, session, "write", nil)
 	if !refused.IsError {
@@ -226,10 +218,10 @@ func TestMissingRoleSaysWhichAndWhoAssignsIt(t *testing.T) {
 func TestPanicInAToolIsAToolErrorAndIsLogged(t *testing.T) {
 	var out bytes.Buffer
 	var lock sync.Mutex
-	s := New(Options{Log: logged(&out, &lock), Tools: []Tool{
+	s := New(Options{Log: logged(&out, &lock), Catalogue: offer(
 		Define("crash", "Crash.", func(context.Context, *Caller, struct{}) (string, error) { panic("kaboom") }),
 		Define("unprintable", "Crash later.", func(context.Context, *Caller, struct{}) (unprintable, error) { return unprintable{}, nil }),
-	}})
+	)})
 	for _, revision := range revisions {
 		session := connect(t, serve(t, s, access()), revision, nil)
 		if result := call(t, session, "crash", nil); !result.IsError || strings.Contains(text(t, result), "kaboom") {
@@ -238,13 +230,13 @@ func TestPanicInAToolIsAToolErrorAndIsLogged(t *testing.T) {
 		if _, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "unprintable"}); err == nil || strings.Contains(err.Error(), "kaboom") {
 			t.Errorf("%s: got error %v", revision, err)
 		}
-		if result := call(t, session, "hello_world", nil); result.IsError {
+		if result := call(t, session, "greet", nil); result.IsError {
 			t.Errorf("%s: the server did not survive", revision)
 		}
 	}
 	lock.Lock()
 	defer lock.Unlock()
-	if !strings.Contains(out.String(), "kaboom") || !strings.Contains(out.String(), "tools_test.go") {
+	if !strings.Contains(out.String(), "kaboom") || !strings.Contains(out.String(), "server_test.go") {
 		t.Error("no stack in the log")
 	}
 }
@@ -258,12 +250,12 @@ func (unprintable) MarshalJSON() ([]byte, error) { panic("kaboom") }
 func TestCallsAreLoggedWithoutArgumentsAndMadeUpNames(t *testing.T) {
 	var out bytes.Buffer
 	var lock sync.Mutex
-	session := connect(t, serve(t, New(Options{Log: logged(&out, &lock)}), access()), "2026-07-28", nil)
-	call(t, session, "hello_world", map[string]any{"name": "a-secret"})
+	session := connect(t, serve(t, New(Options{Catalogue: offer(), Log: logged(&out, &lock)}), access()), "2026-07-28", nil)
+	call(t, session, "greet", map[string]any{"name": "a-secret"})
 	_, _ = session.CallTool(t.Context(), &mcp.CallToolParams{Name: "made-up"})
 	lock.Lock()
 	defer lock.Unlock()
-	for _, want := range []string{`"tool":"hello_world"`, `"outcome":"ok"`, `"outcome":"error"`, `"subject":"5ab1ec7"`, `"grant_id":"grant-1"`, `"took":`} {
+	for _, want := range []string{`"tool":"greet"`, `"outcome":"ok"`, `"outcome":"error"`, `"subject":"5ab1ec7"`, `"grant_id":"grant-1"`, `"took":`} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %s in %s", want, &out)
 		}
@@ -276,7 +268,7 @@ func TestCallsAreLoggedWithoutArgumentsAndMadeUpNames(t *testing.T) {
 func TestCausesStayInTheLog(t *testing.T) {
 	var out bytes.Buffer
 	var lock sync.Mutex
-	s := New(Options{Log: logged(&out, &lock), Tools: []Tool{
+	s := New(Options{Log: logged(&out, &lock), Catalogue: offer(
 		Define("fail", "Fail.", func(context.Context, *Caller, struct{}) (string, error) {
 			return "", Fail("Try again tomorrow.", errors.New("inner cause"))
 		}),
@@ -286,7 +278,7 @@ func TestCausesStayInTheLog(t *testing.T) {
 		Define("plain", "Fail.", func(context.Context, *Caller, struct{}) (string, error) {
 			return "", errors.New("no such city")
 		}),
-	}})
+	)})
 	session := connect(t, serve(t, s, access()), "2026-07-28", nil)
 	for tool, want := range map[string]string{"fail": "Try again tomorrow.", "unavailable": "Storage does not answer.", "plain": "no such city"} {
 		if result := call(t, session, tool, nil); !result.IsError || text(t, result) != want {
@@ -302,12 +294,12 @@ func TestCausesStayInTheLog(t *testing.T) {
 
 func TestCancelledRequestStopsTheTool(t *testing.T) {
 	started, stopped := make(chan struct{}), make(chan struct{})
-	s := New(Options{Tools: []Tool{Define("wait", "Wait.", func(ctx context.Context, _ *Caller, _ struct{}) (string, error) {
+	s := New(Options{Catalogue: offer(Define("wait", "Wait.", func(ctx context.Context, _ *Caller, _ struct{}) (string, error) {
 		close(started)
 		<-ctx.Done()
 		close(stopped)
 		return "", ctx.Err()
-	})}})
+	}))})
 	session := connect(t, serve(t, s, access()), "2026-07-28", nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
@@ -323,7 +315,7 @@ func TestCancelledRequestStopsTheTool(t *testing.T) {
 }
 
 func TestGetAndDeleteAreNotAllowed(t *testing.T) {
-	url := serve(t, New(Options{}), access())
+	url := serve(t, New(Options{Catalogue: offer()}), access())
 	for _, method := range []string{http.MethodGet, http.MethodDelete, http.MethodPut} {
 		req, _ := http.NewRequestWithContext(t.Context(), method, url, nil)
 		resp, err := (&http.Client{Transport: bearer{}}).Do(req)
@@ -338,7 +330,7 @@ func TestGetAndDeleteAreNotAllowed(t *testing.T) {
 }
 
 func TestLargeBodiesAreRefused(t *testing.T) {
-	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, serve(t, New(Options{}), access()), bytes.NewReader(make([]byte, maxBody+1)))
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, serve(t, New(Options{Catalogue: offer()}), access()), bytes.NewReader(make([]byte, maxBody+1)))
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, text/event-stream")
 	resp, err := (&http.Client{Transport: bearer{}}).Do(req)
@@ -354,10 +346,10 @@ func TestLargeBodiesAreRefused(t *testing.T) {
 func echo(context.Context, *Caller, struct{}) (string, error) { return "done", nil }
 
 func TestNoSessionOutlivesItsRequest(t *testing.T) {
-	s := New(Options{})
+	s := New(Options{Catalogue: offer()})
 	url := serve(t, s, access())
 	for _, revision := range revisions {
-		call(t, connect(t, url, revision, nil), "hello_world", nil)
+		call(t, connect(t, url, revision, nil), "greet", nil)
 	}
 	deadline := time.Now().Add(5 * time.Second)
 	for range s.MCP().Sessions() {

@@ -1,9 +1,8 @@
-package tools
+package toolkit
 
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -19,9 +18,10 @@ type Tool struct {
 	definition mcp.Tool
 	required   oauth.Scopes
 	optional   oauth.Scopes
+	api        oauth.Scopes
 	roles      []string          // the caller has one of them
 	words      map[string]string // what its scopes allow, for the consent page
-	register   func(*mcp.Server, Tool, *slog.Logger)
+	register   func(*Server, Tool)
 }
 
 // Define makes a tool of a function.
@@ -38,11 +38,11 @@ type Tool struct {
 func Define[In, Out any](name, description string, call func(ctx context.Context, caller *Caller, in In) (Out, error), rules ...Rule) Tool {
 	input, err := inputSchema[In]()
 	if err != nil {
-		panic(fmt.Sprintf("tools: the arguments of %s: %v", name, err))
+		panic(fmt.Sprintf("toolkit: the arguments of %s: %v", name, err))
 	}
 	shape, err := shapeOf[Out]()
 	if err != nil {
-		panic(fmt.Sprintf("tools: the result of %s: %v", name, err))
+		panic(fmt.Sprintf("toolkit: the result of %s: %v", name, err))
 	}
 	t := Tool{definition: mcp.Tool{Name: name, Description: description, InputSchema: input}}
 	if shape.schema != nil {
@@ -51,15 +51,16 @@ func Define[In, Out any](name, description string, call func(ctx context.Context
 	for _, rule := range rules {
 		rule(&t)
 	}
-	t.register = func(server *mcp.Server, t Tool, log *slog.Logger) {
-		mcp.AddTool(server, &t.definition, func(ctx context.Context, req *mcp.CallToolRequest, in In) (result *mcp.CallToolResult, out any, err error) {
+	t.register = func(s *Server, t Tool) {
+		log := s.log
+		mcp.AddTool(s.mcp, &t.definition, func(ctx context.Context, req *mcp.CallToolRequest, in In) (result *mcp.CallToolResult, out any, err error) {
 			defer func() {
 				if p := recover(); p != nil {
 					log.ErrorContext(ctx, "tool panicked", "tool", t.definition.Name, "value", p, "stack", string(debug.Stack()))
 					result, out, err = nil, nil, crashed(ctx)
 				}
 			}()
-			caller, err := t.admit(req)
+			caller, err := t.admit(s, req)
 			if err != nil {
 				return refuse(ctx, log, t.definition.Name, req, err)
 			}
@@ -90,6 +91,13 @@ func OptionalScopes(scopes ...string) Rule {
 	return func(t *Tool) { t.optional = t.optional.Union(oauth.NewScopes(scopes...)) }
 }
 
+// CallAPI lets the tool get tokens for scopes of other APIs, for users who have
+// granted them to the client. Clients may ask for them wherever the server can
+// get such tokens; calls without them succeed.
+func CallAPI(scopes ...string) Rule {
+	return func(t *Tool) { t.api = t.api.Union(oauth.NewScopes(scopes...)) }
+}
+
 // DescribeScope says in plain words what a scope of the tool lets a client do,
 // such as "Read your numbers". People see it on the consent page, and the bare
 // scope where nothing is said.
@@ -118,8 +126,8 @@ func ReadOnly() Rule {
 
 // admit checks again what the bearer check in front has checked for scopes, so
 // that a tool is guarded however its server is mounted, and the roles.
-func (t Tool) admit(req *mcp.CallToolRequest) (*Caller, error) {
-	caller, ok := callerOf(req)
+func (t Tool) admit(s *Server, req *mcp.CallToolRequest) (*Caller, error) {
+	caller, ok := s.callerOf(t, req)
 	if !ok {
 		return nil, Fail("Nobody is signed in.", nil)
 	}
