@@ -1,4 +1,4 @@
-package main
+package process
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"entramcp/handler"
 	"entramcp/handler/config"
+	"entramcp/handler/version"
 )
 
 // grace is how long requests under way may take once a local run is ended.
@@ -20,7 +21,7 @@ const grace = 5 * time.Second
 
 // serve listens before anything slow happens: the Functions host asks for /
 // every 25 ms from the start and takes any answer as ready.
-func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
+func serve(ctx context.Context, cfg config.Config, deps handler.Dependencies) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port)))
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("port %d is in use: stop what listens there, or set PORT to another one", cfg.Port)
@@ -30,7 +31,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	}
 	defer listener.Close()
 
-	app, err := handler.Open(cfg, log)
+	app, err := handler.Open(cfg, deps)
 	if err != nil {
 		return err
 	}
@@ -41,7 +42,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(deps.Log.Handler(), slog.LevelDebug),
 	}
 	background, stopBackground := context.WithCancel(ctx)
 	defer stopBackground()
@@ -57,7 +58,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	})
 	defer ended()
 
-	log.InfoContext(ctx, "serving", "address", listener.Addr().String(), "version", handler.Version(), "config", cfg)
+	deps.Log.InfoContext(ctx, "serving", "address", listener.Addr().String(), "version", version.String(), "config", cfg)
 	err = server.Serve(listener)
 	stopBackground()
 	<-done

@@ -1,12 +1,13 @@
-package handler
+// Package version says which version of the server this is.
+package version
 
 import (
 	"runtime/debug"
 )
 
-// Version is the module version or, for a build from a checkout, the revision
+// String is the module version or, for a build from a checkout, the revision
 // it was built from, as the Go toolchain recorded it.
-func Version() string {
+func String() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
