@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"entramcp/dev/tenant"
-	catalogue "entramcp/e2e/catalogue"
 	"entramcp/handler"
 	"entramcp/handler/config"
 	"entramcp/handler/keyring"
@@ -63,10 +62,8 @@ func StartLocal(tb testing.TB, env map[string]string, more func(*handler.Depende
 			tb.Logf("log of the server at %s:\n%s", l.URL, log.String())
 		}
 	})
-	offered := catalogue.Catalogue()
 	deps := handler.Dependencies{
-		Catalogue: &offered,
-		Table:     table, Wrapper: wrapper, Now: l.Clock.Now,
+		Table: table, Wrapper: wrapper, Now: l.Clock.Now,
 		Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}
 	if more != nil {
