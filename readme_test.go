@@ -26,7 +26,7 @@ func TestTheToolOfTheREADMECompiles(t *testing.T) {
 	for _, b := range blocks {
 		path, text := b[1], b[2]
 		if existing, err := os.ReadFile(path); err == nil {
-			head := "return []Tool{\n"
+			head := "Tools: []toolkit.Tool{\n"
 			if !strings.Contains(string(existing), head) {
 				t.Fatalf("%s holds no list", path)
 			}

@@ -8,7 +8,7 @@ import (
 	"entramcp/e2e/stack"
 )
 
-const greeting = "Hello, Ada! You've successfully authenticated with Azure and accessed this MCP tool."
+const greeting = "Hello, Ada!"
 
 // caller is a connected client.
 type caller interface {
@@ -49,15 +49,15 @@ func signInCallAndRefresh(t *testing.T, s *stack.Stack) {
 	refreshTokens := map[string]string{}
 	for name, connect := range clients {
 		c := connect(t, s.Browser(stack.Alice))
-		if got := c.call("hello_world", map[string]any{"name": "Ada"}); got != greeting {
-			t.Errorf("%s: hello_world: %q", name, got)
+		if got := c.call("greet", map[string]any{"name": "Ada"}); got != greeting {
+			t.Errorf("%s: greet: %q", name, got)
 		}
 		connected[name], refreshTokens[name] = c, refreshTokenOf(t, c)
 	}
 	time.Sleep(shortLife + time.Second)
 	for name, c := range connected {
-		if got := c.call("hello_world", map[string]any{"name": "Ada"}); got != greeting {
-			t.Errorf("%s: hello_world after expiry: %q", name, got)
+		if got := c.call("greet", map[string]any{"name": "Ada"}); got != greeting {
+			t.Errorf("%s: greet after expiry: %q", name, got)
 		}
 		if before := refreshTokens[name]; before != "" && refreshTokenOf(t, c) == before {
 			t.Errorf("%s: the refresh token was not rotated", name)

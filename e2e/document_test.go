@@ -38,7 +38,7 @@ func TestAPublishedDocumentIsFetchedOnce(t *testing.T) {
 	for _, script := range []string{"sdk-v1", "sdk-v2"} {
 		client := startNode(t, script, nodeSettings{URL: s.MCP(), ClientMetadataURL: host.URL + "/mcp.json"})
 		client.connect(stack.NewBrowser(stack.Alice))
-		if got := client.call("hello_world", map[string]any{"name": "Ada"}); got != greeting {
+		if got := client.call("greet", map[string]any{"name": "Ada"}); got != greeting {
 			t.Errorf("%s: %q", script, got)
 		}
 		client.must(map[string]any{"do": "refresh"})

@@ -78,7 +78,7 @@ func TestKeysRollInMidSignIn(t *testing.T) {
 		return false
 	})
 	a := newAppOf(t, s, stack.Bob).signIn("openid")
-	if got := a.call("who_am_i"); rolled == 0 || got.structured["username"] != stack.Bob {
+	if got := a.call("identity"); rolled == 0 || got.structured["username"] != stack.Bob {
 		t.Errorf("after %d rollovers: %+v", rolled, got)
 	}
 }
@@ -92,7 +92,7 @@ func TestThrottlingSignsNobodyOut(t *testing.T) {
 	if answer := a.renew(); answer.status != http.StatusServiceUnavailable || answer.header.Get("Retry-After") != "7" {
 		t.Errorf("while throttled: %d, Retry-After %q, %v", answer.status, answer.header.Get("Retry-After"), answer.body)
 	}
-	if got := a.call("hello_world"); got.status != http.StatusOK {
+	if got := a.call("greet"); got.status != http.StatusOK {
 		t.Errorf("the access token is no longer good: %+v", got)
 	}
 	if answer := a.renew(); answer.status != http.StatusOK {
@@ -205,7 +205,7 @@ func TestOnlyAllowedTenantsComeIn(t *testing.T) {
 	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}, Env: map[string]string{"ENTRA_TENANT_ID": "organizations", "ENTRA_ALLOWED_TENANTS": tenant.Fabrikam}})
 	reconfigure(t, s, func(a *tenant.App) { a.SignInAudience = tenant.MultiTenant })
 	grace := newAppOf(t, s, tenant.Grace).signIn("openid")
-	if got := grace.call("who_am_i"); got.structured["tenant_id"] != tenant.Fabrikam {
+	if got := grace.call("identity"); got.structured["tenant_id"] != tenant.Fabrikam {
 		t.Errorf("Grace: %+v", got)
 	}
 	if answer := grace.renew(); answer.status != http.StatusOK {
@@ -214,7 +214,7 @@ func TestOnlyAllowedTenantsComeIn(t *testing.T) {
 	if q := newAppOf(t, s, stack.Alice).authorize("openid"); q.Get("error") != "access_denied" || q.Has("code") {
 		t.Errorf("Alice, whose tenant is not allowed: %v", q)
 	}
-	if got := grace.call("hello_world"); got.status != http.StatusOK {
+	if got := grace.call("greet"); got.status != http.StatusOK {
 		t.Errorf("Grace: %+v", got)
 	}
 }

@@ -16,14 +16,14 @@ import (
 func TestWhoAmIWithGraph(t *testing.T) {
 	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}, Env: map[string]string{"ENTRA_API_SCOPE": stack.ClientID + "/" + tenant.DefaultScope}})
 	a := newAppOf(t, s, stack.Alice).signIn("openid", "User.Read")
-	got := a.call("who_am_i")
+	got := a.call("identity")
 	if !got.failed || !strings.Contains(got.text, "/v2.0/adminconsent?") || !strings.Contains(got.text, "administrator") {
 		t.Errorf("without consent: %+v", got)
 	}
 	if err := s.Tenant.GrantConsent(stack.Alice, stack.ClientID, "https://graph.microsoft.com/User.Read"); err != nil {
 		t.Fatal(err)
 	}
-	got = a.call("who_am_i")
+	got = a.call("identity")
 	profile, _ := got.structured["profile"].(map[string]any)
 	if profile["displayName"] != "Alice Ames" || got.structured["username"] != stack.Alice {
 		t.Errorf("with consent: %+v", got)
@@ -33,7 +33,7 @@ func TestWhoAmIWithGraph(t *testing.T) {
 			t.Errorf("%s %v lack %s", member, list, want)
 		}
 	}
-	got = newAppOf(t, s, stack.Bob).signIn("openid").call("who_am_i")
+	got = newAppOf(t, s, stack.Bob).signIn("openid").call("identity")
 	if roles, _ := got.structured["roles"].([]any); len(roles) != 0 || got.structured["profile"] != nil {
 		t.Errorf("without roles and User.Read: %+v", got)
 	}
@@ -59,7 +59,7 @@ func TestAnExpiredAssertionIsRenewedOnce(t *testing.T) {
 		_, _ = w.Write([]byte(`{"error":"invalid_grant","error_description":"AADSTS500133: Assertion is not within its valid time range.","error_codes":[500133]}`))
 		return true
 	})
-	got := a.call("who_am_i")
+	got := a.call("identity")
 	if want := []string{"jwt-bearer", "refresh_token", "jwt-bearer"}; got.failed || !slices.Equal(grantTypes, want) {
 		t.Errorf("requests %v, want %v: %+v", grantTypes, want, got)
 	}
@@ -77,12 +77,12 @@ func TestAClaimsChallengeOfAToolIsMetInTheNextSignIn(t *testing.T) {
 	}
 	a := newAppOf(t, s, stack.Alice).signIn("openid", "User.Read")
 	change(t, s, stack.Alice, func(u *tenant.User) { u.Challenge = stepUp })
-	if got := a.call("who_am_i"); !got.failed || !strings.Contains(got.text, "Sign in again") {
+	if got := a.call("identity"); !got.failed || !strings.Contains(got.text, "Sign in again") {
 		t.Errorf("%+v", got)
 	}
 	before := len(s.Tenant.Requests())
 	a.signIn("openid", "User.Read")
-	if got := a.call("who_am_i"); got.failed || claimsSent(s, before) != 1 {
+	if got := a.call("identity"); got.failed || claimsSent(s, before) != 1 {
 		t.Errorf("claims sent %d times, then %+v", claimsSent(s, before), got)
 	}
 }

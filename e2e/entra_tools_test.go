@@ -9,22 +9,24 @@ import (
 	"entramcp/dev/tenant"
 	"entramcp/e2e/stack"
 	"entramcp/handler"
-	"entramcp/handler/tools"
+	"entramcp/handler/toolkit"
 )
 
 // serveTools is the server with tools of its own, which the shipped binary has
 // none of.
-func serveTools(t *testing.T, own ...tools.Tool) *stack.Local {
-	return stack.StartLocal(t, nil, func(d *handler.Dependencies) { d.Tools = own })
+func serveTools(t *testing.T, own ...toolkit.Tool) *stack.Local {
+	return stack.StartLocal(t, nil, func(d *handler.Dependencies) {
+		d.Catalogue = &toolkit.Catalogue{About: toolkit.About{Name: "own"}, Tools: own}
+	})
 }
 
-func answer42(context.Context, *tools.Caller, struct{}) (int, error) { return 42, nil }
+func answer42(context.Context, *toolkit.Caller, struct{}) (int, error) { return 42, nil }
 
 // TestAToolCanRequireAnAppRole: Entra's assignment decides, a missing one is
 // the tool's error that says who can help, and a new one counts from the next
 // renewal on.
 func TestAToolCanRequireAnAppRole(t *testing.T) {
-	s := serveTools(t, tools.Define("audit", "For administrators.", answer42, tools.RequireRole("Mcp.Admin")))
+	s := serveTools(t, toolkit.Define("audit", "For administrators.", answer42, toolkit.RequireRole("Mcp.Admin")))
 	if got := newApp(t, s.URL, stack.Alice).signIn("openid").call("audit"); got.failed || got.structured["result"] != 42.0 {
 		t.Errorf("with the role: %+v", got)
 	}
@@ -48,8 +50,8 @@ func TestAToolCanRequireAnAppRole(t *testing.T) {
 // names all the client needs, and a sign-in for that, whose consent page says
 // what the scope allows, opens the tool.
 func TestAToolCanRequireAScope(t *testing.T) {
-	s := serveTools(t, tools.Define("send", "Send mail.", answer42,
-		tools.RequireScopes("Mail.Send"), tools.DescribeScope("Mail.Send", "Send mail in your name")))
+	s := serveTools(t, toolkit.Define("send", "Send mail.", answer42,
+		toolkit.RequireScopes("Mail.Send"), toolkit.DescribeScope("Mail.Send", "Send mail in your name")))
 	a := newApp(t, s.URL, stack.Alice).signIn("openid")
 	got := a.call("send")
 	challenges := got.header.Values("WWW-Authenticate")

@@ -26,7 +26,7 @@ func TestHostedNothingEndsTheServerForGood(t *testing.T) {
 				t.Fatalf("not started again after %v:\n%s", signal, host.Log())
 			}
 		}
-		if got := a.call("hello_world"); got.failed || !strings.HasPrefix(got.text, "Hello, World!") {
+		if got := a.call("greet"); got.failed || !strings.HasPrefix(got.text, "Hello, World!") {
 			t.Errorf("after %v: %+v", signal, got)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -24,7 +25,7 @@ import (
 	"entramcp/handler/config"
 	"entramcp/handler/keyring"
 	"entramcp/handler/store/azuretable"
-	"entramcp/handler/tools"
+	"entramcp/handler/toolkit"
 )
 
 // TestMain turns the test binary into a handler where the emulated host has
@@ -120,10 +121,14 @@ func handleWithASlowTool() error {
 		return err
 	}
 	ended := make(chan struct{})
-	server, err := handler.New(cfg, handler.Dependencies{Table: table, Wrapper: wrapper, Log: slog.New(slog.NewJSONHandler(os.Stdout, nil)), Tools: []tools.Tool{
-		tools.Define("slow", "Goes on until the tool end is called.", func(ctx context.Context, caller *tools.Caller, _ struct{}) (string, error) {
-			params := &mcp.ProgressNotificationParams{ProgressToken: caller.Request.Params.GetProgressToken(), Progress: 1, Message: "begun"}
-			if err := caller.Request.Session.NotifyProgress(ctx, params); err != nil {
+	catalogue := toolkit.Catalogue{About: toolkit.About{Name: "slow"}, Tools: []toolkit.Tool{
+		toolkit.Define("slow", "Goes on until the tool end is called.", func(ctx context.Context, caller *toolkit.Caller, _ struct{}) (string, error) {
+			req, ok := caller.Request.(*mcp.CallToolRequest)
+			if !ok {
+				return "", errors.New("not a call of a tool")
+			}
+			params := &mcp.ProgressNotificationParams{ProgressToken: req.Params.GetProgressToken(), Progress: 1, Message: "begun"}
+			if err := req.Session.NotifyProgress(ctx, params); err != nil {
 				return "", err
 			}
 			select {
@@ -133,11 +138,12 @@ func handleWithASlowTool() error {
 				return "", ctx.Err()
 			}
 		}),
-		tools.Define("end", "Ends the tool slow.", func(context.Context, *tools.Caller, struct{}) (string, error) {
+		toolkit.Define("end", "Ends the tool slow.", func(context.Context, *toolkit.Caller, struct{}) (string, error) {
 			close(ended)
 			return "ended", nil
 		}),
-	}})
+	}}
+	server, err := handler.New(cfg, handler.Dependencies{Table: table, Wrapper: wrapper, Log: slog.New(slog.NewJSONHandler(os.Stdout, nil)), Catalogue: &catalogue})
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,7 @@ func TestHostedASignInOutlivesItsInstance(t *testing.T) {
 		t.Fatalf("token: %+v", answer)
 	}
 	h.FrontEnd.Use(h.Hosts[0])
-	if got := a.call("hello_world"); got.failed || !strings.HasPrefix(got.text, "Hello, World!") {
+	if got := a.call("greet"); got.failed || !strings.HasPrefix(got.text, "Hello, World!") {
 		t.Errorf("%+v", got)
 	}
 	if got := a.renew(); got.status != http.StatusOK {
@@ -175,7 +175,7 @@ func TestHostedClaimsOfAppServiceAuthenticationAreIgnored(t *testing.T) {
 		t.Errorf("without a token: %s", res.Status)
 	}
 	a := newAppOf(t, h.Stack, stack.Alice).signIn("openid", "profile")
-	if got := a.call("who_am_i", claims...); got.failed || strings.Contains(strings.ToLower(got.text), "mallory") || !strings.Contains(got.text, stack.Alice) {
+	if got := a.call("identity", claims...); got.failed || strings.Contains(strings.ToLower(got.text), "mallory") || !strings.Contains(got.text, stack.Alice) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 	"entramcp/e2e/stack"
 	"entramcp/handler"
-	"entramcp/handler/tools"
+	"entramcp/handler/toolkit"
 )
 
 // user is a person with a client. call connects and calls a tool, and signs
@@ -81,7 +81,7 @@ func live(t *testing.T, how registration, known faults, start func(*testing.T, *
 	}
 
 	// Connect and call.
-	calls("hello_world", "Hello, ")
+	calls("greet", "Hello, ")
 	signIns(1)
 	registered := map[registration]int{dynamic: 1, document: 0}[how]
 	expectRows(registered)
@@ -93,7 +93,7 @@ func live(t *testing.T, how registration, known faults, start func(*testing.T, *
 	// The access token expires, by the server's clock and the client's.
 	time.Sleep(max(0, lifetime-10*time.Second) + 100*time.Millisecond)
 	s.Clock.Advance(lifetime)
-	calls("hello_world", "Hello, ")
+	calls("greet", "Hello, ")
 	signIns(1)
 	if granted(t, s).refresh == first.refresh {
 		t.Fatal("the client has not used its refresh token")
@@ -111,13 +111,13 @@ func live(t *testing.T, how registration, known faults, start func(*testing.T, *
 		if got, err := u.call("send_mail"); err == nil || !strings.Contains(err.Error(), known.stepUp) {
 			t.Fatalf("send_mail: %q, %v, want the known fault %q", got, err, known.stepUp)
 		}
-		calls("hello_world", "Hello, ")
+		calls("greet", "Hello, ")
 	}
 	signIns(want)
 
 	// The grant is revoked, by somebody else.
 	revoke(t, s)
-	calls("hello_world", "Hello, ")
+	calls("greet", "Hello, ")
 	want++
 	signIns(want)
 	expectRows(registered)
@@ -132,12 +132,12 @@ func live(t *testing.T, how registration, known faults, start func(*testing.T, *
 	s.Clock.Advance(lifetime + time.Minute)
 	time.Sleep(max(0, lifetime-10*time.Second) + 100*time.Millisecond)
 	if known.register != "" {
-		if got, err := u.call("hello_world"); err == nil || !strings.Contains(err.Error(), known.register) {
-			t.Fatalf("hello_world: %q, %v, want the known fault %q", got, err, known.register)
+		if got, err := u.call("greet"); err == nil || !strings.Contains(err.Error(), known.register) {
+			t.Fatalf("greet: %q, %v, want the known fault %q", got, err, known.register)
 		}
 		u, want = start(t, s), 0
 	}
-	calls("hello_world", "Hello, ")
+	calls("greet", "Hello, ")
 	signIns(want + 1)
 	expectRows(1)
 	if got := len(s.Seen("/register")); got != before+1 {
@@ -147,8 +147,8 @@ func live(t *testing.T, how registration, known faults, start func(*testing.T, *
 
 // offerMail adds a tool that needs a scope which nobody asks for at first.
 func offerMail(d *handler.Dependencies) {
-	d.Tools = []tools.Tool{tools.Define("send_mail", "Send mail.",
-		func(context.Context, *tools.Caller, struct{}) (string, error) { return "sent", nil }, tools.RequireScopes("Mail.Send"))}
+	d.Catalogue.Tools = append(d.Catalogue.Tools, toolkit.Define("send_mail", "Send mail.",
+		func(context.Context, *toolkit.Caller, struct{}) (string, error) { return "sent", nil }, toolkit.RequireScopes("Mail.Send")))
 }
 
 // grantedTokens are the last that the server gave out.

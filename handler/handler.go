@@ -1,34 +1,41 @@
-// Package handler is the whole server as one http.Handler: New wires the rooms,
-// and its route table is everything that is served.
+// Package handler is the whole server as one http.Handler: New wires the
+// packages, and its route table is everything that is served.
 package handler
 
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"entramcp/handler/authserver"
+	"entramcp/handler/clients"
 	"entramcp/handler/config"
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
+	"entramcp/handler/health"
 	"entramcp/handler/keyring"
+	"entramcp/handler/middleware"
 	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
 	"entramcp/handler/resource"
 	"entramcp/handler/store"
 	"entramcp/handler/sweep"
+	"entramcp/handler/toolkit"
 	"entramcp/handler/tools"
+	"entramcp/handler/version"
 )
 
-// Dependencies are what the server needs from outside. Table and Wrapper are
-// required.
+// Dependencies are what the server needs from outside. New requires Table and
+// Wrapper; Open makes those that are nil.
 type Dependencies struct {
 	Table   store.Table
 	Wrapper keyring.Wrapper
@@ -38,8 +45,8 @@ type Dependencies struct {
 	Now        func() time.Time
 	Rand       io.Reader
 	Log        *slog.Logger
-	// Tools are served beside those of the catalogue.
-	Tools []tools.Tool
+	// Catalogue is what the server offers; nil means that of package tools.
+	Catalogue *toolkit.Catalogue
 	// Configure and Extend, if not nil, make more of the MCP server than its
 	// tools: Configure before it is made (completion, subscriptions), Extend
 	// before it serves (resources, prompts).
@@ -58,6 +65,7 @@ type Server struct {
 	grants *grants.Service
 	as     *authserver.Server
 	sweep  *sweep.Sweeper
+	health *health.Health
 	// onBehalfOf is nil without an API scope.
 	onBehalfOf *onBehalfOf
 	// prepare is what must be done once before the table can be used.
@@ -68,7 +76,11 @@ type Server struct {
 // New wires the server. It does no I/O.
 func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	deps = deps.withDefaults(cfg)
-	s := &Server{cfg: cfg, deps: deps, close: func() error { return nil }}
+	s := &Server{
+		cfg: cfg, deps: deps,
+		prepare: func(context.Context) error { return nil },
+		close:   func() error { return nil },
+	}
 	s.ring = keyring.New(keyring.Options{
 		Table: deps.Table, Wrapper: deps.Wrapper, Retention: max(cfg.RefreshLifetime, cfg.AccessTokenLifetime),
 		Now: deps.Now, Rand: deps.Rand, Log: deps.Log,
@@ -81,7 +93,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure Entra: %w", err)
 	}
-	offered := s.newTools()
+	offered := s.newToolServer()
 	s.grants = grants.New(grants.Options{
 		Table: deps.Table, Ring: s.ring, Issuer: cfg.Issuer, Resource: cfg.Resource,
 		KnownScopes:    cfg.RequiredScopes.Union(offered.Scopes()).Union(oauth.NewScopes("offline_access")),
@@ -94,10 +106,10 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Required: cfg.RequiredScopes, Optional: offered.Scopes(), ScopeWords: offered.ScopeWords(),
 		Tenant: cfg.Entra.TenantID, Simulated: cfg.Entra.Simulated(),
 		ClientMetadata: registry.AcceptsDocuments(), InAzure: cfg.InAzure,
-		Timeout: cfg.Timeout + storageShare, Now: deps.Now, Log: deps.Log,
+		CorrelationID: observe.CorrelationID, Now: deps.Now, Rand: deps.Rand, Log: deps.Log,
 	})
 	if s.onBehalfOf != nil {
-		s.onBehalfOf.grants, s.onBehalfOf.remember = s.grants, s.as.KeepClaimsChallenge
+		s.onBehalfOf.grants, s.onBehalfOf.remember = s.grants, s.as.Remember
 	}
 	guard := resource.New(resource.Options{
 		Verify: s.grants.Verify, Issuer: cfg.Issuer, Resource: cfg.Resource, Name: s.as.Name,
@@ -105,9 +117,13 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		AllowedOrigins: cfg.AllowedOrigins, AllowedHosts: siteHosts(cfg), InAzure: cfg.InAzure, Log: deps.Log,
 	})
 	s.sweep = sweep.New(sweep.Options{Table: deps.Table, Now: deps.Now, Rand: deps.Rand, Log: deps.Log})
+	s.health = health.New(health.Options{
+		Checks: map[string]func(context.Context) error{"storage": s.storageReady, "keys": s.ring.Ready, "entra": s.entra.Ready},
+		Now:    deps.Now, Log: deps.Log,
+	})
 	s.Handler = observe.Correlate(deps.Log, observe.CorrelateOptions{
 		Hosted: cfg.Hosted, Proxies: observe.Proxies{Appended: cfg.InAzure},
-	}, s.routes(guard, offered))
+	}, middleware.Headers(strings.HasPrefix(cfg.Issuer, "https:"), s.routes(guard, offered)))
 	return s, nil
 }
 
@@ -119,20 +135,35 @@ func siteHosts(cfg config.Config) []string {
 	return []string{cfg.SiteHost}
 }
 
+const (
+	// storageShare is what a request may spend on the table beside its call to
+	// Entra. With the default TIMEOUT_SECONDS of 8 that makes 9.5 s: clients
+	// that wait 10 s still get the 503 with its Retry-After, and repeat the
+	// request.
+	storageShare = 1500 * time.Millisecond
+	// bodyTime is how long the body of a request may take to arrive, and
+	// callBodyTime that of a call, which may have 4 MiB.
+	bodyTime     = 10 * time.Second
+	callBodyTime = 30 * time.Second
+)
+
 // routes is the whole route table.
-func (s *Server) routes(guard *resource.Guard, offered *tools.Server) http.Handler {
+func (s *Server) routes(guard *resource.Guard, offered *toolkit.Server) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(config.MCPPath, guard.Protect(offered.Handler()))
 	for _, path := range guard.MetadataPaths() {
 		mux.Handle(path, guard.Metadata())
 		mux.Handle(path+"/{$}", guard.Metadata())
 	}
 	for _, route := range s.as.Routes() {
-		mux.Handle(route.Method+" "+route.Path, bounded(s.cfg.Timeout+storageShare, route.Handler))
+		mux.Handle(route.Method+" "+route.Path, middleware.Timeout(s.cfg.Timeout+storageShare, route.Handler))
 	}
-	mux.HandleFunc("GET /healthz", s.healthz)
-	mux.HandleFunc("GET /readyz", s.readyz)
-	return mux
+	mux.HandleFunc("GET /healthz", s.health.Up)
+	mux.HandleFunc("GET /readyz", s.health.Ready)
+
+	top := http.NewServeMux()
+	top.Handle(config.MCPPath, middleware.BodyDeadline(callBodyTime, guard.Protect(offered.Handler())))
+	top.Handle("/", middleware.BodyDeadline(bodyTime, mux))
+	return top
 }
 
 // Run does what goes on in the background until ctx ends: keys, revocations,
@@ -148,29 +179,16 @@ func (s *Server) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// prepared readies the table, as often as it takes, and says whether ctx still
-// lasts.
-func (s *Server) prepared(ctx context.Context) bool {
-	for wait := 100 * time.Millisecond; s.prepare != nil; wait = min(2*wait, 10*time.Second) {
-		err := s.prepare(ctx)
-		if err == nil {
-			break
-		}
-		if ctx.Err() != nil {
-			return false
-		}
-		s.deps.Log.ErrorContext(ctx, "the table cannot be prepared; it will be tried again", "cause", err)
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(wait):
-		}
-	}
-	return ctx.Err() == nil
-}
+// Drain makes /readyz say no, before the process stops listening.
+func (s *Server) Drain() { s.health.Drain() }
 
-// Close releases what Open opened. Run must have returned.
-func (s *Server) Close() error { return s.close() }
+// storageReady reads a row that never exists.
+func (s *Server) storageReady(ctx context.Context) error {
+	if _, err := s.deps.Table.Get(ctx, "ready", "ready"); !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return nil
+}
 
 func (d Dependencies) withDefaults(cfg config.Config) Dependencies {
 	if d.HTTPClient == nil {
@@ -186,4 +204,68 @@ func (d Dependencies) withDefaults(cfg config.Config) Dependencies {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
 	return d
+}
+
+func (s *Server) newRegistry() (*clients.Registry, error) {
+	policy, err := clients.NewRedirectPolicy(s.cfg.AllowedRedirectURIs...)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := clients.ParseHosts(s.cfg.ClientMetadataHosts...)
+	if err != nil {
+		return nil, err
+	}
+	pinned, err := clients.ParsePinned(s.cfg.PinnedClients)
+	if err != nil {
+		return nil, err
+	}
+	return clients.New(clients.Options{
+		Table: s.deps.Table, Policy: policy,
+		Metadata: clients.Metadata{Hosts: hosts, Pinned: pinned},
+		Issuer:   s.cfg.Issuer, TokenEndpoint: s.cfg.Issuer + "/token",
+		Now: s.deps.Now, Rand: s.deps.Rand, Log: s.deps.Log,
+	})
+}
+
+// EntraConfig is what cfg says of Entra, as entra.New takes it.
+func EntraConfig(cfg config.Config) entra.Config {
+	e := cfg.Entra
+	return entra.Config{
+		Tenant: e.TenantID, AllowedTenants: e.AllowedTenants, ClientID: e.ClientID,
+		Secret: entra.Secret(e.ClientSecret), CertificatePath: e.CertificatePath,
+		CertificatePassword: entra.Secret(e.CertificatePassword), ManagedIdentityClientID: e.ManagedIdentityClientID,
+		APIScope: e.APIScope, Authority: e.Authority,
+		RedirectURI: cfg.Issuer + cfg.RedirectPath, Timeout: cfg.Timeout,
+	}
+}
+
+func (s *Server) newToolServer() *toolkit.Server {
+	catalogue := s.deps.Catalogue
+	if catalogue == nil {
+		own := tools.Catalogue()
+		catalogue = &own
+	}
+	o := toolkit.Options{
+		Catalogue: *catalogue, Grants: grantReader{s}, GraphURL: s.cfg.Entra.GraphURL, HTTPClient: s.deps.HTTPClient,
+		Version:        version.String(),
+		Authentication: "Microsoft Entra ID (tenant " + s.cfg.Entra.TenantID + "), through this server's own OAuth 2.1 authorization server",
+		Configure:      s.deps.Configure, Now: s.deps.Now, Log: s.deps.Log,
+	}
+	if s.cfg.Entra.APIScope != "" {
+		s.onBehalfOf = &onBehalfOf{exchange: entra.NewOnBehalfOf(s.entra), log: s.deps.Log}
+		o.API = s.onBehalfOf
+	}
+	server := toolkit.New(o)
+	if s.deps.Extend != nil {
+		s.deps.Extend(server.MCP())
+	}
+	return server
+}
+
+// grantReader defers to the grants, which are made after the tools because
+// they need to know the tools' scopes.
+type grantReader struct{ server *Server }
+
+func (r grantReader) Get(ctx context.Context, subject grants.Subject, grantID string) (grants.Grant, error) {
+	return r.server.grants.Get(ctx, subject, grantID)
 }

@@ -26,7 +26,7 @@ import (
 	"entramcp/handler/resource"
 	"entramcp/handler/store"
 	"entramcp/handler/store/embedded"
-	"entramcp/handler/tools"
+	"entramcp/handler/toolkit"
 )
 
 const (
@@ -67,7 +67,7 @@ type door struct {
 	table  *counted
 	ring   *keyring.Ring
 	grants *grants.Service
-	tools  *tools.Server
+	tools  *toolkit.Server
 	now    time.Time
 	http.Handler
 }
@@ -87,9 +87,16 @@ func newDoor(t testing.TB) *door {
 	now := func() time.Time { return d.now }
 	d.ring = keyring.New(keyring.Options{Table: d.table, Wrapper: wrapper, Now: now})
 	d.grants = grants.New(grants.Options{Table: d.table, Ring: d.ring, Issuer: mcpIssuer, Resource: mcpResource, Now: now})
-	d.tools = tools.New(tools.Options{Grants: d.grants, Tools: []tools.Tool{
-		tools.Define("send_mail", "Send mail.", func(context.Context, *tools.Caller, struct{}) (string, error) { return "sent", nil }, tools.RequireScopes("Mail.Send")),
-	}})
+	d.tools = toolkit.New(toolkit.Options{Grants: d.grants, Catalogue: toolkit.Catalogue{Tools: []toolkit.Tool{
+		toolkit.Define("send_mail", "Send mail.", func(context.Context, *toolkit.Caller, struct{}) (string, error) { return "sent", nil }, toolkit.RequireScopes("Mail.Send")),
+		toolkit.Define("greet", "Greet someone.", func(_ context.Context, _ *toolkit.Caller, in greeting) (string, error) {
+			return "Hello, " + in.Name + "!", nil
+		}),
+		toolkit.Define("identity", "Who is signed in.", func(ctx context.Context, caller *toolkit.Caller, _ struct{}) (map[string]string, error) {
+			who, err := caller.Identity(ctx)
+			return map[string]string{"name": who.Name, "username": who.Username, "tenant_id": who.TenantID}, err
+		}),
+	}}})
 	d.Handler = resource.New(resource.Options{
 		Verify: d.grants.Verify, Issuer: mcpIssuer, Resource: mcpResource,
 		Baseline: oauth.NewScopes("openid", "profile"), ScopesFor: d.tools.ScopesFor,
@@ -121,20 +128,24 @@ func (d *door) tokens(t testing.TB, scopes ...string) grants.Tokens {
 	return tokens
 }
 
-// hello is one call of hello_world as a client of the newest revision sends it.
+// hello is one call of greet as a client of the newest revision sends it.
 func (d *door) hello(token string) *httptest.ResponseRecorder {
-	const body = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hello_world","arguments":{"name":"Ada"},"_meta":{` +
+	const body = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ada"},"_meta":{` +
 		`"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}`
 	r := httptest.NewRequest(http.MethodPost, string(mcpResource), strings.NewReader(body))
 	for name, value := range map[string]string{
 		"Authorization": "Bearer " + token, "Content-Type": "application/json", "Accept": "application/json, text/event-stream",
-		"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "hello_world",
+		"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "greet",
 	} {
 		r.Header.Set(name, value)
 	}
 	w := httptest.NewRecorder()
 	d.ServeHTTP(w, r)
 	return w
+}
+
+type greeting struct {
+	Name string `json:"name"`
 }
 
 type withToken struct{ token grants.AccessToken }
@@ -163,17 +174,17 @@ func TestSDKClientCallsToolsThroughTheGuardInEveryRevision(t *testing.T) {
 				t.Errorf("speaks %s", got)
 			}
 			list, err := session.ListTools(t.Context(), nil)
-			if err != nil || len(list.Tools) != 4 {
+			if err != nil || len(list.Tools) != 3 {
 				t.Fatalf("got %v, %v", list, err)
 			}
-			result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "hello_world", Arguments: map[string]any{"name": "Ada"}})
+			result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "greet", Arguments: map[string]any{"name": "Ada"}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := result.Content[0].(*mcp.TextContent).Text; got != "Hello, Ada! You've successfully authenticated with Azure and accessed this MCP tool." {
+			if got := result.Content[0].(*mcp.TextContent).Text; got != "Hello, Ada!" {
 				t.Error(got)
 			}
-			who, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "who_am_i"})
+			who, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "identity"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -10,7 +10,6 @@ import (
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
-	"entramcp/handler/tools"
 )
 
 // onBehalfOf gets tools their tokens for other APIs: entra's exchange over the
@@ -25,9 +24,12 @@ type onBehalfOf struct {
 	log      *slog.Logger
 }
 
-func (o *onBehalfOf) Token(ctx context.Context, grant grants.Grant, scopes ...string) (tools.APIToken, error) {
-	token, err := o.exchange.Token(ctx, signedIn{o, grant}, scopes...)
-	return tools.APIToken(token.Reveal()), err
+func (o *onBehalfOf) Token(ctx context.Context, grant grants.Grant, scopes ...string) (entra.APIToken, error) {
+	return o.exchange.Token(ctx, signedIn{o, grant}, scopes...)
+}
+
+func (o *onBehalfOf) Refused(grant grants.Grant, token entra.APIToken, scopes ...string) {
+	o.exchange.Refused(signedIn{o, grant}, token, scopes...)
 }
 
 // signedIn is a grant as entra sees it.

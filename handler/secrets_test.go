@@ -13,7 +13,6 @@ import (
 	"entramcp/handler/grants"
 	hide "entramcp/handler/secret"
 	"entramcp/handler/store/azuretable"
-	"entramcp/handler/tools"
 )
 
 // Whatever way a secret comes near a log, by itself or inside something else,
@@ -23,7 +22,7 @@ func TestNoTypeOfSecretShowsItself(t *testing.T) {
 	hidden := hide.New(secret)
 	upstream := grants.Upstream{RefreshToken: grants.EntraRefreshToken{Value: hidden}, APIToken: grants.EntraAccessToken{Value: hidden}}
 	for _, v := range []any{
-		config.Secret(secret), entra.Secret(secret), clients.Secret(secret), tools.APIToken(secret),
+		config.Secret(secret), entra.Secret(secret), clients.Secret(secret), entra.APIToken{Value: hidden},
 		azuretable.ConnectionString(secret),
 		grants.Code{Value: hidden}, grants.RefreshToken{Value: hidden}, grants.AccessToken{Value: hidden}, upstream,
 		config.Config{Entra: config.Entra{ClientSecret: secret}, Store: config.Store{ConnectionString: secret}, Keys: config.Keys{MasterKey: secret}},

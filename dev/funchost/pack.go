@@ -19,15 +19,16 @@ var contents = []string{"app", "host.json"}
 
 // Build builds the handler of the module in dir as azd does for language go
 // (azure-dev: cli/azd/pkg/project/framework_service_go.go) and packs it with
-// host.json into the zip file at path.
-func Build(ctx context.Context, dir, goos, goarch, path string) error {
+// host.json into the zip file at path. Flags are further ones of go build, for
+// tests.
+func Build(ctx context.Context, dir, goos, goarch, path string, flags ...string) error {
 	scratch, err := os.MkdirTemp("", "funchost-build-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(scratch)
 	app := filepath.Join(scratch, "app")
-	build := exec.CommandContext(ctx, "go", "build", "-o", app, ".")
+	build := exec.CommandContext(ctx, "go", slices.Concat([]string{"build", "-o", app}, flags, []string{"."})...)
 	build.Dir = dir
 	build.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := build.CombinedOutput(); err != nil {

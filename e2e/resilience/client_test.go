@@ -196,7 +196,7 @@ func (c *client) introspect(token string) answer {
 // call calls a tool.
 func (c *client) call(access string) answer {
 	c.t.Helper()
-	return c.tool(access, "hello_world", `{"name":"Ada"}`)
+	return c.tool(access, "greet", `{"name":"Ada"}`)
 }
 
 func (c *client) tool(access, name, arguments string) answer {

@@ -55,7 +55,7 @@ func (u *underway) duringStorageOutage(t *testing.T) {
 		func() { served("/", u.get("/")) },
 		func() { served("/healthz", u.get("/healthz")) },
 		func() {
-			if a := u.get("/readyz"); a.status != http.StatusServiceUnavailable || a.text("storage") != "not ready" {
+			if a := u.get("/readyz"); a.status != http.StatusServiceUnavailable || a.text("status") != "not ready" {
 				t.Errorf("/readyz answers %d %s", a.status, a.body)
 			}
 		},

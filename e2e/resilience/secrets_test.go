@@ -111,7 +111,7 @@ func TestEntrasTokensNeverReachAClient(t *testing.T) {
 // everyday is what clients do.
 func (c *client) everyday(t *testing.T) tokens {
 	got := c.redeem(c.signIn()).tokens(t)
-	for _, tool := range []string{"who_am_i", "server_info"} {
+	for _, tool := range []string{"identity", "identity"} {
 		if a := c.tool(got.access, tool, `{}`); a.status != http.StatusOK {
 			t.Errorf("%s: %d %s", tool, a.status, a.body)
 		}

@@ -37,7 +37,8 @@ type Azure struct {
 	Package string
 }
 
-// Package is the handler as azd deploys it, built once per test binary. Where
+// Package is the handler as azd deploys it, with the tests' own catalogue as
+// Binary, built once per test binary. Where
 // this computer cannot run what runs in Azure, it is built for this computer.
 var Package = sync.OnceValues(func() (string, error) {
 	root, err := moduleRoot()
@@ -48,8 +49,12 @@ var Package = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	overlay, err := withCatalogue(dir)
+	if err != nil {
+		return "", err
+	}
 	path := filepath.Join(dir, "package.zip")
-	return path, funchost.Build(context.Background(), root, runtime.GOOS, runtime.GOARCH, path)
+	return path, funchost.Build(context.Background(), root, runtime.GOOS, runtime.GOARCH, path, "-overlay", overlay)
 })
 
 // startHosts starts o.Instances instances and waits for them.

@@ -3,7 +3,9 @@ package stack
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -28,14 +30,20 @@ type Instance struct {
 }
 
 // Binary is the handler, built once per test binary as it is deployed, but
-// with the race detector when the test has it.
+// with the catalogue of package entramcp/e2e/catalogue, so that no test depends
+// on what a server's owner offers, and with the race detector when the test has
+// it.
 var Binary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "entramcp-e2e-")
 	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, "app")
-	args := []string{"build", "-o", path}
+	overlay, err := withCatalogue(dir)
+	if err != nil {
+		return "", err
+	}
+	args := []string{"build", "-overlay", overlay, "-o", path}
 	if raceEnabled {
 		args = append(args, "-race")
 	}
@@ -45,6 +53,41 @@ var Binary = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
+
+// withCatalogue writes an overlay for the build (go help build) that puts the
+// files of e2e/catalogue in the place of those of handler/tools.
+func withCatalogue(dir string) (string, error) {
+	replace := map[string]string{}
+	shipped, own, err := sources("entramcp/handler/tools", "entramcp/e2e/catalogue")
+	if err != nil {
+		return "", err
+	}
+	for _, file := range shipped {
+		replace[file] = ""
+	}
+	for _, file := range own {
+		replace[filepath.Join(filepath.Dir(shipped[0]), filepath.Base(file))] = file
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "overlay.json")
+	return path, os.WriteFile(path, text, 0o600)
+}
+
+// sources are the Go files of two packages.
+func sources(packages ...string) (first, second []string, err error) {
+	out, err := exec.Command("go", append([]string{"list", "-f", "{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}} {{end}}"}, packages...)...).Output()
+	if err != nil {
+		return nil, nil, err
+	}
+	a, b, ok := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if first, second = strings.Fields(a), strings.Fields(b); !ok || len(first) == 0 || len(second) == 0 {
+		return nil, nil, fmt.Errorf("go list found %q", out)
+	}
+	return first, second, nil
+}
 
 type buildError struct{ out string }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"entramcp/dev/tenant"
+	catalogue "entramcp/e2e/catalogue"
 	"entramcp/handler"
 	"entramcp/handler/config"
 	"entramcp/handler/keyring"
@@ -62,8 +63,10 @@ func StartLocal(tb testing.TB, env map[string]string, more func(*handler.Depende
 			tb.Logf("log of the server at %s:\n%s", l.URL, log.String())
 		}
 	})
+	offered := catalogue.Catalogue()
 	deps := handler.Dependencies{
-		Table: table, Wrapper: wrapper, Now: l.Clock.Now,
+		Catalogue: &offered,
+		Table:     table, Wrapper: wrapper, Now: l.Clock.Now,
 		Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}
 	if more != nil {

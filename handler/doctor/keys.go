@@ -6,7 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 
-	"entramcp/handler"
+	"entramcp/handler/backend"
 	"entramcp/handler/config"
 	"entramcp/handler/keyring"
 	"entramcp/handler/store"
@@ -65,9 +65,9 @@ func keys(ctx context.Context, cfg config.Config, table store.Table) []Finding {
 	case cfg.Keys.MasterKey != "":
 		setting = "MASTER_KEY"
 	case cfg.Keys.VaultKeyURL == "":
-		setting = "DATA_DIR/" + handler.MasterKeyFile
+		setting = "DATA_DIR/" + backend.MasterKeyFile
 	}
-	wrapper, err := handler.OpenWrapper(cfg)
+	wrapper, err := backend.OpenWrapper(cfg)
 	if err != nil {
 		return []Finding{Wrong("wrapping key", err.Error(), "Correct "+setting+".")}
 	}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
-	"entramcp/handler"
+	"entramcp/handler/backend"
 	"entramcp/handler/config"
 	"entramcp/handler/store"
 	"entramcp/handler/store/azuretable"
@@ -120,13 +120,13 @@ func records(ctx context.Context, cfg config.Config) []Finding {
 	if cfg.Store.ConnectionString != "" {
 		setting = "TABLES_CONNECTION_STRING"
 	}
-	table, prepare, err := handler.OpenTable(cfg, slog.New(slog.DiscardHandler))
+	table, err := backend.OpenTable(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return append([]Finding{Wrong("storage", err.Error(), "Correct "+setting+".")}, keys(ctx, cfg, nil)...)
 	}
 	defer table.Close()
 	return append(inTime(ctx, func(ctx context.Context) []Finding {
-		return []Finding{Storage(ctx, table, prepare, setting)}
+		return []Finding{Storage(ctx, table, table.Prepare, setting)}
 	}), keys(ctx, cfg, table)...)
 }
 
@@ -139,9 +139,9 @@ func embeddedRecords(ctx context.Context, cfg config.Config) []Finding {
 	if !present(dir, embedded.FileName) {
 		return []Finding{OK("storage", fmt.Sprintf("DATA_DIR %s is empty and writable: the first start fills it", dir))}
 	}
-	if cfg.Keys.VaultKeyURL == "" && cfg.Keys.MasterKey == "" && !present(dir, handler.MasterKeyFile) {
-		return []Finding{Wrong("wrapping key", fmt.Sprintf("%s is gone, and %s cannot be read without it", handler.MasterKeyFile, embedded.FileName),
-			"Restore "+handler.MasterKeyFile+" from a backup, or delete DATA_DIR and start again: everyone signs in again.")}
+	if cfg.Keys.VaultKeyURL == "" && cfg.Keys.MasterKey == "" && !present(dir, backend.MasterKeyFile) {
+		return []Finding{Wrong("wrapping key", fmt.Sprintf("%s is gone, and %s cannot be read without it", backend.MasterKeyFile, embedded.FileName),
+			"Restore "+backend.MasterKeyFile+" from a backup, or delete DATA_DIR and start again: everyone signs in again.")}
 	}
 	table, err := embedded.Open(dir)
 	if errors.Is(err, embedded.ErrInUse) {

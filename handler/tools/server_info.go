@@ -1,32 +1,33 @@
 package tools
 
-import "context"
+import (
+	"context"
 
-type serverInfo struct {
-	Name           string     `json:"name"`
-	Version        string     `json:"version"`
-	Revision       string     `json:"revision,omitempty" jsonschema:"The commit this server was built from."`
-	RevisionTime   string     `json:"revision_time,omitempty" jsonschema:"When that commit was made."`
-	Authentication string     `json:"authentication"`
-	Tools          []toolInfo `json:"tools"`
+	"entramcp/handler/toolkit"
+)
+
+type serverDescription struct {
+	Name           string            `json:"name"`
+	Version        string            `json:"version"`
+	Revision       string            `json:"revision,omitempty" jsonschema:"The commit this server was built from."`
+	RevisionTime   string            `json:"revision_time,omitempty" jsonschema:"When that commit was made."`
+	Authentication string            `json:"authentication"`
+	Tools          []toolDescription `json:"tools"`
 }
 
-type toolInfo struct {
+type toolDescription struct {
 	Name        string `json:"name"`
 	Description string `json:"description"`
 }
 
-func (s *Server) serverInfo(context.Context, *Caller, struct{}) (serverInfo, error) {
-	info := serverInfo{
-		Name:           s.name,
-		Version:        s.build.version,
-		Revision:       s.build.revision,
-		RevisionTime:   s.build.time,
-		Authentication: s.authentication,
-		Tools:          make([]toolInfo, 0, len(s.tools)),
+func serverInfo(_ context.Context, caller *toolkit.Caller, _ struct{}) (serverDescription, error) {
+	d := caller.Server()
+	info := serverDescription{
+		Name: d.Name, Version: d.Version, Revision: d.Revision, RevisionTime: d.RevisionTime,
+		Authentication: d.Authentication, Tools: []toolDescription{},
 	}
-	for _, t := range s.tools {
-		info.Tools = append(info.Tools, toolInfo{Name: t.definition.Name, Description: t.definition.Description})
+	for _, t := range d.Tools {
+		info.Tools = append(info.Tools, toolDescription(t))
 	}
 	return info, nil
 }

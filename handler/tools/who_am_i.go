@@ -2,8 +2,14 @@ package tools
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/toolkit"
 )
 
 type identity struct {
@@ -17,37 +23,80 @@ type identity struct {
 	Note     string       `json:"note,omitempty" jsonschema:"Why there is no profile."`
 }
 
-// userRead lets the client see the user's own profile.
-const userRead = "User.Read"
-
-// graphScope offers User.Read only where there is something to read with it.
-func (s *Server) graphScope() Rule {
-	if s.graph == nil {
-		return OptionalScopes()
-	}
-	return OptionalScopes(userRead)
+// profile is the part of a Graph user that who_am_i shows.
+// https://learn.microsoft.com/graph/api/user-get
+type profile struct {
+	DisplayName       string `json:"displayName,omitempty"`
+	Mail              string `json:"mail,omitempty"`
+	JobTitle          string `json:"jobTitle,omitempty"`
+	OfficeLocation    string `json:"officeLocation,omitempty"`
+	PreferredLanguage string `json:"preferredLanguage,omitempty"`
+	UserPrincipalName string `json:"userPrincipalName,omitempty"`
 }
 
-func (s *Server) whoAmI(ctx context.Context, caller *Caller, _ struct{}) (identity, error) {
-	grant, err := s.grants.Get(ctx, caller.Subject, caller.GrantID)
+// userRead is Microsoft Graph's scope for the user's own profile.
+const userRead = "User.Read"
+
+func whoAmI(ctx context.Context, caller *toolkit.Caller, _ struct{}) (identity, error) {
+	user, err := caller.Identity(ctx)
 	if err != nil {
 		return identity{}, err
 	}
 	who := identity{
-		Name:     grant.Identity.Name,
-		Username: grant.Identity.Username,
-		TenantID: grant.Identity.TenantID,
-		ObjectID: grant.Identity.ObjectID,
+		Name:     user.Name,
+		Username: user.Username,
+		TenantID: user.TenantID,
+		ObjectID: user.ObjectID,
 		Roles:    append([]string{}, caller.Roles...),
 		Scopes:   append(oauth.Scopes{}, caller.Scopes...),
 	}
 	switch {
-	case s.graph == nil:
+	case !caller.CanCallAPIs():
 		who.Note = "This server is not set up to read Microsoft Graph."
 	case !caller.Scopes.Has(userRead):
 		who.Note = "Grant the scope " + userRead + " to see the Microsoft Graph profile."
 	default:
-		who.Profile, err = s.graphProfile(ctx, grant)
+		who.Profile, err = graphProfile(ctx, caller)
 	}
 	return who, err
+}
+
+// maxProfile bounds what is read of Graph's answer, in bytes.
+const maxProfile = 1 << 20
+
+const graphDown = "Microsoft Graph does not answer now. Try again in a minute."
+
+func graphProfile(ctx context.Context, caller *toolkit.Caller) (*profile, error) {
+	if _, err := caller.Token(ctx, userRead); err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, caller.GraphURL()+"/v1.0/me", nil)
+	if err != nil {
+		return nil, toolkit.Fail(graphDown, err)
+	}
+	req.Header.Set("Accept", "application/json")
+	resp, err := caller.HTTPClient(userRead).Do(req)
+	if err != nil {
+		return nil, toolkit.Fail(graphDown, err)
+	}
+	defer resp.Body.Close()
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
+		return nil, toolkit.Fail("Microsoft Graph refused access to your profile. Ask an administrator to grant User.Read to this application, then connect again.",
+			fmt.Errorf("graph: status %d", resp.StatusCode))
+	case resp.StatusCode != http.StatusOK:
+		return nil, toolkit.Fail(graphDown, fmt.Errorf("graph: status %d", resp.StatusCode))
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxProfile+1))
+	if err == nil && len(body) > maxProfile {
+		err = errors.New("graph: the answer is too large")
+	}
+	var p profile
+	if err == nil {
+		err = json.Unmarshal(body, &p)
+	}
+	if err != nil {
+		return nil, toolkit.Fail(graphDown, err)
+	}
+	return &p, nil
 }

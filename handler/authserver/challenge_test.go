@@ -1,0 +1,104 @@
+package authserver_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"entramcp/handler/entra"
+	"entramcp/handler/grants"
+	"entramcp/handler/oauth"
+)
+
+const demanded = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
+
+// challenged has a user whose renewal met a claims challenge.
+func challenged(t *testing.T, w *world, id string) {
+	t.Helper()
+	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
+	w.upstream.breakWith(&entra.Failure{Kind: entra.InteractionNeeded, OAuth: oauth.AccessDenied, Summary: "More proof is needed.", Claims: demanded})
+	wantError(t, w.post("/token", renewal(id, tokens)), http.StatusBadRequest, oauth.InvalidGrant)
+	w.upstream.breakWith(nil)
+}
+
+func TestAClaimsChallengeAtRefreshReachesTheNextSignIn(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	challenged(t, w, id)
+
+	b := w.browser()
+	resp := b.get(w.upstream.signIn(t, b.approve(request(id))))
+	wantStatus(t, resp, http.StatusSeeOther)
+	again := resp.Header.Get("Location")
+	if !strings.HasPrefix(again, "https://login.example/") || queryOf(t, again).Get("claims") != demanded {
+		t.Fatalf("the browser went to %s, want Entra with the claims", again)
+	}
+	seen := w.upstream.requests()
+	if last := seen[len(seen)-1]; last.LoginHint != "ada@contoso.example" || last.State == seen[len(seen)-2].State || last.Nonce == seen[len(seen)-2].Nonce {
+		t.Errorf("Entra was asked again with %+v", last)
+	}
+	if got := b.arrive(w.upstream.signIn(t, again)); got.Get("code") == "" || got.Get("state") != "client state" {
+		t.Errorf("the client got %v", got)
+	}
+	if got := b.signIn(request(id)); got.Get("code") == "" {
+		t.Errorf("after the challenge was met the client got %v", got)
+	}
+}
+
+func TestAnAbandonedChallengeIsStillToBeMet(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	challenged(t, w, id)
+	asked := func() bool {
+		b := w.browser()
+		return strings.HasPrefix(b.get(w.upstream.signIn(t, b.approve(request(id)))).Header.Get("Location"), "https://login.example/")
+	}
+	for range 2 {
+		if !asked() {
+			t.Error("a sign-in got round the challenge")
+		}
+	}
+	w.advance(24*time.Hour + time.Second)
+	if asked() {
+		t.Error("the challenge outlived its day")
+	}
+}
+
+func TestAChallengeIsForOneUserOnly(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	challenged(t, w, id)
+	w.upstream.user.ObjectID = "object-2"
+	if got := w.browser().signIn(request(id)); got.Get("code") == "" {
+		t.Errorf("another user's client got %v", got)
+	}
+}
+
+func TestTheLatestChallengeCounts(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	subject := grants.SubjectOf("tenant-1", "object-1")
+	for _, claims := range []string{"{}", demanded} {
+		if err := w.server.Remember(t.Context(), subject, claims); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := w.browser()
+	to := b.get(w.upstream.signIn(t, b.approve(request(id)))).Header.Get("Location")
+	if got := queryOf(t, to).Get("claims"); got != demanded {
+		t.Errorf("claims %s", got)
+	}
+}
+
+func TestAChallengeThatCannotBeKeptEndsNothing(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
+	w.upstream.breakWith(&entra.Failure{Kind: entra.InteractionNeeded, OAuth: oauth.AccessDenied, Claims: demanded})
+	w.table.failWrites(http.ErrHandlerTimeout)
+	wantError(t, w.post("/token", renewal(id, tokens)), http.StatusServiceUnavailable, oauth.TemporarilyUnavailable)
+	w.table.failWrites(nil)
+	w.upstream.breakWith(nil)
+	wantStatus(t, w.post("/token", renewal(id, tokens)), http.StatusOK)
+}

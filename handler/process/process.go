@@ -1,0 +1,147 @@
+// Package process is the server as a process: its commands, signals and exit
+// statuses.
+//
+//	app               serve
+//	app doctor        check the configuration and all that it names
+//	app rotate-keys   publish a new epoch of the key ring now
+//	app version       print the version
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"entramcp/handler"
+	"entramcp/handler/config"
+	"entramcp/handler/doctor"
+	"entramcp/handler/observe"
+	"entramcp/handler/version"
+)
+
+// Exit statuses (sysexits.h). Never 0 on failure: the Functions host does not
+// restart a handler that exited with 0.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 64
+	exitConfig = 78
+	// exitEnded follows SIGTERM in Azure: the host itself only kills, so it
+	// is to start the handler again.
+	exitEnded = 143
+)
+
+const usage = `usage: app [command]
+
+  (none)       serve
+  doctor       check the configuration and all that it names, and say what to fix
+  rotate-keys  publish a new epoch of the key ring now
+  version      print the version
+`
+
+// Main runs the command that the arguments name and returns the exit status.
+// deps is what the server is made of beside its configuration, which Main reads;
+// most callers leave it empty or set the catalogue of tools.
+func Main(deps handler.Dependencies) int {
+	// SIGTERM and SIGINT end local runs; the Functions host only ever kills.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr, deps)
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer, deps handler.Dependencies) int {
+	command := ""
+	if len(args) > 0 {
+		command = args[0]
+	}
+	if len(args) > 1 {
+		command = "help"
+	}
+	switch command {
+	case "version":
+		fmt.Fprintln(stdout, version.String())
+		return exitOK
+	case "doctor":
+		return diagnose(ctx, getenv, stdout)
+	case "", "rotate-keys":
+	default:
+		fmt.Fprint(stderr, usage)
+		return exitUsage
+	}
+
+	cfg, err := config.Load(getenv)
+	if err != nil {
+		fmt.Fprintf(stderr, "The configuration does not work:\n%v\n", err)
+		return exitConfig
+	}
+	if deps.Log == nil {
+		deps.Log = observe.NewLogger(observe.LogOptions{Out: stdout, Errs: stderr, Level: cfg.LogLevel})
+	}
+	switch command {
+	case "rotate-keys":
+		err = rotateKeys(ctx, cfg, deps)
+	default:
+		tuneCollector(getenv)
+		err = serve(ctx, cfg, deps)
+	}
+	switch {
+	case err != nil && ctx.Err() == nil:
+		fmt.Fprintln(stderr, err)
+		return exitFailed
+	case ctx.Err() != nil && cfg.InAzure:
+		return exitEnded
+	}
+	return exitOK
+}
+
+// rotateKeys publishes the next epoch of the key ring. It signs ten minutes
+// later; nobody is signed out.
+func rotateKeys(ctx context.Context, cfg config.Config, deps handler.Dependencies) error {
+	s, err := handler.Open(cfg, deps)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.RotateKeys(ctx); err != nil {
+		return fmt.Errorf("rotate the keys: %w", err)
+	}
+	return nil
+}
+
+// diagnose reports on the configuration and all that it names. Only a
+// configuration that loads can be followed further.
+func diagnose(ctx context.Context, getenv func(string) string, stdout io.Writer) int {
+	cfg, problems := settings(getenv)
+	findings := doctor.Configuration(cfg, problems)
+	if len(problems) == 0 {
+		findings = append(findings, doctor.Run(ctx, cfg)...)
+	}
+	switch bad := doctor.Print(stdout, findings); {
+	case len(problems) > 0:
+		return exitConfig
+	case bad > 0:
+		return exitFailed
+	}
+	return exitOK
+}
+
+// settings are those of the environment and of a local.settings.json in the
+// working directory.
+func settings(getenv func(string) string) (config.Config, config.Problems) {
+	getenv, err := config.WithLocalSettings(getenv, localSettings)
+	if err != nil {
+		return config.Config{}, config.Problems{{Name: localSettings, Wrong: "cannot be used: " + err.Error(), Write: "Begin anew from " + localSettings + ".example"}}
+	}
+	cfg, err := config.Load(getenv)
+	var problems config.Problems
+	if err != nil && !errors.As(err, &problems) {
+		problems = config.Problems{{Name: "the environment", Wrong: "cannot be used: " + err.Error(), Write: "Correct it"}}
+	}
+	return cfg, problems
+}
+
+const localSettings = "local.settings.json"
