@@ -24,6 +24,7 @@ import (
 	"entramcp/handler"
 	"entramcp/handler/config"
 	"entramcp/handler/keyring"
+	"entramcp/handler/secret"
 	"entramcp/handler/store/azuretable"
 	"entramcp/handler/toolkit"
 )
@@ -112,7 +113,7 @@ func handleWithASlowTool() error {
 	if err != nil {
 		return err
 	}
-	table, err := azuretable.New(azuretable.Options{ConnectionString: azuretable.ConnectionString(cfg.Store.ConnectionString), Name: cfg.Store.TableName})
+	table, err := azuretable.New(azuretable.Options{ConnectionString: azuretable.ConnectionString{Value: secret.New(string(cfg.Store.ConnectionString))}, Name: cfg.Store.TableName})
 	if err != nil {
 		return err
 	}

@@ -116,7 +116,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Baseline: cfg.RequiredScopes, ScopesFor: offered.ScopesFor,
 		AllowedOrigins: cfg.AllowedOrigins, AllowedHosts: siteHosts(cfg), InAzure: cfg.InAzure, Log: deps.Log,
 	})
-	s.sweep = sweep.New(sweep.Options{Table: deps.Table, Now: deps.Now, Rand: deps.Rand, Log: deps.Log})
+	s.sweep = sweep.New(sweep.Options{Table: deps.Table, Kinds: s.kinds(), Interval: cfg.SweepInterval, Now: deps.Now, Log: deps.Log})
 	s.health = health.New(health.Options{
 		Checks: map[string]func(context.Context) error{"storage": s.storageReady, "keys": s.ring.Ready, "entra": s.entra.Ready},
 		Now:    deps.Now, Log: deps.Log,

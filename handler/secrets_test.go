@@ -23,12 +23,12 @@ func TestNoTypeOfSecretShowsItself(t *testing.T) {
 	upstream := grants.Upstream{RefreshToken: grants.EntraRefreshToken{Value: hidden}, APIToken: grants.EntraAccessToken{Value: hidden}}
 	for _, v := range []any{
 		config.Secret(secret), entra.Secret(secret), clients.Secret(secret), entra.APIToken{Value: hidden},
-		azuretable.ConnectionString(secret),
+		azuretable.ConnectionString{Value: hide.New(secret)},
 		grants.Code{Value: hidden}, grants.RefreshToken{Value: hidden}, grants.AccessToken{Value: hidden}, upstream,
 		config.Config{Entra: config.Entra{ClientSecret: secret}, Store: config.Store{ConnectionString: secret}, Keys: config.Keys{MasterKey: secret}},
 		entra.Config{Secret: secret, CertificatePassword: secret},
 		entra.Callback{Code: secret, Verifier: secret, Nonce: secret}, entra.SignIn{RefreshToken: secret, AccessToken: secret},
-		azuretable.Options{ConnectionString: secret},
+		azuretable.Options{ConnectionString: azuretable.ConnectionString{Value: hide.New(secret)}},
 		grants.Approval{Upstream: upstream}, grants.Renewal{Upstream: upstream},
 		grants.Tokens{Access: grants.AccessToken{Value: hidden}, Refresh: grants.RefreshToken{Value: hidden}},
 	} {

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"entramcp/e2e/stack"
+	"entramcp/handler/secret"
 	"entramcp/handler/store"
 	"entramcp/handler/store/azuretable"
 	"entramcp/handler/store/storetest"
@@ -14,7 +15,7 @@ import (
 func tableOf(t *testing.T, s *stack.Stack) store.Table {
 	t.Helper()
 	table, err := azuretable.New(azuretable.Options{
-		ConnectionString: azuretable.ConnectionString(storetest.Azurite(t)), Name: s.Table(),
+		ConnectionString: azuretable.ConnectionString{Value: secret.New(storetest.Azurite(t))}, Name: s.Table(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -79,7 +79,11 @@ func (s *Server) pending(ctx context.Context, subject grants.Subject) (string, e
 // forget removes a challenge that was met. If that fails, the next sign-in
 // takes one step more, and nothing else.
 func (s *Server) forget(ctx context.Context, subject grants.Subject) {
-	if err := s.Table.Drop(ctx, challengePartition(subject), []string{challengeKey}); err != nil {
+	row, err := s.Table.Get(ctx, challengePartition(subject), challengeKey)
+	if err == nil {
+		err = s.Table.Delete(ctx, row.Partition, row.Key, row.ETag)
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrConflict) {
 		s.Log.WarnContext(ctx, "a claims challenge that was met is still there", "cause", err)
 	}
 }
@@ -99,4 +103,7 @@ func (s *Server) again(w http.ResponseWriter, r *http.Request, t transaction, cl
 	s.redirect(w, r, t.Request, to)
 }
 
-func challengePartition(subject grants.Subject) string { return "ch-" + string(subject) }
+// ChallengePrefix begins the partitions of claims challenges, one for each user.
+const ChallengePrefix = "ch-"
+
+func challengePartition(subject grants.Subject) string { return ChallengePrefix + string(subject) }

@@ -51,7 +51,10 @@ func (upstreamState) LogValue() slog.Value { return slog.StringValue(redacted) }
 func (upstreamState) String() string       { return redacted }
 func (upstreamState) GoString() string     { return redacted }
 
-func (u upstreamState) partition() string { return "t-" + string(u[:12]) }
+// TransactionPrefix begins the partitions of transactions.
+const TransactionPrefix = "t-"
+
+func (u upstreamState) partition() string { return TransactionPrefix + string(u[:12]) }
 
 // key is a hash, so that who reads the table cannot finish a sign-in.
 func (u upstreamState) key() string {

@@ -19,6 +19,7 @@ import (
 	"entramcp/handler/config"
 	"entramcp/handler/keyring"
 	"entramcp/handler/keyring/keyvault"
+	"entramcp/handler/secret"
 	"entramcp/handler/store"
 	"entramcp/handler/store/azuretable"
 	"entramcp/handler/store/embedded"
@@ -40,7 +41,7 @@ func OpenTable(cfg config.Config, log *slog.Logger) (Table, error) {
 	}
 	o := azuretable.Options{
 		ServiceURL: cfg.Store.TablesURL, Name: cfg.Store.TableName, Log: log,
-		ConnectionString: azuretable.ConnectionString(cfg.Store.ConnectionString),
+		ConnectionString: azuretable.ConnectionString{Value: secret.New(string(cfg.Store.ConnectionString))},
 	}
 	if o.ServiceURL != "" {
 		credential, err := azureCredential(cfg)

@@ -84,13 +84,16 @@ func (r *Registry) verifyAssertion(ctx context.Context, c Client, assertion stri
 	return r.consume(ctx, c.ID, claims)
 }
 
+// AssertionPrefix begins the partitions of assertions that were used.
+const AssertionPrefix = "j-"
+
 // consume lets a jti be used once on all instances: the insert has one winner.
 // An unknown outcome is a refusal, because the assertion may be spent.
 func (r *Registry) consume(ctx context.Context, clientID string, claims jwt.RegisteredClaims) error {
 	sum := sha256.Sum256([]byte(clientID + "\x00" + claims.ID))
 	key := hex.EncodeToString(sum[:])
 	_, err := r.table.Insert(ctx, store.Row{
-		Partition: "j-" + key[:2], Key: key,
+		Partition: AssertionPrefix + key[:2], Key: key,
 		Expires: expiry(claims.ExpiresAt.Time, clockLeeway+time.Second),
 	})
 	switch {

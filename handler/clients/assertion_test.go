@@ -22,6 +22,7 @@ import (
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 // signers are one key of each kind that is accepted.
@@ -179,7 +180,7 @@ func TestClientAssertions(t *testing.T) {
 }
 
 func TestAssertionIsUsedOnceOnAllInstances(t *testing.T) {
-	bothStores(t, func(t *testing.T, table store.Table) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		s := newSigners(t)
 		clock := newClock()
 		instances := []*Registry{newRegistry(t, Options{Table: table, Now: clock.now}), newRegistry(t, Options{Table: table, Now: clock.now})}

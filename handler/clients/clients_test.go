@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -12,8 +11,6 @@ import (
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
-	"entramcp/handler/store/azuretable"
-	"entramcp/handler/store/embedded"
 	"entramcp/handler/store/storetest"
 )
 
@@ -30,34 +27,7 @@ func newClock() *clock { return &clock{time.Date(2026, 11, 23, 12, 0, 0, 0, time
 func (c *clock) now() time.Time          { return c.at }
 func (c *clock) advance(d time.Duration) { c.at = c.at.Add(d) }
 
-func openTable(tb testing.TB) store.Table {
-	tb.Helper()
-	table, err := embedded.Open(tb.TempDir())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = table.Close() })
-	return table
-}
-
-// bothStores runs a test of what instances share on each store there is.
-func bothStores(t *testing.T, test func(t *testing.T, table store.Table)) {
-	t.Run("Embedded", func(t *testing.T) { test(t, openTable(t)) })
-	t.Run("Azurite", func(t *testing.T) {
-		table, err := azuretable.New(azuretable.Options{
-			ConnectionString: azuretable.ConnectionString(storetest.Azurite(t)),
-			Name:             fmt.Sprintf("clients%d", time.Now().UnixNano()),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = table.Close() })
-		if err := table.CreateIfMissing(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		test(t, table)
-	})
-}
+func openTable(tb testing.TB) store.Table { return storetest.Embedded(tb) }
 
 func newRegistry(tb testing.TB, o Options) *Registry {
 	tb.Helper()
@@ -117,4 +87,13 @@ func countRows(tb testing.TB, table store.Table, prefix string) int {
 		}
 		cursor = page.Next
 	}
+}
+
+// remove removes a row whatever its version.
+func remove(table store.Table, partition, key string) error {
+	row, err := table.Get(context.Background(), partition, key)
+	if err != nil {
+		return err
+	}
+	return table.Delete(context.Background(), row.Partition, row.Key, row.ETag)
 }

@@ -11,6 +11,7 @@ import (
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 // serveDocument serves a good metadata document and returns its URL.
@@ -34,7 +35,7 @@ func documentRegistry(t *testing.T, s *site, o Options) (*Registry, *clock) {
 }
 
 func TestDocumentIsFetchedOnceAndShared(t *testing.T) {
-	bothStores(t, func(t *testing.T, table store.Table) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		s := newSite(t)
 		id := serveDocument(s, "Cache-Control", "max-age=600")
 		a, _ := documentRegistry(t, s, Options{Table: table})
@@ -83,7 +84,7 @@ func TestFreshnessIsBounded(t *testing.T) {
 }
 
 func TestOldDocumentIsRevalidated(t *testing.T) {
-	bothStores(t, func(t *testing.T, table store.Table) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		s := newSite(t)
 		id := s.URL + "/client.json"
 		s.serve(func(w http.ResponseWriter, r *http.Request) {

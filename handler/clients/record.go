@@ -64,7 +64,10 @@ func (r *Registry) client(id string, m metadata) Client {
 	return c
 }
 
-func partition(id string) string { return "c-" + id[2:4] }
+// RegistrationPrefix begins the partitions of registrations.
+const RegistrationPrefix = "c-"
+
+func partition(id string) string { return RegistrationPrefix + id[2:4] }
 
 // expiry is in whole seconds, as the store wants it.
 func expiry(now time.Time, life time.Duration) time.Time {

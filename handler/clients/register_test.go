@@ -11,6 +11,7 @@ import (
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 // What clients that people use send to /register, and what must come of it.
@@ -131,7 +132,7 @@ func TestUndeclaredAuthenticationFitsTheClient(t *testing.T) {
 }
 
 func TestSamePublicMetadataIsOneClientAndOneRow(t *testing.T) {
-	bothStores(t, func(t *testing.T, table store.Table) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		body := realRegistrations[0].body
 		instances := []*Registry{newRegistry(t, Options{Table: table}), newRegistry(t, Options{Table: table})}
 		ids := make([]string, 16)

@@ -7,6 +7,7 @@ import (
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 func TestUnusedRegistrationDiesAfterADay(t *testing.T) {
@@ -29,7 +30,7 @@ func TestUnusedRegistrationDiesAfterADay(t *testing.T) {
 }
 
 func TestUsedRegistrationLivesNinetyDaysAfterLastUse(t *testing.T) {
-	bothStores(t, func(t *testing.T, table store.Table) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		clock := newClock()
 		r := newRegistry(t, Options{Now: clock.now, Table: table})
 		id := register(t, r, realRegistrations[0].body).ClientID
@@ -79,7 +80,7 @@ func TestTouchWritesAtMostOnceADay(t *testing.T) {
 }
 
 func TestTouchOfAStaleClientIsHarmless(t *testing.T) {
-	bothStores(t, func(t *testing.T, table store.Table) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		clock := newClock()
 		a, b := newRegistry(t, Options{Now: clock.now, Table: table}), newRegistry(t, Options{Now: clock.now, Table: table})
 		id := register(t, a, realRegistrations[0].body).ClientID
@@ -107,7 +108,7 @@ func TestDeletedClientIsUnknownWithinAMinute(t *testing.T) {
 	table := openTable(t)
 	r := newRegistry(t, Options{Now: clock.now, Table: table})
 	id := register(t, r, realRegistrations[0].body).ClientID
-	if err := table.Drop(context.Background(), partition(id), []string{id}); err != nil {
+	if err := remove(table, partition(id), id); err != nil {
 		t.Fatal(err)
 	}
 	clock.advance(time.Minute)
@@ -124,9 +125,7 @@ func TestClaudeRegistrationsThatAreNotUsedAreSwept(t *testing.T) {
 	for _, tt := range realRegistrations {
 		register(t, r, tt.body)
 	}
-	span := store.Prefix("c-")
-	span.ExpiredBefore = clock.at.Add(unusedLife + time.Second)
-	page, err := table.List(context.Background(), span, "")
+	page, err := table.ListExpired(context.Background(), clock.at.Add(unusedLife+time.Second), "")
 	if err != nil || page.Next != "" {
 		t.Fatal(page.Next, err)
 	}
@@ -140,7 +139,7 @@ func TestDeletedClientRegistersAgain(t *testing.T) {
 	table := openTable(t)
 	a, b := newRegistry(t, Options{Table: table}), newRegistry(t, Options{Table: table})
 	id := register(t, a, realRegistrations[0].body).ClientID
-	if err := table.Drop(context.Background(), partition(id), []string{id}); err != nil {
+	if err := remove(table, partition(id), id); err != nil {
 		t.Fatal(err)
 	}
 	if again := register(t, a, realRegistrations[0].body).ClientID; again != id {

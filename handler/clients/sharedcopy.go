@@ -12,6 +12,10 @@ import (
 	"entramcp/handler/store"
 )
 
+// DocumentPrefix begins the partitions of copies of metadata documents and key
+// sets.
+const DocumentPrefix = "d-"
+
 // cacheTimeout bounds a read or write of the shared cache, which a fetch can do
 // without.
 const cacheTimeout = 2 * time.Second
@@ -74,5 +78,5 @@ func (d *documents) store(ctx context.Context, doc document) store.ETag {
 func (d *documents) key(rawURL string) (partition, key string) {
 	sum := sha256.Sum256([]byte(d.kind + rawURL))
 	key = hex.EncodeToString(sum[:])
-	return "d-" + key[:2], key
+	return DocumentPrefix + key[:2], key
 }

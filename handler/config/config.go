@@ -48,6 +48,9 @@ type Config struct {
 	AccessTokenLifetime time.Duration
 	RefreshLifetime     time.Duration
 
+	// SweepInterval is the time between two removals of expired rows.
+	SweepInterval time.Duration
+
 	// AllowedRedirectURIs restricts redirect URIs to these exact URIs or
 	// https://host/path/* prefixes; empty allows what the policy allows.
 	AllowedRedirectURIs []string

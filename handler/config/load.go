@@ -31,6 +31,7 @@ func Load(getenv func(string) string) (Config, error) {
 		RequiredScopes:      oauth.NewScopes(r.list("REQUIRED_SCOPES")...),
 		Timeout:             r.seconds("TIMEOUT_SECONDS", 8*time.Second, time.Second, time.Minute),
 		AccessTokenLifetime: r.duration("ACCESS_TOKEN_LIFETIME", 30*time.Minute, time.Second, 24*time.Hour),
+		SweepInterval:       r.duration("SWEEP_INTERVAL", 15*time.Minute, time.Second, 24*time.Hour),
 		RefreshLifetime:     r.duration("REFRESH_LIFETIME", 90*24*time.Hour, time.Minute, 365*24*time.Hour),
 		AllowedRedirectURIs: r.list("ALLOWED_REDIRECT_URIS"),
 		ClientMetadataHosts: r.list("CLIENT_METADATA_HOSTS"),

@@ -33,7 +33,7 @@ func Storage(ctx context.Context, table store.Table, prepare func(context.Contex
 			return Wrong(check, "the table cannot be made: "+err.Error(), storageFix(err, setting))
 		}
 	}
-	row := store.Row{Partition: "doctor", Key: rand.Text(), Value: []byte("probe"),
+	row := store.Row{Partition: store.ProbePartition, Key: rand.Text(), Value: []byte("probe"),
 		Expires: time.Now().UTC().Truncate(time.Second).Add(time.Hour)}
 	etag, err := table.Insert(ctx, row)
 	if err != nil {

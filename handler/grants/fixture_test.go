@@ -246,3 +246,12 @@ func mustVerify(t failer, s *Service, token AccessToken) *Access {
 	}
 	return access
 }
+
+// remove removes a row whatever its version.
+func remove(table store.Table, partition, key string) error {
+	row, err := table.Get(context.Background(), partition, key)
+	if err != nil {
+		return err
+	}
+	return table.Delete(context.Background(), row.Partition, row.Key, row.ETag)
+}

@@ -317,17 +317,8 @@ func (w *world) restart(t *rapid.T) {
 
 // sweep removes what the rows themselves say is over, by the fastest clock.
 func (w *world) sweep(t *rapid.T) {
-	w.sweepSpan(t, store.Prefix("g-"))
-	w.sweepSpan(t, store.Partition(revokedPartition))
-	for _, g := range w.grants {
-		g.state = w.peek(g)
-	}
-}
-
-func (w *world) sweepSpan(t *rapid.T, span store.Span) {
-	span.ExpiredBefore = w.clock.Now().Add(15 * time.Second)
 	for cursor := store.Cursor(""); ; {
-		page, err := w.table.List(context.Background(), span, cursor)
+		page, err := w.table.ListExpired(context.Background(), w.clock.Now().Add(15*time.Second), cursor)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -337,8 +328,11 @@ func (w *world) sweepSpan(t *rapid.T, span store.Span) {
 			}
 		}
 		if cursor = page.Next; cursor == "" {
-			return
+			break
 		}
+	}
+	for _, g := range w.grants {
+		g.state = w.peek(g)
 	}
 }
 

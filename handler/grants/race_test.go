@@ -2,7 +2,6 @@ package grants
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,27 +9,10 @@ import (
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
-	"entramcp/handler/store/azuretable"
 	"entramcp/handler/store/storetest"
 )
 
-var azuriteTables atomic.Int64
-
-func newAzuriteTable(tb testing.TB) store.Table {
-	tb.Helper()
-	table, err := azuretable.New(azuretable.Options{
-		ConnectionString: azuretable.ConnectionString(storetest.Azurite(tb)),
-		Name:             fmt.Sprintf("grants%d", azuriteTables.Add(1)),
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if err := table.CreateIfMissing(context.Background()); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = table.Close() })
-	return table
-}
+func newAzuriteTable(tb testing.TB) store.Table { return storetest.AzureTable(tb) }
 
 // onBothStores runs a race of 32 against two instances that share a table.
 func onBothStores(t *testing.T, race func(t *testing.T, a, b *instance, c *clock)) {

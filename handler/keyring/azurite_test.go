@@ -1,29 +1,18 @@
 package keyring_test
 
 import (
-	"fmt"
 	"sync"
 	"testing"
 	"time"
 
 	"entramcp/handler/keyring"
-	"entramcp/handler/store/azuretable"
 	"entramcp/handler/store/storetest"
 )
 
 // The races of creation and rotation again, where they are lost and won in
 // Table Storage itself.
 func TestInstancesShareOneRingInTableStorage(t *testing.T) {
-	table, err := azuretable.New(azuretable.Options{
-		ConnectionString: azuretable.ConnectionString(storetest.Azurite(t)),
-		Name:             fmt.Sprintf("keyring%d", time.Now().UnixNano()),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := table.CreateIfMissing(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	table := storetest.AzureTable(t)
 	c := newClock()
 	instances := make([]*keyring.Ring, 6)
 	for i := range instances {

@@ -85,7 +85,6 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case "rotate-keys":
 		err = rotateKeys(ctx, cfg, deps)
 	default:
-		tuneCollector(getenv)
 		err = serve(ctx, cfg, deps)
 	}
 	switch {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -27,7 +28,7 @@ func (r Row) Check() error {
 // it means any version, which would make a conditional write unconditional.
 func CheckETag(etag ETag) error {
 	if etag == "" || etag == "*" {
-		return fmt.Errorf("%w: ETag %q is no precondition", ErrInvalid, string(etag))
+		return fmt.Errorf("%w: ETag %q cannot be a precondition", ErrInvalid, string(etag))
 	}
 	return nil
 }
@@ -36,6 +37,12 @@ func CheckETag(etag ETag) error {
 func (s Span) Check() error {
 	if err := CheckKey(s.Last, s.Last); err != nil {
 		return fmt.Errorf("last partition of a span: %w", err)
+	}
+	if s.FirstKey != "" {
+		if s.First != s.Last {
+			return fmt.Errorf("%w: FirstKey in a span of several partitions", ErrInvalid)
+		}
+		return CheckKey(s.Last, s.FirstKey)
 	}
 	if s.First == "" {
 		return nil
@@ -49,13 +56,13 @@ func (s Span) Check() error {
 	return nil
 }
 
-// CheckDrop reports whether partition and keys are within the limits of Drop.
-func CheckDrop(partition string, keys []string) error {
-	if len(keys) > MaxDrop {
-		return fmt.Errorf("%w: %d keys to drop, at most %d", ErrInvalid, len(keys), MaxDrop)
+// CheckDrop reports whether rows are within the limits of Drop.
+func CheckDrop(rows []Row) error {
+	if len(rows) > MaxDrop {
+		return fmt.Errorf("%w: %d rows to drop, at most %d", ErrInvalid, len(rows), MaxDrop)
 	}
-	for _, key := range keys {
-		if err := CheckKey(partition, key); err != nil {
+	for _, row := range rows {
+		if err := errors.Join(CheckKey(row.Partition, row.Key), CheckETag(row.ETag)); err != nil {
 			return err
 		}
 	}

@@ -20,11 +20,11 @@ const (
 	// MaxKey is the longest partition or key in bytes. Keys are restricted
 	// to [A-Za-z0-9._~-], which both stores order and accept alike.
 	MaxKey = 256
-	// MaxDrop is the most keys one Drop takes: one entity group transaction.
+	// MaxDrop is the most rows one Drop takes: one entity group transaction.
 	MaxDrop = 100
-	// MaxPage is the most rows in one Page, so that a Page of the largest
-	// values stays below 8 MiB and one Drop takes all of a Page's keys.
-	MaxPage = 100
+	// MaxPage is the most rows in one Page. One whose values come to 4 MiB
+	// ends earlier.
+	MaxPage = 1000
 )
 
 var (
@@ -37,6 +37,9 @@ var (
 	// ErrInvalid: the partition, key, value or argument is outside the limits.
 	ErrInvalid = errors.New("store: invalid argument")
 )
+
+// ProbePartition holds the rows with which app doctor tries a table.
+const ProbePartition = "doctor"
 
 // ETag is the opaque version of a row. It differs after every write.
 type ETag string
@@ -61,9 +64,9 @@ type Span struct {
 	First string
 	// Last is mandatory, lest a forgotten field select a whole table.
 	Last string
-	// ExpiredBefore, if set, selects only rows with a non-zero Expires
-	// before it.
-	ExpiredBefore time.Time
+	// FirstKey, if set, leaves out the keys before it. Only the span of one
+	// partition may have it.
+	FirstKey string
 }
 
 // Partition is the span of one partition.
@@ -76,10 +79,10 @@ func Prefix(prefix string) Span {
 	return Span{First: prefix, Last: prefix + strings.Repeat("~", max(0, MaxKey-len(prefix)))}
 }
 
-// Cursor continues a List; the empty one begins it.
+// Cursor continues a listing; the empty one begins it.
 type Cursor string
 
-// Page is one answer of List.
+// Page is one answer of a listing.
 type Page struct {
 	Rows []Row
 	// Next is empty on the last page. A page may hold no rows and still
@@ -108,12 +111,20 @@ type Table interface {
 	Delete(ctx context.Context, partition, key string, etag ETag) error
 	// List returns rows in the order of partition, then key. Rows written
 	// while a listing is under way may or may not appear in it. A cursor
-	// continues only the listing, of the same span, that it came from.
+	// continues only the listing, of the same span, that it came from; with
+	// any other it fails with ErrInvalid or lists from anywhere.
 	List(ctx context.Context, span Span, from Cursor) (Page, error)
-	// Drop removes up to MaxDrop rows of one partition whatever their
-	// version; keys that do not exist are no error. It is for sweeping: it
-	// may have removed only some rows when it fails.
-	Drop(ctx context.Context, partition string, keys []string) error
+	// ListExpired returns the rows with a non-zero Expires before the given
+	// time, in whatever order suits the store, so that its cost follows the
+	// number of these rows where the store can. Otherwise it is as List.
+	ListExpired(ctx context.Context, before time.Time, from Cursor) (Page, error)
+	// Drop removes up to MaxDrop rows, of any partitions, as Delete would
+	// remove each of them, and returns how many it has removed. Rows that
+	// changed since their ETag was read, or are gone, are left and are no
+	// error. It is for sweeping: rows of one partition share a transaction
+	// where the store has them, and it may have removed only some when it
+	// fails.
+	Drop(ctx context.Context, rows []Row) (removed int, err error)
 	// Close releases what the table holds. The table is not used afterwards.
 	Close() error
 }

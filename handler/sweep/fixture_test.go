@@ -4,46 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"entramcp/handler/store"
-	"entramcp/handler/store/azuretable"
-	"entramcp/handler/store/embedded"
-	"entramcp/handler/store/storetest"
 	"entramcp/handler/sweep"
 )
-
-var tables atomic.Int32
-
-// onBothStores runs test on an empty table of each store.
-func onBothStores(t *testing.T, test func(t *testing.T, table store.Table)) {
-	t.Run("embedded", func(t *testing.T) {
-		table, err := embedded.Open(t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = table.Close() })
-		test(t, table)
-	})
-	t.Run("azuretable", func(t *testing.T) {
-		table, err := azuretable.New(azuretable.Options{
-			ConnectionString: azuretable.ConnectionString(storetest.Azurite(t)),
-			Name:             fmt.Sprintf("sweep%d", tables.Add(1)),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := table.CreateIfMissing(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		test(t, table)
-	})
-}
 
 // clock is the time that all instances of a test agree on.
 type clock struct {
@@ -70,38 +38,37 @@ func (c *clock) pass(d time.Duration) {
 // hooked lets a test act in the middle of a sweep. What it calls is real.
 type hooked struct {
 	store.Table
-	listed func(store.Page) // after every List
-	remove func() error     // before every Delete and Drop
+	listed func(store.Page) // after every listing
+	drop   func() error     // before every Drop
 }
 
-func (h hooked) List(ctx context.Context, span store.Span, from store.Cursor) (store.Page, error) {
-	page, err := h.Table.List(ctx, span, from)
+func (h hooked) ListExpired(ctx context.Context, before time.Time, from store.Cursor) (store.Page, error) {
+	page, err := h.Table.ListExpired(ctx, before, from)
 	if h.listed != nil && err == nil {
 		h.listed(page)
 	}
 	return page, err
 }
 
-func (h hooked) Delete(ctx context.Context, partition, key string, etag store.ETag) error {
-	if h.remove != nil {
-		if err := h.remove(); err != nil {
-			return err
+func (h hooked) Drop(ctx context.Context, rows []store.Row) (int, error) {
+	if h.drop != nil {
+		if err := h.drop(); err != nil {
+			return 0, err
 		}
 	}
-	return h.Table.Delete(ctx, partition, key, etag)
+	return h.Table.Drop(ctx, rows)
 }
 
-func (h hooked) Drop(ctx context.Context, partition string, keys []string) error {
-	if h.remove != nil {
-		if err := h.remove(); err != nil {
-			return err
-		}
-	}
-	return h.Table.Drop(ctx, partition, keys)
+const interval = 15 * time.Minute
+
+// kinds are some of every form.
+var kinds = []sweep.Kind{
+	{Name: "transactions", Prefix: "t-"}, {Name: "grants", Prefix: "g-"}, {Name: "clients", Prefix: "c-"},
+	{Name: "challenges", Prefix: "ch-"}, {Name: "revoked", Prefix: "revoked"},
 }
 
 func sweeper(table store.Table, c *clock, with ...func(*sweep.Options)) *sweep.Sweeper {
-	opts := sweep.Options{Table: table, Now: c.Now, Log: slog.New(slog.DiscardHandler)}
+	opts := sweep.Options{Table: table, Kinds: kinds, Interval: interval, Now: c.Now}
 	for _, set := range with {
 		set(&opts)
 	}
@@ -153,3 +120,20 @@ func wantLeft(t *testing.T, table store.Table, want ...string) {
 }
 
 var errUnknown = errors.New("connection reset")
+
+// fill puts n rows into a partition, many at a time.
+func fill(t *testing.T, table store.Table, partition string, n int, expires time.Time) {
+	t.Helper()
+	var writers sync.WaitGroup
+	for w := range 8 {
+		writers.Go(func() {
+			for i := w; i < n; i += 8 {
+				row := store.Row{Partition: partition, Key: fmt.Sprintf("%05d", i), Expires: expires}
+				if _, err := table.Insert(t.Context(), row); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+}

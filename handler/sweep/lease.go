@@ -10,37 +10,47 @@ import (
 	"entramcp/handler/store"
 )
 
-// The lease is one row. Its Expires stays zero, so that no sweep removes it.
+// LeasePartition holds the lease, which is one row. Its Expires stays zero, so
+// that no sweep removes it.
 const (
-	leasePartition = "leases"
+	LeasePartition = "leases"
 	leaseKey       = "sweep"
+)
+
+const (
+	// term is how long a sweep may go without renewing its lease before it
+	// counts as dead. It covers calls that are slow, and clocks apart.
+	term = 3 * time.Minute
+	// renewAfter is when it is renewed.
+	renewAfter = time.Minute
 )
 
 var errHeld = errors.New("sweep: another instance holds the lease")
 
+// leaseVersion is of records without a version too.
+const leaseVersion = 1
+
 type leaseRecord struct {
+	Version int `json:"v"`
 	// Until is when another instance may take the lease.
 	Until time.Time `json:"until"`
-	// At is where the next run continues, if the last one ended at its bounds:
-	// runs that always do still get through the whole table. A run that is
-	// under way has none, so that one which dies is followed by a fresh one.
-	At *place `json:"at,omitempty"`
+	// Place is where a successor continues, should this sweep die. Whoever
+	// takes the lease removes it, so that a place at which every sweep fails
+	// is tried once, and the next one begins at the beginning.
+	Place *place `json:"place,omitempty"`
 }
 
+// lease is one that this sweep holds.
 type lease struct {
-	at   *place
-	etag store.ETag
+	place *place
+	etag  store.ETag
+	since time.Time
 }
-
-// term is how long a run may hold the lease before it counts as dead. The
-// slack over MaxTime covers the last call and the skew of clocks.
-func (s *Sweeper) term() time.Duration { return s.opts.MaxTime + 2*time.Minute }
 
 // acquire takes the lease with one conditional write, which one of any number
-// of instances wins.
-func (s *Sweeper) acquire(ctx context.Context) (lease, error) {
-	now := s.opts.Now()
-	row, err := s.opts.Table.Get(ctx, leasePartition, leaseKey)
+// of instances wins, or fails with errHeld.
+func (s *Sweeper) acquire(ctx context.Context, now time.Time) (lease, error) {
+	row, err := s.opts.Table.Get(ctx, LeasePartition, leaseKey)
 	missing := errors.Is(err, store.ErrNotFound)
 	if err != nil && !missing {
 		return lease{}, fmt.Errorf("sweep: read the lease: %w", err)
@@ -50,54 +60,65 @@ func (s *Sweeper) acquire(ctx context.Context) (lease, error) {
 		if json.Unmarshal(row.Value, &record) != nil {
 			record = leaseRecord{} // unreadable is as good as expired
 		}
-		if s.holds(record, now) {
+		if s.inForce(record, now) {
 			return lease{}, errHeld
 		}
 	}
-	etag, err := s.write(ctx, leaseRecord{Until: now.Add(s.term())}, row.ETag)
-	switch {
-	case errors.Is(err, store.ErrExists), errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound):
-		return lease{}, errHeld
-	case err != nil:
-		return lease{}, fmt.Errorf("sweep: take the lease: %w", err)
+	etag, err := s.write(ctx, leaseRecord{Until: now.Add(term)}, row.ETag)
+	if err != nil {
+		return lease{}, err
 	}
-	return lease{at: record.At, etag: etag}, nil
+	return lease{place: record.Place, etag: etag, since: now}, nil
 }
 
-// holds reports whether the lease is in force. One that reaches further than
-// any sweeper grants comes from a clock that was wrong, and must not stop the
-// sweeps until that clock is right.
-func (s *Sweeper) holds(record leaseRecord, now time.Time) bool {
-	longest := max(s.term(), s.opts.Interval) + Margin
+// inForce: a lease that reaches further than any sweeper grants comes from a
+// clock that was wrong, and must not stop the sweeps until that clock is right.
+func (s *Sweeper) inForce(record leaseRecord, now time.Time) bool {
+	longest := max(term, s.opts.Interval) + Margin
 	return record.Until.After(now) && record.Until.Before(now.Add(longest))
 }
 
-// release ends the run. After a complete one the lease stays in force for most
-// of an interval, so that many instances do not sweep many times.
-func (s *Sweeper) release(ctx context.Context, held lease, done *pass) error {
-	now := s.opts.Now()
-	record := leaseRecord{Until: now.Add(s.opts.Interval * 3 / 4)}
-	if done.report.More {
-		record = leaseRecord{Until: now, At: &done.at}
+// renew keeps the lease if it is time to, and says so in the log when the sweep
+// is behind. It fails with errHeld if another instance has taken over.
+func (w *work) renew(ctx context.Context) error {
+	now := w.opts.Now()
+	if now.Sub(w.lease.since) < renewAfter {
+		return nil
 	}
-	_, err := s.write(ctx, record, held.etag)
-	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
-		return nil // this run took so long that another instance continued
+	if w.behind() {
+		w.opts.Log.WarnContext(ctx, "the sweep is behind", "began", w.began, "sweep", w.report)
 	}
-	if err != nil {
-		return fmt.Errorf("sweep: end the lease: %w", err)
-	}
-	return nil
+	etag, err := w.write(ctx, leaseRecord{Until: now.Add(term), Place: &w.at}, w.lease.etag)
+	w.lease = lease{etag: etag, since: now}
+	return err
 }
 
+// release ends the sweep. The lease stays in force for most of an interval, so
+// that many instances do not sweep many times.
+func (w *work) release(ctx context.Context) error {
+	_, err := w.write(ctx, leaseRecord{Until: w.opts.Now().Add(w.opts.Interval * 3 / 4)}, w.lease.etag)
+	return err
+}
+
+// write replaces the lease of that version, or makes it if there is none. It
+// fails with errHeld if another instance was first.
 func (s *Sweeper) write(ctx context.Context, record leaseRecord, etag store.ETag) (store.ETag, error) {
+	record.Version = leaseVersion
 	value, err := json.Marshal(record)
 	if err != nil {
 		return "", err
 	}
-	row := store.Row{Partition: leasePartition, Key: leaseKey, ETag: etag, Value: value}
+	row := store.Row{Partition: LeasePartition, Key: leaseKey, ETag: etag, Value: value}
 	if etag == "" {
-		return s.opts.Table.Insert(ctx, row)
+		etag, err = s.opts.Table.Insert(ctx, row)
+	} else {
+		etag, err = s.opts.Table.Replace(ctx, row)
 	}
-	return s.opts.Table.Replace(ctx, row)
+	switch {
+	case errors.Is(err, store.ErrExists), errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound):
+		return "", errHeld
+	case err != nil:
+		return "", fmt.Errorf("sweep: write the lease: %w", err)
+	}
+	return etag, nil
 }

@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 	"entramcp/handler/sweep"
 )
 
 func TestOneOfManyInstancesSweeps(t *testing.T) {
-	onBothStores(t, func(t *testing.T, table store.Table) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		c := newClock()
 		// The first round races to insert the lease, the others to replace it.
 		for round := range 3 {
@@ -46,7 +47,7 @@ func TestOneOfManyInstancesSweeps(t *testing.T) {
 }
 
 func TestCompleteSweepHoldsOthersOffForMostOfAnInterval(t *testing.T) {
-	onBothStores(t, func(t *testing.T, table store.Table) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		c := newClock()
 		once(t, sweeper(table, c))
 		c.pass(11 * time.Minute)
@@ -61,41 +62,111 @@ func TestCompleteSweepHoldsOthersOffForMostOfAnInterval(t *testing.T) {
 }
 
 func TestSweepKilledMidwayIsTakenOver(t *testing.T) {
-	onBothStores(t, func(t *testing.T, table store.Table) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		c := newClock()
-		for i := range 10 {
-			put(t, table, "g-user", fmt.Sprint(i), c.Now().Add(-time.Hour))
-		}
+		fill(t, table, "g-user", 3*store.MaxDrop, c.Now().Add(-time.Hour))
 		ctx, kill := context.WithCancel(t.Context())
-		deletes := 0
-		dying := hooked{Table: table, remove: func() error {
-			if deletes++; deletes == 5 {
+		batches := 0
+		dying := hooked{Table: table, drop: func() error {
+			if batches++; batches == 2 {
 				kill()
 			}
 			return nil
 		}}
 		report, err := sweeper(dying, c).Once(ctx)
-		if !errors.Is(err, context.Canceled) || report.Removed["grants"] != 4 {
+		if !errors.Is(err, context.Canceled) || report.Removed["grants"] != store.MaxDrop {
 			t.Fatalf("the killed sweep: %+v, %v", report, err)
 		}
 		if !once(t, sweeper(table, c)).Held {
 			t.Error("its lease did not outlive it")
 		}
 		c.pass(3 * time.Minute)
-		if report := once(t, sweeper(table, c)); report.Removed["grants"] != 6 {
+		if report := once(t, sweeper(table, c)); report.Removed["grants"] != 2*store.MaxDrop {
 			t.Errorf("the next sweep: %+v", report)
 		}
 		wantLeft(t, table)
 	})
 }
 
+// A sweep that works for long keeps its lease, and leaves its place to the one
+// that goes on should it die.
+func TestLongSweepKeepsItsLeaseAndItsPlace(t *testing.T) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
+		c := newClock()
+		fill(t, table, "g-user", store.MaxPage+5*store.MaxDrop, c.Now().Add(-time.Hour))
+		ctx, kill := context.WithCancel(t.Context())
+		batches := 0
+		slow := hooked{Table: table, drop: func() error {
+			batches++
+			c.pass(2 * time.Minute)
+			if !once(t, sweeper(table, c)).Held {
+				t.Error("another instance swept at the same time")
+			}
+			if batches == store.MaxPage/store.MaxDrop+3 {
+				kill()
+			}
+			return nil
+		}}
+		if _, err := sweeper(slow, c).Once(ctx); !errors.Is(err, context.Canceled) {
+			t.Fatalf("the killed sweep: %v", err)
+		}
+		first := true
+		next := hooked{Table: table, listed: func(page store.Page) {
+			if first && len(page.Rows) != 3*store.MaxDrop {
+				t.Errorf("the next sweep began with %d rows, want those from the last place on", len(page.Rows))
+			}
+			first = false
+		}}
+		c.pass(3 * time.Minute)
+		once(t, sweeper(next, c))
+		wantLeft(t, table)
+	})
+}
+
+// A place at which every sweep fails, or that another version wrote, does not
+// keep the rest from being swept.
+func TestPlaceThatLeadsNowhereIsTriedOnce(t *testing.T) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
+		c := newClock()
+		put(t, table, "c-ab", "over", c.Now().Add(-time.Hour))
+		lease := func(cursor string) []byte {
+			value, err := json.Marshal(map[string]any{"until": c.Now(), "place": map[string]any{"before": c.Now().Add(-10 * time.Minute), "cursor": cursor}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return value
+		}
+		if _, err := table.Insert(t.Context(), store.Row{Partition: sweep.LeasePartition, Key: "sweep", Value: lease("no cursor of this store!")}); err != nil {
+			t.Fatal(err)
+		}
+		once(t, sweeper(table, c))
+		wantLeft(t, table)
+
+		put(t, table, "c-ab", "over", c.Now().Add(-time.Hour))
+		c.pass(interval)
+		row, err := table.Get(t.Context(), sweep.LeasePartition, "sweep")
+		if err != nil {
+			t.Fatal(err)
+		}
+		row.Value = lease("p=x&r=y")
+		if _, err := table.Replace(t.Context(), row); err != nil {
+			t.Fatal(err)
+		}
+		failing := hooked{Table: table, drop: func() error { return errUnknown }}
+		_, _ = sweeper(failing, c).Once(t.Context())
+		c.pass(3 * time.Minute)
+		once(t, sweeper(table, c))
+		wantLeft(t, table)
+	})
+}
+
 func TestUnknownOutcomeEndsTheRun(t *testing.T) {
-	onBothStores(t, func(t *testing.T, table store.Table) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		c := newClock()
 		for _, partition := range []string{"g-user", "t-2026112310-0"} {
 			put(t, table, partition, "k", c.Now().Add(-time.Hour))
 		}
-		failing := hooked{Table: table, remove: func() error { return errUnknown }}
+		failing := hooked{Table: table, drop: func() error { return errUnknown }}
 		if _, err := sweeper(failing, c).Once(t.Context()); !errors.Is(err, errUnknown) {
 			t.Errorf("sweep on failing storage: %v", err)
 		}
@@ -107,25 +178,25 @@ func TestUnknownOutcomeEndsTheRun(t *testing.T) {
 
 // A sweep that hangs for longer than its lease meets its successor.
 func TestTwoSweepsAtOnceDoNoHarm(t *testing.T) {
-	onBothStores(t, func(t *testing.T, table store.Table) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		c := newClock()
-		for i := range 10 {
-			put(t, table, "g-user", fmt.Sprint(i), c.Now().Add(-time.Hour))
-			put(t, table, "t-2026112310-0", fmt.Sprint(i), c.Now().Add(-time.Hour))
-		}
+		fill(t, table, "g-user", 3*store.MaxDrop, c.Now().Add(-time.Hour))
 		put(t, table, "g-user", "live", c.Now().Add(24*time.Hour))
 		var successor sweep.Report
 		calls := 0
-		hanging := hooked{Table: table, remove: func() error {
-			if calls++; calls == 3 {
+		hanging := hooked{Table: table, drop: func() error {
+			if calls++; calls == 2 {
 				c.pass(10 * time.Minute)
 				successor = once(t, sweeper(table, c))
 			}
 			return nil
 		}}
 		first := once(t, sweeper(hanging, c))
-		if got := first.Removed["grants"] + successor.Removed["grants"]; got != 10 {
+		if got := first.Removed["grants"] + successor.Removed["grants"]; got != 3*store.MaxDrop {
 			t.Errorf("%d grants removed: %+v and %+v", got, first, successor)
+		}
+		if calls != 2 {
+			t.Errorf("the first sweep went on for %d batches after it had lost its lease", calls-2)
 		}
 		if !once(t, sweeper(table, c)).Held {
 			t.Error("the late end of the first sweep took the successor's lease away")
@@ -138,15 +209,15 @@ func TestLeaseOfAWrongClockDoesNotStopSweeps(t *testing.T) {
 	c := newClock()
 	future, err := json.Marshal(map[string]any{
 		"until": c.Now().AddDate(10, 0, 0),
-		"at":    map[string]any{"before": c.Now().AddDate(10, 0, 0), "cursor": ""},
+		"place": map[string]any{"before": c.Now().AddDate(10, 0, 0), "cursor": ""},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, value := range map[string][]byte{"in the future": future, "unreadable": []byte("{")} {
 		t.Run(name, func(t *testing.T) {
-			onBothStores(t, func(t *testing.T, table store.Table) {
-				if _, err := table.Insert(t.Context(), store.Row{Partition: "leases", Key: "sweep", Value: value}); err != nil {
+			storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
+				if _, err := table.Insert(t.Context(), store.Row{Partition: sweep.LeasePartition, Key: "sweep", Value: value}); err != nil {
 					t.Fatal(err)
 				}
 				put(t, table, "c-ab", "over", c.Now().Add(-time.Hour))

@@ -1,19 +1,22 @@
-// Package sweep removes expired rows from the table.
+// Package sweep removes what has expired from the table.
 //
-// Azure Table Storage has no time to live, and a function app of this kind can
-// have no timer function, so every instance runs a Sweeper in its process. A
-// lease row lets one of them work at a time. Nothing depends on that for
-// correctness: rows that somebody may still change are removed by ETag, so two
-// sweeps at once, or one that was killed midway, only waste requests.
+// The profile of a Functions custom handler allows no timer trigger, so every
+// instance runs a Sweeper, and a lease row in the table has one of them work at
+// a time. A sweep goes on until nothing that has expired is left, and rests
+// after each batch for as long as the batch took: requests have at least half
+// of what the store can do. Sweeps may run late, twice or at once without harm,
+// since a row goes only as it was listed: one that its owner has used meanwhile
+// stays.
+//
+// Which records there are, their owners say: see [Kind].
 package sweep
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
-	"io"
 	"log/slog"
+	"math/rand/v2"
+	"strings"
 	"time"
 
 	"entramcp/handler/store"
@@ -24,21 +27,38 @@ import (
 // by the clock of the instance that is about to use it.
 const Margin = 5 * time.Minute
 
-// Options of a Sweeper. Zero values mean the defaults.
+// Kind is one kind of record, as its owner describes it.
+type Kind struct {
+	// Name is what reports call it.
+	Name string
+	// Prefix begins the names of its partitions if it ends in "-", and is the
+	// name of its one partition otherwise.
+	Prefix string
+	// Before, if not nil, is called with expired rows of this kind that are
+	// about to be removed, at most store.MaxDrop of them. If it fails they
+	// stay for the next sweep, and this one goes on.
+	Before func(ctx context.Context, rows []store.Row) error
+}
+
+func (k Kind) holds(partition string) bool {
+	if strings.HasSuffix(k.Prefix, "-") {
+		return strings.HasPrefix(partition, k.Prefix)
+	}
+	return partition == k.Prefix
+}
+
+// Options configure a Sweeper. All but Log are required.
 type Options struct {
 	Table store.Table
-	// Interval between two runs, 15 minutes by default. Every wait is
-	// between 80 and 120 percent of it.
+	// Kinds are what may be removed. Rows of other partitions are left to the
+	// version of the server that knows what depends on them.
+	Kinds []Kind
+	// Interval is the time between two sweeps. Every wait is between 80 and
+	// 120 percent of it; the first is a tenth, because an instance may not live
+	// for a whole one. A sweep that takes longer is reported as behind.
 	Interval time.Duration
-	// MaxRows bounds the rows that one run removes, 10,000 by default. A run
-	// may exceed it by one Drop.
-	MaxRows int
-	// MaxTime bounds one run, 1 minute by default. A run may exceed it by the
-	// time of one call to the table.
-	MaxTime time.Duration
-	Now     func() time.Time
-	Rand    io.Reader
-	Log     *slog.Logger
+	Now      func() time.Time
+	Log      *slog.Logger
 }
 
 // Sweeper removes expired rows. It is safe for concurrent use.
@@ -46,86 +66,60 @@ type Sweeper struct{ opts Options }
 
 // New returns a Sweeper without any I/O.
 func New(opts Options) *Sweeper {
-	if opts.Interval <= 0 {
-		opts.Interval = 15 * time.Minute
-	}
-	if opts.MaxRows <= 0 {
-		opts.MaxRows = 10_000
-	}
-	if opts.MaxTime <= 0 {
-		opts.MaxTime = time.Minute
-	}
-	if opts.Now == nil {
-		opts.Now = time.Now
-	}
-	if opts.Rand == nil {
-		opts.Rand = rand.Reader
-	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Sweeper{opts: opts}
 }
 
-// Run sweeps at intervals until ctx ends. It begins within a tenth of the
-// interval, because an instance may not live for a whole one.
+// Run sweeps at intervals until ctx ends.
 func (s *Sweeper) Run(ctx context.Context) {
-	wait := s.jittered(s.opts.Interval / 10)
-	for {
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+	for wait := s.opts.Interval / 10; ; wait = s.opts.Interval {
+		if pause(ctx, jittered(wait)) != nil {
 			return
-		case <-timer.C:
 		}
-		report, err := s.Once(ctx)
-		wait = s.jittered(s.opts.Interval)
-		if report.More && err == nil {
-			wait = s.jittered(s.opts.Interval / 10)
-		}
+		_, _ = s.Once(ctx) // it is in the log, and the rest is for a later sweep
 	}
 }
 
-// Once does one run, if no other instance holds the lease; else it returns a
-// Report whose Held is true. An error leaves the rest to a later run.
+// Once sweeps, if no other instance holds the lease; else it returns a Report
+// whose Held is true. An error leaves the rest to a later sweep.
 func (s *Sweeper) Once(ctx context.Context) (Report, error) {
-	lease, err := s.acquire(ctx)
+	now := s.opts.Now()
+	held, err := s.acquire(ctx, now)
 	if errors.Is(err, errHeld) {
 		return Report{Held: true}, nil
 	}
-	if err != nil {
-		s.log(ctx, Report{}, err)
-		return Report{}, err
+	work := &work{Sweeper: s, lease: held, began: now, report: Report{Removed: map[string]int{}}}
+	if err == nil {
+		err = work.run(ctx)
 	}
-	began := s.opts.Now()
-	pass := &pass{Sweeper: s, began: began, at: place{Before: began.Add(-Margin)}, report: Report{Removed: map[string]int{}}}
-	// A place from a clock that was ahead would take rows that are not over.
-	if lease.at != nil && lease.at.Before.Before(pass.at.Before) {
-		pass.at = *lease.at
+	work.report.Duration = s.opts.Now().Sub(now)
+	switch {
+	case errors.Is(err, errHeld):
+		// It stalled for longer than its lease, and another went on.
+		err = nil
+	case err != nil:
+		s.opts.Log.WarnContext(ctx, "sweep ended early", "sweep", work.report, "cause", err)
+	case work.behind():
+		s.opts.Log.WarnContext(ctx, "swept, but behind", "sweep", work.report)
+	default:
+		s.opts.Log.InfoContext(ctx, "swept", "sweep", work.report)
 	}
-	if err = pass.run(ctx); err == nil {
-		err = s.release(ctx, lease, pass)
-	}
-	pass.report.Duration = s.opts.Now().Sub(began)
-	s.log(ctx, pass.report, err)
-	return pass.report, err
-}
-
-func (s *Sweeper) log(ctx context.Context, report Report, err error) {
-	if err != nil {
-		s.opts.Log.WarnContext(ctx, "sweep ended early", "sweep", report, "cause", err)
-		return
-	}
-	s.opts.Log.InfoContext(ctx, "swept", "sweep", report)
+	return work.report, err
 }
 
 // jittered is between 80 and 120 percent of d, so that instances which were
 // started together do not stay together.
-func (s *Sweeper) jittered(d time.Duration) time.Duration {
-	var b [2]byte
-	if _, err := io.ReadFull(s.opts.Rand, b[:]); err != nil {
-		return d
+func jittered(d time.Duration) time.Duration { return d*8/10 + rand.N(d*4/10+1) }
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
 	}
-	return d*8/10 + d*4/10*time.Duration(binary.BigEndian.Uint16(b[:]))/(1<<16)
 }

@@ -7,30 +7,30 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 	"entramcp/handler/sweep"
 )
 
 func TestExpiredRowsGoAndOthersStay(t *testing.T) {
-	onBothStores(t, func(t *testing.T, table store.Table) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		c := newClock()
 		now := c.Now()
-		kinds := map[string]string{
+		partitions := map[string]string{
 			"t-2026112311-a": "transactions",
 			"g-5e884898":     "grants",
 			"c-ab":           "clients",
-			"d-ab":           "documents",
-			"j-ab":           "assertions",
-			"revoked":        "revoked",
-			"keys":           "keys",
 			"ch-5e884898":    "challenges",
-			"x":              "other",
+			"revoked":        "revoked",
 		}
 		want := map[string]int{}
-		for partition, kind := range kinds {
+		for partition, kind := range partitions {
 			put(t, table, partition, "long-over", now.Add(-time.Hour))
 			put(t, table, partition, "over", now.Add(-sweep.Margin-time.Second))
 			put(t, table, partition, "within-margin", now.Add(-sweep.Margin))
@@ -38,11 +38,15 @@ func TestExpiredRowsGoAndOthersStay(t *testing.T) {
 			put(t, table, partition, "never", time.Time{})
 			want[kind] = 2
 		}
+		// What a later version keeps here is its own to remove.
+		for _, partition := range []string{"x-ab", "revoked-by-user", "t", "unheard-of"} {
+			put(t, table, partition, "over", now.Add(-time.Hour))
+		}
 		report := once(t, sweeper(table, c))
-		if !maps.Equal(report.Removed, want) || report.More || report.Held || report.Kept != 0 {
+		if !maps.Equal(report.Removed, want) || report.Held || report.Kept != 0 || report.Unknown != 4 || report.Oldest != time.Hour {
 			t.Errorf("report %+v, want %v removed", report, want)
 		}
-		for partition := range kinds {
+		for partition := range partitions {
 			for key, stays := range map[string]bool{"long-over": false, "over": false, "within-margin": true, "live": true, "never": true} {
 				if _, err := table.Get(t.Context(), partition, key); (err == nil) != stays {
 					t.Errorf("%s/%s: %v", partition, key, err)
@@ -53,7 +57,7 @@ func TestExpiredRowsGoAndOthersStay(t *testing.T) {
 }
 
 func TestRowsExtendedDuringSweepSurvive(t *testing.T) {
-	onBothStores(t, func(t *testing.T, table store.Table) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		c := newClock()
 		for _, key := range []string{"abandoned", "used"} {
 			put(t, table, "g-user", key, c.Now().Add(-time.Hour))
@@ -76,92 +80,61 @@ func TestRowsExtendedDuringSweepSurvive(t *testing.T) {
 	})
 }
 
-func TestRunIsBoundedByRowsAndContinued(t *testing.T) {
-	onBothStores(t, func(t *testing.T, table store.Table) {
+// An owner that is not done with a row keeps it, and nothing else.
+func TestOwnersHaveTheirSayBeforeRowsGo(t *testing.T) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		c := newClock()
-		const transactions, grants = 130, 30
-		for i := range transactions {
-			put(t, table, fmt.Sprintf("t-2026112310-%x", i%2), fmt.Sprintf("%03d", i), c.Now().Add(-time.Hour))
-		}
-		for i := range grants {
-			put(t, table, "g-user", fmt.Sprintf("%03d", i), c.Now().Add(-time.Hour))
-		}
-		s := sweeper(table, c, func(o *sweep.Options) { o.MaxRows = 20 })
-		removed, runs := 0, 0
-		for more := true; more; runs++ {
-			report := once(t, s)
-			n := 0
-			for _, count := range report.Removed {
-				n += count
-			}
-			if n > 20+store.MaxDrop {
-				t.Errorf("a run removed %d rows", n)
-			}
-			removed += n
-			more = report.More
-		}
-		if removed != transactions+grants || runs < 3 {
-			t.Errorf("%d rows in %d runs", removed, runs)
-		}
-		wantLeft(t, table)
-	})
-}
-
-func TestRunIsBoundedInTimeAndContinued(t *testing.T) {
-	onBothStores(t, func(t *testing.T, table store.Table) {
-		c := newClock()
-		for i := range 20 {
-			put(t, table, "g-user", fmt.Sprintf("%03d", i), c.Now().Add(-time.Hour))
-		}
-		slow := hooked{Table: table, remove: func() error { c.pass(10 * time.Second); return nil }}
-		s := sweeper(slow, c)
-		first := once(t, s)
-		if !first.More || first.Removed["grants"] != 6 || first.Duration != time.Minute {
-			t.Errorf("first run %+v", first)
-		}
-		for range 3 {
-			once(t, s)
-		}
-		wantLeft(t, table)
-	})
-}
-
-// A run may end at its bounds without having removed a row, as when it scanned
-// many that have not expired. Such runs still get to the end of the table.
-func TestSlowScanContinuesWhereItEnded(t *testing.T) {
-	onBothStores(t, func(t *testing.T, table store.Table) {
-		c := newClock()
-		const rows = 2*store.MaxPage + 10
-		for i := range rows {
-			put(t, table, "g-user", fmt.Sprintf("%03d", i), c.Now().Add(-time.Hour))
-		}
-		seen := map[string]bool{}
-		slow := hooked{
-			Table: table,
-			listed: func(page store.Page) {
-				for _, row := range page.Rows {
-					seen[row.Key] = true
+		put(t, table, "revoked", "unmarked", c.Now().Add(-time.Hour))
+		put(t, table, "c-ab", "over", c.Now().Add(-time.Hour))
+		done := false
+		var asked []string
+		s := sweeper(table, c, func(o *sweep.Options) {
+			o.Kinds = append([]sweep.Kind{{Name: "revoked", Prefix: "revoked", Before: func(_ context.Context, rows []store.Row) error {
+				for _, row := range rows {
+					asked = append(asked, row.Partition+"/"+row.Key)
 				}
-			},
-			remove: func() error {
-				c.pass(time.Second) // a run has time for the rows of one page
-				return store.ErrConflict
-			},
+				if !done {
+					return errUnknown
+				}
+				return nil
+			}}}, kinds[:4]...)
+		})
+		if report := once(t, s); report.Kept != 1 || report.Removed["clients"] != 1 {
+			t.Errorf("report %+v", report)
 		}
-		s := sweeper(slow, c, func(o *sweep.Options) { o.MaxTime = store.MaxPage * time.Second })
-		for run := range 3 {
-			if report := once(t, s); report.More != (run < 2) {
-				t.Errorf("run %d: %+v", run, report)
-			}
+		wantLeft(t, table, "revoked/unmarked")
+		done = true
+		c.pass(interval)
+		once(t, s)
+		wantLeft(t, table)
+		if !slices.Equal(asked, []string{"revoked/unmarked", "revoked/unmarked"}) {
+			t.Errorf("asked about %v", asked)
 		}
-		if len(seen) != rows {
-			t.Errorf("three runs of a page each came to %d rows of %d", len(seen), rows)
+	})
+}
+
+// However much there is, one sweep removes it, and it says so when it needs
+// longer than until the next is due.
+func TestSweepGoesOnWhileThereIsWork(t *testing.T) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
+		c := newClock()
+		const rows = store.MaxPage + 2*store.MaxDrop
+		fill(t, table, "g-user", rows, c.Now().Add(-time.Hour))
+		var log bytes.Buffer
+		slow := hooked{Table: table, drop: func() error { c.pass(2 * time.Minute); return nil }}
+		s := sweeper(slow, c, func(o *sweep.Options) { o.Log = slog.New(slog.NewJSONHandler(&log, nil)) })
+		if report := once(t, s); report.Removed["grants"] != rows || report.Duration != rows/store.MaxDrop*2*time.Minute {
+			t.Errorf("report %+v", report)
+		}
+		wantLeft(t, table)
+		if text := log.String(); strings.Count(text, `"level":"WARN","msg":"the sweep is behind"`) != 5 || strings.Count(text, `"level":"WARN","msg":"swept, but behind"`) != 1 {
+			t.Errorf("logged %s", text)
 		}
 	})
 }
 
 func TestOneLinePerRun(t *testing.T) {
-	onBothStores(t, func(t *testing.T, table store.Table) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		c := newClock()
 		put(t, table, "c-ab", "k", c.Now().Add(-time.Hour))
 		var log bytes.Buffer
@@ -173,7 +146,6 @@ func TestOneLinePerRun(t *testing.T) {
 			Sweep struct {
 				Total, Kept int
 				Removed     map[string]int
-				More        bool
 				Duration    *time.Duration
 			}
 		}
@@ -187,23 +159,32 @@ func TestOneLinePerRun(t *testing.T) {
 }
 
 func TestRunSweepsUntilContextEnds(t *testing.T) {
-	onBothStores(t, func(t *testing.T, table store.Table) {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		defer cancel()
+	table := storetest.Embedded(t)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
 		over := time.Now().Add(-time.Hour).Truncate(time.Second)
 		put(t, table, "c-ab", "first", over)
-		runs := 0
-		h := hooked{Table: table, remove: func() error {
-			if runs++; runs == 2 {
+		var runs []time.Duration
+		began := time.Now()
+		h := hooked{Table: table, drop: func() error {
+			runs = append(runs, time.Since(began))
+			if len(runs) == 3 {
 				cancel()
 			}
-			put(t, table, "c-ab", fmt.Sprint("for-run-", runs+1), over)
+			put(t, table, "c-ab", fmt.Sprint("for-run-", len(runs)+1), over)
 			return nil
 		}}
-		s := sweeper(h, newClock(), func(o *sweep.Options) { o.Interval, o.Now = 10*time.Millisecond, time.Now })
-		s.Run(ctx)
-		if runs != 2 {
-			t.Errorf("%d runs until the context was cancelled", runs)
+		sweep.New(sweep.Options{Table: h, Kinds: kinds, Interval: interval, Now: time.Now}).Run(ctx)
+		if len(runs) != 3 {
+			t.Fatalf("%d sweeps until the context was cancelled", len(runs))
 		}
+		between := func(what string, wait, interval time.Duration) {
+			if wait < interval*8/10 || wait > interval*12/10+time.Second {
+				t.Errorf("%s after %v, want within a fifth of %v", what, wait, interval)
+			}
+		}
+		between("the first sweep", runs[0], interval/10)
+		between("the second sweep", runs[1]-runs[0], interval)
+		between("the third sweep", runs[2]-runs[1], interval)
 	})
 }

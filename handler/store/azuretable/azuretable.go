@@ -14,11 +14,14 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
+
+	"entramcp/handler/secret"
 )
 
 // DefaultName is the table's name if Options has none.
@@ -79,7 +82,7 @@ func newTable(opts Options, timing timing) (*Table, error) {
 		opts.Name = DefaultName
 	}
 	if !tableName.MatchString(opts.Name) {
-		return nil, fmt.Errorf("azuretable: %q cannot be a table's name: 3 to 63 letters and digits, a letter first", opts.Name)
+		return nil, fmt.Errorf("azuretable: %q cannot name a table: 3 to 63 letters and digits, a letter first", opts.Name)
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -110,7 +113,7 @@ func (o Options) client(retry policy.RetryOptions) (*aztables.Client, error) {
 }
 
 func (o Options) service(client *aztables.ClientOptions) (*aztables.ServiceClient, error) {
-	switch byKey := o.ConnectionString != ""; {
+	switch byKey := !o.ConnectionString.IsZero(); {
 	case byKey && (o.ServiceURL != "" || o.Credential != nil):
 		return nil, errors.New("azuretable: either a connection string or a service URL, not both")
 	case byKey:
@@ -123,6 +126,29 @@ func (o Options) service(client *aztables.ClientOptions) (*aztables.ServiceClien
 		return nil, errors.New("azuretable: the service URL must be https://<account>.table.<suffix>, without a query")
 	}
 	return aztables.NewServiceClient(o.ServiceURL, o.Credential, client)
+}
+
+// ConnectionString opens a storage account.
+type ConnectionString struct{ secret.Value }
+
+// azurite is what "UseDevelopmentStorage=true" stands for, which aztables does
+// not know: https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string#connect-to-the-emulator-account-using-the-shortcut
+const azurite = "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;" +
+	"AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;" +
+	"TableEndpoint=http://127.0.0.1:10002/devstoreaccount1"
+
+func (c ConnectionString) service(client *aztables.ClientOptions) (*aztables.ServiceClient, error) {
+	text := strings.TrimRight(strings.TrimSpace(c.Reveal()), ";")
+	if strings.EqualFold(text, "UseDevelopmentStorage=true") {
+		text = azurite
+	}
+	service, err := aztables.NewServiceClientFromConnectionString(text, client)
+	if err != nil {
+		// The cause is left out, as it may quote the string.
+		return nil, errors.New("azuretable: the connection string is not usable: " +
+			"it needs AccountName and either AccountKey, in base64, or SharedAccessSignature")
+	}
+	return service, nil
 }
 
 // CreateIfMissing creates the table unless it is there. A table of that name

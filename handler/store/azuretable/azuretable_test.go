@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"entramcp/handler/secret"
 	"entramcp/handler/store"
 	"entramcp/handler/store/azuretable"
 	"entramcp/handler/store/storetest"
@@ -15,13 +16,13 @@ var tables atomic.Int32
 func freshName() string { return fmt.Sprintf("test%d", tables.Add(1)) }
 
 func TestContract(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Table { return open(t, freshName()) })
+	storetest.Run(t, func(t *testing.T) store.Table { return storetest.AzureTable(t) })
 }
 
 func open(t *testing.T, name string) *azuretable.Table {
 	t.Helper()
 	table, err := azuretable.New(azuretable.Options{
-		ConnectionString: azuretable.ConnectionString(storetest.Azurite(t)),
+		ConnectionString: connection(storetest.Azurite(t)),
 		Name:             name,
 	})
 	if err != nil {
@@ -31,4 +32,8 @@ func open(t *testing.T, name string) *azuretable.Table {
 		t.Fatal(err)
 	}
 	return table
+}
+
+func connection(text string) azuretable.ConnectionString {
+	return azuretable.ConnectionString{Value: secret.New(text)}
 }

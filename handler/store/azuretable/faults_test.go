@@ -27,20 +27,20 @@ func wantUnknown(t *testing.T, what string, err error) {
 	}
 }
 
-// writes are all writing methods, each on a row of its own.
+// writes are all writing methods, each on a row that is there or on one more.
 var writes = map[string]struct {
-	do   func(ctx context.Context, table store.Table, row store.Row) error
+	do   func(ctx context.Context, table store.Table, row, other store.Row) error
 	done func(row store.Row, err error) bool
 }{
 	"insert": {
-		do: func(ctx context.Context, table store.Table, _ store.Row) error {
+		do: func(ctx context.Context, table store.Table, _, _ store.Row) error {
 			_, err := table.Insert(ctx, store.Row{Partition: "p", Key: "new", Value: []byte("new")})
 			return err
 		},
 		done: func(row store.Row, _ error) bool { return string(row.Value) == "new" },
 	},
 	"replace": {
-		do: func(ctx context.Context, table store.Table, row store.Row) error {
+		do: func(ctx context.Context, table store.Table, row, _ store.Row) error {
 			row.Value = []byte("new")
 			_, err := table.Replace(ctx, row)
 			return err
@@ -48,20 +48,22 @@ var writes = map[string]struct {
 		done: func(row store.Row, _ error) bool { return string(row.Value) == "new" },
 	},
 	"delete": {
-		do: func(ctx context.Context, table store.Table, row store.Row) error {
+		do: func(ctx context.Context, table store.Table, row, _ store.Row) error {
 			return table.Delete(ctx, row.Partition, row.Key, row.ETag)
 		},
 		done: func(_ store.Row, err error) bool { return errors.Is(err, store.ErrNotFound) },
 	},
 	"drop several": {
-		do: func(ctx context.Context, table store.Table, row store.Row) error {
-			return table.Drop(ctx, row.Partition, []string{row.Key, "other"})
+		do: func(ctx context.Context, table store.Table, row, other store.Row) error {
+			_, err := table.Drop(ctx, []store.Row{row, other})
+			return err
 		},
 		done: func(_ store.Row, err error) bool { return errors.Is(err, store.ErrNotFound) },
 	},
 	"drop": {
-		do: func(ctx context.Context, table store.Table, row store.Row) error {
-			return table.Drop(ctx, row.Partition, []string{row.Key})
+		do: func(ctx context.Context, table store.Table, row, _ store.Row) error {
+			_, err := table.Drop(ctx, []store.Row{row})
+			return err
 		},
 		done: func(_ store.Row, err error) bool { return errors.Is(err, store.ErrNotFound) },
 	},
@@ -77,10 +79,11 @@ func TestWriteWithLostAnswerIsUnknownAndNotRetried(t *testing.T) {
 			if row.ETag, err = table.Insert(t.Context(), row); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := table.Insert(t.Context(), store.Row{Partition: "p", Key: "other"}); err != nil {
+			other := store.Row{Partition: "p", Key: "other"}
+			if other.ETag, err = table.Insert(t.Context(), other); err != nil {
 				t.Fatal(err)
 			}
-			attempts := p.during(loseAnswer, func() { wantUnknown(t, name, write.do(t.Context(), table, row)) })
+			attempts := p.during(loseAnswer, func() { wantUnknown(t, name, write.do(t.Context(), table, row, other)) })
 			if attempts != 1 {
 				t.Errorf("%d attempts", attempts)
 			}
@@ -101,7 +104,7 @@ func TestRefusedWriteIsNotRetried(t *testing.T) {
 			p := newProxy(t)
 			table := p.open(t, freshName(), time.Minute)
 			attempts := p.during(answer(status, "Retry-After", "0"), func() {
-				wantUnknown(t, name, write.do(t.Context(), table, store.Row{Partition: "p", Key: "k", ETag: `W/"x"`}))
+				wantUnknown(t, name, write.do(t.Context(), table, absent("k"), absent("l")))
 			})
 			if attempts != 1 {
 				t.Errorf("%s after a status of %d: %d attempts", name, status, attempts)
@@ -189,17 +192,20 @@ func TestStatusWithoutItsCodeIsUnknown(t *testing.T) {
 	}
 }
 
+func absent(key string) store.Row { return store.Row{Partition: "p", Key: key, ETag: `W/"x"`} }
+
 func TestMissingTableIsNoMissingRow(t *testing.T) {
-	table, err := azuretable.New(azuretable.Options{ConnectionString: azuretable.ConnectionString(storetest.Azurite(t)), Name: freshName()})
+	table, err := azuretable.New(azuretable.Options{ConnectionString: connection(storetest.Azurite(t)), Name: freshName()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, write := range writes {
-		wantUnknown(t, name, write.do(t.Context(), table, store.Row{Partition: "p", Key: "k", ETag: `W/"x"`}))
+		wantUnknown(t, name, write.do(t.Context(), table, absent("k"), absent("l")))
 	}
 	_, err = table.Get(t.Context(), "p", "k")
 	wantUnknown(t, "get", err)
-	wantUnknown(t, "drop several", table.Drop(t.Context(), "p", []string{"k", "l"}))
+	_, err = table.Drop(t.Context(), []store.Row{absent("k"), absent("l")})
+	wantUnknown(t, "drop several", err)
 }
 
 func TestErrorsKeepTheSecret(t *testing.T) {
@@ -212,7 +218,7 @@ func TestErrorsKeepTheSecret(t *testing.T) {
 		"AccountKey=" + key,
 		"AccountName=a;" + signature,
 	} {
-		table, err := azuretable.NewImpatient(azuretable.Options{ConnectionString: azuretable.ConnectionString(secret)}, time.Second)
+		table, err := azuretable.NewImpatient(azuretable.Options{ConnectionString: connection(secret)}, time.Second)
 		if err == nil {
 			_, err = table.Get(t.Context(), "p", "k")
 		}

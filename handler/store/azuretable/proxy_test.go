@@ -92,7 +92,7 @@ func (p *proxy) open(t *testing.T, name string, try time.Duration) *azuretable.T
 	direct := storetest.Azurite(t)
 	through := strings.ReplaceAll(direct, p.upstream.Host, strings.TrimPrefix(p.server.URL, "http://"))
 	table, err := azuretable.NewImpatient(azuretable.Options{
-		ConnectionString: azuretable.ConnectionString(through),
+		ConnectionString: connection(through),
 		Name:             name,
 	}, try)
 	if err != nil {

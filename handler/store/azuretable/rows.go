@@ -1,14 +1,19 @@
 package azuretable
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
+	"golang.org/x/sync/errgroup"
 
 	"entramcp/handler/store"
 )
@@ -72,44 +77,124 @@ func (t *Table) Delete(ctx context.Context, partition, key string, etag store.ET
 	return outcome("delete", err)
 }
 
-// Drop implements store.Table: in one transaction if all rows are there, and
-// else one by one, because a missing row fails the transaction.
-func (t *Table) Drop(ctx context.Context, partition string, keys []string) error {
-	if err := store.CheckDrop(partition, keys); err != nil {
-		return err
+// Drop implements store.Table. The rows of each partition go in one entity
+// group transaction, several partitions at a time.
+func (t *Table) Drop(ctx context.Context, rows []store.Row) (int, error) {
+	if err := store.CheckDrop(rows); err != nil {
+		return 0, err
 	}
-	// A transaction refuses a key that comes twice.
-	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
-	if len(keys) < 2 {
-		return t.dropEach(ctx, partition, keys)
+	partitions := map[string][]store.Row{}
+	for _, row := range rows {
+		partitions[row.Partition] = append(partitions[row.Partition], row)
 	}
-	var actions []aztables.TransactionAction
-	for _, key := range keys {
-		data, err := encode(store.Row{Partition: partition, Key: key})
-		if err != nil {
-			return outcome("drop", err)
-		}
-		actions = append(actions, aztables.TransactionAction{
-			ActionType: aztables.TransactionTypeDelete,
-			Entity:     data,
-			IfMatch:    to.Ptr(azcore.ETagAny),
+	var removed atomic.Int32
+	var group errgroup.Group
+	group.SetLimit(dropWorkers)
+	for _, part := range partitions {
+		group.Go(func() error {
+			n, err := t.dropPartition(ctx, part)
+			removed.Add(int32(n))
+			return err
 		})
 	}
-	_, err := t.writer.SubmitTransaction(ctx, actions, nil)
-	// The refusal of an action arrives inside a 202 Accepted:
-	// https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions#sample-error-response
-	if isStatus(err, http.StatusAccepted) || isStatus(err, http.StatusNotFound) {
-		return t.dropEach(ctx, partition, keys)
-	}
-	return outcome("drop", err)
+	err := group.Wait()
+	return int(removed.Load()), err
 }
 
-func (t *Table) dropEach(ctx context.Context, partition string, keys []string) error {
-	for _, key := range keys {
-		_, err := t.writer.DeleteEntity(ctx, partition, key, &aztables.DeleteEntityOptions{IfMatch: to.Ptr(azcore.ETagAny)})
-		if err := outcome("drop", err); err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
+// dropWorkers is how many requests one Drop has under way.
+const dropWorkers = 8
+
+func (t *Table) dropPartition(ctx context.Context, rows []store.Row) (int, error) {
+	// A transaction refuses a key that comes twice.
+	slices.SortFunc(rows, func(a, b store.Row) int { return cmp.Compare(a.Key, b.Key) })
+	rows = slices.CompactFunc(rows, func(a, b store.Row) bool { return a.Key == b.Key })
+	if len(rows) == 1 {
+		return t.dropEach(ctx, rows)
+	}
+	actions := make([]aztables.TransactionAction, len(rows))
+	for i, row := range rows {
+		data, err := encode(store.Row{Partition: row.Partition, Key: row.Key})
+		if err != nil {
+			return 0, outcome("drop", err)
+		}
+		actions[i] = aztables.TransactionAction{
+			ActionType: aztables.TransactionTypeDelete, Entity: data, IfMatch: to.Ptr(azcore.ETag(row.ETag)),
 		}
 	}
-	return nil
+	_, err := t.writer.SubmitTransaction(ctx, actions, nil)
+	switch {
+	case err == nil:
+		return len(rows), nil
+	// One row that is gone or has changed fails the whole transaction. Its
+	// refusal arrives inside a 202 Accepted:
+	// https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions#sample-error-response
+	case isStatus(err, http.StatusAccepted), isStatus(err, http.StatusNotFound), isStatus(err, http.StatusPreconditionFailed):
+		return t.dropEach(ctx, rows)
+	}
+	return 0, outcome("drop", err)
+}
+
+func (t *Table) dropEach(ctx context.Context, rows []store.Row) (removed int, err error) {
+	for _, row := range rows {
+		switch err := t.Delete(ctx, row.Partition, row.Key, row.ETag); {
+		case err == nil:
+			removed++
+		case !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound):
+			return removed, err
+		}
+	}
+	return removed, nil
+}
+
+// entity is a row as JSON with minimal metadata:
+// https://learn.microsoft.com/rest/api/storageservices/payload-format-for-table-service-operations
+type entity struct {
+	PartitionKey string
+	RowKey       string
+	ETag         string `json:"odata.etag,omitempty"`
+
+	Value     aztables.EDMBinary
+	ValueType string `json:"Value@odata.type"`
+
+	// Expires is absent from a row that never expires; a filter by it then
+	// leaves the row out.
+	Expires     *aztables.EDMDateTime `json:",omitempty"`
+	ExpiresType string                `json:"Expires@odata.type,omitempty"`
+}
+
+func encode(row store.Row) ([]byte, error) {
+	e := entity{
+		PartitionKey: row.Partition,
+		RowKey:       row.Key,
+		Value:        row.Value,
+		ValueType:    "Edm.Binary",
+	}
+	if row.Value == nil {
+		e.Value = aztables.EDMBinary{} // nil would be null, which deletes a property
+	}
+	if !row.Expires.IsZero() {
+		at := aztables.EDMDateTime(row.Expires.UTC())
+		e.Expires, e.ExpiresType = &at, "Edm.DateTime"
+	}
+	return json.Marshal(e)
+}
+
+func decode(data []byte) (store.Row, error) {
+	var e entity
+	if err := json.Unmarshal(data, &e); err != nil {
+		return store.Row{}, err
+	}
+	if e.PartitionKey == "" || e.RowKey == "" || e.ETag == "" {
+		return store.Row{}, errors.New("the answer is not an entity")
+	}
+	row := store.Row{
+		Partition: e.PartitionKey,
+		Key:       e.RowKey,
+		ETag:      store.ETag(e.ETag),
+		Value:     e.Value,
+	}
+	if e.Expires != nil {
+		row.Expires = time.Time(*e.Expires).UTC()
+	}
+	return row, nil
 }

@@ -1,15 +1,17 @@
 // Package embedded is a store.Table in one file, for a single process.
 //
-// It needs no service beside it, which makes it the store for development and
+// It needs no other service, which makes it the store for development and
 // for a server that runs as one instance. A committed write survives the death
 // of the process and of the machine: every write is synced to disk.
 package embedded
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -29,7 +31,17 @@ var rowsBucket = []byte("rows")
 
 // Table is a store.Table kept in the file store.db of one directory. It is
 // safe for concurrent use; writes are serialised.
-type Table struct{ db *bbolt.DB }
+type Table struct {
+	db      *bbolt.DB
+	indexed atomic.Bool // the index by expiry is complete
+}
+
+// buckets are those of one transaction.
+type buckets struct{ rows, expiry, state *bbolt.Bucket }
+
+func bucketsOf(tx *bbolt.Tx) buckets {
+	return buckets{tx.Bucket(rowsBucket), tx.Bucket(expiryBucket), tx.Bucket(stateBucket)}
+}
 
 // Open opens the table in dir and holds its lock until Close or the end of the
 // process. A directory that does not exist is created with mode 0700; one that
@@ -52,22 +64,58 @@ func Open(dir string) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded: open %s: %w", path, err)
 	}
-	if err := prepare(db, path); err != nil {
+	t := &Table{db: db}
+	if err := t.prepare(path); err != nil {
 		return nil, errors.Join(fmt.Errorf("embedded: prepare %s: %w", path, err), db.Close())
 	}
-	return &Table{db: db}, nil
+	return t, nil
 }
 
-func prepare(db *bbolt.DB, path string) error {
+func (t *Table) prepare(path string) error {
 	// A file restored from a copy may have come back with a wider mode.
 	if err := os.Chmod(path, 0o600); err != nil {
 		return err
 	}
-	return db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists(rowsBucket)
+	return t.db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{rowsBucket, stateBucket} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		b, err := bucketsOf(tx).prepareIndex(tx)
+		t.indexed.Store(err == nil && b.state.Get(unindexed) == nil)
 		return err
 	})
 }
 
 // Close waits for calls under way and lets go of the directory.
 func (t *Table) Close() error { return t.db.Close() }
+
+func (t *Table) update(ctx context.Context, op string, do func(buckets) error) error {
+	return named(ctx, op, func() error {
+		return t.db.Update(func(tx *bbolt.Tx) error {
+			// The wait for other writers may have outlasted the caller.
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return do(bucketsOf(tx))
+		})
+	})
+}
+
+func (t *Table) view(ctx context.Context, op string, do func(buckets) error) error {
+	return named(ctx, op, func() error {
+		return t.db.View(func(tx *bbolt.Tx) error { return do(bucketsOf(tx)) })
+	})
+}
+
+func named(ctx context.Context, op string, do func() error) error {
+	err := ctx.Err()
+	if err == nil {
+		err = do()
+	}
+	if err != nil {
+		return fmt.Errorf("embedded: %s: %w", op, err)
+	}
+	return nil
+}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"entramcp/handler/store"
 	"entramcp/handler/store/embedded"
@@ -44,7 +45,36 @@ func writeUntilKilled(dir string) int {
 }
 
 func TestContract(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Table { return open(t, t.TempDir()) })
+	storetest.Run(t, func(t *testing.T) store.Table { return storetest.Embedded(t) })
+}
+
+// As in Azure Table Storage, a page of large rows ends at 4 MiB: a reader holds
+// no more than that.
+func TestPagesEndAtFourMebibytes(t *testing.T) {
+	table := storetest.Embedded(t)
+	for i := range 70 {
+		row := store.Row{Partition: "p", Key: fmt.Sprintf("%03d", i), Value: make([]byte, store.MaxValue), Expires: time.Unix(1, 0)}
+		if _, err := table.Insert(t.Context(), row); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, list := range map[string]func(store.Cursor) (store.Page, error){
+		"List": func(from store.Cursor) (store.Page, error) {
+			return table.List(t.Context(), store.Partition("p"), from)
+		},
+		"ListExpired": func(from store.Cursor) (store.Page, error) {
+			return table.ListExpired(t.Context(), time.Unix(2, 0), from)
+		},
+	} {
+		first, err := list("")
+		if err != nil || len(first.Rows) != 63 {
+			t.Fatalf("%s: a first page of %d rows, want 63 (%v)", name, len(first.Rows), err)
+		}
+		second, err := list(first.Next)
+		if err != nil || len(second.Rows) != 7 || second.Rows[0].Key != "063" || second.Next != "" {
+			t.Errorf("%s: a second page of %d rows, next %q, %v", name, len(second.Rows), second.Next, err)
+		}
+	}
 }
 
 func TestRowsSurviveRestart(t *testing.T) {

@@ -31,12 +31,12 @@ func address(partition, key string) []byte {
 	return append(b, key...)
 }
 
-func splitAddress(b []byte) (partition, key []byte, err error) {
-	partition, key, ok := bytes.Cut(b, []byte{0})
+func splitAddress(b []byte) (partition, key string, err error) {
+	p, k, ok := bytes.Cut(b, []byte{0})
 	if !ok {
-		return nil, nil, errCorrupt
+		return "", "", errCorrupt
 	}
-	return partition, key, nil
+	return string(p), string(k), nil
 }
 
 func encode(version uint64, row store.Row) []byte {
@@ -54,6 +54,8 @@ func encode(version uint64, row store.Row) []byte {
 // record is a stored value; it is valid only inside the transaction.
 type record []byte
 
+// check fails for what no version has written. The other methods need a record
+// that it has passed.
 func (r record) check() error {
 	if len(r) < headerSize || r[0] != format {
 		return errCorrupt

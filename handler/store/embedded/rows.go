@@ -3,7 +3,6 @@ package embedded
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"go.etcd.io/bbolt"
 
@@ -16,13 +15,13 @@ func (t *Table) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
 		return "", err
 	}
 	var etag store.ETag
-	err := t.update(ctx, "insert", func(rows *bbolt.Bucket) error {
+	err := t.update(ctx, "insert", func(b buckets) error {
 		at := address(row.Partition, row.Key)
-		if rows.Get(at) != nil {
+		if b.rows.Get(at) != nil {
 			return store.ErrExists
 		}
 		var err error
-		etag, err = put(rows, at, row)
+		etag, err = b.put(at, row)
 		return err
 	})
 	return etag, err
@@ -34,8 +33,8 @@ func (t *Table) Get(ctx context.Context, partition, key string) (store.Row, erro
 		return store.Row{}, err
 	}
 	var row store.Row
-	err := t.view(ctx, "get", func(rows *bbolt.Bucket) error {
-		r, err := find(rows, address(partition, key))
+	err := t.view(ctx, "get", func(b buckets) error {
+		r, err := find(b.rows, address(partition, key))
 		if err != nil {
 			return err
 		}
@@ -51,13 +50,16 @@ func (t *Table) Replace(ctx context.Context, row store.Row) (store.ETag, error) 
 		return "", err
 	}
 	var etag store.ETag
-	err := t.update(ctx, "replace", func(rows *bbolt.Bucket) error {
+	err := t.update(ctx, "replace", func(b buckets) error {
 		at := address(row.Partition, row.Key)
-		if err := match(rows, at, row.ETag); err != nil {
+		old, err := match(b.rows, at, row.ETag)
+		if err != nil {
 			return err
 		}
-		var err error
-		etag, err = put(rows, at, row)
+		if err := b.unindex(at, old); err != nil {
+			return err
+		}
+		etag, err = b.put(at, row)
 		return err
 	})
 	return etag, err
@@ -68,60 +70,60 @@ func (t *Table) Delete(ctx context.Context, partition, key string, etag store.ET
 	if err := errors.Join(store.CheckKey(partition, key), store.CheckETag(etag)); err != nil {
 		return err
 	}
-	return t.update(ctx, "delete", func(rows *bbolt.Bucket) error {
-		at := address(partition, key)
-		if err := match(rows, at, etag); err != nil {
-			return err
-		}
-		return rows.Delete(at)
-	})
+	return t.update(ctx, "delete", func(b buckets) error { return b.remove(address(partition, key), etag) })
 }
 
-// Drop implements store.Table. It removes all of the rows or none.
-func (t *Table) Drop(ctx context.Context, partition string, keys []string) error {
-	if err := store.CheckDrop(partition, keys); err != nil {
+// Drop implements store.Table, in one transaction.
+func (t *Table) Drop(ctx context.Context, rows []store.Row) (int, error) {
+	if err := store.CheckDrop(rows); err != nil {
+		return 0, err
+	}
+	if len(rows) == 0 {
+		return 0, nil
+	}
+	removed := 0
+	err := t.update(ctx, "drop", func(b buckets) error {
+		for _, row := range rows {
+			switch err := b.remove(address(row.Partition, row.Key), row.ETag); {
+			case err == nil:
+				removed++
+			case !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound):
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return removed, nil
+}
+
+// put gives every write the next number of the file, so that an ETag never
+// comes back, not even after the row was deleted and inserted again.
+func (b buckets) put(at []byte, row store.Row) (store.ETag, error) {
+	version, err := b.rows.NextSequence()
+	if err != nil {
+		return "", err
+	}
+	if err := b.expiry.SetSequence(version); err != nil {
+		return "", err
+	}
+	if err := b.index(at, row.Expires); err != nil {
+		return "", err
+	}
+	return etagOf(version), b.rows.Put(at, encode(version, row))
+}
+
+func (b buckets) remove(at []byte, etag store.ETag) error {
+	old, err := match(b.rows, at, etag)
+	if err != nil {
 		return err
 	}
-	if len(keys) == 0 {
-		return nil
+	if err := b.unindex(at, old); err != nil {
+		return err
 	}
-	return t.update(ctx, "drop", func(rows *bbolt.Bucket) error {
-		for _, key := range keys {
-			if err := rows.Delete(address(partition, key)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-func (t *Table) update(ctx context.Context, op string, do func(rows *bbolt.Bucket) error) error {
-	return named(ctx, op, func() error {
-		return t.db.Update(func(tx *bbolt.Tx) error {
-			// The wait for other writers may have outlasted the caller.
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			return do(tx.Bucket(rowsBucket))
-		})
-	})
-}
-
-func (t *Table) view(ctx context.Context, op string, do func(rows *bbolt.Bucket) error) error {
-	return named(ctx, op, func() error {
-		return t.db.View(func(tx *bbolt.Tx) error { return do(tx.Bucket(rowsBucket)) })
-	})
-}
-
-func named(ctx context.Context, op string, do func() error) error {
-	err := ctx.Err()
-	if err == nil {
-		err = do()
-	}
-	if err != nil {
-		return fmt.Errorf("embedded: %s: %w", op, err)
-	}
-	return nil
+	return b.rows.Delete(at)
 }
 
 func find(rows *bbolt.Bucket, at []byte) (record, error) {
@@ -129,26 +131,20 @@ func find(rows *bbolt.Bucket, at []byte) (record, error) {
 	if r == nil {
 		return nil, store.ErrNotFound
 	}
-	return r, r.check()
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
-func match(rows *bbolt.Bucket, at []byte, etag store.ETag) error {
+// match finds the record of that version.
+func match(rows *bbolt.Bucket, at []byte, etag store.ETag) (record, error) {
 	r, err := find(rows, at)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if r.etag() != etag {
-		return store.ErrConflict
+		return nil, store.ErrConflict
 	}
-	return nil
-}
-
-// put gives every write the next number of the file, so that an ETag never
-// comes back, not even after the row was deleted and inserted again.
-func put(rows *bbolt.Bucket, at []byte, row store.Row) (store.ETag, error) {
-	version, err := rows.NextSequence()
-	if err != nil {
-		return "", err
-	}
-	return etagOf(version), rows.Put(at, encode(version, row))
+	return r, nil
 }

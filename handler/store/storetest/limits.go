@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,8 +38,8 @@ func testLargest(t *testing.T, table store.Table) {
 	row.ETag = insert(t, table, row)
 	wantSame(t, get(t, table, keyBytes, keyBytes), row)
 	wantNames(t, table, store.Partition(keyBytes), keyBytes+"/"+keyBytes)
-	if err := table.Drop(t.Context(), keyBytes, []string{keyBytes}); err != nil {
-		t.Error(err)
+	if n, err := table.Drop(t.Context(), []store.Row{row}); err != nil || n != 1 {
+		t.Error(n, err)
 	}
 	wantGone(t, table, keyBytes, keyBytes)
 }
@@ -61,11 +62,13 @@ func testBadKeys(t *testing.T, table store.Table) {
 			_, err = table.Replace(ctx, store.Row{Partition: partition, Key: key, ETag: etag})
 			wantError(t, "replace", err, store.ErrInvalid)
 			wantError(t, "delete", table.Delete(ctx, partition, key, etag), store.ErrInvalid)
-			wantError(t, "drop", table.Drop(ctx, partition, []string{key}), store.ErrInvalid)
+			_, err = table.Drop(ctx, []store.Row{{Partition: partition, Key: key, ETag: etag}})
+			wantError(t, "drop", err, store.ErrInvalid)
 		}
 	}
-	tooMany := strings.Split(strings.Repeat("k,", store.MaxDrop)+"k", ",")
-	wantError(t, "drop too many", table.Drop(ctx, "p", tooMany), store.ErrInvalid)
+	tooMany := slices.Repeat([]store.Row{{Partition: "p", Key: "k", ETag: etag}}, store.MaxDrop+1)
+	_, err := table.Drop(ctx, tooMany)
+	wantError(t, "drop too many", err, store.ErrInvalid)
 }
 
 func testBadRows(t *testing.T, table store.Table) {
@@ -100,6 +103,8 @@ func testBadETags(t *testing.T, table store.Table) {
 		_, err := table.Replace(t.Context(), store.Row{Partition: "p", Key: "kept", ETag: etag})
 		wantError(t, "replace", err, store.ErrInvalid)
 		wantError(t, "delete", table.Delete(t.Context(), "p", "kept", etag), store.ErrInvalid)
+		_, err = table.Drop(t.Context(), []store.Row{{Partition: "p", Key: "kept", ETag: etag}})
+		wantError(t, "drop", err, store.ErrInvalid)
 	}
 	wantSame(t, get(t, table, "p", "kept"), kept)
 	if err := table.Delete(t.Context(), "p", "kept", kept.ETag); err != nil {

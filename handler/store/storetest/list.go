@@ -34,11 +34,16 @@ func many(t *testing.T, table store.Table, partition string, n int) []string {
 // list follows a listing to its end and calls between after every page.
 func list(t *testing.T, table store.Table, span store.Span, between func(store.Page)) (rows []store.Row, pages int) {
 	t.Helper()
+	return follow(t, func(from store.Cursor) (store.Page, error) { return table.List(t.Context(), span, from) }, between)
+}
+
+func follow(t *testing.T, list func(store.Cursor) (store.Page, error), between func(store.Page)) (rows []store.Row, pages int) {
+	t.Helper()
 	var from store.Cursor
 	for {
-		page, err := table.List(t.Context(), span, from)
+		page, err := list(from)
 		if err != nil {
-			t.Fatalf("list %+v: %v", span, err)
+			t.Fatalf("list: %v", err)
 		}
 		if len(page.Rows) > store.MaxPage {
 			t.Errorf("page of %d rows, at most %d", len(page.Rows), store.MaxPage)
@@ -69,7 +74,7 @@ func wantNames(t *testing.T, table store.Table, span store.Span, want ...string)
 	t.Helper()
 	rows, _ := list(t, table, span, nil)
 	if got := names(rows); !slices.Equal(got, append([]string{}, want...)) {
-		t.Errorf("list %.40s to %.40s, expired before %v:\n got %v\nwant %v", span.First, span.Last, span.ExpiredBefore, got, want)
+		t.Errorf("list %.40s to %.40s, from key %q:\n got %v\nwant %v", span.First, span.Last, span.FirstKey, got, want)
 	}
 }
 
@@ -113,10 +118,17 @@ func testListSpans(t *testing.T, table store.Table) {
 	wantNames(t, table, store.Span{First: "g.", Last: "zzz"}, "g./k", "h/k")
 	wantNames(t, table, store.Prefix("g-"), "g-/k", "g-1/k", "g-1-x/k", "g-2/k", "g-~/k", "g-~~z/k")
 	wantNames(t, table, store.Prefix("absent"))
+
+	for _, key := range []string{"b", "a", "ab"} {
+		insert(t, table, store.Row{Partition: "g-1", Key: key})
+	}
+	wantNames(t, table, store.Span{First: "g-1", Last: "g-1", FirstKey: "ab"}, "g-1/ab", "g-1/b", "g-1/k")
+	wantNames(t, table, store.Span{First: "g-1", Last: "g-1", FirstKey: "aa"}, "g-1/ab", "g-1/b", "g-1/k")
+	wantNames(t, table, store.Span{First: "g-1", Last: "g-1", FirstKey: "l"})
 }
 
 func testListPages(t *testing.T, table store.Table) {
-	n := 2*store.MaxPage + 30
+	n := store.MaxPage + 30
 	keys := many(t, table, "p", n)
 	insert(t, table, store.Row{Partition: "o", Key: "k"})
 	insert(t, table, store.Row{Partition: "q", Key: "k"})
@@ -128,22 +140,37 @@ func testListPages(t *testing.T, table store.Table) {
 	if got := names(rows); !slices.Equal(got, want) {
 		t.Errorf("%d rows in pages, want %d", len(got), n)
 	}
-	if pages < 3 {
+	if pages < 2 {
 		t.Errorf("%d rows in %d pages", n, pages)
 	}
 
-	// Who deletes what a page showed, and writes meanwhile, as a sweep and its
+	// Who drops what a page showed, and writes meanwhile, as a sweep and its
 	// surroundings do, still sees every other row once.
 	rows, _ = list(t, table, store.Partition("p"), func(page store.Page) {
-		for _, row := range page.Rows {
-			if err := table.Delete(t.Context(), row.Partition, row.Key, row.ETag); err != nil {
-				t.Fatalf("delete with the ETag of a listing: %v", err)
+		for batch := range slices.Chunk(page.Rows, store.MaxDrop) {
+			if n, err := table.Drop(t.Context(), batch); err != nil || n != len(batch) {
+				t.Fatalf("drop %d rows of a listing: %d, %v", len(batch), n, err)
 			}
-			insert(t, table, store.Row{Partition: "p", Key: "-" + row.Key})
 		}
+		many(t, table, "p", 10)
 	})
 	if got := names(rows); !slices.Equal(got, want) {
-		t.Errorf("%d rows while others were deleted, want %d", len(got), n)
+		t.Errorf("%d rows while others were dropped, want %d", len(got), n)
+	}
+}
+
+// wantExpired compares without regard to the order, which is the store's.
+func wantExpired(t *testing.T, table store.Table, before time.Time, want ...string) {
+	t.Helper()
+	rows, _ := follow(t, func(from store.Cursor) (store.Page, error) { return table.ListExpired(t.Context(), before, from) }, nil)
+	for _, row := range rows {
+		wantSame(t, get(t, table, row.Partition, row.Key), row)
+	}
+	got := names(rows)
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, append([]string{}, want...)) {
+		t.Errorf("expired before %v:\n got %v\nwant %v", before, got, want)
 	}
 }
 
@@ -152,7 +179,7 @@ func testListExpired(t *testing.T, table store.Table) {
 	// their digits would not do.
 	seconds := []int64{-5_000_000_000, -1, 0, 5, 40, 999_999_999, 1_000_000_000, 1_900_000_000, 10_000_000_000}
 	for i, s := range seconds {
-		insert(t, table, store.Row{Partition: fmt.Sprintf("p-%d", i), Key: "k", Expires: time.Unix(s, 0)})
+		insert(t, table, store.Row{Partition: fmt.Sprintf("p-%d", i), Key: "k", Expires: time.Unix(s, 0), Value: []byte{byte(i)}})
 	}
 	insert(t, table, store.Row{Partition: "p-never", Key: "k"})
 	for i, s := range seconds {
@@ -161,19 +188,61 @@ func testListExpired(t *testing.T, table store.Table) {
 			before = append(before, fmt.Sprintf("p-%d/k", j))
 		}
 		upTo := append(slices.Clone(before), fmt.Sprintf("p-%d/k", i))
-		span := store.Prefix("")
-		span.ExpiredBefore = time.Unix(s, 0)
-		wantNames(t, table, span, before...)
-		span.ExpiredBefore = time.Unix(s, 1)
-		wantNames(t, table, span, upTo...)
-		span.ExpiredBefore = time.Unix(s+1, 0).In(time.FixedZone("", -8*3600))
-		wantNames(t, table, span, upTo...)
+		wantExpired(t, table, time.Unix(s, 0), before...)
+		wantExpired(t, table, time.Unix(s, 1), upTo...)
+		wantExpired(t, table, time.Unix(s+1, 0).In(time.FixedZone("", -8*3600)), upTo...)
 	}
-	wantNames(t, table, store.Span{First: "p-2", Last: "p-3", ExpiredBefore: time.Unix(6, 0)}, "p-2/k", "p-3/k")
-	row := get(t, table, "p-1", "k")
-	row.Expires = time.Time{}
-	replace(t, table, row)
-	wantNames(t, table, store.Span{First: "p-1", Last: "p-2", ExpiredBefore: time.Unix(6, 0)}, "p-2/k")
+	change := func(partition string, expires time.Time) {
+		row := get(t, table, partition, "k")
+		row.Expires = expires
+		replace(t, table, row)
+	}
+	wantExpired(t, table, time.Unix(6, 0), "p-0/k", "p-1/k", "p-2/k", "p-3/k")
+	change("p-0", time.Time{})
+	change("p-1", time.Unix(6, 0))
+	change("p-2", time.Unix(5, 0))
+	change("p-5", time.Unix(-7, 0))
+	wantExpired(t, table, time.Unix(6, 0), "p-2/k", "p-3/k", "p-5/k")
+	row := get(t, table, "p-2", "k")
+	if err := table.Delete(t.Context(), row.Partition, row.Key, row.ETag); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := table.Drop(t.Context(), []store.Row{get(t, table, "p-3", "k")}); err != nil {
+		t.Fatal(err)
+	}
+	wantExpired(t, table, time.Unix(6, 0), "p-5/k")
+	insert(t, table, store.Row{Partition: "p-2", Key: "k", Expires: time.Unix(1, 0)})
+	wantExpired(t, table, time.Unix(6, 0), "p-2/k", "p-5/k")
+}
+
+func testListExpiredPages(t *testing.T, table store.Table) {
+	var keys []string
+	for i, partition := range []string{"p", "q"} {
+		for _, key := range many(t, table, partition, store.MaxPage/2+15) {
+			row := get(t, table, partition, key)
+			row.Expires = time.Unix(1000-int64(i), 0)
+			replace(t, table, row)
+			keys = append(keys, partition+"/"+key)
+		}
+	}
+	wantExpired(t, table, time.Unix(1001, 0), keys...)
+	// As the sweep does.
+	seen := 0
+	_, pages := follow(t, func(from store.Cursor) (store.Page, error) {
+		page, err := table.ListExpired(t.Context(), time.Unix(1001, 0), from)
+		for batch := range slices.Chunk(page.Rows, store.MaxDrop) {
+			n, err := table.Drop(t.Context(), batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen += n
+		}
+		return page, err
+	}, nil)
+	if seen != len(keys) || pages < 2 {
+		t.Errorf("dropped %d rows of %d in %d pages", seen, len(keys), pages)
+	}
+	wantExpired(t, table, time.Unix(1001, 0))
 }
 
 func testListArguments(t *testing.T, table store.Table) {
@@ -185,10 +254,14 @@ func testListArguments(t *testing.T, table store.Table) {
 		"a quote in First":   {First: "p' or PartitionKey gt '", Last: "q"},
 		"a quote in Last":    {First: "p", Last: "q' or PartitionKey gt '"},
 		"an overlong prefix": store.Prefix(string(make([]byte, store.MaxKey+1))),
+		"a key in a range":   {First: "p", Last: "q", FirstKey: "k"},
+		"a quote in a key":   {First: "p", Last: "p", FirstKey: "k' or RowKey gt '"},
 	} {
 		_, err := table.List(t.Context(), span, "")
 		wantError(t, "list with "+name, err, store.ErrInvalid)
 	}
 	_, err := table.List(t.Context(), store.Partition("p"), "not a cursor!")
 	wantError(t, "list from nowhere", err, store.ErrInvalid)
+	_, err = table.ListExpired(t.Context(), time.Unix(2e9, 0), "not a cursor!")
+	wantError(t, "list what has expired from nowhere", err, store.ErrInvalid)
 }

@@ -48,7 +48,7 @@ func testRows(t *testing.T, table store.Table) {
 func someETag(t *testing.T, table store.Table) store.ETag {
 	t.Helper()
 	etag := insert(t, table, store.Row{Partition: "etag", Key: "k"})
-	if err := table.Drop(t.Context(), "etag", []string{"k"}); err != nil {
+	if err := table.Delete(t.Context(), "etag", "k", etag); err != nil {
 		t.Fatal(err)
 	}
 	return etag
@@ -121,30 +121,45 @@ func testExpires(t *testing.T, table store.Table) {
 }
 
 func testDrop(t *testing.T, table store.Table) {
-	ctx := t.Context()
-	if err := table.Drop(ctx, "p", nil); err != nil {
-		t.Errorf("drop nothing: %v", err)
+	drop := func(what string, want int, rows ...store.Row) {
+		t.Helper()
+		if n, err := table.Drop(t.Context(), rows); err != nil || n != want {
+			t.Errorf("drop %s: %d removed, want %d, %v", what, n, want, err)
+		}
 	}
-	keys := many(t, table, "p", store.MaxDrop+2)
-	replace(t, table, get(t, table, "p", keys[0]))
-	other := store.Row{Partition: "q", Key: keys[0]}
+	drop("nothing", 0)
+	many(t, table, "p", store.MaxDrop+2)
+	rows, _ := list(t, table, store.Partition("p"), nil)
+	other := store.Row{Partition: "q", Key: rows[0].Key}
 	other.ETag = insert(t, table, other)
 
-	if err := table.Drop(ctx, "p", keys[:store.MaxDrop]); err != nil {
-		t.Fatalf("drop %d keys: %v", store.MaxDrop, err)
+	drop("as many as may be", store.MaxDrop, rows[:store.MaxDrop]...)
+	for _, row := range rows[:store.MaxDrop] {
+		wantGone(t, table, "p", row.Key)
 	}
-	for _, key := range keys[:store.MaxDrop] {
-		wantGone(t, table, "p", key)
-	}
-	wantSame(t, get(t, table, "q", keys[0]), other)
+	wantSame(t, get(t, table, "q", other.Key), other)
 
-	left := keys[store.MaxDrop:]
-	if err := table.Drop(ctx, "p", []string{"absent", left[0], keys[0], left[0]}); err != nil {
-		t.Fatalf("drop with absent and repeated keys: %v", err)
+	left := rows[store.MaxDrop:]
+	absent := store.Row{Partition: "p", Key: "absent", ETag: left[0].ETag}
+	drop("rows of two partitions, absent, gone and repeated ones", 2, absent, left[0], rows[0], left[0], other)
+	wantGone(t, table, "p", left[0].Key)
+	wantGone(t, table, "q", other.Key)
+	wantSame(t, get(t, table, "p", left[1].Key), left[1])
+	drop("only an absent row", 0, absent)
+
+	// Whoever has used a row since it was listed keeps it, and does not keep
+	// the others of its batch.
+	many(t, table, "used", 5)
+	rows, _ = list(t, table, store.Partition("used"), nil)
+	used := rows[2]
+	used.Value = []byte("used")
+	used.ETag = replace(t, table, used)
+	drop("rows of which one has changed", 4, rows...)
+	remaining, _ := list(t, table, store.Partition("used"), nil)
+	if len(remaining) != 1 {
+		t.Fatalf("%d rows remain", len(remaining))
 	}
-	wantGone(t, table, "p", left[0])
-	get(t, table, "p", left[1])
-	if err := table.Drop(ctx, "p", []string{"absent"}); err != nil {
-		t.Errorf("drop only an absent key: %v", err)
-	}
+	wantSame(t, remaining[0], used)
+	drop("the row that has changed", 0, rows[2])
+	wantSame(t, get(t, table, "used", used.Key), used)
 }

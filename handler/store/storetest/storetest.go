@@ -28,6 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Table) {
 		{"ListSpans", testListSpans},
 		{"ListPages", testListPages},
 		{"ListExpired", testListExpired},
+		{"ListExpiredPages", testListExpiredPages},
 		{"ListArguments", testListArguments},
 		{"RacingInserts", testRacingInserts},
 		{"RacingReplaces", testRacingReplaces},
@@ -119,9 +120,12 @@ func testCancelledContext(t *testing.T, table store.Table) {
 	_, err = table.Replace(ctx, store.Row{Partition: "p", Key: "k", ETag: row.ETag, Value: []byte("two")})
 	wantError(t, "replace", err, nil)
 	wantError(t, "delete", table.Delete(ctx, "p", "k", row.ETag), nil)
-	wantError(t, "drop", table.Drop(ctx, "p", []string{"k"}), nil)
+	_, err = table.Drop(ctx, []store.Row{row})
+	wantError(t, "drop", err, nil)
 	_, err = table.List(ctx, store.Partition("p"), "")
 	wantError(t, "list", err, nil)
+	_, err = table.ListExpired(ctx, time.Unix(2e9, 0), "")
+	wantError(t, "list what has expired", err, nil)
 
 	wantSame(t, get(t, table, "p", "k"), row)
 	wantGone(t, table, "p", "other")

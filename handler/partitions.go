@@ -1,0 +1,25 @@
+package handler
+
+import (
+	"entramcp/handler/authserver"
+	"entramcp/handler/clients"
+	"entramcp/handler/keyring"
+	"entramcp/handler/store"
+	"entramcp/handler/sweep"
+)
+
+// kinds are the records that expire, by the prefixes of their owners. The table
+// of docs/architecture.md says more of each.
+func (s *Server) kinds() []sweep.Kind {
+	return []sweep.Kind{
+		{Name: "transactions", Prefix: authserver.TransactionPrefix},
+		{Name: "challenges", Prefix: authserver.ChallengePrefix},
+		{Name: "grants", Prefix: "g-"},
+		{Name: "revoked", Prefix: "revoked"},
+		{Name: "clients", Prefix: clients.RegistrationPrefix},
+		{Name: "documents", Prefix: clients.DocumentPrefix},
+		{Name: "assertions", Prefix: clients.AssertionPrefix},
+		{Name: "keys", Prefix: keyring.Partition},
+		{Name: "probes", Prefix: store.ProbePartition},
+	}
+}

@@ -1,0 +1,47 @@
+package storetest
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"entramcp/handler/secret"
+	"entramcp/handler/store"
+	"entramcp/handler/store/azuretable"
+	"entramcp/handler/store/embedded"
+)
+
+// Embedded returns an empty embedded store, closed when the test ends.
+func Embedded(tb testing.TB) *embedded.Table {
+	tb.Helper()
+	table, err := embedded.Open(tb.TempDir())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = table.Close() })
+	return table
+}
+
+var azureTables atomic.Int32
+
+// AzureTable returns an empty table of the shared Azurite that nobody else has.
+func AzureTable(tb testing.TB) *azuretable.Table {
+	tb.Helper()
+	table, err := azuretable.New(azuretable.Options{
+		ConnectionString: azuretable.ConnectionString{Value: secret.New(Azurite(tb))},
+		Name:             fmt.Sprintf("table%d", azureTables.Add(1)),
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := table.CreateIfMissing(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	return table
+}
+
+// OnBothStores runs test on an empty table of each kind.
+func OnBothStores(t *testing.T, test func(t *testing.T, table store.Table)) {
+	t.Run("embedded", func(t *testing.T) { test(t, Embedded(t)) })
+	t.Run("azuretable", func(t *testing.T) { test(t, AzureTable(t)) })
+}
