@@ -21,13 +21,13 @@ var writes = []struct {
 	{"/register", "POST c", http.StatusCreated, http.StatusCreated},
 	// The browser has no cookie for the first transaction: it makes another.
 	{"/consent", "POST t", http.StatusOK, http.StatusOK},
-	// A transaction is consumed before anything else happens. Past that
-	// there is no telling a repetition from a replay.
-	{"/auth/callback", "DELETE t", http.StatusBadRequest, http.StatusSeeOther},
+	// A callback claims the transaction before it asks Entra. Past that there is
+	// no telling whether Entra's code is spent, until the answer is written.
+	{"/auth/callback", "PUT t", http.StatusBadRequest, http.StatusSeeOther},
 	{"/auth/callback", "POST g", http.StatusBadRequest, http.StatusBadRequest},
+	{"/auth/callback", "PUT t", http.StatusSeeOther, http.StatusBadRequest},
 	// A code that was redeemed is refused, by whomever it is shown.
 	{"/token", "PUT g", http.StatusBadRequest, http.StatusOK},
-	{"/token", "PUT c", http.StatusBadRequest, http.StatusBadRequest},
 	// A refresh can always be repeated: that is what the grace is for.
 	{"/token", "PUT g", http.StatusOK, http.StatusOK},
 	{"/revoke", "POST revoked", http.StatusOK, http.StatusOK},

@@ -63,7 +63,7 @@ func endpoint(t *testing.T, connection string) (string, *url.URL) {
 
 func (k *killer) serve(w http.ResponseWriter, r *http.Request) {
 	write := writeOf(r)
-	if write == "" {
+	if write == "" || write == aside {
 		k.ServeHTTP(w, r)
 		return
 	}
@@ -86,6 +86,11 @@ func (k *killer) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 var partitionKey = regexp.MustCompile(`PartitionKey(?:='|":")([a-z]+)`)
+
+// aside is the write that keeps a registration alive. It is made when the client
+// has its answer, so that it has no place in the order of the others, and
+// nothing depends on it.
+const aside = "PUT c"
 
 // writeOf names a write by its method and kind of row, or is empty for a read
 // and for the creation of the table.
