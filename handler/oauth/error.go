@@ -4,6 +4,7 @@
 package oauth
 
 import (
+	"errors"
 	"net/http"
 	"time"
 )
@@ -32,6 +33,10 @@ const (
 	ServerError             Code = "server_error"
 	TemporarilyUnavailable  Code = "temporarily_unavailable"
 	SlowDown                Code = "slow_down"
+
+	// NoCredentials is no code of the protocol: a request without any
+	// credentials is answered with 401 and no error code (RFC 6750 §3.1).
+	NoCredentials Code = ""
 )
 
 // Error is a refusal in the protocol's own terms. Code and Description go to
@@ -74,17 +79,30 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Is matches another *Error with the same code, so that callers can write
-// errors.Is(err, oauth.New(oauth.InvalidGrant, "")).
+// Is matches another *Error with the same code. To ask for a code, use
+// [ErrorCode].
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Code == e.Code
 }
 
+// AsError returns the *Error in err's chain, or a server_error caused by err.
+func AsError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return New(ServerError, "The server could not complete the request.").Because(err)
+}
+
+// ErrorCode is the code that err is answered with: that of the *Error in its
+// chain, else server_error.
+func ErrorCode(err error) Code { return AsError(err).Code }
+
 // Status is the HTTP status of the error when it is answered directly.
 func (e *Error) Status() int {
 	switch e.Code {
-	case InvalidClient, InvalidToken:
+	case InvalidClient, InvalidToken, NoCredentials:
 		return http.StatusUnauthorized
 	case InsufficientScope, AccessDenied:
 		return http.StatusForbidden

@@ -28,8 +28,8 @@ func TestResourceForms(t *testing.T) {
 		"https://mcp.example.com/mcp/x":     false,
 		"https://mcp.example.com//mcp":      false,
 		"https://mcp.example.com/%6dcp":     false,
-		"https://mcp.example.com/mcp?x=1":   false,
-		"https://mcp.example.com/mcp?":      false,
+		"https://mcp.example.com/mcp?x=1":   true,
+		"https://mcp.example.com/mcp?":      true,
 		"https://mcp.example.com/mcp#f":     false,
 		"https://mcp.example.com/mcp#":      false,
 		"https://u@mcp.example.com/mcp":     false,
@@ -48,6 +48,29 @@ func TestResourceForms(t *testing.T) {
 	}
 }
 
+func TestTheDefaultPortIsTheSchemesOwn(t *testing.T) {
+	for _, tt := range []struct {
+		own, value string
+		want       bool
+	}{
+		{"http://localhost/mcp", "http://localhost:80/mcp", true},
+		{"http://localhost/mcp", "HTTP://LOCALHOST:80/", true},
+		{"http://localhost/mcp", "http://localhost:443/mcp", false},
+		{"http://localhost/mcp", "http://localhost:7071/mcp", false},
+		{"http://localhost:80/mcp", "http://localhost/mcp", true},
+		{"http://localhost:443/mcp", "http://localhost/mcp", false},
+		{"http://[::1]/mcp", "http://[::1]:80/mcp", true},
+		{"https://mcp.example.com/mcp", "https://mcp.example.com:80/mcp", false},
+		{"https://mcp.example.com:443/mcp", "https://mcp.example.com", true},
+		{"https://mcp.example.com:80/mcp", "https://mcp.example.com/mcp", false},
+		{"https://mcp.example.com/mcp", "https:mcp.example.com/mcp", false},
+	} {
+		if got := Resource(tt.own).Names(tt.value); got != tt.want {
+			t.Errorf("%s is named by %q: %v, want %v", tt.own, tt.value, got, tt.want)
+		}
+	}
+}
+
 func TestAllResourcesOfARequestMustBeOurs(t *testing.T) {
 	const r = Resource("http://localhost:7071/mcp")
 	if err := r.Accept(nil); err != nil {
@@ -56,14 +79,14 @@ func TestAllResourcesOfARequestMustBeOurs(t *testing.T) {
 	if err := r.Accept([]string{"http://localhost:7071/mcp", "http://localhost:7071/"}); err != nil {
 		t.Errorf("two forms of the same: %v", err)
 	}
-	if err := r.Accept([]string{"http://localhost:7071/mcp", "https://other.example"}); !errors.Is(err, New(InvalidTarget, "")) {
+	if err := r.Accept([]string{"http://localhost:7071/mcp", "https://other.example"}); ErrorCode(err) != InvalidTarget {
 		t.Errorf("a foreign one among them: %v", err)
 	}
 }
 
 // FuzzResourceNeverCrossesOrigins: whatever is accepted has our scheme and host.
 func FuzzResourceNeverCrossesOrigins(f *testing.F) {
-	for _, s := range []string{"https://mcp.example.com/mcp", "https://mcp.example.com@evil/mcp", "https://mcp.example.com\t/mcp", "https://mcp.example.com:443"} {
+	for _, s := range []string{"https://mcp.example.com/mcp", "https://mcp.example.com@evil/mcp", "https://mcp.example.com\t/mcp", "https://mcp.example.com?@evil", "https://mcp.example.com:443"} {
 		f.Add(s)
 	}
 	const r = Resource("https://mcp.example.com/mcp")
@@ -71,6 +94,7 @@ func FuzzResourceNeverCrossesOrigins(f *testing.F) {
 		if !r.Names(s) {
 			return
 		}
+		s, _, _ = strings.Cut(s, "?")
 		low := strings.TrimSuffix(strings.ToLower(s), "/")
 		switch strings.Replace(low, ":443", "", 1) {
 		case "https://mcp.example.com", "https://mcp.example.com/mcp":
@@ -135,6 +159,18 @@ func TestTheCauseIsLoggedAndNeverSent(t *testing.T) {
 		}
 		if tt.status == 503 && w.Header().Get("Retry-After") != "2" {
 			t.Errorf("Retry-After %q, want it rounded up", w.Header().Get("Retry-After"))
+		}
+	}
+}
+
+func TestOnlyThisComputerIsLoopback(t *testing.T) {
+	for host, want := range map[string]bool{
+		"localhost": true, "LocalHost": true, "127.0.0.1": true, "127.8.8.8": true, "::1": true, "[::1]": true, "::ffff:127.0.0.1": true,
+		"": false, "localhost.": false, "localhost.evil.example": false, "127.0.0.1.evil.example": false, "127.1": false, "0x7f000001": false,
+		"0.0.0.0": false, "::": false, "10.0.0.1": false, "169.254.169.254": false, "localhost:80": false, "127.0.0.1:80": false, "::1%lo": false,
+	} {
+		if got := Loopback(host); got != want {
+			t.Errorf("%q: %v, want %v", host, got, want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"net"
 	"net/url"
 	"strings"
 )
@@ -22,27 +23,40 @@ func (r Resource) Accept(values []string) error {
 	return nil
 }
 
-// Names reports whether value is one of the accepted forms of r.
+// Names reports whether value is one of the accepted forms of r. A query does
+// not matter: some clients send the URL as the user typed it.
 func (r Resource) Names(value string) bool {
 	u, err := url.Parse(value)
-	if err != nil || u.Opaque != "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(value, "#") {
+	if err != nil || u.User != nil || strings.Contains(value, "#") {
 		return false
 	}
 	own, err := url.Parse(string(r))
 	if err != nil {
 		return false
 	}
-	if !strings.EqualFold(u.Scheme, own.Scheme) || !strings.EqualFold(hostport(u), hostport(own)) {
+	if !strings.EqualFold(u.Scheme, own.Scheme) || authority(u) != authority(own) {
 		return false
 	}
 	path := strings.TrimSuffix(u.EscapedPath(), "/")
 	return path == "" || path == own.EscapedPath()
 }
 
-// hostport is the authority without the scheme's default port.
-func hostport(u *url.URL) string {
-	if (strings.EqualFold(u.Scheme, "https") && u.Port() == "443") || (strings.EqualFold(u.Scheme, "http") && u.Port() == "80") {
-		return u.Hostname()
+// authority is the host and port of u in lower case, without the port that is
+// the scheme's default.
+func authority(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	switch strings.ToLower(u.Scheme) {
+	case "https":
+		return strings.TrimSuffix(host, ":443")
+	case "http":
+		return strings.TrimSuffix(host, ":80")
 	}
-	return u.Host
+	return host
+}
+
+// Loopback reports whether host, without a port, names the computer it is used
+// on: localhost, which needs no look-up (RFC 6761 §6.3), or an address of
+// 127.0.0.0/8 or ::1 (RFC 8252 §7.3), with or without brackets.
+func Loopback(host string) bool {
+	return strings.EqualFold(host, "localhost") || net.ParseIP(strings.Trim(host, "[]")).IsLoopback()
 }
