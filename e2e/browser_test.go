@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 
@@ -43,6 +44,10 @@ const (
 	accept  = `button[value="accept"]`
 	got     = "#got"
 )
+
+// decide is how long a person looks at the consent page: its button is not armed
+// before, so that no click can land on it by accident.
+var decide = chromedp.Sleep(900 * time.Millisecond)
 
 func person(name string) string { return `button[value="` + name + `"]` }
 
@@ -90,7 +95,7 @@ func TestAPersonSignsInWithChromium(t *testing.T) {
 		}
 	}
 
-	c.Do("sign-in", chromedp.Click(approve), chromedp.WaitVisible(person(stack.Alice)))
+	c.Do("sign-in", decide, chromedp.Click(approve), chromedp.WaitVisible(person(stack.Alice)))
 	c.Look("tenant")
 	c.Do("the tenant's own consent", chromedp.Click(person(stack.Alice)), chromedp.WaitVisible(accept))
 	c.Do("back to the client", chromedp.Click(accept), chromedp.WaitVisible(got))
@@ -100,7 +105,7 @@ func TestAPersonSignsInWithChromium(t *testing.T) {
 	}
 	// The session at the tenant now answers by itself: the chain of redirects
 	// has no page in it at which the browser could forget the form.
-	c.Do("again", chromedp.Navigate(start("two")), chromedp.Click(approve), chromedp.WaitVisible(got))
+	c.Do("again", chromedp.Navigate(start("two")), decide, chromedp.Click(approve), chromedp.WaitVisible(got))
 	if q := arrived(t, c); q.Get("code") == "" || q.Get("state") != "two" {
 		t.Errorf("the second time the client got %v", q)
 	}
@@ -114,8 +119,8 @@ func TestTwoTabsSignInAtOnce(t *testing.T) {
 	one := stack.NewChromium(t)
 	one.Do("tab one", chromedp.Navigate(start("one")), chromedp.Reload(), chromedp.WaitVisible(approve))
 	two := one.Tab()
-	two.Do("tab two", chromedp.Navigate(start("two")), chromedp.WaitVisible(approve), chromedp.Click(approve), chromedp.WaitVisible(person(stack.Bob)))
-	one.Do("tab one", chromedp.Click(approve), chromedp.WaitVisible(person(stack.Alice)), chromedp.Click(person(stack.Alice)), chromedp.Click(accept), chromedp.WaitVisible(got))
+	two.Do("tab two", chromedp.Navigate(start("two")), chromedp.WaitVisible(approve), decide, chromedp.Click(approve), chromedp.WaitVisible(person(stack.Bob)))
+	one.Do("tab one", decide, chromedp.Click(approve), chromedp.WaitVisible(person(stack.Alice)), chromedp.Click(person(stack.Alice)), chromedp.Click(accept), chromedp.WaitVisible(got))
 	two.Do("tab two", chromedp.Click(person(stack.Bob)), chromedp.Click(accept), chromedp.WaitVisible(got))
 	for tab, state := range map[*stack.Chromium]string{one: "one", two: "two"} {
 		if q := arrived(t, tab); q.Get("code") == "" || q.Get("state") != state {

@@ -22,8 +22,8 @@ var resourcePaths = []string{
 }
 
 var issuerPaths = []string{
-	"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/mcp",
-	"/.well-known/openid-configuration/mcp", "/mcp/.well-known/openid-configuration",
+	"/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/mcp",
+	"/mcp/.well-known/oauth-authorization-server",
 }
 
 // probe makes a request without following redirects.

@@ -41,7 +41,7 @@ func TestEachFailureOfASignInIsAPageThatHelps(t *testing.T) {
 				defer reconfigure(t, s, func(a *tenant.App) { *a = before })
 			}
 			c := stack.NewChromium(t)
-			c.Do("consent", chromedp.Navigate(start(tt.page)), chromedp.Click(approve), chromedp.WaitVisible(person(tt.user)), chromedp.Click(person(tt.user)))
+			c.Do("consent", chromedp.Navigate(start(tt.page)), decide, chromedp.Click(approve), chromedp.WaitVisible(person(tt.user)), chromedp.Click(person(tt.user)))
 			if tt.page == "secret" {
 				c.Do("Entra's consent", chromedp.Click(accept))
 			} else {
@@ -88,7 +88,7 @@ func TestAnAdministratorApprovesByTheLink(t *testing.T) {
 		t.Errorf("declined:\n%s", text)
 	}
 	c.Do("approved", chromedp.Navigate(link), chromedp.Click(accept), chromedp.WaitVisible("main.card h1"))
-	if text := stack.Script[string](c, `document.body.innerText`); !strings.Contains(text, "Approved") || !strings.Contains(text, "connect again") {
+	if text := stack.Script[string](c, `document.body.innerText`); !strings.Contains(text, "If you approved there") || !strings.Contains(text, "connect again") {
 		t.Errorf("approved:\n%s", text)
 	}
 	bob.signIn("openid")
@@ -135,7 +135,7 @@ func TestEntraDownAtTheCallbackReachesTheClient(t *testing.T) {
 	start := register(t, s, "Example Desktop", browserClient(t))
 	b.set(down)
 	c := stack.NewChromium(t)
-	c.Do("sign-in", chromedp.Navigate(start("one")), chromedp.Click(approve), chromedp.WaitVisible(person(stack.Alice)), chromedp.Click(person(stack.Alice)), chromedp.Click(accept), chromedp.WaitVisible(got))
+	c.Do("sign-in", chromedp.Navigate(start("one")), decide, chromedp.Click(approve), chromedp.WaitVisible(person(stack.Alice)), chromedp.Click(person(stack.Alice)), chromedp.Click(accept), chromedp.WaitVisible(got))
 	if q := arrived(t, c); q.Get("error") != "temporarily_unavailable" || q.Get("state") != "one" {
 		t.Errorf("the client got %v", q)
 	}

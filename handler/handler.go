@@ -106,10 +106,10 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Required: cfg.RequiredScopes, Optional: offered.Scopes(), ScopeWords: offered.ScopeWords(),
 		Tenant: cfg.Entra.TenantID, Simulated: cfg.Entra.Simulated(),
 		ClientMetadata: registry.AcceptsDocuments(), InAzure: cfg.InAzure,
-		CorrelationID: observe.CorrelationID, Now: deps.Now, Rand: deps.Rand, Log: deps.Log,
+		Timeout: cfg.Timeout + storageShare, Now: deps.Now, Log: deps.Log,
 	})
 	if s.onBehalfOf != nil {
-		s.onBehalfOf.grants, s.onBehalfOf.remember = s.grants, s.as.Remember
+		s.onBehalfOf.grants, s.onBehalfOf.remember = s.grants, s.as.KeepClaimsChallenge
 	}
 	guard := resource.New(resource.Options{
 		Verify: s.grants.Verify, Issuer: cfg.Issuer, Resource: cfg.Resource, Name: s.as.Name,

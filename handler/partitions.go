@@ -13,7 +13,7 @@ import (
 func (s *Server) kinds() []sweep.Kind {
 	return []sweep.Kind{
 		{Name: "transactions", Prefix: authserver.TransactionPrefix},
-		{Name: "challenges", Prefix: authserver.ChallengePrefix},
+		{Name: "challenges", Prefix: authserver.ClaimsPrefix},
 		{Name: "grants", Prefix: "g-"},
 		{Name: "revoked", Prefix: "revoked"},
 		{Name: "clients", Prefix: clients.RegistrationPrefix},

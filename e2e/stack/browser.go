@@ -63,7 +63,13 @@ type Form struct {
 	Action, Method string
 	Fields         url.Values
 	Buttons        []string
+
+	shown time.Time
 }
+
+// reading is how long a person takes to read a page at least. The consent page
+// is shown again to who answers faster.
+const reading = 750 * time.Millisecond
 
 // Approve opens an authorization URL, approves the consent page and signs in.
 // It returns the redirect to the client, which it does not follow.
@@ -194,7 +200,7 @@ func (p *Page) read(n *html.Node, form *Form) {
 	if n.Type == html.ElementNode {
 		switch n.Data {
 		case "form":
-			p.Forms = append(p.Forms, Form{Action: attr("action"), Method: attr("method"), Fields: url.Values{}})
+			p.Forms = append(p.Forms, Form{Action: attr("action"), Method: attr("method"), Fields: url.Values{}, shown: time.Now()})
 			form = &p.Forms[len(p.Forms)-1]
 		case "input", "button":
 			switch {
@@ -219,6 +225,9 @@ func (p *Page) read(n *html.Node, form *Form) {
 
 // submit makes the request that pressing the button makes.
 func (f Form) submit(page *url.URL, button string) (*http.Request, error) {
+	if f.Action == "/consent" {
+		time.Sleep(time.Until(f.shown.Add(reading)))
+	}
 	fields := url.Values{}
 	for k, v := range f.Fields {
 		fields[k] = v

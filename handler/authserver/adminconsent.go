@@ -1,11 +1,13 @@
 package authserver
 
 import (
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"entramcp/handler/entra"
+	"entramcp/handler/observe"
 	"entramcp/handler/pages"
 )
 
@@ -18,14 +20,15 @@ func fromAdminConsent(q url.Values) bool {
 }
 
 // adminConsent tells the administrator how it went. Anyone can open this page
-// by hand, so it does nothing and shows nothing of what it was sent.
+// by hand, so it does nothing, shows nothing of what it was sent, and claims
+// nothing that only Entra knows.
 func (s *Server) adminConsent(w http.ResponseWriter, r *http.Request, q url.Values) {
 	f := s.Upstream.FromRedirect(q)
 	if f == nil && strings.EqualFold(q.Get("admin_consent"), "true") {
 		pages.Render(w, r, http.StatusOK, pages.Notice{
-			Title:    "Approved",
-			Summary:  "People in your organization can now sign in to this server.",
-			NextStep: "Go back to your app and connect again. The approval may take a minute to arrive everywhere.",
+			Title:    "Back from the administrator's page",
+			Summary:  "If you approved there, people in your organization can now sign in to this server.",
+			NextStep: "Go back to your app and connect again. An approval may take a minute to arrive everywhere.",
 		})
 		return
 	}
@@ -33,7 +36,7 @@ func (s *Server) adminConsent(w http.ResponseWriter, r *http.Request, q url.Valu
 		Title:         "Not approved",
 		Summary:       "The administrator did not approve what this server asks for.",
 		NextStep:      "Open the link again, or ask another administrator.",
-		CorrelationID: s.CorrelationID(r.Context()),
+		CorrelationID: observe.CorrelationID(r.Context()),
 	}
 	// Here Entra words the administrator's own no as consent_required, or as
 	// permission_denied without a number.
@@ -41,7 +44,14 @@ func (s *Server) adminConsent(w http.ResponseWriter, r *http.Request, q url.Valu
 		page.Summary, page.NextStep = f.Summary, f.NextStep
 	}
 	if f != nil {
-		s.logRefusal(r, "", f.AtCallback())
+		s.logAdminConsent(r, f)
 	}
 	pages.Render(w, r, http.StatusForbidden, page)
+}
+
+// logAdminConsent writes one short line: the request is anybody's, and so is
+// its text.
+func (s *Server) logAdminConsent(r *http.Request, f *entra.Failure) {
+	s.Log.LogAttrs(r.Context(), slog.LevelInfo, "administrator's consent not given",
+		slog.Int("aadsts", f.AADSTS), slog.String("description", excerpt(f.Summary, maxLogged)))
 }

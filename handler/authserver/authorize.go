@@ -1,75 +1,55 @@
 package authserver
 
 import (
-	"encoding/json"
 	"net/http"
-	"net/url"
-	"time"
 
-	"entramcp/handler/keyring"
+	"entramcp/handler/clients"
 	"entramcp/handler/pages"
 )
-
-// consentLifetime is how long a consent page can be approved.
-const consentLifetime = 10 * time.Minute
-
-// consentForm is what the consent page carries, sealed, from /authorize to
-// /consent. It belongs to the browser whose CSRF cookie has this hash.
-type consentForm struct {
-	Request request   `json:"request"`
-	Expires time.Time `json:"expires"`
-	Browser string    `json:"browser"`
-}
 
 // authorize is the authorization endpoint (RFC 6749 §3.1). It validates
 // everything and asks the user. It writes nothing and sends nobody to Entra, so
 // a link that someone else made, a prefetch, or the same request twice costs
 // and leaves nothing.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
-	q, err := parameters(w, r)
+	p, err := authorizationParams(w, r)
 	if err != nil {
-		s.fail(w, r, "", err)
+		s.errorPage(w, r, "", err)
 		return
 	}
-	req, client, err := s.recipient(r.Context(), q)
+	req, client, err := s.recipient(r.Context(), p)
 	if err != nil {
-		s.fail(w, r, q.Get("client_id"), err)
+		s.errorPage(w, r, p.Get("client_id"), err)
 		return
 	}
-	if err := s.validate(&req, client, q); err != nil {
-		s.refuseUnasked(w, r, req, client, err)
+	if err := s.validate(&req, client, p); err != nil {
+		s.redirectErrorUnasked(w, r, req, client, err)
 		return
 	}
-	browser, err := s.browser(w, r)
-	if err != nil {
-		s.refuseUnasked(w, r, req, client, err)
-		return
-	}
-	sealed, err := s.sealConsent(r, consentForm{req, s.Now().Add(consentLifetime), browser.hash()})
-	if err != nil {
-		s.refuseUnasked(w, r, req, client, err)
-		return
-	}
-	pages.Render(w, r, http.StatusOK, s.consentPage(req, client, sealed))
+	s.askConsent(w, r, s.newConsentForm(req, s.ensureBrowser(w, r)), client)
 }
 
-// parameters are those of the URL or, for POST, of the body (OpenID Connect
-// Core §3.1.2.1).
-func parameters(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+// authorizationParams are those of the URL or, for POST, of the body (OpenID
+// Connect Core §3.1.2.1).
+func authorizationParams(w http.ResponseWriter, r *http.Request) (params, error) {
 	if r.Method == http.MethodPost {
-		return form(w, r)
+		return readForm(w, r)
 	}
-	return query(r)
+	return readQuery(r)
 }
 
-func (s *Server) sealConsent(r *http.Request, f consentForm) (string, error) {
-	plain, err := json.Marshal(f)
+// askConsent shows the consent page for f.
+func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, f consentForm, client clients.Client) {
+	sealed, err := s.sealConsent(r.Context(), f)
 	if err != nil {
-		return "", err
+		s.redirectErrorUnasked(w, r, f.Request, client, err)
+		return
 	}
-	sealed, err := s.Ring.Seal(r.Context(), keyring.ConsentForm, nil, plain)
-	if err != nil {
-		return "", keysUnavailable(err)
-	}
-	return sealed, nil
+	pages.Render(w, r, http.StatusOK, pages.Consent{
+		Action: consentPath, Form: sealed, Server: s.host,
+		Client: client.Name, VerifiedHost: client.VerifiedHost,
+		Target: pages.TargetOf(f.Request.RedirectURI),
+		Scopes: pages.Permissions(f.Request.Scopes, s.ScopeWords),
+		Tenant: s.Tenant, Simulated: s.Simulated,
+	})
 }

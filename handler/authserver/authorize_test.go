@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"entramcp/handler/entra"
 	"entramcp/handler/oauth"
 )
 
@@ -19,7 +20,6 @@ func TestNothingIsRedirectedToAnUnregisteredAddress(t *testing.T) {
 		"no client":              request("x", "client_id", ""),
 		"unknown client":         request("p-" + strings.Repeat("A", 43)),
 		"malformed client":       request("../../etc"),
-		"no redirect":            request(id, "redirect_uri", ""),
 		"other host":             request(id, "redirect_uri", "https://evil.example/callback"),
 		"longer path":            request(id, "redirect_uri", callback+"/more"),
 		"other case":             request(id, "redirect_uri", "https://CLIENT.example/callback"),
@@ -52,6 +52,7 @@ func TestErrorsReachTheClientWithStateAndIssuer(t *testing.T) {
 		"PKCE method s256":      {request(id, "code_challenge_method", "s256"), oauth.InvalidRequest},
 		"short challenge":       {request(id, "code_challenge", challenge[:42]), oauth.InvalidRequest},
 		"long challenge":        {request(id, "code_challenge", challenge+"A"), oauth.InvalidRequest},
+		"spare bits in it":      {request(id, "code_challenge", challenge[:42]+"_"), oauth.InvalidRequest},
 		"challenge not base64":  {request(id, "code_challenge", challenge[:42]+"="), oauth.InvalidRequest},
 		"no response_type":      {request(id, "response_type", ""), oauth.InvalidRequest},
 		"implicit":              {request(id, "response_type", "token"), oauth.UnsupportedResponseType},
@@ -155,20 +156,24 @@ func TestAuthorizeIsTolerantWhereClientsDiffer(t *testing.T) {
 	w := newWorld(t)
 	id := w.publicClient()
 	for name, q := range map[string]url.Values{
-		"no resource":          request(id, "resource", ""),
-		"resource with slash":  request(id, "resource", issuer+"/mcp/"),
-		"origin":               request(id, "resource", issuer),
-		"origin with slash":    request(id, "resource", issuer+"/"),
-		"upper case host":      request(id, "resource", "HTTPS://MCP.EXAMPLE.COM/mcp"),
-		"two forms of us":      withExtra(request(id), "resource", issuer),
-		"no scope":             request(id, "scope", ""),
-		"scope with spaces":    request(id, "scope", "  openid   offline_access "),
-		"unknown scope":        request(id, "scope", "user_impersonation openid"),
-		"prompt=consent":       request(id, "prompt", "consent"),
-		"unknown parameters":   request(id, "claims", "{}", "acr_values", "x", "nonce", "n"),
-		"response_mode=query":  request(id, "response_mode", "query"),
-		"state of 4096 bytes":  request(id, "state", strings.Repeat("s", 4096)),
-		"state with any bytes": request(id, "state", "ü \x00&=#\"<>"),
+		"no resource":           request(id, "resource", ""),
+		"resource with slash":   request(id, "resource", issuer+"/mcp/"),
+		"origin":                request(id, "resource", issuer),
+		"origin with slash":     request(id, "resource", issuer+"/"),
+		"upper case host":       request(id, "resource", "HTTPS://MCP.EXAMPLE.COM/mcp"),
+		"a query of the user's": request(id, "resource", issuer+"/mcp?x=1"),
+		"an empty resource":     withExtra(request(id, "resource", ""), "resource", ""),
+		"empty parameters":      withExtra(withExtra(withExtra(request(id), "request", ""), "response_mode", ""), "prompt", ""),
+		"empty beside a value":  withExtra(request(id), "scope", ""),
+		"two forms of us":       withExtra(request(id), "resource", issuer),
+		"no scope":              request(id, "scope", ""),
+		"scope with spaces":     request(id, "scope", "  openid   offline_access "),
+		"unknown scope":         request(id, "scope", "user_impersonation openid"),
+		"prompt=consent":        request(id, "prompt", "consent"),
+		"unknown parameters":    request(id, "claims", "{}", "acr_values", "x", "nonce", "n"),
+		"response_mode=query":   request(id, "response_mode", "query"),
+		"state of 4096 bytes":   request(id, "state", strings.Repeat("s", 4096)),
+		"state with any bytes":  request(id, "state", "ü \x00&=#\"<>"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := w.browser().signIn(q)
@@ -221,9 +226,54 @@ func TestAStateThatWasNotSentIsNotMadeUp(t *testing.T) {
 		t.Errorf("state %q", got["state"])
 	}
 	q := request(id)
-	q.Set("state", "")
-	if got := w.browser().signIn(q); !got.Has("state") {
-		t.Error("an empty state was swallowed")
+	q.Set("state", "") // as if it were omitted (RFC 6749 §3.1)
+	if got := w.browser().signIn(q); got.Has("state") {
+		t.Errorf("state %q for an empty one", got["state"])
+	}
+}
+
+// RFC 6749 §3.1.2.3.
+func TestTheOnlyRegisteredAddressNeedNotBeNamed(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	for _, q := range []url.Values{request(id, "redirect_uri", ""), withExtra(request(id, "redirect_uri", ""), "redirect_uri", "")} {
+		got := w.browser().signIn(q)
+		f := redemption(id, got.Get("code"))
+		f.Del("redirect_uri")
+		wantStatus(t, w.post("/token", f), http.StatusOK)
+	}
+	two, _ := w.register(`{"redirect_uris":["` + callback + `","` + callback + `2"],"token_endpoint_auth_method":"none"}`)
+	wantPage(t, w.browser().get(issuer+"/authorize?"+request(two, "redirect_uri", "").Encode()), http.StatusBadRequest)
+}
+
+func TestWhatIsNotEncodedProperlyIsRefusedWhole(t *testing.T) {
+	w := newWorld(t)
+	q := request(w.publicClient()).Encode()
+	for _, broken := range []string{q + "&x=%zz", "%&" + q, q + "&scope=%"} {
+		wantPage(t, w.browser().get(issuer+"/authorize?"+broken), http.StatusBadRequest)
+	}
+	wantError(t, w.serve(formRequest("/token", "client_id=x&token=%zz")), http.StatusBadRequest, oauth.InvalidRequest)
+}
+
+// Names of parameters are a stranger's text.
+func TestTheNameOfADoubledParameterIsRepeatedInPlainCharacters(t *testing.T) {
+	w := newWorld(t)
+	name := `a"b\c` + "\x01\x7fü~" + strings.Repeat("n", 60)
+	resp := w.serve(formRequest("/token", url.QueryEscape(name)+"=1&"+url.QueryEscape(name)+"=2"))
+	want := "A parameter occurs more than once: a'bc~" + strings.Repeat("n", 35) + "."
+	if got := object(t, resp)["error_description"]; got != want {
+		t.Errorf("error_description %q, want %q", got, want)
+	}
+}
+
+// Typographic characters come from our own words, and from Entra's.
+func TestDescriptionsInRedirectsAreASCII(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w.upstream.breakWith(&entra.Failure{Kind: entra.Unavailable, Summary: "Entra’s “service”\u202e \\is – busy…\x7f"})
+	if got := b.arrive(back).Get("error_description"); !strings.HasPrefix(got, "Entra's 'service' is - busy...") {
+		t.Errorf("error_description %q", got)
 	}
 }
 

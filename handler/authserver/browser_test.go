@@ -52,13 +52,14 @@ func TestAChromiumGoesThroughWithTheStrictPolicy(t *testing.T) {
 	origin := strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
 	w = newWorld(t, func(o *authserver.Options) { o.Issuer = origin })
 	w.upstream.at = entra.URL
+	w.now = time.Time{}
 	id, _ := w.register(`{"client_name":"Chromium test","redirect_uris":["` + client.URL + `/callback"],"token_endpoint_auth_method":"none"}`)
 	start := origin + "/authorize?" + request(id, "redirect_uri", client.URL+"/callback").Encode()
 	ctx := chromium(t)
 
 	for decision, want := range map[string]string{"approve": "code", "cancel": "error"} {
 		steps, stop := context.WithTimeout(ctx, 20*time.Second)
-		err := chromedp.Do(steps, chromedp.Navigate(start), chromedp.Click(`button[value="`+decision+`"]`), chromedp.WaitVisible("#got"))
+		err := chromedp.Do(steps, chromedp.Navigate(start), chromedp.Sleep(900*time.Millisecond), chromedp.Click(`button[value="`+decision+`"]`), chromedp.WaitVisible("#got"))
 		if err != nil {
 			at, _ := chromedp.Run(ctx, chromedp.Location())
 			stop()

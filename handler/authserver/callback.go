@@ -1,137 +1,274 @@
 package authserver
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/url"
+	"strings"
+	"time"
 
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
-	"entramcp/handler/pages"
 	"entramcp/handler/secret"
 )
 
-// How many seconds a failure can be read before the browser goes back to the
-// client by itself; the way back is also a link. To pass on the link for an
-// administrator takes longer.
 const (
-	returnAfter        = 20
-	returnAfterConsent = 120
+	// answerLifetime is how long the answer to a callback is repeated. It is
+	// the life of the code in it.
+	answerLifetime = grants.CodeLifetime
+	// redeemedTwice is Entra's number for a code that was redeemed before.
+	// https://learn.microsoft.com/entra/identity-platform/reference-error-codes
+	redeemedTwice = 54005
 )
 
-// callback finishes a sign-in: the state and this browser's cookie agree, the
-// transaction is consumed before anything else happens, Entra's ID token is
-// verified, and only then is there a grant.
+// defaultAnswerWaits are the pauses between looking for the answer that another
+// callback is about to give: 5 s in all.
+var defaultAnswerWaits = []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond,
+	800 * time.Millisecond, 1500 * time.Millisecond, 2 * time.Second}
+
+// errInterrupted: a sign-in was claimed and will not be answered any more.
+var errInterrupted = oauth.New(oauth.InvalidRequest, "This sign-in was interrupted before it was finished.")
+
+// callback finishes a sign-in: the state and this browser's cookies agree, the
+// transaction is claimed before Entra is asked, Entra's ID token is verified,
+// and only then is there a grant. Browsers deliver a callback more than once
+// (reload, double navigation, a first request that was cut off): the same
+// browser gets the same answer, as long as nobody has used it.
 func (s *Server) callback(w http.ResponseWriter, r *http.Request) {
-	q, err := query(r)
+	if unattended(r) {
+		refuseUnattended(w, r)
+		return
+	}
+	p, err := readQuery(r)
 	if err == nil {
-		err = once(q)
+		err = p.unambiguous()
 	}
 	if err != nil {
-		s.fail(w, r, "", err)
+		s.errorPage(w, r, "", err)
 		return
 	}
-	if fromAdminConsent(q) {
-		s.adminConsent(w, r, q)
+	if fromAdminConsent(p.Values) {
+		s.adminConsent(w, r, p.Values)
 		return
 	}
-	state, err := parseState(q.Get("state"), s.Now())
-	if err == nil {
-		err = s.bound(r.Context(), r, state)
-	}
+	t, err := s.transactionOf(r, p.Get("state"))
 	if err != nil {
-		s.fail(w, r, "", err)
+		s.errorPage(w, r, "", err)
 		return
 	}
-	t, err := s.consume(r.Context(), state)
+	claimed := t
+	if t.claim == "" {
+		claimed, err = s.claimTransaction(r.Context(), t)
+	} else {
+		err = errClaimed
+	}
+	switch {
+	case errors.Is(err, errClaimed):
+		s.repeatAnswer(w, r, t)
+		return
+	case err != nil:
+		s.failurePage(w, r, t.request, s.failureOf(t.request, err))
+		return
+	}
+	// From here on the sign-in can no longer be repeated: it is finished even if
+	// the browser does not wait.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.Timeout)
+	defer cancel()
+	r = r.WithContext(ctx)
+	a, err := s.complete(r, claimed, p.Values)
 	if err != nil {
-		s.fail(w, r, "", err)
+		s.repeatAnswer(w, r, claimed)
 		return
 	}
-	s.unbind(w, state)
-	if failure := s.Upstream.FromRedirect(q); failure != nil {
-		s.explain(w, r, t.Request, failure)
-		return
-	}
-	if q.Get("code") == "" {
-		s.refuse(w, r, t.Request, oauth.New(oauth.ServerError, "The sign-in brought no result."))
-		return
-	}
-	signIn, err := s.Upstream.Exchange(r.Context(), entra.Callback{Code: q.Get("code"), Verifier: t.Verifier, Nonce: t.Nonce})
-	if err != nil {
-		s.explain(w, r, t.Request, entra.AsFailure(err))
-		return
-	}
-	if signIn.Claims == nil {
-		s.refuse(w, r, t.Request, oauth.New(oauth.ServerError, "The sign-in does not say who signed in."))
-		return
-	}
-	s.finish(w, r, t, signIn)
+	a.At = s.Now().UTC()
+	s.answerTransaction(ctx, claimed, a)
+	s.writeAnswer(w, r, claimed, a)
 }
 
-// finish makes the grant and takes its code to the client, unless the user has
-// a claims challenge to meet that this sign-in did not carry.
-func (s *Server) finish(w http.ResponseWriter, r *http.Request, t transaction, signIn entra.SignIn) {
-	req, subject := t.Request, grants.SubjectOf(signIn.Claims.TenantID, signIn.Claims.ObjectID)
-	if t.Claims == "" {
-		claims, err := s.pending(r.Context(), subject)
+// unattended reports whether nobody is waiting for the answer to r: a HEAD, as
+// scanners of links send it, or a browser that fetches ahead.
+func unattended(r *http.Request) bool {
+	purpose := r.Header.Get("Sec-Purpose") + r.Header.Get("Purpose") + r.Header.Get("X-Moz")
+	return r.Method == http.MethodHead || strings.Contains(strings.ToLower(purpose), "prefetch")
+}
+
+// refuseUnattended answers so that nothing is kept: browsers throw a prefetched
+// answer away that is not a success, and ask again when it is needed.
+func refuseUnattended(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	if r.Method == http.MethodHead {
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+}
+
+// transactionOf is the transaction of a state that was started in r's browser.
+func (s *Server) transactionOf(r *http.Request, raw string) (transaction, error) {
+	state, err := parseState(raw, s.Now())
+	if err != nil {
+		return transaction{}, err
+	}
+	if err := s.bound(r.Context(), r, state); err != nil {
+		return transaction{}, err
+	}
+	t, err := s.readTransaction(r.Context(), state)
+	if err != nil {
+		return transaction{}, err
+	}
+	if t.browser != "" && !s.browser(r).matches(t.browser) {
+		return transaction{}, errNotBound
+	}
+	return t, nil
+}
+
+// complete does what is left of a claimed sign-in. It fails only if Entra says
+// that somebody else has redeemed its code.
+func (s *Server) complete(r *http.Request, t transaction, q url.Values) (answer, error) {
+	if f := s.Upstream.FromRedirect(q); f != nil {
+		return s.answerFailure(r, t.request, f), nil
+	}
+	if q.Get("code") == "" {
+		return s.answerError(r, t.request, oauth.New(oauth.ServerError, "The sign-in brought no result.")), nil
+	}
+	signIn, err := s.Upstream.Exchange(r.Context(), entra.Callback{Code: q.Get("code"), Verifier: t.verifier.Reveal(), Nonce: t.nonce.Reveal()})
+	if err != nil {
+		f := entra.AsFailure(err)
+		if f.AADSTS == redeemedTwice {
+			return answer{}, f
+		}
+		return s.answerFailure(r, t.request, f), nil
+	}
+	if signIn.Claims == nil {
+		return s.answerError(r, t.request, oauth.New(oauth.ServerError, "The sign-in does not say who signed in.")), nil
+	}
+	return s.answerSignIn(r, t, signIn), nil
+}
+
+// answerSignIn makes the grant, unless the user has a claims challenge to meet
+// that this sign-in did not carry.
+func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignIn) answer {
+	ctx, req := r.Context(), t.request
+	subject := grants.SubjectOf(signIn.Claims.TenantID, signIn.Claims.ObjectID)
+	if t.claims == "" {
+		claims, err := s.claimsChallenge(ctx, subject)
 		if err != nil {
-			s.refuse(w, r, req, err)
-			return
+			return s.answerError(r, req, err)
 		}
 		if claims != "" {
-			s.again(w, r, t, claims, signIn.Claims.Username)
-			return
+			return s.answerClaimsChallenge(r, t, claims, signIn.Claims.Username)
 		}
 	}
-	code, err := s.Grants.Create(r.Context(), grants.Approval{
-		ClientID: req.ClientID, RedirectURI: req.RedirectURI, Challenge: req.Challenge, Scopes: req.Scopes,
+	code, err := s.Grants.Create(ctx, grants.Approval{
+		ClientID: req.ClientID, RedirectURI: req.RedirectURI, Challenge: req.CodeChallenge, Scopes: req.Scopes,
 		Identity: identityOf(signIn.Claims), Upstream: upstreamOf(signIn),
 	})
 	if err != nil {
-		s.refuse(w, r, req, err)
-		return
+		return s.answerError(r, req, err)
 	}
-	if t.Claims != "" {
-		s.forget(r.Context(), subject)
+	if t.claims != "" {
+		s.dropClaimsChallenge(ctx, subject)
 	}
-	s.redirect(w, r, req, s.response(req, url.Values{"code": {code.Reveal()}}))
+	return answer{To: s.redirectURL(req, url.Values{"code": {code.Reveal()}}), Code: code.Reveal()}
 }
 
-// explain ends a sign-in that failed at Entra. The client always gets its
+// answerError is a sign-in that ends with err, which goes to the client at once.
+func (s *Server) answerError(r *http.Request, req request, err error) answer {
+	s.logRefused(r, req.ClientID, err)
+	return answer{To: s.errorURL(req, err)}
+}
+
+// answerFailure is a sign-in that failed at Entra. The client always gets its
 // redirect. What the person can do something about, or has to ask for, is said
-// on a page first, because many clients show nothing of an error_description;
-// that page goes on to the client by a link and after returnAfter. What the
-// person just decided, and what passes by itself, goes to the client at once.
-func (s *Server) explain(w http.ResponseWriter, r *http.Request, req request, f *entra.Failure) {
+// on a page first, because many clients show nothing of an error_description.
+// What the person just decided, and what passes by itself, goes to the client
+// at once.
+func (s *Server) answerFailure(r *http.Request, req request, f *entra.Failure) answer {
 	refusal := f.AtCallback()
-	status, after := http.StatusForbidden, returnAfter
-	switch f.Kind {
-	case entra.NotAllowed:
-	case entra.ConsentNeeded:
-		after = returnAfterConsent
-	case entra.Misconfigured:
-		status = http.StatusInternalServerError
-	default:
-		s.refuse(w, r, req, refusal)
-		return
+	a := s.answerError(r, req, refusal)
+	if page, said := failureAtEntra(f); said {
+		a.Failure = &page
 	}
-	s.logRefusal(r, req.ClientID, refusal)
-	pages.Render(w, r, status, pages.Failure{
-		Title: titleOf(f.Kind), Summary: f.Summary, NextStep: f.NextStep, ConsentURL: f.ConsentURL,
-		CorrelationID: s.CorrelationID(r.Context()),
-		Client:        req.ClientName, ReturnTo: s.refusal(req, refusal), ReturnAfter: after,
-	})
+	return a
 }
 
-func titleOf(kind entra.Kind) string {
-	switch kind {
-	case entra.ConsentNeeded:
-		return "An administrator has to approve this first"
-	case entra.NotAllowed:
-		return "You cannot sign in here"
+// writeAnswer takes the browser on. Its binding cookie lives as long as the
+// answer can be repeated.
+func (s *Server) writeAnswer(w http.ResponseWriter, r *http.Request, t transaction, a answer) {
+	s.shortenBinding(w, r, t.state)
+	if a.Next != "" {
+		next, err := parseState(a.Next, s.Now())
+		if err == nil {
+			err = s.bind(w, r, next)
+		}
+		if err != nil {
+			s.redirectError(w, r, t.request, err)
+			return
+		}
 	}
-	return "This server is not set up correctly"
+	if a.Failure != nil {
+		a.Failure.To = a.To
+		s.failurePage(w, r, t.request, *a.Failure)
+		return
+	}
+	s.redirect(w, r, t.request, a.To)
+}
+
+// repeatAnswer answers a callback whose transaction another one has claimed:
+// with the answer of that one, which may take a moment.
+func (s *Server) repeatAnswer(w http.ResponseWriter, r *http.Request, t transaction) {
+	t, err := s.awaitAnswer(r.Context(), t)
+	if err == nil {
+		err = s.repeatable(r.Context(), *t.answer)
+	}
+	if err != nil {
+		s.errorPage(w, r, t.request.ClientID, err)
+		return
+	}
+	s.writeAnswer(w, r, t, *t.answer)
+}
+
+// awaitAnswer reads t again until it is answered.
+func (s *Server) awaitAnswer(ctx context.Context, t transaction) (transaction, error) {
+	for _, wait := range s.answerWaits {
+		if t.answer != nil {
+			return t, nil
+		}
+		if !t.claimed.IsZero() && s.Now().Sub(t.claimed) > s.Timeout+clockSkew {
+			break // whoever claimed it would have been cut off by now
+		}
+		select {
+		case <-ctx.Done():
+			return t, storageUnavailable(ctx.Err())
+		case <-time.After(wait):
+		}
+		found, err := s.readTransaction(ctx, t.state)
+		if err != nil {
+			return t, err
+		}
+		t = found
+	}
+	if t.answer == nil {
+		return t, errInterrupted
+	}
+	return t, nil
+}
+
+// repeatable refuses an answer that is too old or has been used.
+func (s *Server) repeatable(ctx context.Context, a answer) error {
+	if s.Now().Sub(a.At) >= answerLifetime {
+		return errNoTransaction
+	}
+	if a.Code == "" {
+		return nil
+	}
+	unused, err := s.Grants.Unredeemed(ctx, grants.Code{Value: secret.New(a.Code)})
+	if err == nil && !unused {
+		err = errNoTransaction
+	}
+	return err
 }
 
 func identityOf(c *entra.Claims) grants.Identity {

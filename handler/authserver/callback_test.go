@@ -1,8 +1,10 @@
 package authserver_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	"entramcp/handler/entra"
 	"entramcp/handler/oauth"
+	"entramcp/handler/store"
 )
 
 func TestCallbackFromAnotherBrowserIsRefusedAndBurnsNothing(t *testing.T) {
@@ -54,16 +57,201 @@ func TestACookieIsGoodForItsOwnSignInOnly(t *testing.T) {
 	}
 }
 
-func TestCallbackReplayIsRefused(t *testing.T) {
+// Browsers deliver a callback twice: reload, double navigation, a first request
+// that was cut off.
+func TestTheSameBrowserGetsTheSameAnswerAgain(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	b := w.browser()
+	back := w.upstream.signIn(t, b.approve(request(id)))
+	code := b.arrive(back).Get("code")
+	w.restart() // on another instance
+	w.advance(59 * time.Second)
+	if again := b.arrive(back).Get("code"); again != code {
+		t.Errorf("the code is %q, then %q", code, again)
+	}
+	if n := w.rows("g-"); n != 1 {
+		t.Errorf("%d grants", n)
+	}
+	wantPage(t, w.browser().get(back), http.StatusBadRequest) // another browser
+}
+
+func TestTheAnswerIsRepeatedForAMinuteAndUntilItIsUsed(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	for name, spend := range map[string]func(code string){
+		"redeemed": func(code string) { w.tokens(id, code) },
+		"old":      func(string) { w.advance(time.Minute) },
+	} {
+		b := w.browser()
+		back := w.upstream.signIn(t, b.approve(request(id)))
+		u, _ := url.Parse(issuer)
+		cookies := b.jar.Cookies(u)
+		spend(b.arrive(back).Get("code"))
+		b.jar.SetCookies(u, secure(cookies)) // a browser that kept them
+		resp := b.get(back)
+		wantPage(t, resp, http.StatusBadRequest)
+		if strings.Contains(text(t, resp), "code=") {
+			t.Errorf("%s: the code is shown again", name)
+		}
+	}
+}
+
+// A refusal of Entra's is repeated as it was, the page with it.
+func TestAFailureIsRepeatedToo(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	back := w.upstream.refuse(t, b.approve(request(w.publicClient())), "access_denied", "AADSTS50105: x")
+	for range 2 {
+		resp := b.get(back)
+		wantStatus(t, resp, http.StatusForbidden)
+		if got := reached(t, onward(t, resp)); got.Get("error") != string(oauth.AccessDenied) || !strings.Contains(text(t, resp), "You cannot sign in here") {
+			t.Errorf("the client is told %v", got)
+		}
+	}
+}
+
+// The first request is cut off while Entra answers; the second finds what the
+// first one finished.
+func TestWhatWasClaimedIsFinishedThoughTheBrowserHungUp(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	asked, answer := make(chan struct{}), make(chan struct{})
+	w.upstream.during(func() { close(asked); <-answer })
+	first, hangUp := context.WithCancel(t.Context())
+	done := make(chan *http.Response)
+	r := httptest.NewRequest(http.MethodGet, back, nil).WithContext(first)
+	b.cookies(r)
+	go func() { done <- w.serve(r) }()
+	<-asked
+	hangUp()
+	second := make(chan *http.Response)
+	r = httptest.NewRequest(http.MethodGet, back, nil)
+	b.cookies(r)
+	go func() { second <- w.serve(r) }()
+	close(answer)
+	one, two := reached(t, (<-done).Header.Get("Location")), reached(t, (<-second).Header.Get("Location"))
+	if one.Get("code") == "" || one.Get("code") != two.Get("code") {
+		t.Errorf("the browser got %v and %v", one, two)
+	}
+	if n := w.rows("g-"); n != 1 {
+		t.Errorf("%d grants", n)
+	}
+}
+
+// Of two callbacks at once one asks Entra: its code works once.
+func TestManyCallbacksAtOnceMakeOneGrant(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	codes := make(chan string)
+	for range 8 {
+		r := httptest.NewRequest(http.MethodGet, back, nil)
+		b.cookies(r)
+		go func() { codes <- queryOf(t, w.serve(r).Header.Get("Location")).Get("code") }()
+	}
+	first := <-codes
+	for range 7 {
+		if code := <-codes; code == "" || code != first {
+			t.Errorf("codes %q and %q", first, code)
+		}
+	}
+	if n := w.rows("g-"); n != 1 {
+		t.Errorf("%d grants", n)
+	}
+}
+
+func TestASignInWhoseInstanceDiedStartsAgain(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	b := w.browser()
+	back := w.upstream.signIn(t, b.approve(request(id)))
+	w.upstream.during(func() { w.table.breakWith(errors.New("killed")) })
+	r := httptest.NewRequest(http.MethodGet, back, nil)
+	b.cookies(r)
+	w.serve(r)
+	w.table.breakWith(nil)
+	w.advance(time.Minute)
+	began := time.Now()
+	resp := b.get(back)
+	wantPage(t, resp, http.StatusBadRequest)
+	if !strings.Contains(text(t, resp), "interrupted") || !strings.Contains(text(t, resp), "connect again") {
+		t.Errorf("the page does not say what to do:\n%s", text(t, resp))
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it takes %s to say so", took)
+	}
+	if n := w.rows("g-"); n != 0 {
+		t.Errorf("%d grants", n)
+	}
+}
+
+// Entra says that the code is spent: somebody else has claimed the same sign-in
+// without our knowing, and its answer is the one that counts.
+func TestACodeThatEntraHasSeenBeforeIsNotAnAnswer(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w.upstream.breakWith(&entra.Failure{Kind: entra.InteractionNeeded, AADSTS: 54005, OAuth: oauth.AccessDenied, Summary: "Used."})
+	w.server.ShortenAnswerWaits()
+	resp := b.get(back)
+	wantPage(t, resp, http.StatusBadRequest)
+	if !strings.Contains(text(t, resp), "interrupted") {
+		t.Error(text(t, resp))
+	}
+}
+
+func TestLookingAtACallbackConsumesNothing(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w.table.counted()
+	for name, tt := range map[string]struct {
+		method, header, value string
+		status                int
+	}{
+		"HEAD":      {http.MethodHead, "X", "", http.StatusOK},
+		"Chromium":  {http.MethodGet, "Sec-Purpose", "prefetch", http.StatusServiceUnavailable},
+		"prerender": {http.MethodGet, "Sec-Purpose", "prefetch;prerender", http.StatusServiceUnavailable},
+		"Safari":    {http.MethodGet, "Purpose", "prefetch", http.StatusServiceUnavailable},
+		"Firefox":   {http.MethodGet, "X-Moz", "prefetch", http.StatusServiceUnavailable},
+	} {
+		r := httptest.NewRequest(tt.method, back, nil)
+		r.Header.Set(tt.header, tt.value)
+		resp := b.do(r)
+		if resp.StatusCode != tt.status || resp.Header.Get("Cache-Control") != "no-store" || resp.Header.Get("Location") != "" {
+			t.Errorf("%s: %d %v", name, resp.StatusCode, resp.Header)
+		}
+	}
+	if reads, writes := w.table.counted(); reads+writes != 0 {
+		t.Errorf("%d reads and %d writes", reads, writes)
+	}
+	if got := b.arrive(back); got.Get("code") == "" {
+		t.Errorf("the client got %v", got)
+	}
+}
+
+// On localhost another port can plant a binding cookie.
+func TestABindingCookieIsGoodInTheBrowserThatApproved(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	attacker, victim := w.browser(), w.browser()
+	back := w.upstream.signIn(t, attacker.approve(request(id)))
+	victim.open(request(id)) // has an id of its own
 	u, _ := url.Parse(issuer)
-	cookies := b.jar.Cookies(u)
-	b.arrive(back)
-	wantPage(t, b.get(back), http.StatusBadRequest)
-	b.jar.SetCookies(u, secure(cookies)) // a browser that kept the cookie
-	wantPage(t, b.get(back), http.StatusBadRequest)
+	for _, c := range attacker.jar.Cookies(u) {
+		if strings.Contains(c.Name, "signin") {
+			victim.jar.SetCookies(u, secure([]*http.Cookie{c}))
+		}
+	}
+	wantPage(t, victim.get(back), http.StatusBadRequest)
+	if n := w.rows("g-"); n != 0 {
+		t.Errorf("%d grants", n)
+	}
+	if got := attacker.arrive(back); got.Get("code") == "" {
+		t.Errorf("the browser that began got %v", got)
+	}
 }
 
 func TestCallbackAfterTheTransactionExpiredIsRefused(t *testing.T) {
@@ -77,18 +265,76 @@ func TestCallbackAfterTheTransactionExpiredIsRefused(t *testing.T) {
 }
 
 func TestStatesThatCannotBeOursCostNoStorage(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t) // at 12:55
 	b := w.browser()
-	b.approve(request(w.publicClient()))
+	id := w.publicClient()
+	own := queryOf(t, b.approve(request(id))).Get("state")
 	secret := strings.Repeat("A", 43)
-	w.table.counted()
-	for _, q := range []string{"", "state=", "state=x", "state=2026112312-a", "state=2026112310-a-" + secret, "state=2026112314-a-" + secret,
-		"state=2026112312-g-" + secret, "state=2026112399-a-" + secret, "state=2026112312-a-" + secret + "A", "state=..%2F..%2F12-a-" + secret,
-		"state=2026112312-a-" + secret, "state=%zz"} {
-		wantPage(t, b.get(issuer+"/auth/callback?code=c&"+q), http.StatusBadRequest)
+	for _, at := range []time.Duration{0, 3 * time.Hour, -3 * time.Hour} {
+		w.advance(at)
+		w.table.counted()
+		for _, q := range []string{"", "state=", "state=x", "state=2026112312-a", "state=2026112310-a-" + secret, "state=2026112314-a-" + secret,
+			"state=2026112312-g-" + secret, "state=2026112399-a-" + secret, "state=2026112312-a-" + secret + "A", "state=..%2F..%2F12-a-" + secret,
+			"state=2026112312-a-" + secret, "state=%zz"} {
+			wantPage(t, b.get(issuer+"/auth/callback?code=c&"+q), http.StatusBadRequest)
+		}
+		if at != 0 { // our own state, and the cookie for it, in another hour
+			wantPage(t, b.get(issuer+"/auth/callback?code=c&state="+own), http.StatusBadRequest)
+		}
+		if reads, writes := w.table.counted(); reads+writes != 0 {
+			t.Errorf("%d operations", reads+writes)
+		}
+		w.advance(-at)
 	}
-	if reads, writes := w.table.counted(); reads+writes != 0 {
-		t.Errorf("%d operations", reads+writes)
+}
+
+// Instances do not agree on the time: half a minute is promised, also when the
+// hour turns.
+func TestAClockThatIsHalfAMinuteOffFinishesASignIn(t *testing.T) {
+	for _, opened := range []time.Time{
+		time.Date(2026, 11, 23, 12, 50, 15, 0, time.UTC), // the state's hour has just turned
+		time.Date(2026, 11, 23, 12, 49, 45, 0, time.UTC),
+		time.Date(2026, 11, 23, 13, 0, 0, 0, time.UTC),
+	} {
+		for _, off := range []time.Duration{-30 * time.Second, 30 * time.Second} {
+			w := newWorld(t)
+			w.advance(opened.Sub(w.clock()))
+			b := w.browser()
+			form := b.open(request(w.publicClient()))
+			to := onward(t, b.decide(form, "approve"))
+			w.advance(off)
+			if got := b.arrive(w.upstream.signIn(t, to)); got.Get("code") == "" {
+				t.Errorf("%s, %s: the client got %v", opened, off, got)
+			}
+		}
+	}
+}
+
+// A page is approved late, and the user takes long at Entra.
+func TestASignInHasTenMinutesWheneverItIsApproved(t *testing.T) {
+	for minute := range 60 {
+		w := newWorld(t)
+		w.advance(time.Duration(minute) * time.Minute)
+		b := w.browser()
+		form := b.open(request(w.publicClient()))
+		w.advance(10*time.Minute - 2*time.Second)
+		to := onward(t, b.decide(form, "approve"))
+		w.advance(10*time.Minute - time.Second)
+		if got := b.arrive(w.upstream.signIn(t, to)); got.Get("code") == "" {
+			t.Fatalf("opened at 12:55 + %d min: the client got %v", minute, got)
+		}
+	}
+}
+
+func TestTransactionsExpireInTheTable(t *testing.T) {
+	w := newWorld(t)
+	w.browser().approve(request(w.publicClient()))
+	page, err := w.table.List(t.Context(), store.Prefix("t-"), "")
+	if err != nil || len(page.Rows) != 1 {
+		t.Fatalf("%d rows, %v", len(page.Rows), err)
+	}
+	if life := page.Rows[0].Expires.Sub(w.clock()); life < 10*time.Minute || life > 10*time.Minute+2*time.Second {
+		t.Errorf("the row lives %s", life)
 	}
 }
 
@@ -96,8 +342,29 @@ func TestCallbackWithDoubledParametersIsRefused(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
-	wantPage(t, b.get(back+"&code=other"), http.StatusBadRequest)
-	wantPage(t, b.get(back+"&state=other"), http.StatusBadRequest)
+	w.table.counted()
+	for _, more := range []string{"&code=other", "&state=other", "&x=%zz"} {
+		wantPage(t, b.get(back+more), http.StatusBadRequest)
+	}
+	if reads, writes := w.table.counted(); reads+writes != 0 {
+		t.Errorf("%d reads and %d writes", reads, writes)
+	}
+	if got := b.arrive(back); got.Get("code") == "" {
+		t.Errorf("the sign-in was spent: %v", got)
+	}
+}
+
+// Entra never sends both; with both, the refusal counts and the code is not used.
+func TestARefusalWithACodeIsARefusal(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	if got := b.arrive(back + "&error=access_denied&error_description=AADSTS65004"); got.Get("error") != string(oauth.AccessDenied) || got.Has("code") {
+		t.Errorf("the client got %v", got)
+	}
+	if n := w.rows("g-"); n != 0 {
+		t.Errorf("%d grants", n)
+	}
 }
 
 func TestParallelTabsBothFinish(t *testing.T) {
@@ -113,20 +380,56 @@ func TestParallelTabsBothFinish(t *testing.T) {
 	}
 }
 
-func TestCallbackTakesFourStorageOperationsAndClearsItsCookie(t *testing.T) {
+func TestCallbackTakesFiveStorageOperationsAndShortensItsCookie(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
 	w.table.counted()
-	b.arrive(back)
-	if reads, writes := w.table.counted(); reads != 2 || writes != 2 {
-		t.Errorf("%d reads and %d writes, want 2 and 2", reads, writes)
+	resp := b.get(back)
+	wantStatus(t, resp, http.StatusSeeOther)
+	if reads, writes := w.table.counted(); reads != 2 || writes != 3 {
+		t.Errorf("%d reads and %d writes, want 2 and 3", reads, writes)
 	}
-	u, _ := url.Parse(issuer)
-	for _, c := range b.jar.Cookies(u) {
-		if strings.Contains(c.Name, "signin") {
-			t.Errorf("%s is left", c.Name)
-		}
+	if c := resp.Cookies(); len(c) != 1 || !strings.Contains(c[0].Name, "signin") || c[0].MaxAge != 60 {
+		t.Errorf("cookies %v, want the binding for 60 s more", c)
+	}
+}
+
+// Whichever write fails: the client gets its error, at once or, where the same
+// callback can still succeed, by a page that says so and goes on by itself.
+func TestAStorageFaultAtTheCallbackReachesTheClient(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w.table.failWrites(errors.New("storage: timeout"))
+	resp := b.get(back)
+	wantStatus(t, resp, http.StatusServiceUnavailable)
+	if resp.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	if got := reached(t, onward(t, resp)); got.Get("error") != string(oauth.TemporarilyUnavailable) || got.Get("state") != "client state" {
+		t.Errorf("the client is told %v", got)
+	}
+	w.table.failWrites(nil)
+	if got := b.arrive(back); got.Get("code") == "" {
+		t.Errorf("after the outage the client got %v", got)
+	}
+
+	back = w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w.upstream.during(func() { w.table.failWrites(errors.New("storage: timeout")) }) // after the claim
+	if got := b.arrive(back); got.Get("error") != string(oauth.TemporarilyUnavailable) {
+		t.Errorf("the client got %v", got)
+	}
+}
+
+// The write succeeded and its answer was lost: reading once more tells.
+func TestALostAnswerOfTheClaimIsFoundOut(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w.table.loseOneAnswer()
+	if got := b.arrive(back); got.Get("code") == "" {
+		t.Errorf("the client got %v", got)
 	}
 }
 
@@ -135,7 +438,11 @@ func TestStorageOutageAtCallbackConsumesNothing(t *testing.T) {
 	b := w.browser()
 	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
 	w.table.breakWith(errors.New("storage: timeout"))
-	wantPage(t, b.get(back), http.StatusServiceUnavailable)
+	resp := b.get(back)
+	wantPage(t, resp, http.StatusServiceUnavailable)
+	if resp.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
 	w.table.breakWith(nil)
 	if got := b.arrive(back); got.Get("code") == "" {
 		t.Errorf("after the outage the client got %v", got)
@@ -175,9 +482,10 @@ func TestEntraRefusalsReachTheClientInPlainWords(t *testing.T) {
 				if to != "" {
 					t.Fatalf("redirected at once to %s", to)
 				}
-				if body := text(t, resp); !strings.Contains(body, tt.says) || !strings.Contains(body, "correlation-7") {
+				if body := text(t, resp); !strings.Contains(body, tt.says) {
 					t.Errorf("the page does not say %q\n%s", tt.says, body)
 				}
+				showsReference(t, resp)
 				to = onward(t, resp)
 			}
 			got := reached(t, to)

@@ -6,48 +6,97 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"time"
 
+	"entramcp/handler/clients"
 	"entramcp/handler/entra"
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
 	"entramcp/handler/pages"
+	"entramcp/handler/secret"
+	"entramcp/handler/store"
 )
 
-// consent takes the user's answer. Only an approval writes anything, binds the
+const (
+	// consentLifetime is how long a consent page can be approved.
+	consentLifetime = 10 * time.Minute
+	// consentDelay is how soon after a page was shown no person can have
+	// decided. The page's own button waits as long, in CSS; this is for what
+	// submits the form without the button.
+	consentDelay = 700 * time.Millisecond
+)
+
+// consentForm is what the consent page carries, sealed, from /authorize to
+// /consent. It belongs to the browser whose CSRF cookie has this hash.
+type consentForm struct {
+	Request request   `json:"request"`
+	Expires time.Time `json:"expires"`
+	Browser string    `json:"browser"`
+	// Shown is when the page was made. It and State are not set in forms of
+	// the version before.
+	Shown time.Time `json:"shown,omitzero"`
+	// State is that of the transaction which this form begins: however often
+	// it is sent, it is one.
+	State string `json:"state,omitempty"`
+}
+
+func (s *Server) newConsentForm(req request, browser browserID) consentForm {
+	now := s.Now()
+	expires := now.Add(consentLifetime)
+	return consentForm{Request: req, Expires: expires, Browser: browser.hash(), Shown: now, State: newState(expires).Reveal()}
+}
+
+// hasty reports whether f comes back sooner than a person decides. An instance
+// whose clock is behind cannot tell.
+func (f consentForm) hasty(now time.Time) bool {
+	elapsed := now.Sub(f.Shown)
+	return !f.Shown.IsZero() && elapsed >= 0 && elapsed < consentDelay
+}
+
+// consent takes the user's decision. Only an approval writes anything, binds the
 // browser and goes on to Entra, in this order.
 func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
-	approved, f, err := s.answer(w, r)
+	approved, f, err := s.readDecision(w, r)
 	if err != nil {
-		s.fail(w, r, f.Request.ClientID, err)
+		s.errorPage(w, r, f.Request.ClientID, err)
 		return
 	}
 	req := f.Request
-	if err := s.stillRegistered(r.Context(), req); err != nil {
-		s.fail(w, r, req.ClientID, err)
+	client, err := s.registered(r.Context(), req)
+	if err != nil {
+		s.errorPage(w, r, req.ClientID, err)
 		return
 	}
 	if !approved {
-		s.refuse(w, r, req, oauth.New(oauth.AccessDenied, "The user did not approve the app."))
+		s.redirectError(w, r, req, oauth.New(oauth.AccessDenied, "The user did not approve the app."))
 		return
 	}
-	if s.approvals.Take(observe.ClientKey(r.Context())) > 0 {
-		s.fail(w, r, req.ClientID, oauth.New(oauth.SlowDown, "Too many sign-ins have been started from your address."))
+	if f.hasty(s.Now()) {
+		f.Shown = s.Now()
+		s.askConsent(w, r, f, client)
 		return
 	}
-	to, state, err := s.begin(r.Context(), transaction{Request: req})
+	if wait := s.approvals.Take(observe.ClientKey(r.Context())); wait > 0 {
+		s.errorPage(w, r, req.ClientID, tooMany("Too many sign-ins have been started.", wait))
+		return
+	}
+	to, state, err := s.beginTransaction(r.Context(), f)
 	if err == nil {
 		err = s.bind(w, r, state)
 	}
-	if err != nil {
-		s.refuse(w, r, req, err)
-		return
+	switch {
+	case errors.Is(err, errNoTransaction):
+		s.errorPage(w, r, req.ClientID, err)
+	case err != nil:
+		s.redirectError(w, r, req, err)
+	default:
+		s.continueAtEntra(w, r, req, to)
 	}
-	s.goOn(w, r, req, to)
 }
 
-// goOn sends the browser to Entra.
-func (s *Server) goOn(w http.ResponseWriter, r *http.Request, req request, to string) {
+// continueAtEntra sends the browser to Entra.
+func (s *Server) continueAtEntra(w http.ResponseWriter, r *http.Request, req request, to string) {
 	page := pages.Continue{To: to, Client: req.ClientName, Simulated: s.Simulated}
 	if u, err := url.Parse(to); err == nil {
 		page.Host = u.Host
@@ -55,30 +104,30 @@ func (s *Server) goOn(w http.ResponseWriter, r *http.Request, req request, to st
 	pages.Render(w, r, http.StatusOK, page)
 }
 
-// answer reads the submitted form. Three things must agree that it was sent by
-// our page in this browser: where the browser says the request comes from, the
-// seal of the form, and the cookie the form was sealed for.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request) (approved bool, f consentForm, err error) {
+// readDecision reads the submitted form. Three things must agree that it was
+// sent by our page in this browser: where the browser says the request comes
+// from, the seal of the form, and the cookie the form was sealed for.
+func (s *Server) readDecision(w http.ResponseWriter, r *http.Request) (approved bool, f consentForm, err error) {
 	if err := s.sameOrigin(r); err != nil {
 		return false, f, err
 	}
-	values, err := form(w, r)
+	p, err := readForm(w, r)
 	if err == nil {
-		err = once(values)
+		err = p.unambiguous()
 	}
 	if err != nil {
 		return false, f, err
 	}
-	if f, err = s.openConsent(r.Context(), values.Get("request")); err != nil {
+	if f, err = s.openConsent(r.Context(), p.Get("request")); err != nil {
 		return false, f, err
 	}
-	if !s.knownBrowser(r).matches(f.Browser) {
+	if !s.browser(r).matches(f.Browser) {
 		return false, f, oauth.New(oauth.InvalidRequest, "This page was opened in another browser, or the browser did not send its cookie.")
 	}
 	if !s.Now().Before(f.Expires) {
 		return false, f, oauth.New(oauth.InvalidRequest, "The page has been open for too long.")
 	}
-	switch values.Get("decision") {
+	switch p.Get("decision") {
 	case "approve":
 		return true, f, nil
 	case "cancel":
@@ -100,6 +149,18 @@ func (s *Server) sameOrigin(r *http.Request) error {
 	return nil
 }
 
+func (s *Server) sealConsent(ctx context.Context, f consentForm) (string, error) {
+	plain, err := json.Marshal(f)
+	if err != nil {
+		return "", err
+	}
+	sealed, err := s.Ring.Seal(ctx, keyring.ConsentForm, nil, plain)
+	if err != nil {
+		return "", keysUnavailable(err)
+	}
+	return sealed, nil
+}
+
 func (s *Server) openConsent(ctx context.Context, sealed string) (f consentForm, err error) {
 	plain, err := s.Ring.Open(ctx, keyring.ConsentForm, nil, sealed)
 	if errors.Is(err, keyring.ErrNotOurs) {
@@ -114,29 +175,57 @@ func (s *Server) openConsent(ctx context.Context, sealed string) (f consentForm,
 	return f, nil
 }
 
-// stillRegistered asks again whether the client is known and may be answered
-// where it wants to be: both may have changed while the page was open.
-func (s *Server) stillRegistered(ctx context.Context, req request) error {
+// registered looks req's client up again and asks whether it may still be
+// answered where it wants to be: both may have changed while the page was open.
+func (s *Server) registered(ctx context.Context, req request) (clients.Client, error) {
 	client, err := s.Clients.Lookup(ctx, req.ClientID)
 	if err != nil {
-		return err
+		return clients.Client{}, err
 	}
 	if !client.Allows(req.RedirectURI) {
-		return oauth.New(oauth.InvalidRedirectURI, "The app is no longer registered for the address it asked to be answered at.")
+		return clients.Client{}, oauth.New(oauth.InvalidRedirectURI, "The app is no longer registered for the address it asked to be answered at.")
 	}
-	return nil
+	return client, nil
 }
 
-// begin records t and returns where the browser signs in.
-func (s *Server) begin(ctx context.Context, t transaction) (to string, state upstreamState, err error) {
-	if state, err = s.newTransaction(&t); err != nil {
-		return "", "", err
+// beginTransaction stores the transaction of an approved form and returns where
+// the browser signs in. A form that is sent again continues the transaction
+// that it began, while that is pending.
+func (s *Server) beginTransaction(ctx context.Context, f consentForm) (to string, state upstreamState, err error) {
+	if state = (upstreamState{secret.New(f.State)}); state.IsZero() {
+		state = newState(f.Expires)
 	}
-	to, err = s.Upstream.AuthorizeURL(ctx, entra.AuthorizeRequest{
-		State: string(state), Nonce: t.Nonce, Challenge: challengeOf(t.Verifier), Claims: t.Claims, LoginHint: t.LoginHint,
+	t := newTransaction(state, f.Request, f.Browser)
+	to, err = s.startAtEntra(ctx, t)
+	if !errors.Is(err, store.ErrExists) {
+		return to, state, err
+	}
+	if t, err = s.readTransaction(ctx, state); err != nil {
+		return "", state, err
+	}
+	if t.claim != "" {
+		return "", state, errNoTransaction
+	}
+	to, err = s.authorizeURL(ctx, t)
+	return to, state, err
+}
+
+// startAtEntra stores t and returns where the browser signs in. Nothing is
+// stored if Entra cannot be reached.
+func (s *Server) startAtEntra(ctx context.Context, t transaction) (to string, err error) {
+	t.expires = s.Now().Add(transactionLifetime)
+	if to, err = s.authorizeURL(ctx, t); err != nil {
+		return "", err
+	}
+	return to, s.insertTransaction(ctx, t)
+}
+
+func (s *Server) authorizeURL(ctx context.Context, t transaction) (string, error) {
+	to, err := s.Upstream.AuthorizeURL(ctx, entra.AuthorizeRequest{
+		State: t.state.Reveal(), Nonce: t.nonce.Reveal(), Challenge: oauth.S256(t.verifier.Reveal()), Claims: t.claims, LoginHint: t.loginHint,
 	})
 	if err != nil {
-		return "", "", entra.AsFailure(err).AtCallback()
+		return "", entra.AsFailure(err).AtCallback()
 	}
-	return to, state, s.record(ctx, state, t)
+	return to, nil
 }

@@ -2,11 +2,14 @@ package authserver_test
 
 import (
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"entramcp/handler/authserver"
+	"entramcp/handler/clients"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
 )
@@ -51,21 +54,79 @@ func TestConsentIsAcceptedOnlyFromOurPageInThisBrowser(t *testing.T) {
 	}
 }
 
-// One sealed form can be submitted again and again, and each approval is a row.
-func TestOneAddressCannotFloodTheTableWithApprovals(t *testing.T) {
-	w := newWorld(t, func(o *authserver.Options) { o.ApproveRate, o.ApproveBurst = 0.5, 3 })
+func TestAFormIsOneTransactionHoweverOftenItIsSent(t *testing.T) {
+	w := newWorld(t)
 	b := w.browser()
 	form := b.open(request(w.publicClient()))
+	w.table.counted()
+	first := onward(t, b.decide(form, "approve"))
 	for range 3 {
+		again := onward(t, b.decide(form, "approve"))
+		if queryOf(t, again).Get("state") != queryOf(t, first).Get("state") || queryOf(t, again).Get("nonce") != queryOf(t, first).Get("nonce") {
+			t.Errorf("the form leads to %s, then to %s", first, again)
+		}
+	}
+	if n := w.rows("t-"); n != 1 {
+		t.Errorf("%d transactions", n)
+	}
+	if got := b.arrive(w.upstream.signIn(t, onward(t, b.decide(form, "approve")))); got.Get("code") == "" {
+		t.Errorf("the client got %v", got)
+	}
+	wantPage(t, b.decide(form, "approve"), http.StatusBadRequest) // that sign-in is over
+	if n := w.rows("t-"); n != 1 {
+		t.Errorf("%d transactions", n)
+	}
+}
+
+func TestOneAddressCannotFloodTheTableWithApprovals(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	b := w.browser()
+	resp := b.get(issuer + "/authorize?" + request(id).Encode())
+	var forms []string
+	for range 101 {
+		resp = b.get(issuer + "/authorize?" + request(id).Encode())
+		forms = append(forms, match(t, text(t, resp), `name="request" value="([^"]+)"`))
+	}
+	w.advance(time.Second)
+	for _, form := range forms[:100] {
 		wantStatus(t, b.decide(form, "approve"), http.StatusOK)
 	}
 	w.table.counted()
-	wantPage(t, b.decide(form, "approve"), http.StatusTooManyRequests)
-	if _, writes := w.table.counted(); writes != 0 {
-		t.Errorf("%d writes", writes)
+	resp = b.decide(forms[100], "approve")
+	wantPage(t, resp, http.StatusTooManyRequests)
+	if got := resp.Header.Get("Retry-After"); got != "1" {
+		t.Errorf("Retry-After %q", got)
 	}
-	w.advance(2 * time.Second)
-	wantStatus(t, b.decide(form, "approve"), http.StatusOK)
+	if reads, writes := w.table.counted(); reads+writes != 0 {
+		t.Errorf("%d reads and %d writes", reads, writes)
+	}
+	w.advance(time.Second)
+	wantStatus(t, b.decide(forms[100], "approve"), http.StatusOK)
+}
+
+// A page of somebody else's can submit our form without the button, or get the
+// second click of a double click onto it: nobody decides that fast.
+func TestAFormThatComesBackAtOnceIsAskedAgain(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	b := w.browser()
+	resp := b.get(issuer + "/authorize?" + request(id).Encode())
+	for range 3 {
+		form := match(t, text(t, resp), `name="request" value="([^"]+)"`)
+		w.advance(699 * time.Millisecond)
+		w.table.counted()
+		resp = b.decide(form, "approve")
+		wantStatus(t, resp, http.StatusOK)
+		if reads, writes := w.table.counted(); reads+writes != 0 || len(w.upstream.requests()) != 0 {
+			t.Fatalf("%d reads, %d writes, %d sign-ins begun", reads, writes, len(w.upstream.requests()))
+		}
+	}
+	form := match(t, text(t, resp), `name="request" value="([^"]+)"`)
+	w.advance(700 * time.Millisecond)
+	if got := b.arrive(w.upstream.signIn(t, onward(t, b.decide(form, "approve")))); got.Get("code") == "" || got.Get("state") != "client state" {
+		t.Errorf("the client got %v", got)
+	}
 }
 
 func TestConsentWithoutTheCookieIsRefused(t *testing.T) {
@@ -85,10 +146,78 @@ func TestConsentPageExpires(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	form := b.open(request(w.publicClient()))
-	w.advance(10*time.Minute - time.Second)
+	w.advance(10*time.Minute - 2*time.Second)
 	wantStatus(t, b.decide(form, "approve"), http.StatusOK)
 	w.advance(time.Second)
 	wantPage(t, b.decide(form, "approve"), http.StatusBadRequest)
+}
+
+func TestDoubledParametersAreRefusedAtConsent(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	form := b.open(request(w.publicClient()))
+	w.table.counted()
+	for _, more := range []string{"&decision=cancel", "&request=x", "&x=1&x=2"} {
+		r := httptest.NewRequest(http.MethodPost, issuer+"/consent", strings.NewReader("request="+form+"&decision=approve"+more))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		wantPage(t, b.do(r), http.StatusBadRequest)
+	}
+	if reads, writes := w.table.counted(); reads+writes != 0 || len(w.upstream.requests()) != 0 {
+		t.Errorf("%d reads, %d writes, %d sign-ins begun", reads, writes, len(w.upstream.requests()))
+	}
+}
+
+// A page that is open for a while must not outlive what the client may do.
+func TestAnAddressThatIsWithdrawnWhileThePageIsOpenIsNotUsed(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	form := b.open(request(w.publicClient()))
+	w.restart(func(o *clients.Options) { o.Policy = onlyOther(t) })
+	w.table.counted()
+	for _, decision := range []string{"approve", "cancel"} {
+		resp := b.decide(form, decision)
+		wantPage(t, resp, http.StatusBadRequest)
+		if strings.Contains(text(t, resp), "client.example/callback") {
+			t.Error("the page leads to the withdrawn address")
+		}
+	}
+	if _, writes := w.table.counted(); writes != 0 || len(w.upstream.requests()) != 0 {
+		t.Errorf("%d writes, %d sign-ins begun", writes, len(w.upstream.requests()))
+	}
+}
+
+func TestNobodyIsSentToEntraWithoutATransaction(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	form := b.open(request(w.publicClient()))
+	w.table.failWrites(http.ErrHandlerTimeout)
+	resp := b.decide(form, "approve")
+	if got := reached(t, onward(t, resp)); got.Get("error") != string(oauth.TemporarilyUnavailable) {
+		t.Errorf("the client is told %v", got)
+	}
+	for _, c := range resp.Cookies() {
+		if strings.Contains(c.Name, "signin") {
+			t.Errorf("a binding cookie for a sign-in that does not exist: %s", c.Name)
+		}
+	}
+	w.table.failWrites(nil)
+	wantStatus(t, b.decide(form, "approve"), http.StatusOK) // the page is still good
+}
+
+func TestACookieThatIsNotOursIsReplaced(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	u, _ := url.Parse(issuer)
+	for _, value := range []string{"x", strings.Repeat("A", 42), strings.Repeat("A", 44), strings.Repeat("!", 43), strings.Repeat("A", 42) + "B"} {
+		b := w.browser()
+		b.jar.SetCookies(u, []*http.Cookie{{Name: "__Host-mcp-csrf", Value: value, Path: "/", Secure: true}})
+		b.open(request(id))
+		for _, c := range b.jar.Cookies(u) {
+			if c.Name == "__Host-mcp-csrf" && c.Value == value {
+				t.Errorf("%q is kept", value)
+			}
+		}
+	}
 }
 
 func TestAClientThatIsGoneByNowIsRefused(t *testing.T) {
@@ -211,18 +340,28 @@ func TestEntraOutageAtConsentGoesToTheClient(t *testing.T) {
 	}
 }
 
-func TestAnAppWithItsOwnSchemeGetsItsAnswer(t *testing.T) {
+// What opens an app beside the browser is followed by a click alone: a link of a
+// stranger's could otherwise lead into any app.
+func TestAnAppWithItsOwnSchemeIsOpenedByAClick(t *testing.T) {
 	w := newWorld(t)
 	const uri = "cursor://anysphere.cursor-mcp/oauth/callback"
 	id, _ := w.register(`{"client_name":"Cursor","redirect_uris":["` + uri + `"],"token_endpoint_auth_method":"none"}`)
 	b := w.browser()
 	resp := b.get(w.upstream.signIn(t, b.approve(request(id, "redirect_uri", uri))))
 	wantStatus(t, resp, http.StatusOK)
-	if to := onward(t, resp); !strings.HasPrefix(to, uri+"?code=") {
-		t.Errorf("the page goes to %s", to)
+	if to := offered(t, resp); !strings.HasPrefix(to, uri+"?code=") {
+		t.Errorf("the link leads to %s", to)
 	}
 	if !strings.Contains(text(t, resp), "Open <bdi>Cursor</bdi>") {
 		t.Error("the page does not name the app to open")
+	}
+	for name, resp := range map[string]*http.Response{
+		"a request that cannot succeed": b.get(issuer + "/authorize?" + request(id, "redirect_uri", uri, "response_type", "none").Encode()),
+		"cancelled":                     b.decide(b.open(request(id, "redirect_uri", uri)), "cancel"),
+	} {
+		if to := offered(t, resp); !strings.HasPrefix(to, uri+"?error=") {
+			t.Errorf("%s: the link leads to %s", name, to)
+		}
 	}
 }
 
@@ -230,6 +369,7 @@ func TestCookiesCannotBePlantedOrRead(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	first := b.get(issuer + "/authorize?" + request(w.publicClient()).Encode())
+	w.advance(time.Second)
 	second := b.decide(match(t, text(t, first), `name="request" value="([^"]+)"`), "approve")
 	for _, c := range append(first.Cookies(), second.Cookies()...) {
 		if !strings.HasPrefix(c.Name, "__Host-") || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" {
@@ -256,7 +396,6 @@ func TestAbandonedTabsDoNotOverflowTheHeader(t *testing.T) {
 	b := w.browser()
 	var signIns []string
 	for range 20 {
-		w.advance(time.Second)
 		signIns = append(signIns, b.approve(request(id)))
 	}
 	var bindings int
@@ -282,4 +421,13 @@ func flip(c byte) string {
 		return "B"
 	}
 	return "A"
+}
+
+func onlyOther(t *testing.T) clients.RedirectPolicy {
+	t.Helper()
+	policy, err := clients.NewRedirectPolicy("https://other.example/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policy
 }

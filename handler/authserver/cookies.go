@@ -8,8 +8,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
-	"io"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strconv"
@@ -17,6 +15,7 @@ import (
 
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
 
 // maxBindings is how many sign-ins one browser can have under way. With more
@@ -26,55 +25,47 @@ const maxBindings = 8
 
 // browserID is the random value of the CSRF cookie. It is the same for all tabs
 // of a browser, so that a page opened twice can be approved in either tab.
-type browserID string
-
-const redacted = "[redacted]"
-
-func (browserID) LogValue() slog.Value { return slog.StringValue(redacted) }
-func (browserID) String() string       { return redacted }
-func (browserID) GoString() string     { return redacted }
+type browserID struct{ secret.Value }
 
 // hash is what the consent form holds of it.
 func (b browserID) hash() string {
-	sum := sha256.Sum256([]byte("csrf:" + b))
+	sum := sha256.Sum256([]byte("csrf:" + b.Reveal()))
 	return hex.EncodeToString(sum[:])
 }
 
 func (b browserID) matches(hash string) bool {
-	return b != "" && subtle.ConstantTimeCompare([]byte(b.hash()), []byte(hash)) == 1
+	return !b.IsZero() && subtle.ConstantTimeCompare([]byte(b.hash()), []byte(hash)) == 1
 }
 
-// browser returns the id in r's CSRF cookie; if there is none it gives the
-// browser a new one.
-func (s *Server) browser(w http.ResponseWriter, r *http.Request) (browserID, error) {
-	if id := s.knownBrowser(r); id != "" {
-		return id, nil
+// ensureBrowser returns the id in r's CSRF cookie; if there is none it gives
+// the browser a new one.
+func (s *Server) ensureBrowser(w http.ResponseWriter, r *http.Request) browserID {
+	id := s.browser(r)
+	if id.IsZero() {
+		id = browserID{secret.New(oauth.NewVerifier())}
+		http.SetCookie(w, s.cookie(s.cookieName("csrf"), id.Reveal(), 0))
 	}
-	value, err := s.random(32)
-	if err != nil {
-		return "", err
-	}
-	http.SetCookie(w, s.cookie(s.cookieName("csrf"), value, 0))
-	return browserID(value), nil
+	return id
 }
 
-// knownBrowser is empty if the cookie is missing or not as we write it.
-func (s *Server) knownBrowser(r *http.Request) browserID {
+// browser is the id in r's CSRF cookie, zero if there is none or it is not as
+// we write it.
+func (s *Server) browser(r *http.Request) browserID {
 	c, err := r.Cookie(s.cookieName("csrf"))
 	if err != nil {
-		return ""
+		return browserID{}
 	}
 	if raw, err := base64.RawURLEncoding.Strict().DecodeString(c.Value); err != nil || len(raw) != 32 {
-		return ""
+		return browserID{}
 	}
-	return browserID(c.Value)
+	return browserID{secret.New(c.Value)}
 }
 
 // bind ties the sign-in of state to this browser. The value is sealed for that
 // state alone, so no other cookie can stand in for it; the time before it only
 // says which cookie is the oldest.
 func (s *Server) bind(w http.ResponseWriter, r *http.Request, state upstreamState) error {
-	sealed, err := s.Ring.Seal(r.Context(), keyring.BrowserBinding, []byte(state), nil)
+	sealed, err := s.Ring.Seal(r.Context(), keyring.BrowserBinding, []byte(state.Reveal()), nil)
 	if err != nil {
 		return keysUnavailable(err)
 	}
@@ -93,7 +84,7 @@ func (s *Server) bound(ctx context.Context, r *http.Request, state upstreamState
 		return errNotBound
 	}
 	_, sealed, _ := strings.Cut(c.Value, ".")
-	_, err = s.Ring.Open(ctx, keyring.BrowserBinding, []byte(state), sealed)
+	_, err = s.Ring.Open(ctx, keyring.BrowserBinding, []byte(state.Reveal()), sealed)
 	if errors.Is(err, keyring.ErrNotOurs) {
 		return errNotBound
 	}
@@ -105,9 +96,13 @@ func (s *Server) bound(ctx context.Context, r *http.Request, state upstreamState
 
 var errNotBound = oauth.New(oauth.InvalidRequest, "This sign-in was not started in this browser, or the browser did not send its cookie.")
 
-// unbind removes the cookie of state.
-func (s *Server) unbind(w http.ResponseWriter, state upstreamState) {
-	http.SetCookie(w, s.cookie(s.bindingName(state), "", -1))
+// shortenBinding lets the cookie of a finished sign-in live only as long as its
+// answer can be repeated.
+func (s *Server) shortenBinding(w http.ResponseWriter, r *http.Request, state upstreamState) {
+	name := s.bindingName(state)
+	if c, err := r.Cookie(name); err == nil {
+		http.SetCookie(w, s.cookie(name, c.Value, int(answerLifetime.Seconds())))
+	}
 }
 
 // surplusBindings are the oldest bindings, so many that one more fits.
@@ -153,13 +148,4 @@ func (s *Server) cookieName(name string) string {
 func (s *Server) cookie(name, value string, maxAge int) *http.Cookie {
 	return &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: maxAge,
 		Secure: s.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}
-}
-
-// random is n random bytes in unpadded base64url.
-func (s *Server) random(n int) (string, error) {
-	b := make([]byte, n)
-	if _, err := io.ReadFull(s.Rand, b); err != nil {
-		return "", oauth.New(oauth.ServerError, "The server could not complete the request.").Because(err)
-	}
-	return base64.RawURLEncoding.EncodeToString(b), nil
 }

@@ -2,7 +2,6 @@ package authserver_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -24,6 +23,7 @@ import (
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
+	"entramcp/handler/store"
 	"entramcp/handler/store/embedded"
 )
 
@@ -44,9 +44,10 @@ type world struct {
 	upstream *upstream
 	grants   *grants.Service
 	log      *lockedBuffer
+	change   []func(*authserver.Options)
 
 	mu  sync.Mutex
-	now time.Time
+	now time.Time // zero: the real time
 }
 
 func newWorld(t testing.TB, change ...func(*authserver.Options)) *world {
@@ -57,16 +58,28 @@ func newWorld(t testing.TB, change ...func(*authserver.Options)) *world {
 	}
 	t.Cleanup(func() { _ = inner.Close() })
 	w := &world{t: t, table: &countingTable{Table: inner}, upstream: newUpstream(), log: &lockedBuffer{},
-		now: time.Date(2026, 11, 23, 12, 55, 0, 0, time.UTC)}
+		now: time.Date(2026, 11, 23, 12, 55, 0, 0, time.UTC), change: change}
+	w.restart()
+	return w
+}
+
+// restart makes the server anew on the same table, as another instance or after
+// the settings changed.
+func (w *world) restart(change ...func(*clients.Options)) {
+	w.t.Helper()
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	wrapper, err := keyring.NewMasterKey("3q2-7wAAECAwQFBgcICQoLDA0ODw8PDw8PDw8PDw8")
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	ring := keyring.New(keyring.Options{Table: w.table, Wrapper: wrapper, Now: w.clock, Log: log})
-	registry, err := clients.New(clients.Options{Table: w.table, Issuer: issuer, TokenEndpoint: issuer + "/token", Now: w.clock, Log: log})
+	c := clients.Options{Table: w.table, Issuer: issuer, TokenEndpoint: issuer + "/token", Now: w.clock, Log: log}
+	for _, f := range change {
+		f(&c)
+	}
+	registry, err := clients.New(c)
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	w.grants = grants.New(grants.Options{Table: w.table, Ring: ring, Issuer: issuer, Resource: issuer + "/mcp",
 		KnownScopes: oauth.NewScopes("openid", "profile", "email", "offline_access", "tasks"), Now: w.clock, Log: log})
@@ -74,9 +87,8 @@ func newWorld(t testing.TB, change ...func(*authserver.Options)) *world {
 		Issuer: issuer, Resource: issuer + "/mcp", Table: w.table, Ring: ring, Clients: registry, Grants: w.grants, Upstream: w.upstream,
 		Required: oauth.NewScopes("openid", "profile", "email"), Optional: oauth.NewScopes("tasks"),
 		Tenant: "contoso.example", ClientMetadata: true, Now: w.clock, Log: log,
-		CorrelationID: func(context.Context) string { return "correlation-7" },
 	}
-	for _, f := range change {
+	for _, f := range w.change {
 		f(&o)
 	}
 	w.server = authserver.New(o)
@@ -84,12 +96,29 @@ func newWorld(t testing.TB, change ...func(*authserver.Options)) *world {
 	for _, r := range w.server.Routes() {
 		w.mux.Handle(r.Method+" "+r.Path, r.Handler)
 	}
-	return w
+}
+
+// rows are how many the table holds in the partitions that begin with prefix.
+func (w *world) rows(prefix string) (n int) {
+	w.t.Helper()
+	for cursor := store.Cursor(""); ; {
+		page, err := w.table.List(w.t.Context(), store.Prefix(prefix), cursor)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if n += len(page.Rows); page.Next == "" {
+			return n
+		}
+		cursor = page.Next
+	}
 }
 
 func (w *world) clock() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.now.IsZero() {
+		return time.Now()
+	}
 	return w.now
 }
 
@@ -107,12 +136,17 @@ func (w *world) serve(r *http.Request) *http.Response {
 
 // post sends a form as an MCP client does: without cookies.
 func (w *world) post(path string, form url.Values, header ...string) *http.Response {
-	r := httptest.NewRequest(http.MethodPost, issuer+path, strings.NewReader(form.Encode()))
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r := formRequest(path, form.Encode())
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
 	return w.serve(r)
+}
+
+func formRequest(path, body string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, issuer+path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return r
 }
 
 // register returns the client's id and, for a confidential one, its secret.
@@ -161,12 +195,17 @@ func (w *world) browser() *browser {
 
 func (b *browser) do(r *http.Request) *http.Response {
 	b.w.t.Helper()
-	for _, c := range b.jar.Cookies(r.URL) {
-		r.AddCookie(c)
-	}
+	b.cookies(r)
 	resp := b.w.serve(r)
 	b.jar.SetCookies(r.URL, resp.Cookies())
 	return resp
+}
+
+// cookies adds the browser's cookies to r.
+func (b *browser) cookies(r *http.Request) {
+	for _, c := range b.jar.Cookies(r.URL) {
+		r.AddCookie(c)
+	}
 }
 
 func (b *browser) get(target string) *http.Response {
@@ -174,11 +213,13 @@ func (b *browser) get(target string) *http.Response {
 	return b.do(httptest.NewRequest(http.MethodGet, target, nil))
 }
 
-// open goes to /authorize and returns the sealed form of the consent page.
+// open goes to /authorize and returns the sealed form of the consent page, as
+// late as a person has read it.
 func (b *browser) open(q url.Values) string {
 	b.w.t.Helper()
 	resp := b.get(issuer + "/authorize?" + q.Encode())
 	wantStatus(b.w.t, resp, http.StatusOK)
+	b.w.advance(time.Second)
 	return match(b.w.t, text(b.w.t, resp), `name="request" value="([^"]+)"`)
 }
 
@@ -278,8 +319,14 @@ func wantPage(t testing.TB, resp *http.Response, status int) {
 	if resp.StatusCode != status || resp.Header.Get("Location") != "" || strings.Contains(body, "http-equiv") || strings.Contains(body, "<a ") {
 		t.Errorf("answer %d, Location %q; want a page with %d and no way on\n%s", resp.StatusCode, resp.Header.Get("Location"), status, body)
 	}
-	if !strings.Contains(body, "correlation-7") {
-		t.Error("the page shows no correlation id")
+	showsReference(t, resp)
+}
+
+// showsReference checks that a page shows what finds it in the log.
+func showsReference(t testing.TB, resp *http.Response) {
+	t.Helper()
+	if id := resp.Header.Get(observe.CorrelationHeader); id == "" || !strings.Contains(text(t, resp), id) {
+		t.Errorf("the page does not show its reference %q", id)
 	}
 }
 

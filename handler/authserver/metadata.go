@@ -9,24 +9,19 @@ import (
 )
 
 // metadataPaths are where clients look for the metadata of an issuer without a
-// path, and, before protected-resource metadata existed, of one with the path
-// of the MCP endpoint (RFC 8414 §3.1, OpenID Connect Discovery §4.1).
+// path (RFC 8414 §3), and, before protected-resource metadata existed, of one
+// with the path of the MCP endpoint: in front of that path (RFC 8414 §3.1) or,
+// as OpenID Connect Discovery has it, after it. No form of openid-configuration
+// is among them: this is not an OpenID provider, and clients that find none go
+// on to these.
 func metadataPaths() []string {
-	return []string{
-		"/.well-known/oauth-authorization-server",
-		"/.well-known/oauth-authorization-server/mcp",
-		"/.well-known/openid-configuration",
-		"/.well-known/openid-configuration/mcp",
-		"/mcp/.well-known/openid-configuration",
-	}
+	const wellKnown = "/.well-known/oauth-authorization-server"
+	return []string{wellKnown, wellKnown + "/mcp", "/mcp" + wellKnown}
 }
 
-// document is the metadata of RFC 8414 §2. The same one answers at the OpenID
-// Connect locations, where some clients look for it. It leaves out what only
-// OpenID providers have (jwks_uri, subject types, ID token algorithms): this
-// server issues no ID tokens, its access tokens are opaque to clients, and
-// RFC 8414 §3.2 forbids empty lists.
-type document struct {
+// serverMetadata is the metadata of RFC 8414 §2. Access tokens are opaque to
+// clients, so there is no jwks_uri.
+type serverMetadata struct {
 	Issuer        string `json:"issuer"`
 	Authorization string `json:"authorization_endpoint,omitempty"`
 	Token         string `json:"token_endpoint,omitempty"`
@@ -57,7 +52,7 @@ func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 	confidential := slices.DeleteFunc(slices.Clone(methods), func(m string) bool { return m == clients.AuthNone })
 	// Five minutes, so that a changed configuration reaches clients soon.
 	w.Header().Set("Cache-Control", "public, max-age=300")
-	oauth.WriteJSON(w, http.StatusOK, document{
+	oauth.WriteJSON(w, http.StatusOK, serverMetadata{
 		Issuer:             s.Issuer,
 		Authorization:      s.endpoint("authorization_endpoint"),
 		Token:              s.endpoint("token_endpoint"),

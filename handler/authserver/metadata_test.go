@@ -15,7 +15,7 @@ import (
 
 var metadataPaths = []string{
 	"/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/mcp",
-	"/.well-known/openid-configuration", "/.well-known/openid-configuration/mcp", "/mcp/.well-known/openid-configuration",
+	"/mcp/.well-known/oauth-authorization-server",
 }
 
 func TestMetadataIsIdenticalWhereverClientsLook(t *testing.T) {
@@ -36,6 +36,16 @@ func TestMetadataIsIdenticalWhereverClientsLook(t *testing.T) {
 			}
 			wantStatus(t, w.serve(httptest.NewRequest(http.MethodHead, issuer+p, nil)), http.StatusOK)
 		}
+	}
+}
+
+// Clients that ask for the metadata of an OpenID provider and find some that are
+// not complete give up; without any they go on.
+func TestThereIsNoOpenIDProvider(t *testing.T) {
+	w := newWorld(t)
+	const form = "/.well-known/openid-configuration"
+	for _, path := range []string{form, form + "/", form + "/mcp", "/mcp" + form} {
+		wantStatus(t, w.browser().get(issuer+path), http.StatusNotFound)
 	}
 }
 
@@ -90,17 +100,20 @@ func TestMetadataAnnouncesOnlyWhatIsServed(t *testing.T) {
 func TestClientsInABrowserMayCallFromAnyOrigin(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range append([]string{"/token", "/register", "/revoke", "/introspect"}, metadataPaths...) {
-		resp := w.serve(httptest.NewRequest(http.MethodOptions, issuer+path, nil))
+		r := httptest.NewRequest(http.MethodOptions, issuer+path, nil)
+		r.Header.Set("Access-Control-Request-Headers", "authorization, mcp-protocol-version, x-any")
+		resp := w.serve(r)
 		wantStatus(t, resp, http.StatusNoContent)
-		if resp.Header.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(resp.Header.Get("Access-Control-Allow-Headers"), "MCP-Protocol-Version") {
+		if resp.Header.Get("Access-Control-Allow-Origin") != "*" || resp.Header.Get("Access-Control-Allow-Headers") != "authorization, mcp-protocol-version, x-any" ||
+			!strings.Contains(resp.Header.Get("Access-Control-Allow-Methods"), "OPTIONS") || resp.Header.Get("Access-Control-Max-Age") == "" {
 			t.Errorf("%s: preflight answers %v", path, resp.Header)
 		}
 		if resp.Header.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%s allows credentials", path)
 		}
 	}
-	if got := w.post("/token", nil).Header.Get("Access-Control-Allow-Origin"); got != "*" {
-		t.Errorf("a refusal cannot be read: Access-Control-Allow-Origin %q", got)
+	if h := w.post("/token", nil).Header; h.Get("Access-Control-Allow-Origin") != "*" || h.Get("Access-Control-Expose-Headers") != "WWW-Authenticate, Retry-After" {
+		t.Errorf("a refusal cannot be read: %v", h)
 	}
 	for _, path := range []string{"/authorize", "/consent", "/auth/callback"} {
 		if got := w.browser().get(issuer + path).Header.Get("Access-Control-Allow-Origin"); got != "" {

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"entramcp/handler/authserver"
 	"entramcp/handler/oauth"
 )
 
@@ -37,16 +36,35 @@ func TestRegistrationAnswers(t *testing.T) {
 }
 
 func TestOneAddressCannotFloodRegistration(t *testing.T) {
-	w := newWorld(t, func(o *authserver.Options) { o.RegisterRate, o.RegisterBurst = 0.5, 3 })
-	for range 3 {
+	w := newWorld(t)
+	for range 30 {
 		wantStatus(t, w.serve(registration("192.0.2.1:1000")), http.StatusCreated)
 	}
+	w.table.counted()
 	resp := w.serve(registration("192.0.2.1:2000"))
 	wantError(t, resp, http.StatusTooManyRequests, oauth.SlowDown)
-	if got := resp.Header.Get("Retry-After"); got != "2" {
-		t.Errorf("Retry-After %q, want 2", got)
+	if got := resp.Header.Get("Retry-After"); got != "1" {
+		t.Errorf("Retry-After %q, want 1", got)
+	}
+	if reads, writes := w.table.counted(); reads+writes > 0 {
+		t.Errorf("a refused registration costs %d reads and %d writes", reads, writes)
 	}
 	wantStatus(t, w.serve(registration("192.0.2.2:1000")), http.StatusCreated)
 	w.advance(2 * time.Second)
 	wantStatus(t, w.serve(registration("192.0.2.1:1000")), http.StatusCreated)
+}
+
+// The same metadata twice is one row, so that this one has to be new.
+func TestARefusedRegistrationIsNotWritten(t *testing.T) {
+	w := newWorld(t)
+	for range 30 {
+		w.serve(registration("192.0.2.1:1000"))
+	}
+	r := registration("192.0.2.1:1000")
+	r.Body = readAgain([]byte(`{"client_name":"Another","redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"none"}`))
+	w.table.counted()
+	wantStatus(t, w.serve(r), http.StatusTooManyRequests)
+	if reads, writes := w.table.counted(); reads+writes > 0 {
+		t.Errorf("%d reads and %d writes", reads, writes)
+	}
 }

@@ -3,6 +3,7 @@ package authserver
 import (
 	"net/http"
 
+	"entramcp/handler/cors"
 	"entramcp/handler/pages"
 )
 
@@ -60,26 +61,16 @@ func (s *Server) table() []Route {
 }
 
 // crossOrigin is a route that MCP clients in a browser call from another
-// origin. No cookie plays a part in it, so any origin may. In Azure the
-// platform answers CORS, and two answers would cancel each other out.
-func (s *Server) crossOrigin(method, path, member string, next http.HandlerFunc) []Route {
+// origin. No cookie plays a part in it, so any origin may. In Azure the platform
+// answers CORS.
+func (s *Server) crossOrigin(method, path, member string, handler http.HandlerFunc) []Route {
 	if s.InAzure {
-		return []Route{{method, path, member, next}}
+		return []Route{{method, path, member, handler}}
 	}
-	shared := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Access-Control-Allow-Origin", "*")
-		w.Header().Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After")
-		next(w, r)
-	})
-	preflight := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		h := w.Header()
-		h.Set("Access-Control-Allow-Origin", "*")
-		h.Set("Access-Control-Allow-Methods", method+", OPTIONS")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, MCP-Protocol-Version")
-		h.Set("Access-Control-Max-Age", "3600")
-		w.WriteHeader(http.StatusNoContent)
-	})
-	return []Route{{method, path, member, shared}, {"OPTIONS", path, "", preflight}}
+	return []Route{
+		{method, path, member, cors.AnyOrigin(handler)},
+		{"OPTIONS", path, "", cors.AnyOriginPreflight(method + ", OPTIONS")},
+	}
 }
 
 // home is the page at the root. The Functions host probes it while it starts,

@@ -11,14 +11,10 @@ package authserver
 
 import (
 	"context"
-	"crypto/rand"
-	"io"
 	"log/slog"
 	"net/url"
 	"strings"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"entramcp/handler/clients"
 	"entramcp/handler/entra"
@@ -72,22 +68,12 @@ type Options struct {
 	ClientMetadata bool
 	// InAzure says that a platform in front answers CORS.
 	InAzure bool
-	// RegisterRate and RegisterBurst bound registrations per client address:
-	// by default one per second, 30 at once.
-	RegisterRate  rate.Limit
-	RegisterBurst int
-	// ApproveRate and ApproveBurst bound approvals on the consent page, each
-	// of which writes a row before anybody has signed in, per address: by
-	// default 10 per second, 100 at once, for a whole office may share one.
-	ApproveRate  rate.Limit
-	ApproveBurst int
+	// Timeout bounds what finishing a sign-in at the callback takes, whether or
+	// not the browser waits for it: 10 s by default.
+	Timeout time.Duration
 
-	// CorrelationID names the current request in the log; it is shown on
-	// error pages. By default there is none.
-	CorrelationID func(context.Context) string
-	Now           func() time.Time
-	Rand          io.Reader
-	Log           *slog.Logger
+	Now func() time.Time
+	Log *slog.Logger
 }
 
 // Server is the authorization server. It is safe for concurrent use.
@@ -98,30 +84,29 @@ type Server struct {
 	registers *ratelimit.Limiter
 	approvals *ratelimit.Limiter
 	routes    []Route
+	// answerWaits are defaultAnswerWaits.
+	answerWaits []time.Duration
 }
 
-// everyone is what all addresses may do together, sustained and at once.
-var everyone = ratelimit.Limit{PerSecond: 50, Burst: 1000}
+// What one client address may do, for a whole office may share one, and all of
+// them at one instance. Each registration and each approval writes a row before
+// anybody has signed in.
+var (
+	registerAddress = ratelimit.Limit{PerSecond: 1, Burst: 30}
+	approveAddress  = ratelimit.Limit{PerSecond: 10, Burst: 100}
+	everyAddress    = ratelimit.Limit{PerSecond: 50, Burst: 1000}
+)
 
 // New makes a Server. It does no I/O.
 func New(o Options) *Server {
 	if o.CallbackPath == "" {
 		o.CallbackPath = "/auth/callback"
 	}
-	if o.RegisterRate == 0 {
-		o.RegisterRate, o.RegisterBurst = 1, 30
-	}
-	if o.ApproveRate == 0 {
-		o.ApproveRate, o.ApproveBurst = 10, 100
-	}
-	if o.CorrelationID == nil {
-		o.CorrelationID = func(context.Context) string { return "" }
+	if o.Timeout == 0 {
+		o.Timeout = 10 * time.Second
 	}
 	if o.Now == nil {
 		o.Now = time.Now
-	}
-	if o.Rand == nil {
-		o.Rand = rand.Reader
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -130,9 +115,9 @@ func New(o Options) *Server {
 	if o.Name == "" {
 		o.Name = nameOf(host)
 	}
-	s := &Server{Options: o, host: host, secure: scheme == "https"}
-	s.registers = ratelimit.New(ratelimit.Limit{PerSecond: float64(o.RegisterRate), Burst: o.RegisterBurst}, everyone, o.Now)
-	s.approvals = ratelimit.New(ratelimit.Limit{PerSecond: float64(o.ApproveRate), Burst: o.ApproveBurst}, everyone, o.Now)
+	s := &Server{Options: o, host: host, secure: scheme == "https", answerWaits: defaultAnswerWaits}
+	s.registers = ratelimit.New(registerAddress, everyAddress, o.Now)
+	s.approvals = ratelimit.New(approveAddress, everyAddress, o.Now)
 	s.routes = s.table()
 	return s
 }

@@ -2,6 +2,7 @@ package authserver_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"entramcp/handler/store"
@@ -15,6 +16,7 @@ type countingTable struct {
 	writes int
 
 	failRead, failWrite error
+	loseAnswer          bool
 }
 
 func (c *countingTable) read() error {
@@ -41,6 +43,13 @@ func (c *countingTable) failWrites(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failWrite = err
+}
+
+// loseOneAnswer lets the next Replace succeed and says that it failed.
+func (c *countingTable) loseOneAnswer() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loseAnswer = true
 }
 
 // counted returns the operations since the last call.
@@ -70,7 +79,15 @@ func (c *countingTable) Replace(ctx context.Context, row store.Row) (store.ETag,
 	if err := c.write(); err != nil {
 		return "", err
 	}
-	return c.Table.Replace(ctx, row)
+	c.mu.Lock()
+	lose := c.loseAnswer
+	c.loseAnswer = false
+	c.mu.Unlock()
+	etag, err := c.Table.Replace(ctx, row)
+	if lose {
+		return "", errors.New("the connection was reset")
+	}
+	return etag, err
 }
 
 func (c *countingTable) Delete(ctx context.Context, partition, key string, etag store.ETag) error {

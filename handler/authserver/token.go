@@ -1,13 +1,18 @@
 package authserver
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"math"
 	"net/http"
-	"net/url"
+	"time"
 
 	"entramcp/handler/clients"
+	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
 
 // The grant types of the token endpoint.
@@ -16,34 +21,133 @@ const (
 	grantRefresh = "refresh_token"
 )
 
+// touchTimeout bounds the write that keeps a registration alive.
+const touchTimeout = 2 * time.Second
+
+// tokenRequest is a request of the token endpoint (RFC 6749 §4.1.3 and §6).
+type tokenRequest struct {
+	grantType    string
+	resource     []string
+	code         grants.Code
+	redirectURI  string
+	verifier     string
+	refreshToken grants.RefreshToken
+	scope        oauth.Scopes // nil if none was asked for
+}
+
+func readTokenRequest(p params) tokenRequest {
+	t := tokenRequest{
+		grantType: p.Get("grant_type"), resource: p.Values["resource"],
+		code: grants.Code{Value: secret.New(p.Get("code"))}, redirectURI: p.Get("redirect_uri"), verifier: p.Get("code_verifier"),
+		refreshToken: grants.RefreshToken{Value: secret.New(p.Get("refresh_token"))},
+	}
+	if p.Has("scope") {
+		t.scope = oauth.ParseScopes(p.Get("scope"))
+	}
+	return t
+}
+
 // token is the token endpoint (RFC 6749 §3.2).
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
-	f, client, err := s.authenticated(w, r)
+	p, client, err := s.authenticated(w, r)
 	if err != nil {
-		s.refuseClient(w, r, err)
+		s.jsonError(w, r, err)
 		return
 	}
-	if err := s.Resource.Accept(f["resource"]); err != nil {
-		s.refuseClient(w, r, err)
+	tokens, err := s.issueTokens(r.Context(), client, readTokenRequest(p))
+	if err != nil {
+		s.jsonError(w, r, err)
 		return
 	}
-	var tokens grants.Tokens
-	switch f.Get("grant_type") {
+	writeTokens(w, tokens)
+	s.touch(w, r, client)
+}
+
+// authenticated reads the form of r and who sent it, for the endpoints that
+// clients call themselves.
+func (s *Server) authenticated(w http.ResponseWriter, r *http.Request) (params, clients.Client, error) {
+	p, err := readForm(w, r)
+	if err == nil {
+		err = p.unambiguous()
+	}
+	if err != nil {
+		return params{}, clients.Client{}, err
+	}
+	client, err := s.Clients.Authenticate(r.Context(), r.Header, p.Values)
+	return p, client, err
+}
+
+func (s *Server) issueTokens(ctx context.Context, client clients.Client, t tokenRequest) (tokens grants.Tokens, err error) {
+	if err := s.Resource.Accept(t.resource); err != nil {
+		return grants.Tokens{}, err
+	}
+	switch t.grantType {
 	case grantCode:
-		tokens, err = s.redeem(r.Context(), client, f)
+		tokens, err = s.redeemCode(ctx, client, t)
 	case grantRefresh:
-		tokens, err = s.refresh(r.Context(), client, f)
+		tokens, err = s.refresh(ctx, client, t)
 	case "":
 		err = oauth.New(oauth.InvalidRequest, "The grant_type is missing.")
 	default:
 		err = oauth.New(oauth.UnsupportedGrantType, "The grant_type must be authorization_code or refresh_token.")
 	}
-	if err != nil {
-		s.refuseClient(w, r, err)
-		return
+	if !registeredFor(client, grantRefresh) {
+		tokens.Refresh = grants.RefreshToken{}
 	}
-	s.Clients.Touch(r.Context(), client)
-	writeTokens(w, tokens)
+	return tokens, err
+}
+
+// redeemCode exchanges an authorization code (RFC 6749 §4.1.3). The redirect
+// URI is compared if it is sent: OAuth 2.1 dropped it, because the verifier
+// binds the code.
+func (s *Server) redeemCode(ctx context.Context, client clients.Client, t tokenRequest) (grants.Tokens, error) {
+	switch {
+	case t.code.IsZero():
+		return grants.Tokens{}, oauth.New(oauth.InvalidRequest, "The code is missing.")
+	case t.verifier == "":
+		return grants.Tokens{}, oauth.New(oauth.InvalidRequest, "The code_verifier is missing.")
+	}
+	return s.Grants.Redeem(ctx, t.code, grants.Redemption{ClientID: client.ID, RedirectURI: t.redirectURI, Verifier: t.verifier})
+}
+
+// refresh exchanges a refresh token (RFC 6749 §6).
+func (s *Server) refresh(ctx context.Context, client clients.Client, t tokenRequest) (grants.Tokens, error) {
+	switch {
+	case !registeredFor(client, grantRefresh):
+		return grants.Tokens{}, oauth.New(oauth.UnauthorizedClient, "The client has not registered for refresh_token.")
+	case t.refreshToken.IsZero():
+		return grants.Tokens{}, oauth.New(oauth.InvalidRequest, "The refresh_token is missing.")
+	}
+	return s.Grants.Refresh(ctx, t.refreshToken, client.ID, t.scope, s.renew)
+}
+
+// renew asks Entra whether the sign-in still holds. Only what Entra says about
+// this user ends it, and a claims challenge is kept for the sign-in that then
+// follows. An outage does not end it, nor does an operator's mistake: the
+// client gets a 503 and can repeat the very same request.
+func (s *Server) renew(ctx context.Context, old grants.Upstream, user grants.Identity) (grants.Renewal, error) {
+	if old.RefreshToken.IsZero() {
+		return grants.Renewal{}, fmt.Errorf("%w: Entra gave no refresh token", grants.ErrSignInOver)
+	}
+	signIn, err := s.Upstream.Refresh(ctx, old.RefreshToken.Reveal())
+	if err != nil {
+		f := entra.AsFailure(err)
+		if f.EndsGrant() {
+			if f.Claims != "" {
+				if err := s.KeepClaimsChallenge(ctx, grants.SubjectOf(user.TenantID, user.ObjectID), f.Claims); err != nil {
+					return grants.Renewal{}, err
+				}
+			}
+			return grants.Renewal{}, errors.Join(grants.ErrSignInOver, f)
+		}
+		return grants.Renewal{}, f.AtToken()
+	}
+	renewal := grants.Renewal{Upstream: upstreamOf(signIn)}
+	if signIn.Claims != nil {
+		identity := identityOf(signIn.Claims)
+		renewal.Identity = &identity
+	}
+	return renewal, nil
 }
 
 // tokenResponse is the answer of RFC 6749 §5.1. The scope is always there:
@@ -52,7 +156,7 @@ type tokenResponse struct {
 	AccessToken  string `json:"access_token"`
 	TokenType    string `json:"token_type"`
 	ExpiresIn    int    `json:"expires_in"`
-	RefreshToken string `json:"refresh_token"`
+	RefreshToken string `json:"refresh_token,omitempty"`
 	Scope        string `json:"scope"`
 }
 
@@ -64,27 +168,12 @@ func writeTokens(w http.ResponseWriter, t grants.Tokens) {
 	})
 }
 
-// authenticated reads the form of r and who sent it, for the endpoints that
-// clients call themselves.
-func (s *Server) authenticated(w http.ResponseWriter, r *http.Request) (url.Values, clients.Client, error) {
-	f, err := form(w, r)
-	if err == nil {
-		err = once(f)
-	}
-	if err != nil {
-		return nil, clients.Client{}, err
-	}
-	client, err := s.Clients.Authenticate(r.Context(), r.Header, f)
-	return f, client, err
-}
-
-// refuseClient answers a client with err. A client that came with Basic is
-// told to come with Basic (RFC 6749 §5.2); no other is, because browsers would
-// ask the user for a password.
-func (s *Server) refuseClient(w http.ResponseWriter, r *http.Request, err error) {
-	if oauth.AsError(err).Code == oauth.InvalidClient && clients.UsedBasic(r.Header) {
-		w.Header().Set("WWW-Authenticate", `Basic realm="`+s.Issuer+`"`)
-	}
-	w.Header().Set("Pragma", "no-cache")
-	oauth.WriteError(w, r, s.Log, err)
+// touch keeps the registration of a client alive that got its tokens. The
+// answer is complete and on its way: the client does not wait for the write, and
+// hanging up does not stop it.
+func (s *Server) touch(w http.ResponseWriter, r *http.Request, client clients.Client) {
+	_ = http.NewResponseController(w).Flush() // else it goes out when we return
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), touchTimeout)
+	defer cancel()
+	s.Clients.Touch(ctx, client)
 }

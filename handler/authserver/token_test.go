@@ -53,7 +53,6 @@ func TestTokenEndpointRefuses(t *testing.T) {
 		"no verifier":          {func(f url.Values) { f.Del("code_verifier") }, 400, oauth.InvalidRequest},
 		"wrong verifier":       {func(f url.Values) { f.Set("code_verifier", strings.Repeat("w", 43)) }, 400, oauth.InvalidGrant},
 		"challenge, not proof": {func(f url.Values) { f.Set("code_verifier", challenge) }, 400, oauth.InvalidGrant},
-		"no redirect_uri":      {func(f url.Values) { f.Del("redirect_uri") }, 400, oauth.InvalidRequest},
 		"other redirect_uri":   {func(f url.Values) { f.Set("redirect_uri", callback+"/") }, 400, oauth.InvalidGrant},
 		"another client":       {func(f url.Values) { f.Set("client_id", other) }, 400, oauth.InvalidGrant},
 		"unknown client":       {func(f url.Values) { f.Set("client_id", "p-"+strings.Repeat("A", 43)) }, 401, oauth.InvalidClient},

@@ -3,7 +3,6 @@ package authserver
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -13,108 +12,159 @@ import (
 
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 	"entramcp/handler/store"
 )
 
-// transactionLifetime is how long the user has at Entra.
-const transactionLifetime = 10 * time.Minute
+const (
+	// transactionLifetime is how long the user has at Entra.
+	transactionLifetime = 10 * time.Minute
+	// clockSkew is how far the clocks of two instances may be apart.
+	clockSkew = 30 * time.Second
+)
+
+// TransactionPrefix begins the partitions of transactions.
+const TransactionPrefix = "t-"
+
+// transactionVersion is the version of the records that are written. Version 0
+// knew neither Browser nor what follows it; its records are pending.
+const transactionVersion = 1
+
+type (
+	// codeVerifier is our PKCE verifier towards Entra.
+	codeVerifier struct{ secret.Value }
+	// nonce is what Entra repeats in the ID token.
+	nonce struct{ secret.Value }
+)
 
 // transaction is a sign-in that is under way at Entra, from the approved
-// consent to the callback. It is stored sealed: the verifier and the nonce are
-// what makes Entra's code worth something.
+// consent to the callback. It is pending until one callback claims it, claimed
+// while that callback asks Entra, and answered with what the browser was told.
 type transaction struct {
-	Request  request   `json:"request"`
-	Verifier string    `json:"verifier"`
-	Nonce    string    `json:"nonce"`
-	Expires  time.Time `json:"expires"`
-	// Claims and LoginHint are set when a sign-in is repeated to meet a
-	// claims challenge, and go to Entra only.
-	Claims    string `json:"claims,omitempty"`
-	LoginHint string `json:"login_hint,omitempty"`
+	state    upstreamState
+	etag     store.ETag
+	request  request
+	verifier codeVerifier
+	nonce    nonce
+	expires  time.Time
+	// claims and loginHint are set when a sign-in is repeated to meet a claims
+	// challenge, and go to Entra only.
+	claims, loginHint string
+	// browser is the hash of the browser's id that approved; empty in records
+	// of version 0.
+	browser string
+	// claim names the callback that claimed the transaction, at claimed.
+	claim   string
+	claimed time.Time
+	// answer is set once the transaction is answered.
+	answer *answer
+}
+
+// answer is how a sign-in ended, for the browser.
+type answer struct {
+	At time.Time `json:"at"`
+	// To is where the browser goes: to the client, or to Entra again. Code is
+	// the authorization code in it.
+	To   string `json:"to"`
+	Code string `json:"code,omitempty"`
+	// Next is the state of the transaction that To continues with at Entra.
+	Next string `json:"next,omitempty"`
+	// Failure, if set, is said on a page first.
+	Failure *failure `json:"failure,omitempty"`
+}
+
+// transactionRecord is the stored form, sealed as a whole: verifier and nonce
+// are what makes Entra's code worth something, and the answer holds our own.
+type transactionRecord struct {
+	Version   int       `json:"v,omitempty"`
+	Request   request   `json:"request"`
+	Verifier  string    `json:"verifier,omitempty"`
+	Nonce     string    `json:"nonce,omitempty"`
+	Expires   time.Time `json:"expires"`
+	Claims    string    `json:"claims,omitempty"`
+	LoginHint string    `json:"login_hint,omitempty"`
+	Browser   string    `json:"browser,omitempty"`
+	Claim     string    `json:"claim,omitempty"`
+	Claimed   time.Time `json:"claimed,omitzero"`
+	Answer    *answer   `json:"answer,omitempty"`
 }
 
 // LogValue hides the secrets.
 func (t transaction) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("client_id", t.Request.ClientID), slog.Time("expires", t.Expires))
+	return slog.GroupValue(slog.String("client_id", t.request.ClientID), slog.Time("expires", t.expires))
 }
 
-// upstreamState is our own state at Entra: the hour of expiry, a shard and 32
-// random bytes. Hour and shard name the partition, so that finding the
-// transaction is a point read, and sweeping drops whole partitions.
-type upstreamState string
+// upstreamState is our own state at Entra: an hour, a shard and 32 random
+// bytes. Hour and shard name the partition, so that finding the transaction is
+// a point read. The transaction expires no later than transactionLifetime after
+// the end of that hour.
+type upstreamState struct{ secret.Value }
 
 var stateSyntax = regexp.MustCompile(`^[0-9]{10}-[0-9a-f]-[A-Za-z0-9_-]{43}$`)
 
 const hourLayout = "2006010215"
 
-func (upstreamState) LogValue() slog.Value { return slog.StringValue(redacted) }
-func (upstreamState) String() string       { return redacted }
-func (upstreamState) GoString() string     { return redacted }
+// newState makes a state in the hour of t.
+func newState(t time.Time) upstreamState {
+	random := oauth.NewVerifier()
+	sum := sha256.Sum256([]byte(random))
+	shard := hex.EncodeToString(sum[:1])[:1]
+	return upstreamState{secret.New(t.UTC().Format(hourLayout) + "-" + shard + "-" + random)}
+}
 
-// TransactionPrefix begins the partitions of transactions.
-const TransactionPrefix = "t-"
-
-func (u upstreamState) partition() string { return TransactionPrefix + string(u[:12]) }
+func (u upstreamState) partition() string { return TransactionPrefix + u.Reveal()[:12] }
 
 // key is a hash, so that who reads the table cannot finish a sign-in.
 func (u upstreamState) key() string {
-	sum := sha256.Sum256([]byte(u))
+	sum := sha256.Sum256([]byte(u.Reveal()))
 	return hex.EncodeToString(sum[:])
 }
 
 func (u upstreamState) ad() []byte { return []byte(u.partition() + "/" + u.key()) }
 
-// parseState refuses, without any I/O, what cannot be a live state of ours.
+// parseState refuses, without any I/O, what cannot be a live state of ours: one
+// is made at most consentLifetime before its hour begins.
 func parseState(raw string, now time.Time) (upstreamState, error) {
 	if !stateSyntax.MatchString(raw) {
-		return "", errNoTransaction
+		return upstreamState{}, errNoTransaction
 	}
 	hour, err := time.Parse(hourLayout, raw[:10])
-	if err != nil || hour.Add(time.Hour).Before(now) || hour.After(now.Add(transactionLifetime)) {
-		return "", errNoTransaction
+	if err != nil || now.Before(hour.Add(-consentLifetime-clockSkew)) || now.After(hour.Add(time.Hour+transactionLifetime+clockSkew)) {
+		return upstreamState{}, errNoTransaction
 	}
-	return upstreamState(raw), nil
+	return upstreamState{secret.New(raw)}, nil
 }
 
-var errNoTransaction = oauth.New(oauth.InvalidRequest, "This sign-in has expired or was finished already.")
+var (
+	errNoTransaction = oauth.New(oauth.InvalidRequest, "This sign-in has expired or was finished already.")
+	// errClaimed: another callback has claimed the transaction.
+	errClaimed = errors.New("authserver: the transaction has been claimed")
+)
 
-// newTransaction completes t with secrets of its own and returns its state.
-func (s *Server) newTransaction(t *transaction) (upstreamState, error) {
-	var parts [3]string
-	for i := range parts {
-		var err error
-		if parts[i], err = s.random(32); err != nil {
-			return "", err
-		}
+// newTransaction is a pending one with secrets of its own.
+func newTransaction(state upstreamState, req request, browser string) transaction {
+	return transaction{
+		state: state, request: req, browser: browser,
+		verifier: codeVerifier{secret.New(oauth.NewVerifier())}, nonce: nonce{secret.New(oauth.NewVerifier())},
 	}
-	t.Verifier, t.Nonce, t.Expires = parts[0], parts[1], s.Now().Add(transactionLifetime)
-	sum := sha256.Sum256([]byte(parts[2]))
-	shard := hex.EncodeToString(sum[:1])[:1]
-	return upstreamState(t.Expires.UTC().Format(hourLayout) + "-" + shard + "-" + parts[2]), nil
 }
 
-// record stores t. One write.
-func (s *Server) record(ctx context.Context, state upstreamState, t transaction) error {
-	plain, err := json.Marshal(t)
+// insertTransaction stores t, which then is pending. One write.
+func (s *Server) insertTransaction(ctx context.Context, t transaction) error {
+	row, err := s.transactionRow(ctx, t)
 	if err != nil {
 		return err
 	}
-	sealed, err := s.Ring.Seal(ctx, keyring.Transaction, state.ad(), plain)
-	if err != nil {
-		return keysUnavailable(err)
+	_, err = s.Table.Insert(ctx, row)
+	if err != nil && !errors.Is(err, store.ErrExists) {
+		err = storageUnavailable(err)
 	}
-	row := store.Row{Partition: state.partition(), Key: state.key(), Value: []byte(sealed),
-		Expires: t.Expires.UTC().Truncate(time.Second).Add(time.Second)}
-	if _, err := s.Table.Insert(ctx, row); err != nil {
-		return storageUnavailable(err)
-	}
-	return nil
+	return err
 }
 
-// consume returns the transaction of state and removes it: one read, and one
-// conditional delete that only one caller wins. An unknown outcome is a
-// refusal.
-func (s *Server) consume(ctx context.Context, state upstreamState) (transaction, error) {
+// readTransaction returns the transaction of state, whatever its phase. One
+// read.
+func (s *Server) readTransaction(ctx context.Context, state upstreamState) (transaction, error) {
 	row, err := s.Table.Get(ctx, state.partition(), state.key())
 	if errors.Is(err, store.ErrNotFound) {
 		return transaction{}, errNoTransaction
@@ -129,25 +179,74 @@ func (s *Server) consume(ctx context.Context, state upstreamState) (transaction,
 	if err != nil {
 		return transaction{}, keysUnavailable(err)
 	}
-	err = s.Table.Delete(ctx, row.Partition, row.Key, row.ETag)
-	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
-		return transaction{}, errNoTransaction
-	}
-	if err != nil {
-		return transaction{}, storageUnavailable(err)
-	}
-	var t transaction
-	if err := json.Unmarshal(plain, &t); err != nil {
+	var rec transactionRecord
+	if err := json.Unmarshal(plain, &rec); err != nil {
 		return transaction{}, oauth.New(oauth.ServerError, "The sign-in cannot be read.").Because(err)
 	}
-	if !s.Now().Before(t.Expires) {
+	t := transaction{
+		state: state, etag: row.ETag, request: rec.Request, expires: rec.Expires,
+		verifier: codeVerifier{secret.New(rec.Verifier)}, nonce: nonce{secret.New(rec.Nonce)},
+		claims: rec.Claims, loginHint: rec.LoginHint, browser: rec.Browser,
+		claim: rec.Claim, claimed: rec.Claimed, answer: rec.Answer,
+	}
+	if !s.Now().Before(t.expires) {
 		return transaction{}, errNoTransaction
 	}
 	return t, nil
 }
 
-// challengeOf is the S256 challenge of a verifier (RFC 7636 §4.2).
-func challengeOf(verifier string) string {
-	sum := sha256.Sum256([]byte(verifier))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+// claimTransaction makes a pending t ours. Of any number of callbacks one
+// succeeds; the others get errClaimed. If the table does not say how the write
+// ended, reading once more does.
+func (s *Server) claimTransaction(ctx context.Context, t transaction) (transaction, error) {
+	t.claim, t.claimed = oauth.RandomID(), s.Now().UTC()
+	etag, err := s.replaceTransaction(ctx, t)
+	switch {
+	case err == nil:
+		t.etag = etag
+		return t, nil
+	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound):
+		return transaction{}, errClaimed
+	}
+	found, readErr := s.readTransaction(ctx, t.state)
+	switch {
+	case readErr != nil || found.claim == "":
+		return transaction{}, storageUnavailable(err)
+	case found.claim != t.claim:
+		return transaction{}, errClaimed
+	}
+	return found, nil
+}
+
+// answerTransaction keeps how t, which we claimed, ended. The secrets towards
+// Entra are of no more use and go.
+func (s *Server) answerTransaction(ctx context.Context, t transaction, a answer) {
+	t.answer, t.verifier, t.nonce = &a, codeVerifier{}, nonce{}
+	if _, err := s.replaceTransaction(ctx, t); err != nil {
+		s.Log.WarnContext(ctx, "the answer of a sign-in is not kept; a callback that is repeated will fail", "transaction", t, "cause", err)
+	}
+}
+
+func (s *Server) replaceTransaction(ctx context.Context, t transaction) (store.ETag, error) {
+	row, err := s.transactionRow(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	return s.Table.Replace(ctx, row)
+}
+
+func (s *Server) transactionRow(ctx context.Context, t transaction) (store.Row, error) {
+	plain, err := json.Marshal(transactionRecord{
+		Version: transactionVersion, Request: t.request, Verifier: t.verifier.Reveal(), Nonce: t.nonce.Reveal(), Expires: t.expires,
+		Claims: t.claims, LoginHint: t.loginHint, Browser: t.browser, Claim: t.claim, Claimed: t.claimed, Answer: t.answer,
+	})
+	if err != nil {
+		return store.Row{}, err
+	}
+	sealed, err := s.Ring.Seal(ctx, keyring.Transaction, t.state.ad(), plain)
+	if err != nil {
+		return store.Row{}, keysUnavailable(err)
+	}
+	return store.Row{Partition: t.state.partition(), Key: t.state.key(), ETag: t.etag, Value: []byte(sealed),
+		Expires: t.expires.UTC().Truncate(time.Second).Add(time.Second)}, nil
 }

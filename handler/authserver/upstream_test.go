@@ -28,6 +28,8 @@ type upstream struct {
 	// call while it is set.
 	seen []entra.AuthorizeRequest
 	down error
+	// meanwhile, if set, runs once while a code is exchanged.
+	meanwhile func()
 	// at is where it signs people in.
 	at string
 	// user is who signs in.
@@ -67,7 +69,24 @@ func (u *upstream) refuse(t testing.TB, to, code, description string) string {
 	return issuer + "/auth/callback?" + url.Values{"error": {code}, "error_description": {description}, "state": {queryOf(t, to).Get("state")}}.Encode()
 }
 
-func (u *upstream) Exchange(_ context.Context, c entra.Callback) (entra.SignIn, error) {
+// during has f run while the next code is exchanged.
+func (u *upstream) during(f func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.meanwhile = f
+}
+
+func (u *upstream) Exchange(ctx context.Context, c entra.Callback) (entra.SignIn, error) {
+	u.mu.Lock()
+	f := u.meanwhile
+	u.meanwhile = nil
+	u.mu.Unlock()
+	if f != nil {
+		f()
+	}
+	if err := ctx.Err(); err != nil {
+		return entra.SignIn{}, err
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.down != nil {

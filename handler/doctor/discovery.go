@@ -19,8 +19,8 @@ const setPublicURL = "Set PUBLIC_URL of the running server to the address that c
 // places of clients that take the MCP endpoint for the issuer.
 var (
 	resourcePaths = []string{"/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource"}
-	serverPaths   = []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration",
-		"/.well-known/oauth-authorization-server/mcp", "/.well-known/openid-configuration/mcp", "/mcp/.well-known/openid-configuration"}
+	serverPaths   = []string{"/.well-known/oauth-authorization-server",
+		"/.well-known/oauth-authorization-server/mcp", "/mcp/.well-known/oauth-authorization-server"}
 )
 
 // Discovery walks from a refused call to the endpoints, as clients do. Each

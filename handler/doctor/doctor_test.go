@@ -74,8 +74,8 @@ func TestDiscoveryNamesWhatEachClientWouldStumbleOver(t *testing.T) {
 		{"resource metadata", "oauth-protected-resource/mcp answers 404", "routePrefix", status("/.well-known/oauth-protected-resource/mcp", 404)},
 		{"resource", issuer + "/ is not " + issuer + "/mcp", "PUBLIC_URL", set("resource", issuer+"/")},
 		{"authorization server", "Claude uses the first", "PUBLIC_URL", set("authorization_servers", []string{"https://login.microsoftonline.com", issuer})},
-		{"server metadata", "answers 401", "App Service authentication", status("/.well-known/openid-configuration", 401)},
-		{"server metadata", `Content-Type "text/html"`, "proxy", status("/.well-known/openid-configuration", 200, "Content-Type", "text/html")},
+		{"server metadata", "answers 401", "App Service authentication", status("/.well-known/oauth-authorization-server/mcp", 401)},
+		{"server metadata", `Content-Type "text/html"`, "proxy", status("/.well-known/oauth-authorization-server/mcp", 200, "Content-Type", "text/html")},
 		{"server metadata", "differ", "one version", func(_ http.ResponseWriter, r *http.Request, d map[string]any) bool {
 			if !strings.Contains(r.URL.Path, "protected-resource") {
 				d["path"] = r.URL.Path

@@ -150,7 +150,7 @@ func (b *bindings) match(r record, by Redemption) error {
 	switch {
 	case r.ClientID != by.ClientID:
 		return errWrongClient
-	case b.RedirectURI != by.RedirectURI:
+	case by.RedirectURI != "" && b.RedirectURI != by.RedirectURI:
 		return errWrongRedirect
 	case !oauth.VerifierMatches(by.Verifier, b.Challenge):
 		return errWrongVerifier

@@ -45,7 +45,6 @@ func TestCodeIsRefusedAndUnharmed(t *testing.T) {
 		"another client":        func(r *Redemption) { r.ClientID = "client-2" },
 		"another redirect port": func(r *Redemption) { r.RedirectURI = "http://127.0.0.1:33419/callback" },
 		"redirect with a slash": func(r *Redemption) { r.RedirectURI += "/" },
-		"no redirect":           func(r *Redemption) { r.RedirectURI = "" },
 		"no verifier":           func(r *Redemption) { r.Verifier = "" },
 		"the challenge itself":  func(r *Redemption) { r.Verifier = oauth.S256(testVerifier) },
 		"verifier of 42":        func(r *Redemption) { r.Verifier = testVerifier[:42] },

@@ -80,7 +80,7 @@ func TestTheLatestChallengeCounts(t *testing.T) {
 	id := w.publicClient()
 	subject := grants.SubjectOf("tenant-1", "object-1")
 	for _, claims := range []string{"{}", demanded} {
-		if err := w.server.Remember(t.Context(), subject, claims); err != nil {
+		if err := w.server.KeepClaimsChallenge(t.Context(), subject, claims); err != nil {
 			t.Fatal(err)
 		}
 	}
