@@ -422,6 +422,39 @@ func TestAStorageFaultAtTheCallbackReachesTheClient(t *testing.T) {
 	}
 }
 
+// Between reading and claiming, another callback was faster, or the sweep was.
+func TestACallbackThatIsOvertakenMakesNoGrant(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	id := w.publicClient()
+	back := w.upstream.signIn(t, b.approve(request(id)))
+	var first url.Values
+	w.table.beforeReplace(func() { first = b.arrive(back) })
+	if second := b.arrive(back); second.Get("code") == "" || second.Get("code") != first.Get("code") {
+		t.Errorf("the browser got %v, then %v", first, second)
+	}
+	if n := w.rows("g-"); n != 1 {
+		t.Errorf("%d grants", n)
+	}
+
+	back = w.upstream.signIn(t, b.approve(request(id)))
+	w.table.beforeReplace(func() {
+		page, err := w.table.List(t.Context(), store.Prefix("t-"), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range page.Rows {
+			if _, err := w.table.Drop(t.Context(), []store.Row{row}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	wantPage(t, b.get(back), http.StatusBadRequest)
+	if n := w.rows("g-"); n != 1 {
+		t.Errorf("%d grants", n)
+	}
+}
+
 // The write succeeded and its answer was lost: reading once more tells.
 func TestALostAnswerOfTheClaimIsFoundOut(t *testing.T) {
 	w := newWorld(t)

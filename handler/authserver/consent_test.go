@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -414,6 +415,35 @@ func TestAbandonedTabsDoNotOverflowTheHeader(t *testing.T) {
 		}
 	}
 	wantPage(t, b.get(w.upstream.signIn(t, signIns[11])), http.StatusBadRequest)
+}
+
+// Browsers send cookies in an order of their own.
+func TestTheOldestBindingGivesWay(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	b := w.browser()
+	u, _ := url.Parse(issuer)
+	for range 8 {
+		b.approve(request(id))
+	}
+	form := b.open(request(id))
+	cookies := b.jar.Cookies(u)
+	oldest := slices.IndexFunc(cookies, func(c *http.Cookie) bool { return strings.Contains(c.Name, "signin") })
+	r := httptest.NewRequest(http.MethodPost, issuer+"/consent", strings.NewReader(url.Values{"request": {form}, "decision": {"approve"}}.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for _, c := range slices.Backward(cookies) {
+		r.AddCookie(c)
+	}
+	r.AddCookie(&http.Cookie{Name: "__Host-mcp-signin-0000000000000000", Value: "not ours"})
+	var dropped []string
+	for _, c := range w.serve(r).Cookies() {
+		if c.MaxAge < 0 {
+			dropped = append(dropped, c.Name)
+		}
+	}
+	if !slices.Equal(dropped, []string{"__Host-mcp-signin-0000000000000000", cookies[oldest].Name}) {
+		t.Errorf("dropped %v, want the one that is not ours and %s", dropped, cookies[oldest].Name)
+	}
 }
 
 func flip(c byte) string {

@@ -3,6 +3,7 @@ package authserver_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 
 	"entramcp/handler/store"
@@ -16,7 +17,9 @@ type countingTable struct {
 	writes int
 
 	failRead, failWrite error
+	failPartition       string // writes to partitions that begin so fail
 	loseAnswer          bool
+	overtake            func() // runs once, before the next Replace
 }
 
 func (c *countingTable) read() error {
@@ -26,11 +29,29 @@ func (c *countingTable) read() error {
 	return c.failRead
 }
 
-func (c *countingTable) write() error {
+func (c *countingTable) write(partition string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.writes++
+	if c.failPartition != "" && strings.HasPrefix(partition, c.failPartition) {
+		return errors.New("storage: timeout")
+	}
 	return c.failWrite
+}
+
+// failWritesTo makes the writes to partitions that begin with prefix fail.
+func (c *countingTable) failWritesTo(prefix string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failPartition = prefix
+}
+
+// beforeReplace has f run once, when a row has been read and is about to be
+// replaced.
+func (c *countingTable) beforeReplace(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.overtake = f
 }
 
 func (c *countingTable) breakWith(err error) {
@@ -62,7 +83,7 @@ func (c *countingTable) counted() (reads, writes int) {
 }
 
 func (c *countingTable) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
-	if err := c.write(); err != nil {
+	if err := c.write(row.Partition); err != nil {
 		return "", err
 	}
 	return c.Table.Insert(ctx, row)
@@ -76,7 +97,14 @@ func (c *countingTable) Get(ctx context.Context, partition, key string) (store.R
 }
 
 func (c *countingTable) Replace(ctx context.Context, row store.Row) (store.ETag, error) {
-	if err := c.write(); err != nil {
+	c.mu.Lock()
+	overtake := c.overtake
+	c.overtake = nil
+	c.mu.Unlock()
+	if overtake != nil {
+		overtake()
+	}
+	if err := c.write(row.Partition); err != nil {
 		return "", err
 	}
 	c.mu.Lock()
@@ -91,7 +119,7 @@ func (c *countingTable) Replace(ctx context.Context, row store.Row) (store.ETag,
 }
 
 func (c *countingTable) Delete(ctx context.Context, partition, key string, etag store.ETag) error {
-	if err := c.write(); err != nil {
+	if err := c.write(partition); err != nil {
 		return err
 	}
 	return c.Table.Delete(ctx, partition, key, etag)

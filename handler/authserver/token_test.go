@@ -3,7 +3,9 @@ package authserver_test
 import (
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -176,6 +178,115 @@ func TestAUserEntraNoLongerHonoursLosesAccess(t *testing.T) {
 	}
 }
 
+// Entra rotates its refresh tokens: the old one is of no use afterwards.
+func TestEntrasNewRefreshTokenIsKept(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
+	w.upstream.rotates()
+	for range 3 {
+		w.advance(5 * time.Minute)
+		resp := w.post("/token", renewal(id, tokens))
+		wantStatus(t, resp, http.StatusOK)
+		tokens = object(t, resp)
+	}
+}
+
+func TestARenewalBringsRolesAndNeverAnotherUser(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
+	w.upstream.user.Roles = []string{"Writer", "Auditor"}
+	w.advance(5 * time.Minute)
+	resp := w.post("/token", renewal(id, tokens))
+	wantStatus(t, resp, http.StatusOK)
+	tokens = object(t, resp)
+	access, err := w.grants.Verify(t.Context(), tokens["access_token"].(string))
+	if err != nil || !slices.Equal(access.Roles, []string{"Writer", "Auditor"}) {
+		t.Errorf("roles %v, %v", access.Roles, err)
+	}
+	w.upstream.user.ObjectID = "object-2"
+	w.advance(5 * time.Minute)
+	if resp := w.post("/token", renewal(id, tokens)); resp.StatusCode == http.StatusOK {
+		t.Error("a renewal for another user brought tokens")
+	}
+}
+
+// The sign-in is over and a claims challenge is to be met, but its row cannot be
+// written: nothing is lost, and no tokens are given either.
+func TestAClaimsChallengeThatIsNotKeptGivesNoTokens(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
+	w.upstream.breakWith(&entra.Failure{Kind: entra.InteractionNeeded, OAuth: oauth.AccessDenied, Claims: demanded})
+	w.table.failWritesTo("ch-")
+	wantError(t, w.post("/token", renewal(id, tokens)), http.StatusServiceUnavailable, oauth.TemporarilyUnavailable)
+	w.table.failWritesTo("")
+	wantError(t, w.post("/token", renewal(id, tokens)), http.StatusBadRequest, oauth.InvalidGrant)
+	w.upstream.breakWith(nil)
+	b := w.browser()
+	if to := b.get(w.upstream.signIn(t, b.approve(request(id)))).Header.Get("Location"); queryOf(t, to).Get("claims") != demanded {
+		t.Errorf("the browser goes to %s, want Entra with the claims", to)
+	}
+}
+
+// Whoever is not the client spends nothing of the client's.
+func TestARefusedClientRedeemsNothing(t *testing.T) {
+	w := newWorld(t)
+	id, secret := w.register(`{"redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"client_secret_post"}`)
+	f := redemption(id, w.browser().signIn(request(id)).Get("code"))
+	w.table.counted()
+	f.Set("client_secret", secret+"x")
+	wantError(t, w.post("/token", f), http.StatusUnauthorized, oauth.InvalidClient)
+	if reads, writes := w.table.counted(); reads+writes != 0 {
+		t.Errorf("%d reads and %d writes", reads, writes)
+	}
+	f.Set("client_secret", secret)
+	wantStatus(t, w.post("/token", f), http.StatusOK)
+}
+
+func TestClientsWithoutRefreshTokensGetNone(t *testing.T) {
+	w := newWorld(t)
+	id, _ := w.register(`{"redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"none","grant_types":["authorization_code"]}`)
+	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
+	if tokens["refresh_token"] != nil || tokens["access_token"] == nil {
+		t.Errorf("the client got %v", tokens)
+	}
+	wantError(t, w.post("/token", url.Values{"grant_type": {"refresh_token"}, "client_id": {id}, "refresh_token": {"x"}}), http.StatusBadRequest, oauth.UnauthorizedClient)
+}
+
+func TestEmptyParametersAreOmittedOnes(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	f := redemption(id, w.browser().signIn(request(id)).Get("code"))
+	for _, name := range []string{"resource", "redirect_uri", "scope", "client_secret", "client_assertion", "client_assertion_type", "refresh_token"} {
+		f.Add(name, "")
+	}
+	resp := w.post("/token", f)
+	wantStatus(t, resp, http.StatusOK)
+	f = renewal(id, object(t, resp))
+	f["scope"], f["resource"] = []string{""}, []string{"", ""}
+	wantStatus(t, w.post("/token", f), http.StatusOK)
+	wantError(t, w.post("/token", url.Values{"client_id": {id}, "grant_type": {""}}), http.StatusBadRequest, oauth.InvalidRequest)
+	wantError(t, w.post("/revoke", url.Values{"client_id": {id}, "token": {""}}), http.StatusBadRequest, oauth.InvalidRequest)
+}
+
+// The row is written after the answer, so that the client does not wait for it.
+func TestTheAnswerDoesNotWaitForTheRegistrationToBeKeptAlive(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	f := redemption(id, w.browser().signIn(request(id)).Get("code"))
+	rec := httptest.NewRecorder()
+	answered := -1
+	w.table.beforeReplace(func() { // the code
+		w.table.beforeReplace(func() { answered = rec.Body.Len() }) // the registration
+	})
+	w.mux.ServeHTTP(rec, formRequest("/token", f.Encode()))
+	if rec.Code != http.StatusOK || answered != rec.Body.Len() || !rec.Flushed {
+		t.Errorf("status %d; %d of %d bytes when the registration was written, flushed %v", rec.Code, answered, rec.Body.Len(), rec.Flushed)
+	}
+}
+
 func TestRevocation(t *testing.T) {
 	w := newWorld(t)
 	id := w.publicClient()
@@ -185,7 +296,11 @@ func TestRevocation(t *testing.T) {
 
 	wantError(t, w.post("/revoke", url.Values{"client_id": {id}}), http.StatusBadRequest, oauth.InvalidRequest)
 	wantError(t, w.post("/revoke", url.Values{"token": {refresh}}), http.StatusUnauthorized, oauth.InvalidClient)
-	wantStatus(t, w.post("/revoke", url.Values{"client_id": {id}, "token": {"unknown"}}), http.StatusOK)
+	unknown := w.post("/revoke", url.Values{"client_id": {id}, "token": {"unknown"}})
+	wantStatus(t, unknown, http.StatusOK)
+	if got := unknown.Header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control %q", got)
+	}
 	w.post("/revoke", url.Values{"client_id": {other}, "token": {refresh}})
 	resp := w.post("/token", renewal(id, tokens))
 	wantStatus(t, resp, http.StatusOK) // another client could not revoke it

@@ -28,6 +28,8 @@ type upstream struct {
 	// call while it is set.
 	seen []entra.AuthorizeRequest
 	down error
+	// rotating makes a refresh token of no use once it was used.
+	rotating bool
 	// meanwhile, if set, runs once while a code is exchanged.
 	meanwhile func()
 	// at is where it signs people in.
@@ -109,7 +111,16 @@ func (u *upstream) Refresh(_ context.Context, token string) (entra.SignIn, error
 	if !u.refresh[token] {
 		return entra.SignIn{}, &entra.Failure{Kind: entra.SignInOver, OAuth: oauth.AccessDenied, Summary: "The sign-in is over."}
 	}
+	if u.rotating {
+		delete(u.refresh, token)
+	}
 	return u.tokens(), nil
+}
+
+func (u *upstream) rotates() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.rotating = true
 }
 
 func (u *upstream) FromRedirect(q url.Values) *entra.Failure {
