@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,18 +17,25 @@ import (
 	"entramcp/handler/version"
 )
 
-// grace is how long requests under way may take once a local run is ended.
-const grace = 5 * time.Second
+const (
+	// drainTime is how long the server goes on accepting requests after
+	// /readyz has begun to say no.
+	drainTime = 500 * time.Millisecond
+	// grace is how long requests under way may then take. With drainTime it
+	// ends before the 10 s after which docker stop kills.
+	grace = 9 * time.Second
+)
 
 // serve listens before anything slow happens: the Functions host asks for /
 // every 25 ms from the start and takes any answer as ready.
 func serve(ctx context.Context, cfg config.Config, deps handler.Dependencies) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port)))
+	address := net.JoinHostPort(cfg.ListenAddress.String(), strconv.Itoa(cfg.Port))
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("port %d is in use: stop what listens there, or set PORT to another one", cfg.Port)
 	}
 	if err != nil {
-		return fmt.Errorf("listen on port %d: %w", cfg.Port, err)
+		return fmt.Errorf("listen on %s: %w", address, err)
 	}
 	defer listener.Close()
 
@@ -35,35 +43,54 @@ func serve(ctx context.Context, cfg config.Config, deps handler.Dependencies) er
 	if err != nil {
 		return err
 	}
-	defer app.Close()
-
-	server := &http.Server{
-		Handler:           app,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(deps.Log.Handler(), slog.LevelDebug),
-	}
-	background, stopBackground := context.WithCancel(ctx)
-	defer stopBackground()
+	// Requests under way need what goes on in the background, and the store
+	// last of all.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		app.Run(background)
 	}()
-	ended := context.AfterFunc(ctx, func() {
-		shut, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-		defer cancel()
-		_ = server.Shutdown(shut)
-	})
-	defer ended()
-
 	deps.Log.InfoContext(ctx, "serving", "address", listener.Addr().String(), "version", version.String(), "config", cfg)
-	err = server.Serve(listener)
-	stopBackground()
+	err = serveUntil(ctx, listener, app, app.Drain, deps.Log)
+	stop()
 	<-done
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
+	return errors.Join(err, app.Close())
+}
+
+// serveUntil serves until ctx ends, and returns when the requests under way have
+// been answered or their time is over. Before it stops accepting, it calls
+// drain and asks clients to close their connections.
+func serveUntil(ctx context.Context, listener net.Listener, h http.Handler, drain func(), log *slog.Logger) error {
+	var draining atomic.Bool
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if draining.Load() {
+				w.Header().Set("Connection", "close")
+			}
+			h.ServeHTTP(w, r)
+		}),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	return err
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	drain()
+	draining.Store(true)
+	time.Sleep(drainTime)
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if err := server.Shutdown(stopping); err != nil {
+		log.WarnContext(stopping, "requests were cut at the end of the grace", "grace", grace.String())
+		_ = server.Close()
+	}
+	<-served
+	return nil
 }
