@@ -31,10 +31,10 @@ func TestTheSimulationIsNeverDeployed(t *testing.T) {
 func TestImportsPointOneWay(t *testing.T) {
 	level := map[string]int{
 		"ratelimit": -1, "secret": -1, "version": -1,
-		"store": 0, "oauth": 0, "config": 0, "observe": 0, "pages": 0,
+		"store": 0, "oauth": 0, "observe": 0, "pages": 0,
 		"keyring": 1, "sweep": 1,
 		"clients": 2, "grants": 2, "entra": 2,
-		"health": 1, "middleware": 1, "backend": 2,
+		"config": 3, "health": 1, "middleware": 1, "backend": 4,
 		"authserver": 3, "resource": 3, "tools": 3,
 		"doctor": 5, "process": 6,
 	}

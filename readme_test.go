@@ -54,35 +54,3 @@ func TestTheToolOfTheREADMECompiles(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
-
-// TestEachSettingIsDocumented: every setting the server reads has its name in
-// the README.
-func TestEachSettingIsDocumented(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sources, err := filepath.Glob("handler/config/*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	platform := map[string]bool{"WEBSITE_HOSTNAME": true, "FUNCTIONS_CUSTOMHANDLER_PORT": true, "AZURE_CLIENT_ID": true}
-	read := regexp.MustCompile(`r\.(?:text|textOr|list|port|seconds|duration|level)\("([A-Z_]+)"`)
-	found := 0
-	for _, path := range sources {
-		code, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range read.FindAllStringSubmatch(string(code), -1) {
-			found++
-			name := m[1]
-			if !platform[name] && !strings.Contains(string(readme), "`"+name+"`") {
-				t.Errorf("%s is not in the README", name)
-			}
-		}
-	}
-	if found < 20 {
-		t.Errorf("only %d settings found", found)
-	}
-}

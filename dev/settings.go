@@ -35,9 +35,11 @@ func (s settings) publicURL() string { return "http://localhost:" + s.port }
 func (s settings) tenantURL() string { return "http://localhost:" + s.tenantPort }
 
 // environ is the caller's environment with what makes the handler use the
-// simulated tenant and nothing in Azure, whatever else is set.
+// simulated tenant and nothing in Azure, whatever else is set. Names of the
+// Python server stay: those about Entra lose against ours, and the others count.
 func (s settings) environ() []string {
 	own := map[string]string{
+		"LOCAL_SETTINGS":      "none",
 		"PORT":                s.port,
 		"DATA_DIR":            s.dataDir,
 		"PUBLIC_URL":          s.publicURL(),
@@ -50,7 +52,7 @@ func (s settings) environ() []string {
 	var env []string
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
-		foreign := strings.HasPrefix(name, "ENTRA_") || strings.HasPrefix(name, "FASTMCP_") || strings.HasPrefix(name, "WEBSITE_") ||
+		foreign := strings.HasPrefix(name, "ENTRA_") || name == "FASTMCP_SERVER_AUTH_AZURE_REDIRECT_PATH" || strings.HasPrefix(name, "WEBSITE_") ||
 			strings.HasPrefix(name, "TABLES_") || strings.HasPrefix(name, "FUNCTIONS_") || name == "KEY_VAULT_KEY_URL" || name == "GRAPH_URL" || name == "REDIRECT_PATH"
 		if _, set := own[name]; !set && !foreign {
 			env = append(env, kv)

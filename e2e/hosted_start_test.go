@@ -24,7 +24,6 @@ import (
 	"entramcp/handler"
 	"entramcp/handler/config"
 	"entramcp/handler/keyring"
-	"entramcp/handler/secret"
 	"entramcp/handler/store/azuretable"
 	"entramcp/handler/toolkit"
 )
@@ -113,11 +112,11 @@ func handleWithASlowTool() error {
 	if err != nil {
 		return err
 	}
-	table, err := azuretable.New(azuretable.Options{ConnectionString: azuretable.ConnectionString{Value: secret.New(string(cfg.Store.ConnectionString))}, Name: cfg.Store.TableName})
+	table, err := azuretable.New(azuretable.Options{ConnectionString: azuretable.ConnectionString{Value: cfg.Store.ConnectionString.Value}, Name: cfg.Store.TableName})
 	if err != nil {
 		return err
 	}
-	wrapper, err := keyring.NewMasterKey(string(cfg.Keys.MasterKey))
+	wrapper, err := keyring.NewMasterKey(cfg.Keys.MasterKey.Reveal())
 	if err != nil {
 		return err
 	}

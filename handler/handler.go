@@ -122,7 +122,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Now:    deps.Now, Log: deps.Log,
 	})
 	s.Handler = observe.Correlate(deps.Log, observe.CorrelateOptions{
-		Hosted: cfg.Hosted, Proxies: observe.Proxies{Appended: cfg.InAzure},
+		Hosted: cfg.Hosted, Proxies: observe.Proxies{Appended: cfg.InAzure, Trusted: cfg.TrustedProxies},
 	}, middleware.Headers(strings.HasPrefix(cfg.Issuer, "https:"), s.routes(guard, offered)))
 	return s, nil
 }
@@ -207,21 +207,9 @@ func (d Dependencies) withDefaults(cfg config.Config) Dependencies {
 }
 
 func (s *Server) newRegistry() (*clients.Registry, error) {
-	policy, err := clients.NewRedirectPolicy(s.cfg.AllowedRedirectURIs...)
-	if err != nil {
-		return nil, err
-	}
-	hosts, err := clients.ParseHosts(s.cfg.ClientMetadataHosts...)
-	if err != nil {
-		return nil, err
-	}
-	pinned, err := clients.ParsePinned(s.cfg.PinnedClients)
-	if err != nil {
-		return nil, err
-	}
 	return clients.New(clients.Options{
-		Table: s.deps.Table, Policy: policy,
-		Metadata: clients.Metadata{Hosts: hosts, Pinned: pinned},
+		Table: s.deps.Table, Policy: s.cfg.Redirects,
+		Metadata: clients.Metadata{Hosts: s.cfg.MetadataHosts, Pinned: s.cfg.Pinned},
 		Issuer:   s.cfg.Issuer, TokenEndpoint: s.cfg.Issuer + "/token",
 		Now: s.deps.Now, Rand: s.deps.Rand, Log: s.deps.Log,
 	})
@@ -232,8 +220,8 @@ func EntraConfig(cfg config.Config) entra.Config {
 	e := cfg.Entra
 	return entra.Config{
 		Tenant: e.TenantID, AllowedTenants: e.AllowedTenants, ClientID: e.ClientID,
-		Secret: entra.Secret(e.ClientSecret), CertificatePath: e.CertificatePath,
-		CertificatePassword: entra.Secret(e.CertificatePassword), ManagedIdentityClientID: e.ManagedIdentityClientID,
+		Secret: entra.Secret(e.ClientSecret.Reveal()), CertificatePath: e.CertificatePath,
+		CertificatePassword: entra.Secret(e.CertificatePassword.Reveal()), ManagedIdentityClientID: e.ManagedIdentityClientID,
 		APIScope: e.APIScope, Authority: e.Authority,
 		RedirectURI: cfg.Issuer + cfg.RedirectPath, Timeout: cfg.Timeout,
 	}

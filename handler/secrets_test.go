@@ -22,10 +22,10 @@ func TestNoTypeOfSecretShowsItself(t *testing.T) {
 	hidden := hide.New(secret)
 	upstream := grants.Upstream{RefreshToken: grants.EntraRefreshToken{Value: hidden}, APIToken: grants.EntraAccessToken{Value: hidden}}
 	for _, v := range []any{
-		config.Secret(secret), entra.Secret(secret), clients.Secret(secret), entra.APIToken{Value: hidden},
-		azuretable.ConnectionString{Value: hide.New(secret)},
+		config.Secret{Value: hidden}, entra.Secret(secret), clients.Secret(secret), entra.APIToken{Value: hidden},
+		azuretable.ConnectionString{Value: hidden},
 		grants.Code{Value: hidden}, grants.RefreshToken{Value: hidden}, grants.AccessToken{Value: hidden}, upstream,
-		config.Config{Entra: config.Entra{ClientSecret: secret}, Store: config.Store{ConnectionString: secret}, Keys: config.Keys{MasterKey: secret}},
+		config.Config{Entra: config.Entra{ClientSecret: config.Secret{Value: hidden}}, Store: config.Store{ConnectionString: config.Secret{Value: hidden}}, Keys: config.Keys{MasterKey: config.Secret{Value: hidden}}},
 		entra.Config{Secret: secret, CertificatePassword: secret},
 		entra.Callback{Code: secret, Verifier: secret, Nonce: secret}, entra.SignIn{RefreshToken: secret, AccessToken: secret},
 		azuretable.Options{ConnectionString: azuretable.ConnectionString{Value: hide.New(secret)}},

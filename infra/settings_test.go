@@ -40,7 +40,20 @@ var notWritten = map[string]string{
 	"PINNED_CLIENTS":                     "a file, and the package holds none",
 	"REQUIRED_SCOPES":                    "the default is right with this app registration",
 	"TIMEOUT_SECONDS":                    "the default suits every client",
-	"ALLOWED_HOSTS":                      "PUBLIC_URL names the host",
+	"PUBLIC_HOST":                        "the host is the app's alone",
+	"LISTEN_ADDRESS":                     "the host calls on loopback",
+	"TRUSTED_PROXIES":                    "the platform appends the client's address",
+	"REFRESH_GRACE":                      "the default suits every client",
+	"GRANT_LIFETIME":                     "as an operator decides later",
+	"ENTRA_RECHECK":                      "as GRANT_LIFETIME",
+	"ENTRA_PROMPT":                       "the default is right",
+	"ENTRA_DOMAIN_HINT":                  "as an operator decides later",
+	"CONSENT":                            "the default is right",
+	"CLIENT_ASSERTION_AUDIENCE":          "the default suits every client",
+	"LOG_FORMAT":                         "JSON is what the log queries read",
+	"AUDIT_OBJECT_IDS":                   "off unless an operator decides otherwise",
+	"LOCAL_SETTINGS":                     "for runs without Azure",
+	"SWEEP_INTERVAL":                     "the default suits",
 	"FASTMCP_SERVER_AUTH_AZURE_anything": "other names for the above",
 }
 
@@ -159,7 +172,7 @@ func TestWildcardOriginIsRefused(t *testing.T) {
 	s.env["ALLOWED_ORIGINS"] = "*"
 	d, _ := deploy(t, parsed, s)
 	env := inAzure(d, t, s)
-	if _, err := config.Load(func(name string) string { return env[name] }); err == nil || !regexp.MustCompile(`ALLOWED_ORIGINS.*no origin`).MatchString(err.Error()) {
+	if _, err := config.Load(func(name string) string { return env[name] }); err == nil || !regexp.MustCompile(`ALLOWED_ORIGINS.*not an origin`).MatchString(err.Error()) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -19,7 +19,6 @@ import (
 	"entramcp/handler/config"
 	"entramcp/handler/keyring"
 	"entramcp/handler/keyring/keyvault"
-	"entramcp/handler/secret"
 	"entramcp/handler/store"
 	"entramcp/handler/store/azuretable"
 	"entramcp/handler/store/embedded"
@@ -41,7 +40,7 @@ func OpenTable(cfg config.Config, log *slog.Logger) (Table, error) {
 	}
 	o := azuretable.Options{
 		ServiceURL: cfg.Store.TablesURL, Name: cfg.Store.TableName, Log: log,
-		ConnectionString: azuretable.ConnectionString{Value: secret.New(string(cfg.Store.ConnectionString))},
+		ConnectionString: azuretable.ConnectionString{Value: cfg.Store.ConnectionString.Value},
 	}
 	if o.ServiceURL != "" {
 		credential, err := azureCredential(cfg)
@@ -61,8 +60,8 @@ func OpenTable(cfg config.Config, log *slog.Logger) (Table, error) {
 // DATA_DIR, which it makes if it is missing.
 func OpenWrapper(cfg config.Config) (keyring.Wrapper, error) {
 	var previous []string
-	if cfg.Keys.Previous != "" {
-		previous = append(previous, string(cfg.Keys.Previous))
+	if !cfg.Keys.Previous.IsZero() {
+		previous = append(previous, cfg.Keys.Previous.Reveal())
 	}
 	switch {
 	case cfg.Keys.VaultKeyURL != "":
@@ -79,8 +78,8 @@ func OpenWrapper(cfg config.Config) (keyring.Wrapper, error) {
 			return nil, fmt.Errorf("MASTER_KEY_PREVIOUS: %w", err)
 		}
 		return keyring.Migrating(vault, old), nil
-	case cfg.Keys.MasterKey != "":
-		return keyring.NewMasterKey(string(cfg.Keys.MasterKey), previous...)
+	case !cfg.Keys.MasterKey.IsZero():
+		return keyring.NewMasterKey(cfg.Keys.MasterKey.Reveal(), previous...)
 	}
 	generated, err := generatedMasterKey(cfg.Store.DataDir)
 	if err != nil {

@@ -5,17 +5,23 @@ package config
 
 import (
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"time"
 
+	"entramcp/handler/clients"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
 
 // Config is the validated configuration. Load makes one.
 type Config struct {
-	// Port is what to listen on, on loopback: FUNCTIONS_CUSTOMHANDLER_PORT
-	// under the Functions host, else PORT.
-	Port int
+	// Port is what to listen on: FUNCTIONS_CUSTOMHANDLER_PORT under the
+	// Functions host, else PORT.
+	Port          int
+	ListenAddress netip.Addr
+	// TrustedProxies are those whose X-Forwarded-For counts.
+	TrustedProxies []netip.Prefix
 	// Hosted says that the Functions host is in front (locally or in Azure).
 	Hosted bool
 	// InAzure says that the platform is Azure: it terminates TLS, answers CORS
@@ -24,8 +30,13 @@ type Config struct {
 	// SiteHost is the name that Azure gave the app, WEBSITE_HOSTNAME: requests
 	// come under it too where PUBLIC_URL is a custom domain. Empty elsewhere.
 	SiteHost string
-	// Issuer is the origin of PUBLIC_URL without a trailing slash (RFC 8414 §2).
+	// Issuer is PUBLIC_URL without a trailing slash (RFC 8414 §2).
 	Issuer string
+	// BasePath is the path of PUBLIC_URL, without a trailing slash: a gateway
+	// in front serves other things beside it. Mostly it is empty.
+	BasePath string
+	// SharedHost says that others serve under the host of PUBLIC_URL.
+	SharedHost bool
 	// Resource is the MCP endpoint's canonical URI (RFC 8707 §2).
 	Resource oauth.Resource
 	// RedirectPath is where Entra sends the browser back to.
@@ -43,28 +54,54 @@ type Config struct {
 	Store Store
 	Keys  Keys
 
-	// AccessTokenLifetime and RefreshLifetime: the latter counts from the
-	// last use.
 	AccessTokenLifetime time.Duration
-	RefreshLifetime     time.Duration
+	// RefreshLifetime counts from the last use.
+	RefreshLifetime time.Duration
+	// RefreshGrace is how long a rotated refresh token may be repeated.
+	RefreshGrace time.Duration
+	// GrantLifetime ends a grant at this age; 0 is never.
+	GrantLifetime time.Duration
+	// Recheck is how often Entra is asked again about a user who is active; 0
+	// is never.
+	Recheck time.Duration
+	// RememberConsent shortens the page of a client that was approved before.
+	RememberConsent bool
 
 	// SweepInterval is the time between two removals of expired rows.
 	SweepInterval time.Duration
 
-	// AllowedRedirectURIs restricts redirect URIs to these exact URIs or
-	// https://host/path/* prefixes; empty allows what the policy allows.
-	AllowedRedirectURIs []string
-	// ClientMetadataHosts are the hosts whose client ID metadata documents
-	// are fetched: "*" any, "none" switches the feature off.
-	ClientMetadataHosts []string
-	// PinnedClients are client ID metadata documents that need no fetch: a
-	// JSON array, or the path of a file with one.
-	PinnedClients string
-	// AllowedOrigins are browser origins that may call the endpoints.
+	// Redirects decides which redirect URIs clients may have.
+	Redirects clients.RedirectPolicy
+	// MetadataHosts are the hosts whose client ID metadata documents are
+	// fetched, and Pinned the documents that need no fetch.
+	MetadataHosts clients.Hosts
+	Pinned        clients.Pinned
+	// IssuerAudienceOnly refuses client assertions for the token endpoint's
+	// address.
+	IssuerAudienceOnly bool
+	// AllowedOrigins are browser origins that may call the endpoints, in
+	// canonical form.
 	AllowedOrigins []string
 
-	LogLevel slog.Level
+	LogLevel  slog.Level
+	LogFormat LogFormat
+	// AuditObjectIDs writes the object id of users to audit events.
+	AuditObjectIDs bool
+
+	// Notices are settings that have no effect and that their author may
+	// believe in.
+	Notices Problems
 }
+
+// LogFormat is the form of log lines.
+type LogFormat string
+
+// The forms of log lines. LogAuto is text on a terminal, else JSON.
+const (
+	LogAuto LogFormat = "auto"
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)
 
 // Entra is the upstream app registration.
 type Entra struct {
@@ -74,6 +111,10 @@ type Entra struct {
 	Authority      string
 	GraphURL       string
 	APIScope       string
+	// Prompt and DomainHint are what the sign-in page shows; see ENTRA_PROMPT
+	// and ENTRA_DOMAIN_HINT.
+	Prompt     string
+	DomainHint string
 
 	// Exactly one of the three is set.
 	ClientSecret            Secret
@@ -100,7 +141,7 @@ type Store struct {
 }
 
 // Embedded says that records live in a file in DataDir.
-func (s Store) Embedded() bool { return s.TablesURL == "" && s.ConnectionString == "" }
+func (s Store) Embedded() bool { return s.TablesURL == "" && s.ConnectionString.IsZero() }
 
 // Keys says what wraps the key ring. With neither set, a master key is
 // generated into the data directory of the embedded store.
@@ -111,25 +152,8 @@ type Keys struct {
 	Previous Secret
 }
 
-// Secret is a value that never reaches a log.
-type Secret string
-
-// LogValue hides the secret from slog.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
-
-// MarshalText hides the secret from encoders, as in a struct that is logged.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// GoString hides the secret from %#v.
-func (s Secret) GoString() string { return s.String() }
-
-// String hides the secret from fmt.
-func (s Secret) String() string {
-	if s == "" {
-		return ""
-	}
-	return "[set]"
-}
+// Secret is a setting that never reaches a log.
+type Secret struct{ secret.Value }
 
 // LogValue is the security posture that the start-up line shows.
 func (c Config) LogValue() slog.Value {
@@ -147,9 +171,16 @@ func (c Config) LogValue() slog.Value {
 		slog.String("required_scopes", c.RequiredScopes.String()),
 		slog.String("access_token_lifetime", c.AccessTokenLifetime.String()),
 		slog.String("refresh_lifetime", c.RefreshLifetime.String()),
-		slog.Any("allowed_redirect_uris", c.AllowedRedirectURIs),
-		slog.Any("client_metadata_hosts", c.ClientMetadataHosts),
-		slog.Bool("pinned_clients", c.PinnedClients != ""),
+		slog.Any("redirect_uris", c.Redirects),
+		slog.Any("client_metadata_hosts", c.MetadataHosts),
+		slog.Int("pinned_clients", len(c.Pinned)),
+		slog.String("refresh_grace", c.RefreshGrace.String()),
+		slog.String("grant_lifetime", c.GrantLifetime.String()),
+		slog.String("entra_recheck", c.Recheck.String()),
+		slog.Bool("remember_consent", c.RememberConsent),
+		slog.String("listen_address", c.ListenAddress.String()),
+		slog.Any("trusted_proxies", c.TrustedProxies),
+		slog.Bool("shared_host", c.SharedHost),
 		slog.Any("allowed_origins", c.AllowedOrigins),
 		slog.String("timeout", c.Timeout.String()),
 		slog.Bool("hosted", c.Hosted),
@@ -172,7 +203,7 @@ func (c Config) storeKind() string {
 	switch {
 	case c.Store.TablesURL != "":
 		return "Azure Table Storage, managed identity"
-	case c.Store.ConnectionString != "":
+	case !c.Store.ConnectionString.IsZero():
 		return "Table Storage, connection string"
 	}
 	return "embedded, " + c.Store.DataDir
@@ -182,7 +213,7 @@ func (c Config) keysKind() string {
 	switch {
 	case c.Keys.VaultKeyURL != "":
 		return "Key Vault"
-	case c.Keys.MasterKey != "":
+	case !c.Keys.MasterKey.IsZero():
 		return "MASTER_KEY"
 	}
 	return "a generated key in " + c.Store.DataDir

@@ -11,7 +11,10 @@ import (
 	"time"
 )
 
-const testClientID = "11111111-2222-3333-4444-555555555555"
+const (
+	testClientID  = "11111111-2222-3333-4444-555555555555"
+	testMasterKey = "0123456789abcdefghijklmnopqrstuvwxyz"
+)
 
 // valid is the smallest configuration that starts.
 func valid(change ...string) func(string) string {
@@ -32,9 +35,10 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := strings.TrimSpace(fmt.Sprintln(c.Port, c.Hosted, c.InAzure, c.Issuer, c.Resource, c.RedirectPath, c.RequiredScopes, c.Timeout,
-		c.Store.Embedded(), c.Store.DataDir, c.Entra.Authority, c.Entra.GraphURL, c.AccessTokenLifetime, c.RefreshLifetime, c.ClientMetadataHosts))
+		c.Store.Embedded(), c.Store.DataDir, c.Entra.Authority, c.Entra.GraphURL, c.AccessTokenLifetime, c.RefreshLifetime, c.RefreshGrace,
+		c.GrantLifetime, c.Recheck, c.RememberConsent, c.ListenAddress, len(c.TrustedProxies), c.SharedHost, c.LogLevel, c.LogFormat, c.AuditObjectIDs, len(c.Notices)))
 	want := "7071 false false http://localhost:7071 http://localhost:7071/mcp /auth/callback email openid profile 8s " +
-		"true .data https://login.microsoftonline.com https://graph.microsoft.com 30m0s 2160h0m0s [*]"
+		"true .data https://login.microsoftonline.com https://graph.microsoft.com 30m0s 2160h0m0s 1m0s 0s 0s true 127.0.0.1 0 false INFO auto false 0"
 	if got != want {
 		t.Errorf("defaults:\n got %s\nwant %s", got, want)
 	}
@@ -54,7 +58,7 @@ func TestSettingsOfThePythonServerWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Entra.ClientID != testClientID || c.Entra.ClientSecret != "s3cr3t-value" || c.Entra.TenantID != env["FASTMCP_SERVER_AUTH_AZURE_TENANT_ID"] ||
+	if c.Entra.ClientID != testClientID || c.Entra.ClientSecret.Reveal() != "s3cr3t-value" || c.Entra.TenantID != env["FASTMCP_SERVER_AUTH_AZURE_TENANT_ID"] ||
 		c.Issuer != "https://mcp.example.com" || c.RedirectPath != "/oauth/done" || c.RequiredScopes.String() != "mcp.read openid" || c.Timeout != 10*time.Second {
 		t.Errorf("got %+v", c)
 	}
@@ -73,7 +77,7 @@ func TestPublicURLIsNeverGuessedFromARequest(t *testing.T) {
 		{nil, "http://localhost:7071", false},
 		{[]string{"PORT", "8080"}, "http://localhost:8080", false},
 		{[]string{"FUNCTIONS_CUSTOMHANDLER_PORT", "40123", "WEBSITE_HOSTNAME", "localhost:7071"}, "http://localhost:7071", false},
-		{[]string{"WEBSITE_HOSTNAME", "f.azurewebsites.net", "TABLES_URL", "https://a.table.core.windows.net", "MASTER_KEY", strings.Repeat("k", 32)}, "https://f.azurewebsites.net", true},
+		{[]string{"WEBSITE_HOSTNAME", "f.azurewebsites.net", "TABLES_URL", "https://a.table.core.windows.net", "MASTER_KEY", testMasterKey}, "https://f.azurewebsites.net", true},
 		{[]string{"PUBLIC_URL", "https://MCP.Example.com/"}, "https://mcp.example.com", false},
 	} {
 		c, err := Load(valid(tt.env...))
@@ -91,7 +95,19 @@ func TestEachMistakeNamesItsSetting(t *testing.T) {
 		{"PORT", "PORT", "http"},
 		{"PORT", "PORT", "70000"},
 		{"PUBLIC_URL", "PUBLIC_URL", "http://mcp.example.com"},
-		{"PUBLIC_URL", "PUBLIC_URL", "https://mcp.example.com/api"},
+		{"PUBLIC_URL", "PUBLIC_URL", "https://mcp.example.com/api?x=1"},
+		{"PUBLIC_URL", "PUBLIC_URL", "https://mcp.example.com/a%2Fb"},
+		{"PUBLIC_URL", "PUBLIC_URL", "https://mcp.example.com/../x"},
+		{"PUBLIC_URL", "PUBLIC_URL", "https://mcp.example.com/mcp"},
+		{"PUBLIC_URL", "PUBLIC_URL", "https://mcp.example.com/tools/mcp/"},
+		{"PUBLIC_URL", "PUBLIC_URL", "https://user:pass@mcp.example.com"},
+		{"PUBLIC_URL", "PUBLIC_URL", "https://:8080"},
+		{"PUBLIC_URL", "PUBLIC_URL", "https://mcp.example.com#"},
+		{"PUBLIC_HOST", "PUBLIC_HOST", "mine"},
+		{"LISTEN_ADDRESS", "LISTEN_ADDRESS", "everywhere"},
+		{"TRUSTED_PROXIES", "TRUSTED_PROXIES", "10.0.0.0/99"},
+		{"TRUSTED_PROXIES", "TRUSTED_PROXIES", "0.0.0.0/0"},
+		{"TRUSTED_PROXIES", "TRUSTED_PROXIES", "10.0.0.1,::/0"},
 		{"PUBLIC_URL", "PUBLIC_URL", "mcp.example.com"},
 		{"REDIRECT_PATH", "REDIRECT_PATH", "/token"},
 		{"REDIRECT_PATH", "REDIRECT_PATH", "auth"},
@@ -102,8 +118,27 @@ func TestEachMistakeNamesItsSetting(t *testing.T) {
 		{"TIMEOUT_SECONDS", "TIMEOUT_SECONDS", "-1"},
 		{"ACCESS_TOKEN_LIFETIME", "ACCESS_TOKEN_LIFETIME", "forever"},
 		{"REFRESH_LIFETIME", "REFRESH_LIFETIME", "99999d"},
+		{"REFRESH_LIFETIME", "REFRESH_LIFETIME", "10m"}, // less than the access token's
+		{"REFRESH_GRACE", "REFRESH_GRACE", "15m"},       // more than is allowed at all
+		{"REFRESH_GRACE", "ACCESS_TOKEN_LIFETIME,REFRESH_GRACE", "10m,5m"},
+		{"GRANT_LIFETIME", "GRANT_LIFETIME", "10m"},
+		{"GRANT_LIFETIME", "GRANT_LIFETIME", "some time"},
+		{"ENTRA_RECHECK", "ENTRA_RECHECK", "1s"},
+		{"CONSENT", "CONSENT", "never"},
+		{"ALLOWED_REDIRECT_URIS", "ALLOWED_REDIRECT_URIS", "https://*/cb"},
+		{"CLIENT_METADATA_HOSTS", "CLIENT_METADATA_HOSTS", "https://claude.ai/x"},
+		{"PINNED_CLIENTS", "PINNED_CLIENTS", "/does/not/exist.json"},
+		{"PINNED_CLIENTS", "PINNED_CLIENTS", `[{"client_id":"nothing"}]`},
+		{"CLIENT_ASSERTION_AUDIENCE", "CLIENT_ASSERTION_AUDIENCE", "any"},
+		{"REQUIRED_SCOPES", "REQUIRED_SCOPES", `["read", 1]`},
 		{"LOG_LEVEL", "LOG_LEVEL", "loud"},
+		{"LOG_FORMAT", "LOG_FORMAT", "xml"},
+		{"AUDIT_OBJECT_IDS", "AUDIT_OBJECT_IDS", "maybe"},
 		{"ALLOWED_ORIGINS", "ALLOWED_ORIGINS", "app.example.com"},
+		{"ALLOWED_ORIGINS", "ALLOWED_ORIGINS", "*"},
+		{"ALLOWED_ORIGINS", "ALLOWED_ORIGINS", "https://app.example.com/path"},
+		{"ENTRA_PROMPT", "ENTRA_PROMPT", "consent"},
+		{"ENTRA_DOMAIN_HINT", "ENTRA_DOMAIN_HINT", "not a domain"},
 		{"ENTRA_TENANT_ID", "ENTRA_TENANT_ID", "my tenant"},
 		{"ENTRA_TENANT_ID", "ENTRA_TENANT_ID", ""},
 		{"ENTRA_ALLOWED_TENANTS", "ENTRA_TENANT_ID", "organizations"},
@@ -118,10 +153,18 @@ func TestEachMistakeNamesItsSetting(t *testing.T) {
 		{"TABLES_URL", "TABLES_URL", "http://a.table.core.windows.net"},
 		{"TABLES_URL", "WEBSITE_HOSTNAME", "f.azurewebsites.net"},
 		{"TABLES_NAME", "TABLES_NAME", "my-table"},
-		{"KEY_VAULT_KEY_URL", "TABLES_CONNECTION_STRING", "AccountName=x"},
+		{"TABLES_CONNECTION_STRING", "TABLES_CONNECTION_STRING", "AccountName=x"},
+		{"KEY_VAULT_KEY_URL", "TABLES_CONNECTION_STRING", "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=KKKKKKKK;EndpointSuffix=core.windows.net"},
+		{"MASTER_KEY", "MASTER_KEY", "too short"},
+		{"MASTER_KEY_PREVIOUS", "MASTER_KEY_PREVIOUS", strings.Repeat("a", 40)},
 		{"KEY_VAULT_KEY_URL", "KEY_VAULT_KEY_URL", "https://v.vault.azure.net"},
 	} {
-		_, err := Load(valid(tt[1], tt[2]))
+		var env []string
+		names, values := strings.Split(tt[1], ","), strings.SplitN(tt[2], ",", strings.Count(tt[1], ",")+1)
+		for i, name := range names {
+			env = append(env, name, values[i])
+		}
+		_, err := Load(valid(env...))
 		var problems Problems
 		if !errors.As(err, &problems) || !slices.ContainsFunc(problems, func(p Problem) bool { return p.Name == tt[0] && p.Wrong != "" && p.Write != "" }) {
 			t.Errorf("%s=%q: want a problem with %s, got %v", tt[1], tt[2], tt[0], err)
@@ -139,8 +182,8 @@ func TestAllMistakesAreReportedAtOnce(t *testing.T) {
 }
 
 func TestPostureShowsNoSecret(t *testing.T) {
-	c, err := Load(valid("MASTER_KEY", strings.Repeat("M", 40), "MASTER_KEY_PREVIOUS", strings.Repeat("P", 40),
-		"TABLES_CONNECTION_STRING", "AccountName=a;AccountKey=KKKK", "ENTRA_CLIENT_CERTIFICATE_PASSWORD", "pfx-pass"))
+	c, err := Load(valid("MASTER_KEY", "MMMM"+testMasterKey, "MASTER_KEY_PREVIOUS", "PPPP"+testMasterKey,
+		"TABLES_CONNECTION_STRING", "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=KKKKKKKK;EndpointSuffix=core.windows.net", "ENTRA_CLIENT_CERTIFICATE_PASSWORD", "pfx-pass"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,6 +193,96 @@ func TestPostureShowsNoSecret(t *testing.T) {
 	for _, secret := range []string{"s3cr3t", "MMMM", "PPPP", "KKKK", "pfx-pass"} {
 		if strings.Contains(out.String(), secret) {
 			t.Errorf("%s… is in the log: %s", secret, out.String())
+		}
+	}
+}
+
+func TestAMistakeIsReportedOnceAndShowsNoSecret(t *testing.T) {
+	_, err := Load(valid("MASTER_KEY", "hush-hush", "TABLES_CONNECTION_STRING", "AccountKey=hush-hush", "PUBLIC_URL", "https://u:hush-hush@mcp.example.com"))
+	if err == nil || strings.Contains(err.Error(), "hush-hush") {
+		t.Fatalf("got %v", err)
+	}
+	for _, name := range []string{"MASTER_KEY", "TABLES_CONNECTION_STRING", "PUBLIC_URL"} {
+		if strings.Count("\n"+err.Error(), "\n"+name+" ") != 1 {
+			t.Errorf("%s is not reported once in:\n%v", name, err)
+		}
+	}
+}
+
+func TestPublicURLHasOneForm(t *testing.T) {
+	for written, want := range map[string]string{
+		"https://MCP.Example.com:443/":         "https://mcp.example.com",
+		"https://mcp.example.com:8443":         "https://mcp.example.com:8443",
+		"http://localhost:80":                  "http://localhost",
+		"http://[::1]:7071/":                   "http://[::1]:7071",
+		"https://gw.example/tools/":            "https://gw.example/tools",
+		"https://gw.example:443/Team-A/tools_": "https://gw.example/Team-A/tools_",
+	} {
+		c, err := Load(valid("PUBLIC_URL", written))
+		if err != nil || c.Issuer != want || string(c.Resource) != want+"/mcp" || !strings.HasSuffix(c.Issuer, c.BasePath) {
+			t.Errorf("%s: issuer %s, resource %s, base path %s, %v; want %s", written, c.Issuer, c.Resource, c.BasePath, err, want)
+		}
+		if c.SharedHost != (c.BasePath != "") {
+			t.Errorf("%s: shared host %v", written, c.SharedHost)
+		}
+	}
+	if c, err := Load(valid("PUBLIC_URL", "https://gw.example/tools", "PUBLIC_HOST", "own")); err != nil || c.SharedHost {
+		t.Errorf("the operator's word: %v %v", c.SharedHost, err)
+	}
+}
+
+func TestInAzureThePublicURLIsNotThisComputer(t *testing.T) {
+	_, err := Load(valid("WEBSITE_HOSTNAME", "f.azurewebsites.net", "TABLES_URL", "https://a.table.core.windows.net", "MASTER_KEY", testMasterKey, "PUBLIC_URL", "http://localhost:7071"))
+	if err == nil || !strings.Contains(err.Error(), "PUBLIC_URL") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestValuesAreReadAsPeopleWriteThem(t *testing.T) {
+	for _, level := range []string{"WARNING", "warn", "Warning", " WARN "} {
+		if c, err := Load(valid("LOG_LEVEL", level)); err != nil || c.LogLevel != slog.LevelWarn {
+			t.Errorf("LOG_LEVEL=%s: %v, %v", level, c.LogLevel, err)
+		}
+	}
+	for _, scopes := range []string{`["read", "write"]`, "read,write", "read write", " read,\n write, "} {
+		if c, err := Load(valid("FASTMCP_SERVER_AUTH_AZURE_REQUIRED_SCOPES", scopes)); err != nil || c.RequiredScopes.String() != "read write" {
+			t.Errorf("REQUIRED_SCOPES=%q: %v, %v", scopes, c.RequiredScopes, err)
+		}
+	}
+	for _, origins := range []string{"https://app.example.com,https://b.example", "https://APP.example.com:443/ https://b.example", "https://app.example.com,\n https://b.example, "} {
+		if c, err := Load(valid("ALLOWED_ORIGINS", origins)); err != nil || !slices.Equal(c.AllowedOrigins, []string{"https://app.example.com", "https://b.example"}) {
+			t.Errorf("ALLOWED_ORIGINS=%q: %v, %v", origins, c.AllowedOrigins, err)
+		}
+	}
+	c, err := Load(valid("TRUSTED_PROXIES", "10.1.2.3/8, 192.0.2.1 fd00::/8", "LISTEN_ADDRESS", "[::]"))
+	if err != nil || fmt.Sprint(c.TrustedProxies) != "[10.0.0.0/8 192.0.2.1/32 fd00::/8]" || c.ListenAddress.String() != "::" {
+		t.Errorf("TRUSTED_PROXIES %v, LISTEN_ADDRESS %v, %v", c.TrustedProxies, c.ListenAddress, err)
+	}
+}
+
+func TestTheGraceShrinksWithTheAccessToken(t *testing.T) {
+	for _, tt := range []struct{ lifetime, grace, want string }{
+		{"30m", "", "1m0s"},
+		{"1m", "", "30s"},
+		{"20m", "9m", "9m0s"},
+		{"1h", "10m", "10m0s"},
+	} {
+		c, err := Load(valid("ACCESS_TOKEN_LIFETIME", tt.lifetime, "REFRESH_GRACE", tt.grace))
+		if err != nil || c.RefreshGrace.String() != tt.want {
+			t.Errorf("%s, %s: %s, %v; want %s", tt.lifetime, tt.grace, c.RefreshGrace, err, tt.want)
+		}
+	}
+}
+
+func TestOtherNamesOfThePythonServerAreNamed(t *testing.T) {
+	const prefix = "FASTMCP_SERVER_AUTH_AZURE_"
+	c, err := Load(valid(prefix+"IDENTIFIER_URI", "api://x", prefix+"ADDITIONAL_AUTHORIZE_SCOPES", "User.Read", prefix+"JWT_SIGNING_KEY", "k"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"IDENTIFIER_URI", "ADDITIONAL_AUTHORIZE_SCOPES", "JWT_SIGNING_KEY"} {
+		if !strings.Contains(c.Notices.Error(), prefix+name+" has no effect") {
+			t.Errorf("%s is ignored without a word: %v", name, c.Notices)
 		}
 	}
 }

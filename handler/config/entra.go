@@ -15,6 +15,9 @@ var (
 	domain = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?\.)+[a-zA-Z]{2,}$`)
 )
 
+// consumersTenant is the tenant that holds all personal Microsoft accounts.
+const consumersTenant = "9188040d-6c67-4c5b-b112-36a304b66dad"
+
 func (r *reader) entra(c *Config) {
 	e := &c.Entra
 	*e = Entra{
@@ -23,17 +26,22 @@ func (r *reader) entra(c *Config) {
 		ClientID:                r.text("ENTRA_CLIENT_ID"),
 		APIScope:                r.text("ENTRA_API_SCOPE"),
 		Authority:               strings.TrimSuffix(r.textOr("ENTRA_AUTHORITY", "https://login.microsoftonline.com"), "/"),
-		ClientSecret:            Secret(r.text("ENTRA_CLIENT_SECRET")),
+		ClientSecret:            r.secret("ENTRA_CLIENT_SECRET"),
 		CertificatePath:         r.text("ENTRA_CLIENT_CERTIFICATE_PATH"),
-		CertificatePassword:     Secret(r.text("ENTRA_CLIENT_CERTIFICATE_PASSWORD")),
+		CertificatePassword:     r.secret("ENTRA_CLIENT_CERTIFICATE_PASSWORD"),
 		ManagedIdentityClientID: r.text("ENTRA_MANAGED_IDENTITY_CLIENT_ID"),
+		Prompt:                  r.choice("ENTRA_PROMPT", "select_account", "login", "none"),
+		DomainHint:              r.text("ENTRA_DOMAIN_HINT"),
+	}
+	if d := e.DomainHint; d != "" && d != "organizations" && d != "consumers" && !domain.MatchString(d) {
+		r.bad("ENTRA_DOMAIN_HINT", fmt.Sprintf("is %q", d), "Write a domain such as contoso.com, organizations or consumers")
 	}
 	r.tenants(e)
 	switch {
 	case e.ClientID == "":
 		r.bad("ENTRA_CLIENT_ID", "is not set", "Write the Application (client) ID of the app registration")
 	case !guid.MatchString(e.ClientID):
-		r.bad("ENTRA_CLIENT_ID", fmt.Sprintf("is %q, which is no GUID", e.ClientID), "Write the Application (client) ID of the app registration")
+		r.bad("ENTRA_CLIENT_ID", fmt.Sprintf("is %q, which is not a GUID", e.ClientID), "Write the Application (client) ID of the app registration")
 	}
 	r.credential(e)
 	r.authority(e)
@@ -65,7 +73,7 @@ func (r *reader) tenants(e *Entra) {
 	}
 	for i, t := range e.AllowedTenants {
 		if t != "*" && !guid.MatchString(t) {
-			r.bad("ENTRA_ALLOWED_TENANTS", fmt.Sprintf("names %q, which is no tenant ID", t), "Write GUIDs separated by commas, or *")
+			r.bad("ENTRA_ALLOWED_TENANTS", fmt.Sprintf("names %q, which is not a tenant ID", t), "Write GUIDs separated by commas, or *")
 		}
 		e.AllowedTenants[i] = strings.ToLower(t)
 	}
@@ -77,7 +85,7 @@ func (r *reader) tenants(e *Entra) {
 func (r *reader) credential(e *Entra) {
 	var set []string
 	for name, v := range map[string]string{
-		"ENTRA_CLIENT_SECRET":              string(e.ClientSecret),
+		"ENTRA_CLIENT_SECRET":              e.ClientSecret.Reveal(),
 		"ENTRA_CLIENT_CERTIFICATE_PATH":    e.CertificatePath,
 		"ENTRA_MANAGED_IDENTITY_CLIENT_ID": e.ManagedIdentityClientID,
 	} {
@@ -95,7 +103,7 @@ func (r *reader) credential(e *Entra) {
 		r.bad(set[0], "and "+strings.Join(set[1:], ", ")+" are set together", "Keep one of them")
 	}
 	if e.ManagedIdentityClientID != "" && !guid.MatchString(e.ManagedIdentityClientID) {
-		r.bad("ENTRA_MANAGED_IDENTITY_CLIENT_ID", fmt.Sprintf("is %q, which is no GUID", e.ManagedIdentityClientID),
+		r.bad("ENTRA_MANAGED_IDENTITY_CLIENT_ID", fmt.Sprintf("is %q, which is not a GUID", e.ManagedIdentityClientID),
 			"Write the client ID of the user-assigned identity")
 	}
 }

@@ -2,8 +2,8 @@ package config
 
 import (
 	"fmt"
-	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -11,49 +11,62 @@ import (
 	"strings"
 	"time"
 
+	"entramcp/handler/clients"
 	"entramcp/handler/oauth"
 )
 
-// MCPPath is where the MCP endpoint is served. Clients compare what their
-// users typed with the resource metadata, so it is not configurable.
+// MCPPath is where the MCP endpoint is served, below the path of PUBLIC_URL.
+// Clients compare what their users typed with the resource metadata, so it is
+// not configurable.
 const MCPPath = "/mcp"
-
-// consumersTenant is the tenant that holds all personal Microsoft accounts.
-const consumersTenant = "9188040d-6c67-4c5b-b112-36a304b66dad"
 
 // Load reads and checks the configuration. The error, if any, is Problems.
 func Load(getenv func(string) string) (Config, error) {
 	r := &reader{getenv: getenv}
 	ownPort := r.port("PORT", 7071)
 	c := Config{
-		Port:                r.port("FUNCTIONS_CUSTOMHANDLER_PORT", ownPort),
-		Hosted:              r.text("FUNCTIONS_CUSTOMHANDLER_PORT") != "",
-		RequiredScopes:      oauth.NewScopes(r.list("REQUIRED_SCOPES")...),
-		Timeout:             r.seconds("TIMEOUT_SECONDS", 8*time.Second, time.Second, time.Minute),
-		AccessTokenLifetime: r.duration("ACCESS_TOKEN_LIFETIME", 30*time.Minute, time.Second, 24*time.Hour),
-		SweepInterval:       r.duration("SWEEP_INTERVAL", 15*time.Minute, time.Second, 24*time.Hour),
-		RefreshLifetime:     r.duration("REFRESH_LIFETIME", 90*24*time.Hour, time.Minute, 365*24*time.Hour),
-		AllowedRedirectURIs: r.list("ALLOWED_REDIRECT_URIS"),
-		ClientMetadataHosts: r.list("CLIENT_METADATA_HOSTS"),
-		PinnedClients:       r.text("PINNED_CLIENTS"),
-		IdentityClientID:    r.text("AZURE_CLIENT_ID"),
+		Port:             r.port("FUNCTIONS_CUSTOMHANDLER_PORT", ownPort),
+		Hosted:           r.text("FUNCTIONS_CUSTOMHANDLER_PORT") != "",
+		ListenAddress:    r.listenAddress(),
+		TrustedProxies:   r.networks("TRUSTED_PROXIES"),
+		RequiredScopes:   oauth.NewScopes(r.list("REQUIRED_SCOPES")...),
+		Timeout:          r.seconds("TIMEOUT_SECONDS", 8*time.Second, time.Second, time.Minute),
+		SweepInterval:    r.duration("SWEEP_INTERVAL", 15*time.Minute, time.Second, 24*time.Hour),
+		RememberConsent:  r.choice("CONSENT", "remember", "always") == "remember",
+		IdentityClientID: r.text("AZURE_CLIENT_ID"),
+		LogLevel:         r.level("LOG_LEVEL"),
+		LogFormat:        LogFormat(r.choice("LOG_FORMAT", string(LogAuto), string(LogText), string(LogJSON))),
+		AuditObjectIDs:   r.choice("AUDIT_OBJECT_IDS", "off", "on") == "on",
 	}
 	if len(c.RequiredScopes) == 0 {
 		c.RequiredScopes = oauth.NewScopes("openid", "profile", "email")
 	}
-	if len(c.ClientMetadataHosts) == 0 {
-		c.ClientMetadataHosts = []string{"*"}
-	}
-	c.LogLevel = r.level("LOG_LEVEL")
 	r.public(&c, ownPort)
 	r.redirectPath(&c)
+	r.lifetimes(&c)
+	r.clients(&c)
 	r.entra(&c)
 	r.store(&c)
+	r.keys(&c)
 	r.origins(&c)
+	for _, p := range notSupported {
+		if getenv(p.Name) != "" {
+			c.Notices = append(c.Notices, p)
+		}
+	}
 	if len(r.problems) > 0 {
 		return Config{}, r.problems
 	}
 	return c, nil
+}
+
+func (r *reader) listenAddress() netip.Addr {
+	const name = "LISTEN_ADDRESS"
+	address, err := netip.ParseAddr(strings.Trim(r.textOr(name, "127.0.0.1"), "[]"))
+	if err != nil {
+		r.bad(name, fmt.Sprintf("is %q, which is not an address", r.text(name)), "Write 127.0.0.1, or 0.0.0.0 in a container")
+	}
+	return address
 }
 
 // public finds the URL under which clients reach the server. It is never taken
@@ -76,24 +89,42 @@ func (r *reader) public(c *Config, ownPort int) {
 	const name = "PUBLIC_URL"
 	v := r.textOr(name, fallback)
 	u, err := url.Parse(v)
-	switch {
-	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
-		r.bad(name, fmt.Sprintf("is %q, which is no web address", v), "Write an address such as https://mcp.example.com")
-		return
-	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		r.bad(name, fmt.Sprintf("is %q; it must be an origin alone", v),
-			fmt.Sprintf("Write %s://%s, without a path; the MCP endpoint is added to it", u.Scheme, u.Host))
-		return
-	case u.Scheme == "http" && !oauth.Loopback(u.Hostname()):
-		r.bad(name, fmt.Sprintf("is %q; without TLS it may only name this computer", v), "Write https://"+u.Host)
+	if err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") {
+		r.bad(name, fmt.Sprintf("is %q, which is not a web address", v), "Write an address such as https://mcp.example.com")
 		return
 	}
-	c.Issuer = u.Scheme + "://" + strings.ToLower(u.Host)
+	origin := u.Scheme + "://" + canonicalHost(u)
+	path := strings.TrimRight(u.EscapedPath(), "/")
+	switch {
+	case u.RawQuery != "" || u.ForceQuery || strings.Contains(v, "#") || u.User != nil:
+		r.bad(name, fmt.Sprintf("is %q; it must have neither query nor fragment nor user name", u.Redacted()), "Write "+origin+path)
+		return
+	case path == MCPPath || strings.HasSuffix(path, MCPPath):
+		r.bad(name, fmt.Sprintf("is %q; the MCP endpoint is added to it", v), "Write "+origin+strings.TrimSuffix(path, MCPPath))
+		return
+	case path != "" && (!plainPath.MatchString(path) || strings.Contains(path, "/.")):
+		r.bad(name, fmt.Sprintf("is %q, whose path clients would write in more than one way", v),
+			"Write a path of letters, digits and the characters - . _ ~, such as "+origin+"/tools")
+		return
+	case u.Scheme == "http" && !oauth.Loopback(u.Hostname()):
+		r.bad(name, fmt.Sprintf("is %q; without TLS it may only name this computer", v), "Write https://"+canonicalHost(u)+path)
+		return
+	case c.InAzure && oauth.Loopback(u.Hostname()):
+		r.bad(name, fmt.Sprintf("is %q, which names each client's own computer", v), "Write the address that clients use, such as https://"+site)
+		return
+	}
+	c.Issuer = origin + path
+	c.BasePath = path
 	c.Resource = oauth.Resource(c.Issuer + MCPPath)
+	shared := []string{"own", "shared"}
+	if path != "" {
+		slices.Reverse(shared)
+	}
+	c.SharedHost = r.choice("PUBLIC_HOST", shared...) == "shared"
 }
 
 // ownPaths are taken by other routes.
-var ownPaths = []string{MCPPath, "/register", "/authorize", "/consent", "/token", "/revoke", "/introspect", "/healthz", "/readyz"}
+var ownPaths = []string{MCPPath, "/register", "/authorize", "/consent", "/token", "/revoke", "/introspect", "/healthz", "/readyz", "/account"}
 
 var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
 
@@ -103,69 +134,70 @@ func (r *reader) redirectPath(c *Config) {
 	switch {
 	case !plainPath.MatchString(p) || strings.Contains(p, "/."):
 		r.bad(name, fmt.Sprintf("is %q", p), "Write a path such as /auth/callback")
-	case slices.Contains(ownPaths, p), strings.HasPrefix(p, "/admin"), strings.HasPrefix(p, "/runtime"):
+	case slices.Contains(ownPaths, p), strings.HasPrefix(p, "/account/"), strings.HasPrefix(p, "/admin"), strings.HasPrefix(p, "/runtime"):
 		// The Functions host keeps /admin and /runtime to itself.
 		r.bad(name, fmt.Sprintf("is %q, which is taken", p), "Write another path such as /auth/callback")
 	}
 	c.RedirectPath = p
 }
 
-// tableName is Azure Table Storage's rule for names of tables.
-var tableName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{2,62}$`)
+// The default and the most of REFRESH_GRACE.
+const (
+	refreshGrace     = time.Minute
+	refreshGraceMost = 10 * time.Minute
+)
 
-func (r *reader) store(c *Config) {
-	c.Store = Store{
-		TablesURL:        strings.TrimSuffix(r.text("TABLES_URL"), "/"),
-		ConnectionString: Secret(r.text("TABLES_CONNECTION_STRING")),
-		TableName:        r.textOr("TABLES_NAME", "mcp"),
-		DataDir:          r.textOr("DATA_DIR", ".data"),
+func (r *reader) lifetimes(c *Config) {
+	c.AccessTokenLifetime = r.duration("ACCESS_TOKEN_LIFETIME", 30*time.Minute, time.Second, 24*time.Hour)
+	c.RefreshLifetime = r.duration("REFRESH_LIFETIME", 90*24*time.Hour, time.Minute, 365*24*time.Hour)
+	c.GrantLifetime = r.duration("GRANT_LIFETIME", 0, time.Minute, 10*365*24*time.Hour)
+	c.Recheck = r.duration("ENTRA_RECHECK", 0, time.Minute, 24*time.Hour)
+	if c.RefreshLifetime < c.AccessTokenLifetime {
+		// The grant would be removed while its access token is still good, and
+		// revoking would find nothing.
+		r.bad("REFRESH_LIFETIME", fmt.Sprintf("is %s, less than ACCESS_TOKEN_LIFETIME %s", c.RefreshLifetime, c.AccessTokenLifetime),
+			"Write "+c.AccessTokenLifetime.String()+" or more")
 	}
-	if !tableName.MatchString(c.Store.TableName) {
-		r.bad("TABLES_NAME", fmt.Sprintf("is %q", c.Store.TableName), "Write 3 to 63 letters and digits, a letter first")
+	if c.GrantLifetime > 0 && c.GrantLifetime < c.AccessTokenLifetime {
+		r.bad("GRANT_LIFETIME", fmt.Sprintf("is %s, less than ACCESS_TOKEN_LIFETIME %s", c.GrantLifetime, c.AccessTokenLifetime),
+			"Write "+c.AccessTokenLifetime.String()+" or more")
 	}
-	c.Keys = Keys{
-		VaultKeyURL: r.text("KEY_VAULT_KEY_URL"),
-		MasterKey:   Secret(r.text("MASTER_KEY")),
-		Previous:    Secret(r.text("MASTER_KEY_PREVIOUS")),
+	half := c.AccessTokenLifetime / 2
+	c.RefreshGrace = r.duration("REFRESH_GRACE", min(refreshGrace, half), time.Second, refreshGraceMost)
+	if r.text("REFRESH_GRACE") != "" && c.RefreshGrace >= half {
+		// A thief who repeats a stolen handle would stay in the grace for ever.
+		r.bad("REFRESH_GRACE", fmt.Sprintf("is %s, half of ACCESS_TOKEN_LIFETIME %s or more, which hides the theft of a refresh token", c.RefreshGrace, c.AccessTokenLifetime),
+			"Write less than "+half.String()+", or lengthen ACCESS_TOKEN_LIFETIME")
 	}
-	if c.Store.TablesURL != "" && c.Store.ConnectionString != "" {
-		r.bad("TABLES_URL", "and TABLES_CONNECTION_STRING are both set", "Keep one of them")
+}
+
+// clients are the settings about what MCP clients may be.
+func (r *reader) clients(c *Config) {
+	var err error
+	if c.Redirects, err = clients.NewRedirectPolicy(r.list("ALLOWED_REDIRECT_URIS")...); err != nil {
+		r.bad("ALLOWED_REDIRECT_URIS", "cannot be used: "+reason(err, ""), "Write redirect URIs or patterns such as https://host/path/*, with commas between them")
 	}
-	if u, err := url.Parse(c.Store.TablesURL); c.Store.TablesURL != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
-		r.bad("TABLES_URL", fmt.Sprintf("is %q", c.Store.TablesURL), "Write https://ACCOUNT.table.core.windows.net")
+	hosts := r.list("CLIENT_METADATA_HOSTS")
+	if len(hosts) == 0 {
+		hosts = []string{"*"}
 	}
-	if c.InAzure && c.Store.Embedded() {
-		r.bad("TABLES_URL", "is not set; a file would not outlive this instance nor be seen by others",
-			"Write https://ACCOUNT.table.core.windows.net")
+	if c.MetadataHosts, err = clients.ParseHosts(hosts...); err != nil {
+		r.bad("CLIENT_METADATA_HOSTS", "cannot be used: "+reason(err, ""), "Write host names with commas between them, * or none")
 	}
-	switch u, err := url.Parse(c.Keys.VaultKeyURL); {
-	case c.Keys.VaultKeyURL != "" && c.Keys.MasterKey != "":
-		r.bad("MASTER_KEY", "and KEY_VAULT_KEY_URL are both set",
-			"Keep one of them; to move to Key Vault, name the old key in MASTER_KEY_PREVIOUS")
-	case c.Keys.VaultKeyURL != "" && (err != nil || u.Scheme != "https" || !strings.HasPrefix(u.Path, "/keys/")):
-		r.bad("KEY_VAULT_KEY_URL", fmt.Sprintf("is %q", c.Keys.VaultKeyURL), "Write https://VAULT.vault.azure.net/keys/NAME")
-	case c.Keys.VaultKeyURL == "" && c.Keys.MasterKey == "" && (c.InAzure || !c.Store.Embedded()):
-		r.bad("KEY_VAULT_KEY_URL", "is not set, nor is MASTER_KEY; instances need a key in common",
-			"Write https://VAULT.vault.azure.net/keys/NAME, or put the output of `openssl rand -base64 32` into MASTER_KEY")
+	if c.Pinned, err = clients.ParsePinned(r.text("PINNED_CLIENTS")); err != nil {
+		r.bad("PINNED_CLIENTS", "cannot be used: "+reason(err, ""), "Write a JSON array of metadata documents, or the path of a file with one")
 	}
+	c.IssuerAudienceOnly = r.choice("CLIENT_ASSERTION_AUDIENCE", "issuer-or-token-endpoint", "issuer") == "issuer"
 }
 
 func (r *reader) origins(c *Config) {
-	c.AllowedOrigins = r.list("ALLOWED_ORIGINS")
-	for _, o := range c.AllowedOrigins {
-		u, err := url.Parse(o)
-		if err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "" {
-			r.bad("ALLOWED_ORIGINS", fmt.Sprintf("names %q, which is no origin", o), "Write origins such as https://app.example.com")
+	const name = "ALLOWED_ORIGINS"
+	for _, o := range r.list(name) {
+		u, ok := parseOrigin(o)
+		if !ok {
+			r.bad(name, fmt.Sprintf("names %q, which is not an origin", o), "Write origins such as https://app.example.com")
+			continue
 		}
+		c.AllowedOrigins = append(c.AllowedOrigins, u.String())
 	}
-}
-
-func (r *reader) level(name string) slog.Level {
-	var l slog.Level
-	if v := r.text(name); v != "" {
-		if err := l.UnmarshalText([]byte(v)); err != nil {
-			r.bad(name, fmt.Sprintf("is %q", v), "Write debug, info, warn or error")
-		}
-	}
-	return l
 }

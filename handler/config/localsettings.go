@@ -8,20 +8,33 @@ import (
 	"os"
 )
 
-// WithLocalSettings adds the Values of a local.settings.json, as the Functions
-// host does for a local run: the environment comes first. No such file is no
-// error.
-func WithLocalSettings(getenv func(string) string, path string) (func(string) string, error) {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+// LocalSettings is the file whose Values the Functions host takes into the
+// environment of a local run. LOCAL_SETTINGS names another one.
+const LocalSettings = "local.settings.json"
+
+// WithLocalSettings adds the Values of the local settings file: the environment
+// comes first. Without the default file nothing is added. The error is Problems.
+func WithLocalSettings(getenv func(string) string) (func(string) string, error) {
+	const name = "LOCAL_SETTINGS"
+	path := getenv(name)
+	if path == "none" {
 		return getenv, nil
 	}
-	if err != nil {
-		return nil, err
+	named := path != ""
+	if !named {
+		path = LocalSettings
+	}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !named {
+		return getenv, nil
 	}
 	var settings struct{ Values map[string]string }
-	if err := json.Unmarshal(text, &settings); err != nil {
-		return nil, fmt.Errorf("%s is no JSON with an object Values of texts: %w", path, err)
+	if err == nil {
+		err = json.Unmarshal(text, &settings)
+	}
+	if err != nil {
+		return nil, Problems{{path, fmt.Sprintf("cannot be used: %v", err),
+			"Write a JSON object whose Values are texts, as in " + LocalSettings + ".example, or set LOCAL_SETTINGS to none"}}
 	}
 	return func(name string) string {
 		if v := getenv(name); v != "" {

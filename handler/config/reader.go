@@ -1,10 +1,16 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"entramcp/handler/secret"
 )
 
 // Problem is one mistake in the configuration.
@@ -15,6 +21,8 @@ type Problem struct {
 	Wrong, Write string
 }
 
+func (p Problem) String() string { return p.Name + " " + p.Wrong + ". " + p.Write + "." }
+
 // Problems are all mistakes of one configuration.
 type Problems []Problem
 
@@ -22,7 +30,7 @@ type Problems []Problem
 func (p Problems) Error() string {
 	lines := make([]string, len(p))
 	for i, q := range p {
-		lines[i] = fmt.Sprintf("%s %s. %s.", q.Name, q.Wrong, q.Write)
+		lines[i] = q.String()
 	}
 	return strings.Join(lines, "\n")
 }
@@ -33,34 +41,19 @@ type reader struct {
 	problems Problems
 }
 
-// seedPrefix begins the names that the Python server used. They are read where
-// the plain name is unset, so that its settings files work unchanged.
-const seedPrefix = "FASTMCP_SERVER_AUTH_AZURE_"
-
-// seedNames maps our names to the seven of the Python server.
-var seedNames = map[string]string{
-	"ENTRA_CLIENT_ID":     seedPrefix + "CLIENT_ID",
-	"ENTRA_CLIENT_SECRET": seedPrefix + "CLIENT_SECRET",
-	"ENTRA_TENANT_ID":     seedPrefix + "TENANT_ID",
-	"PUBLIC_URL":          seedPrefix + "BASE_URL",
-	"REDIRECT_PATH":       seedPrefix + "REDIRECT_PATH",
-	"REQUIRED_SCOPES":     seedPrefix + "REQUIRED_SCOPES",
-	"TIMEOUT_SECONDS":     seedPrefix + "TIMEOUT_SECONDS",
-}
-
 func (r *reader) bad(name, wrong, write string) {
 	r.problems = append(r.problems, Problem{name, wrong, write})
 }
 
 func (r *reader) text(name string) string {
-	if v := strings.TrimSpace(r.getenv(name)); v != "" {
+	s := setting(name)
+	if v := strings.TrimSpace(r.getenv(name)); v != "" || s.Alias == "" {
 		return v
 	}
-	if seed, ok := seedNames[name]; ok {
-		return strings.TrimSpace(r.getenv(seed))
-	}
-	return ""
+	return strings.TrimSpace(r.getenv(s.Alias))
 }
+
+func (r *reader) secret(name string) Secret { return Secret{secret.New(r.text(name))} }
 
 func (r *reader) textOr(name, fallback string) string {
 	if v := r.text(name); v != "" {
@@ -69,11 +62,32 @@ func (r *reader) textOr(name, fallback string) string {
 	return fallback
 }
 
-// list reads values separated by commas or white space.
+// list reads values separated by commas or white space, or a JSON array of
+// texts, which the Python server takes.
 func (r *reader) list(name string) []string {
-	return strings.FieldsFunc(r.text(name), func(c rune) bool {
+	v := r.text(name)
+	if strings.HasPrefix(v, "[") {
+		var values []string
+		if err := json.Unmarshal([]byte(v), &values); err != nil {
+			r.bad(name, fmt.Sprintf("is %q, which is not a JSON array of texts", v), "Write the values with commas between them")
+		}
+		v = strings.Join(values, ",")
+	}
+	return strings.FieldsFunc(v, func(c rune) bool {
 		return c == ',' || c == ' ' || c == '\t' || c == '\n' || c == '\r'
 	})
+}
+
+// choice reads one of values, the first of which is the default.
+func (r *reader) choice(name string, values ...string) string {
+	v := strings.ToLower(r.textOr(name, values[0]))
+	for _, allowed := range values {
+		if v == allowed {
+			return v
+		}
+	}
+	r.bad(name, fmt.Sprintf("is %q", v), "Write "+strings.Join(values[:len(values)-1], ", ")+" or "+values[len(values)-1])
+	return values[0]
 }
 
 func (r *reader) port(name string, fallback int) int {
@@ -83,7 +97,7 @@ func (r *reader) port(name string, fallback int) int {
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil || n < 1 || n > 65535 {
-		r.bad(name, fmt.Sprintf("is %q, which is no port", v), "Write a number from 1 to 65535")
+		r.bad(name, fmt.Sprintf("is %q, which is not a port", v), "Write a number from 1 to 65535")
 		return fallback
 	}
 	return n
@@ -124,4 +138,61 @@ func (r *reader) duration(name string, fallback, least, most time.Duration) time
 		return fallback
 	}
 	return d
+}
+
+// levels are names of log levels as people write them.
+var levels = map[string]slog.Level{
+	"": slog.LevelInfo, "trace": slog.LevelDebug, "debug": slog.LevelDebug, "info": slog.LevelInfo, "information": slog.LevelInfo,
+	"warn": slog.LevelWarn, "warning": slog.LevelWarn, "error": slog.LevelError, "critical": slog.LevelError, "fatal": slog.LevelError,
+}
+
+func (r *reader) level(name string) slog.Level {
+	v := r.text(name)
+	l, ok := levels[strings.ToLower(v)]
+	if !ok {
+		r.bad(name, fmt.Sprintf("is %q", v), "Write debug, info, warn or error")
+	}
+	return l
+}
+
+// networks reads addresses and CIDRs.
+func (r *reader) networks(name string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, v := range r.list(name) {
+		prefix, err := netip.ParsePrefix(v)
+		if err != nil {
+			var address netip.Addr
+			if address, err = netip.ParseAddr(v); err == nil {
+				prefix = netip.PrefixFrom(address, address.BitLen())
+			}
+		}
+		switch {
+		case err != nil:
+			r.bad(name, fmt.Sprintf("names %q, which is not an address or a CIDR", v), "Write values such as 10.0.0.0/8, with commas between them")
+		case prefix.Bits() == 0:
+			r.bad(name, fmt.Sprintf("names %q, which trusts everybody", v), "Write the addresses of your proxies alone")
+		default:
+			out = append(out, prefix.Masked())
+		}
+	}
+	return out
+}
+
+// parseOrigin reads a web address that has no path, in its canonical form:
+// lower case, without the scheme's default port and without a slash.
+func parseOrigin(text string) (*url.URL, bool) {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") || u.User != nil ||
+		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#") {
+		return nil, false
+	}
+	return &url.URL{Scheme: u.Scheme, Host: canonicalHost(u)}, true
+}
+
+func canonicalHost(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	if p := u.Port(); p == "" || (u.Scheme == "https" && p == "443") || (u.Scheme == "http" && p == "80") {
+		host = strings.TrimSuffix(strings.TrimSuffix(host, p), ":")
+	}
+	return host
 }

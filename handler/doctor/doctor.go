@@ -48,10 +48,13 @@ func Unknown(check, detail, fix string) Finding {
 
 // Configuration reports each problem of a configuration, or that there is none.
 func Configuration(cfg config.Config, problems config.Problems) []Finding {
-	if len(problems) == 0 {
-		return []Finding{OK("configuration", fmt.Sprintf("%s for tenant %s, with a %s", cfg.Issuer, cfg.Entra.TenantID, cfg.Credential()))}
-	}
 	var findings []Finding
+	if len(problems) == 0 {
+		findings = append(findings, OK("configuration", fmt.Sprintf("%s for tenant %s, with a %s", cfg.Issuer, cfg.Entra.TenantID, cfg.Credential())))
+	}
+	for _, n := range cfg.Notices {
+		findings = append(findings, Unknown("configuration", n.Name+" "+n.Wrong, n.Write+"."))
+	}
 	for _, p := range problems {
 		findings = append(findings, Wrong("configuration", p.Name+" "+p.Wrong, p.Write+"."))
 	}

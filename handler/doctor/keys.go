@@ -62,7 +62,7 @@ func Ring(ctx context.Context, table store.Table, w keyring.Wrapper) Finding {
 func keys(ctx context.Context, cfg config.Config, table store.Table) []Finding {
 	setting := "KEY_VAULT_KEY_URL"
 	switch {
-	case cfg.Keys.MasterKey != "":
+	case !cfg.Keys.MasterKey.IsZero():
 		setting = "MASTER_KEY"
 	case cfg.Keys.VaultKeyURL == "":
 		setting = "DATA_DIR/" + backend.MasterKeyFile

@@ -117,7 +117,7 @@ func records(ctx context.Context, cfg config.Config) []Finding {
 		return embeddedRecords(ctx, cfg)
 	}
 	setting := "TABLES_URL"
-	if cfg.Store.ConnectionString != "" {
+	if !cfg.Store.ConnectionString.IsZero() {
 		setting = "TABLES_CONNECTION_STRING"
 	}
 	table, err := backend.OpenTable(cfg, slog.New(slog.DiscardHandler))
@@ -139,7 +139,7 @@ func embeddedRecords(ctx context.Context, cfg config.Config) []Finding {
 	if !present(dir, embedded.FileName) {
 		return []Finding{OK("storage", fmt.Sprintf("DATA_DIR %s is empty and writable: the first start fills it", dir))}
 	}
-	if cfg.Keys.VaultKeyURL == "" && cfg.Keys.MasterKey == "" && !present(dir, backend.MasterKeyFile) {
+	if cfg.Keys.VaultKeyURL == "" && cfg.Keys.MasterKey.IsZero() && !present(dir, backend.MasterKeyFile) {
 		return []Finding{Wrong("wrapping key", fmt.Sprintf("%s is gone, and %s cannot be read without it", backend.MasterKeyFile, embedded.FileName),
 			"Restore "+backend.MasterKeyFile+" from a backup, or delete DATA_DIR and start again: everyone signs in again.")}
 	}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -65,22 +66,27 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case "version":
 		fmt.Fprintln(stdout, version.String())
 		return exitOK
-	case "doctor":
-		return diagnose(ctx, getenv, stdout)
-	case "", "rotate-keys":
+	case "", "doctor", "rotate-keys":
 	default:
 		fmt.Fprint(stderr, usage)
 		return exitUsage
 	}
 
-	cfg, err := config.Load(getenv)
-	if err != nil {
-		fmt.Fprintf(stderr, "The configuration does not work:\n%v\n", err)
+	cfg, problems := load(getenv)
+	if command == "doctor" {
+		return diagnose(ctx, cfg, problems, stdout)
+	}
+	if len(problems) > 0 {
+		fmt.Fprintf(stderr, "The configuration does not work:\n%v\n", problems)
 		return exitConfig
 	}
 	if deps.Log == nil {
-		deps.Log = observe.NewLogger(observe.LogOptions{Out: stdout, Errs: stderr, Level: cfg.LogLevel})
+		deps.Log = newLog(cfg, stdout, stderr)
 	}
+	for _, n := range cfg.Notices {
+		deps.Log.WarnContext(ctx, "setting without effect", "setting", n.Name, "notice", n.String())
+	}
+	var err error
 	switch command {
 	case "rotate-keys":
 		err = rotateKeys(ctx, cfg, deps)
@@ -95,6 +101,38 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return exitEnded
 	}
 	return exitOK
+}
+
+// load reads the environment and the local settings file, for every command
+// alike.
+func load(getenv func(string) string) (config.Config, config.Problems) {
+	getenv, err := config.WithLocalSettings(getenv)
+	var cfg config.Config
+	if err == nil {
+		cfg, err = config.Load(getenv)
+	}
+	var problems config.Problems
+	if err != nil && !errors.As(err, &problems) {
+		problems = config.Problems{{Name: "the environment", Wrong: "cannot be used: " + err.Error(), Write: "Correct it"}}
+	}
+	return cfg, problems
+}
+
+// newLog writes for people on a terminal, and else for programs.
+func newLog(cfg config.Config, stdout, stderr io.Writer) *slog.Logger {
+	text := cfg.LogFormat == config.LogText || cfg.LogFormat == config.LogAuto && terminal(stdout)
+	return observe.NewLogger(observe.LogOptions{
+		Out: stdout, Errs: stderr, Level: cfg.LogLevel, Text: text, ObjectIDs: cfg.AuditObjectIDs,
+	})
+}
+
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // rotateKeys publishes the next epoch of the key ring. It signs ten minutes
@@ -113,8 +151,7 @@ func rotateKeys(ctx context.Context, cfg config.Config, deps handler.Dependencie
 
 // diagnose reports on the configuration and all that it names. Only a
 // configuration that loads can be followed further.
-func diagnose(ctx context.Context, getenv func(string) string, stdout io.Writer) int {
-	cfg, problems := settings(getenv)
+func diagnose(ctx context.Context, cfg config.Config, problems config.Problems, stdout io.Writer) int {
 	findings := doctor.Configuration(cfg, problems)
 	if len(problems) == 0 {
 		findings = append(findings, doctor.Run(ctx, cfg)...)
@@ -127,20 +164,3 @@ func diagnose(ctx context.Context, getenv func(string) string, stdout io.Writer)
 	}
 	return exitOK
 }
-
-// settings are those of the environment and of a local.settings.json in the
-// working directory.
-func settings(getenv func(string) string) (config.Config, config.Problems) {
-	getenv, err := config.WithLocalSettings(getenv, localSettings)
-	if err != nil {
-		return config.Config{}, config.Problems{{Name: localSettings, Wrong: "cannot be used: " + err.Error(), Write: "Begin anew from " + localSettings + ".example"}}
-	}
-	cfg, err := config.Load(getenv)
-	var problems config.Problems
-	if err != nil && !errors.As(err, &problems) {
-		problems = config.Problems{{Name: "the environment", Wrong: "cannot be used: " + err.Error(), Write: "Correct it"}}
-	}
-	return cfg, problems
-}
-
-const localSettings = "local.settings.json"

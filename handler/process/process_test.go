@@ -82,3 +82,25 @@ func TestUnknownCommandsAreRefused(t *testing.T) {
 		t.Errorf("version: status %d, %q", status, stdout)
 	}
 }
+
+func TestEveryCommandReadsTheSameLocalSettings(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("local.settings.json", []byte(`{"Values": {"ENTRA_TENANT_ID": "my tenant"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{nil, {"rotate-keys"}} {
+		if status, _, stderr := start(t, nil, args...); status != exitConfig || !strings.Contains(stderr, `ENTRA_TENANT_ID is "my tenant"`) {
+			t.Errorf("%v: status %d, stderr:\n%s", args, status, stderr)
+		}
+	}
+}
+
+func TestASettingWithoutEffectIsNamed(t *testing.T) {
+	env := complete(t, 7071)
+	env["FASTMCP_SERVER_AUTH_AZURE_IDENTIFIER_URI"] = "api://x"
+	env["ENTRA_AUTHORITY"] = "http://localhost:1"
+	_, stdout, _ := start(t, env, "doctor")
+	if !strings.Contains(stdout, "FASTMCP_SERVER_AUTH_AZURE_IDENTIFIER_URI has no effect here") {
+		t.Errorf("the doctor says nothing of it:\n%s", stdout)
+	}
+}

@@ -70,6 +70,12 @@ func New(keyURL string, credential azcore.TokenCredential, opts Options) (*Key, 
 	return &Key{client: client, timeout: opts.Timeout, base: vault + "/keys/" + name, name: name, version: version}, nil
 }
 
+// Check says whether keyURL can be the name of a key.
+func Check(keyURL string) error {
+	_, _, _, err := parse(keyURL)
+	return err
+}
+
 // parse splits a key's URL. Vault and key names are case-insensitive
 // (https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates).
 func parse(keyURL string) (vault, name, version string, err error) {

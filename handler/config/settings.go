@@ -1,0 +1,104 @@
+package config
+
+import "slices"
+
+// Setting is one variable of the environment.
+type Setting struct {
+	Name string
+	// Default is what holds where it is not set, as docs/configuration.md
+	// writes it.
+	Default string
+	// Does says in one line what it does.
+	Does string
+	// Alias is the name that the Python server reads. It counts where Name is
+	// unset.
+	Alias string
+	// Platform says that Azure sets it, or make run uses it: it is not for
+	// operators.
+	Platform bool
+}
+
+// pythonPrefix begins the names that the Python server (FastMCP's
+// AzureProvider) reads, so that its settings files work unchanged.
+const pythonPrefix = "FASTMCP_SERVER_AUTH_AZURE_"
+
+// Settings are all that Load reads, in the order of docs/configuration.md.
+var Settings = []Setting{
+	{Name: "ENTRA_TENANT_ID", Alias: pythonPrefix + "TENANT_ID", Does: "Directory (tenant) ID or a domain of the tenant; `organizations`, `common` or `consumers`"},
+	{Name: "ENTRA_ALLOWED_TENANTS", Default: "the one tenant", Does: "Tenant IDs whose users may sign in; required with `organizations` and `common`; `*` allows all"},
+	{Name: "ENTRA_CLIENT_ID", Alias: pythonPrefix + "CLIENT_ID", Does: "Application (client) ID of the app registration"},
+	{Name: "ENTRA_CLIENT_SECRET", Alias: pythonPrefix + "CLIENT_SECRET", Does: "A client secret. Set exactly one of this, the certificate and the managed identity"},
+	{Name: "ENTRA_CLIENT_CERTIFICATE_PATH", Does: "A file with certificate and RSA key, PEM or PFX; it is read again when it changes"},
+	{Name: "ENTRA_CLIENT_CERTIFICATE_PASSWORD", Does: "Opens a protected PFX"},
+	{Name: "ENTRA_MANAGED_IDENTITY_CLIENT_ID", Does: "Client ID of a user-assigned managed identity that is federated with the app registration: no secret exists"},
+	{Name: "ENTRA_API_SCOPE", Does: "`CLIENT-ID/mcp.access`; needed by tools that call other APIs for the user"},
+	{Name: "ENTRA_AUTHORITY", Default: "`https://login.microsoftonline.com`", Does: "The sign-in host of a national cloud or an external tenant"},
+	{Name: "GRAPH_URL", Default: "follows `ENTRA_AUTHORITY`", Does: "Microsoft Graph"},
+	{Name: "ENTRA_PROMPT", Default: "`select_account`", Does: "What Entra shows where no approval is remembered: `select_account`, `login` or `none` (whatever Entra thinks fit)"},
+	{Name: "ENTRA_DOMAIN_HINT", Does: "A domain whose sign-in page Entra goes to at once, `organizations` or `consumers`"},
+	{Name: "ENTRA_RECHECK", Default: "off", Does: "How often Entra is asked again whether a user who is active may still sign in, for clients that do not refresh; `1m` to `24h`"},
+
+	{Name: "PUBLIC_URL", Default: "`https://$WEBSITE_HOSTNAME`, else `http://localhost:$PORT`", Alias: pythonPrefix + "BASE_URL", Does: "Where clients reach the server; with a path behind a gateway. `/mcp` is added to it"},
+	{Name: "PUBLIC_HOST", Default: "`own`; `shared` where `PUBLIC_URL` has a path", Does: "`shared` if others serve under the same host name: remembered approvals and `/account` are off then; `own` if it is this server's alone"},
+	{Name: "REDIRECT_PATH", Default: "`/auth/callback`", Alias: pythonPrefix + "REDIRECT_PATH", Does: "Register `PUBLIC_URL` + this path in Entra"},
+	{Name: "LISTEN_ADDRESS", Default: "`127.0.0.1`", Does: "The address to listen on; `0.0.0.0` or `::` in a container"},
+	{Name: "PORT", Default: "7071", Does: "The port to listen on"},
+	{Name: "TRUSTED_PROXIES", Does: "Addresses or CIDRs of proxies whose `X-Forwarded-For` counts; it is used for limits only"},
+	{Name: "ALLOWED_ORIGINS", Does: "Origins of web pages that may call the MCP endpoint, beside our own and, on loopback, those on loopback"},
+
+	{Name: "REQUIRED_SCOPES", Default: "`openid,profile,email`", Alias: pythonPrefix + "REQUIRED_SCOPES", Does: "What every grant holds and every call needs"},
+	{Name: "ACCESS_TOKEN_LIFETIME", Default: "`30m`", Does: "Life of an access token, `1s` to `24h`"},
+	{Name: "REFRESH_LIFETIME", Default: "`90d`", Does: "Life of a grant after its last use; not below the life of an access token"},
+	{Name: "REFRESH_GRACE", Default: "`1m`, or half of a shorter access token's life", Does: "How long a rotated refresh token may be repeated; at most `10m`, and less than half of an access token's life"},
+	{Name: "GRANT_LIFETIME", Default: "none", Does: "Ends a grant at this age, however often it is used"},
+	{Name: "CONSENT", Default: "`remember`", Does: "`remember` shortens the page of an app that the same user has approved in the same browser; `always` shows the full page each time"},
+
+	{Name: "ALLOWED_REDIRECT_URIS", Does: "Redirect URIs to allow beside those of the policy: exact ones or `https://host/path/*`; with `only` as the first entry no others"},
+	{Name: "CLIENT_METADATA_HOSTS", Default: "`*`", Does: "Hosts whose client ID metadata documents are fetched; `none` switches it off"},
+	{Name: "PINNED_CLIENTS", Does: "Metadata documents that need no fetch: a JSON array, or a file with one"},
+	{Name: "CLIENT_ASSERTION_AUDIENCE", Default: "`issuer-or-token-endpoint`", Does: "`issuer` refuses client assertions for the address of the token endpoint"},
+
+	{Name: "TIMEOUT_SECONDS", Default: "8", Alias: pythonPrefix + "TIMEOUT_SECONDS", Does: "Bounds every call to Entra; clients give up after 10 s"},
+	{Name: "TABLES_URL", Does: "Azure Table Storage, with the managed identity"},
+	{Name: "TABLES_CONNECTION_STRING", Does: "Azure Table Storage or Azurite, with a key"},
+	{Name: "TABLES_NAME", Default: "`mcp`", Does: "The table in that account"},
+	{Name: "DATA_DIR", Default: "`.data`", Does: "The directory of the embedded store, where no tables are set and we are not in Azure"},
+	{Name: "SWEEP_INTERVAL", Default: "`15m`", Does: "Time between two removals of expired rows"},
+	{Name: "KEY_VAULT_KEY_URL", Does: "The Key Vault key that wraps the key ring"},
+	{Name: "MASTER_KEY", Default: "generated in `DATA_DIR`", Does: "Wraps the key ring where there is no Key Vault: the output of `openssl rand -base64 32`"},
+	{Name: "MASTER_KEY_PREVIOUS", Does: "The value before, while `MASTER_KEY` changes or the ring moves to Key Vault"},
+
+	{Name: "LOG_LEVEL", Default: "`info`", Does: "`debug` (a line for each request), `info`, `warn` or `error`; audit events are written at any level"},
+	{Name: "LOG_FORMAT", Default: "`text` on a terminal, else `json`", Does: "The form of log lines"},
+	{Name: "AUDIT_OBJECT_IDS", Default: "`off`", Does: "`on` writes the object ID of users to audit events"},
+
+	{Name: "LOCAL_SETTINGS", Default: "`local.settings.json`", Does: "A file whose `Values` count where the environment is silent; `none` reads no file"},
+
+	{Name: "FUNCTIONS_CUSTOMHANDLER_PORT", Platform: true, Does: "The port that the Functions host wants the handler on"},
+	{Name: "WEBSITE_HOSTNAME", Platform: true, Does: "The name that Azure gave the app"},
+	{Name: "AZURE_CLIENT_ID", Platform: true, Does: "The user-assigned identity for Azure's own services; empty: the system-assigned one"},
+}
+
+// setting returns the setting of that name. A name that is not in Settings is a
+// mistake in this package, which every test that loads a configuration finds.
+func setting(name string) Setting {
+	i := slices.IndexFunc(Settings, func(s Setting) bool { return s.Name == name })
+	if i < 0 {
+		panic("config: " + name + " is not in Settings")
+	}
+	return Settings[i]
+}
+
+// notSupported are the other names that the Python server reads. They have no
+// effect here, which the start and the doctor say.
+var notSupported = []Problem{
+	{pythonPrefix + "IDENTIFIER_URI", "has no effect here", "Write the API's scope in full into ENTRA_API_SCOPE, such as api://CLIENT-ID/mcp.access"},
+	{pythonPrefix + "ISSUER_URL", "has no effect here: the issuer is PUBLIC_URL", "Remove it"},
+	{pythonPrefix + "ADDITIONAL_AUTHORIZE_SCOPES", "has no effect here: tools declare the scopes of the APIs that they call", "Remove it, and see docs/from-fastmcp.md"},
+	{pythonPrefix + "ALLOWED_CLIENT_REDIRECT_URIS", "has no effect here", "Write the redirect URIs into ALLOWED_REDIRECT_URIS, after the word only if no others are to be allowed"},
+	{pythonPrefix + "BASE_AUTHORITY", "has no effect here", "Write https:// and its value into ENTRA_AUTHORITY"},
+	{pythonPrefix + "JWT_SIGNING_KEY", "has no effect here: keys are made and rotated by themselves", "Remove it"},
+	{pythonPrefix + "TOKEN_ENCRYPTION_KEY", "has no effect here: keys are made and rotated by themselves", "Remove it"},
+	{pythonPrefix + "CLIENT_STORAGE", "has no effect here", "Set TABLES_URL or DATA_DIR"},
+	{pythonPrefix + "REQUIRE_AUTHORIZATION_CONSENT", "has no effect here: consent is always asked for", "Remove it"},
+}
