@@ -116,7 +116,7 @@ func handleWithASlowTool() error {
 	if err != nil {
 		return err
 	}
-	wrapper, err := keyring.NewMasterKey(cfg.Keys.MasterKey.Reveal())
+	wrapper, err := keyring.NewMasterKey(keyring.MasterKey{Value: cfg.Keys.MasterKey.Value})
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	}
 	s.ring = keyring.New(keyring.Options{
 		Table: deps.Table, Wrapper: deps.Wrapper, Retention: max(cfg.RefreshLifetime, cfg.AccessTokenLifetime),
-		Now: deps.Now, Rand: deps.Rand, Log: deps.Log,
+		Now: deps.Now, Log: deps.Log,
 	})
 	registry, err := s.newRegistry()
 	if err != nil {

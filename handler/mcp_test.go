@@ -24,6 +24,7 @@ import (
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/resource"
+	"entramcp/handler/secret"
 	"entramcp/handler/store"
 	"entramcp/handler/store/embedded"
 	"entramcp/handler/toolkit"
@@ -79,7 +80,7 @@ func newDoor(t testing.TB) *door {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = table.Close() })
-	wrapper, err := keyring.NewMasterKey(strings.Repeat("0123456789abcdef", 4))
+	wrapper, err := keyring.NewMasterKey(keyring.MasterKey{Value: secret.New(strings.Repeat("0123456789abcdef", 4))})
 	if err != nil {
 		t.Fatal(err)
 	}

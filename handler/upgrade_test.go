@@ -22,6 +22,7 @@ import (
 	"entramcp/handler"
 	"entramcp/handler/config"
 	"entramcp/handler/keyring"
+	"entramcp/handler/secret"
 	"entramcp/handler/store"
 	"entramcp/handler/store/embedded"
 )
@@ -110,7 +111,7 @@ func upgrade(t *testing.T, path string) *upgraded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrapper, err := keyring.NewMasterKey(u.Settings["MASTER_KEY"])
+	wrapper, err := keyring.NewMasterKey(keyring.MasterKey{Value: secret.New(u.Settings["MASTER_KEY"])})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"entramcp/e2e/stack"
+	"entramcp/handler/keyring"
+	"entramcp/handler/secret"
 )
 
 const (
@@ -56,7 +58,9 @@ func TestRotatingKeysLogsNobodyOut(t *testing.T) {
 }
 
 // TestMasterKeyIsChangedByARollingRestart: one instance after the other gets
-// the new key and the old one to unwrap with; then the old one is taken away.
+// the new key and the old one to unwrap with, while those with the old one can
+// still start; the operator says that all have it; then the old one is taken
+// away.
 func TestMasterKeyIsChangedByARollingRestart(t *testing.T) {
 	t.Parallel()
 	s := stack.Start(t, stack.Options{Instances: instances, Env: map[string]string{"MASTER_KEY": firstKey}})
@@ -73,7 +77,17 @@ func TestMasterKeyIsChangedByARollingRestart(t *testing.T) {
 			}
 		}
 	}
+	asBefore := func() {
+		i := s.Aside(t, nil)
+		i.WaitReady()
+		got = works(t, c, i, got)
+		i.Kill()
+	}
 	roll(map[string]string{"MASTER_KEY": secondKey, "MASTER_KEY_PREVIOUS": firstKey})
+	asBefore()
+	if n, err := ringOf(t, s, secondKey, firstKey).Rewrap(t.Context()); n != 1 || err != nil {
+		t.Fatalf("%d epochs were wrapped by the new key: %v", n, err)
+	}
 	roll(map[string]string{"MASTER_KEY": secondKey})
 	for _, i := range s.Instances {
 		if a := c.at(i).call(before.access); a.status != http.StatusOK {
@@ -120,6 +134,16 @@ func TestWrongMasterKeyStartsNothing(t *testing.T) {
 		t.Errorf("the ring has changed: %s", a)
 	}
 	works(t, c, s.Instances[0], got)
+}
+
+// ringOf is the ring of s as an operator's command sees it.
+func ringOf(t *testing.T, s *stack.Stack, current, previous string) *keyring.Ring {
+	t.Helper()
+	w, err := keyring.NewMasterKey(keyring.MasterKey{Value: secret.New(current)}, keyring.MasterKey{Value: secret.New(previous)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keyring.New(keyring.Options{Table: tableOf(t, s), Wrapper: w})
 }
 
 // listening reports whether the process answers at all.

@@ -15,6 +15,7 @@ import (
 	"entramcp/handler"
 	"entramcp/handler/config"
 	"entramcp/handler/keyring"
+	"entramcp/handler/secret"
 	"entramcp/handler/store"
 	"entramcp/handler/store/embedded"
 )
@@ -53,7 +54,7 @@ func StartLocal(tb testing.TB, env map[string]string, more func(*handler.Depende
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = table.Close() })
-	wrapper, err := keyring.NewMasterKey(strings.Repeat("local-master-key", 3))
+	wrapper, err := keyring.NewMasterKey(keyring.MasterKey{Value: secret.New(strings.Repeat("local-master-key", 3))})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
+	"entramcp/handler/secret"
 	"entramcp/handler/store"
 	"entramcp/handler/store/embedded"
 )
@@ -68,7 +69,7 @@ func newWorld(t testing.TB, change ...func(*authserver.Options)) *world {
 func (w *world) restart(change ...func(*clients.Options)) {
 	w.t.Helper()
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	wrapper, err := keyring.NewMasterKey("3q2-7wAAECAwQFBgcICQoLDA0ODw8PDw8PDw8PDw8")
+	wrapper, err := keyring.NewMasterKey(keyring.MasterKey{Value: secret.New("3q2-7wAAECAwQFBgcICQoLDA0ODw8PDw8PDw8PDw8")})
 	if err != nil {
 		w.t.Fatal(err)
 	}

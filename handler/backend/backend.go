@@ -19,6 +19,7 @@ import (
 	"entramcp/handler/config"
 	"entramcp/handler/keyring"
 	"entramcp/handler/keyring/keyvault"
+	"entramcp/handler/secret"
 	"entramcp/handler/store"
 	"entramcp/handler/store/azuretable"
 	"entramcp/handler/store/embedded"
@@ -59,9 +60,9 @@ func OpenTable(cfg config.Config, log *slog.Logger) (Table, error) {
 // OpenWrapper opens the wrapping key. Without a setting that is MasterKeyFile in
 // DATA_DIR, which it makes if it is missing.
 func OpenWrapper(cfg config.Config) (keyring.Wrapper, error) {
-	var previous []string
+	var previous []keyring.MasterKey
 	if !cfg.Keys.Previous.IsZero() {
-		previous = append(previous, cfg.Keys.Previous.Reveal())
+		previous = append(previous, keyring.MasterKey{Value: cfg.Keys.Previous.Value})
 	}
 	switch {
 	case cfg.Keys.VaultKeyURL != "":
@@ -79,13 +80,13 @@ func OpenWrapper(cfg config.Config) (keyring.Wrapper, error) {
 		}
 		return keyring.Migrating(vault, old), nil
 	case !cfg.Keys.MasterKey.IsZero():
-		return keyring.NewMasterKey(cfg.Keys.MasterKey.Reveal(), previous...)
+		return keyring.NewMasterKey(keyring.MasterKey{Value: cfg.Keys.MasterKey.Value}, previous...)
 	}
 	generated, err := generatedMasterKey(cfg.Store.DataDir)
 	if err != nil {
 		return nil, err
 	}
-	return keyring.NewMasterKey(generated, previous...)
+	return keyring.NewMasterKey(keyring.MasterKey{Value: secret.New(generated)}, previous...)
 }
 
 // azureCredential is the app's managed identity in Azure and the developer's

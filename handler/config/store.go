@@ -52,7 +52,7 @@ func (r *reader) keys(c *Config) {
 		if value.IsZero() {
 			continue
 		}
-		if _, err := keyring.NewMasterKey(value.Reveal()); err != nil {
+		if _, err := keyring.NewMasterKey(keyring.MasterKey{Value: value.Value}); err != nil {
 			r.bad(name, reason(err, "MASTER_KEY"), random)
 		}
 	}

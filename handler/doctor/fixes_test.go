@@ -15,6 +15,7 @@ import (
 	"entramcp/handler/doctor"
 	"entramcp/handler/keyring"
 	"entramcp/handler/keyring/keyvault"
+	"entramcp/handler/secret"
 	"entramcp/handler/store"
 	"entramcp/handler/store/azuretable"
 	"entramcp/handler/store/embedded"
@@ -128,7 +129,7 @@ func TestTheRingIsReadAndNeverMade(t *testing.T) {
 
 func masterKey(t *testing.T, text string) keyring.Wrapper {
 	t.Helper()
-	w, err := keyring.NewMasterKey(text + "-0123456789-abcdefghijklmnopqrstuvw")
+	w, err := keyring.NewMasterKey(keyring.MasterKey{Value: secret.New(text + "-0123456789-abcdefghijklmnopqrstuvw")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 
 	"entramcp/handler/backend"
@@ -45,17 +46,21 @@ func wrappingFix(err error, setting string) string {
 // Ring opens every epoch that is in the table with w. It makes none.
 func Ring(ctx context.Context, table store.Table, w keyring.Wrapper) Finding {
 	const check = "key ring"
-	epochs, err := keyring.New(keyring.Options{Table: table, Wrapper: w}).Inspect(ctx)
-	switch {
-	case err != nil && epochs == 0:
-		return Unknown(check, err.Error(), "Mend the storage first.")
+	epochs, err := keyring.New(keyring.Options{Table: table, Wrapper: w}).List(ctx)
+	var locked []error
+	for _, e := range epochs {
+		locked = append(locked, e.Locked)
+	}
+	switch unreadable := errors.Join(locked...); {
 	case err != nil:
-		return Wrong(check, err.Error(), "Set the wrapping key that is named here: KEY_VAULT_KEY_URL, MASTER_KEY, or MASTER_KEY_PREVIOUS while changing it. "+
+		return Unknown(check, err.Error(), "Mend the storage first.")
+	case unreadable != nil:
+		return Wrong(check, unreadable.Error(), "Set the wrapping key that is named here: KEY_VAULT_KEY_URL, MASTER_KEY, or MASTER_KEY_PREVIOUS while changing it. "+
 			"If it is lost, delete the partition keys of the table: everyone signs in again.")
-	case epochs == 0:
+	case len(epochs) == 0:
 		return OK(check, "empty: the first start makes it")
 	}
-	return OK(check, fmt.Sprintf("%d epoch(s), all readable", epochs))
+	return OK(check, fmt.Sprintf("%d epoch(s), all readable", len(epochs)))
 }
 
 // keys tries the wrapping key, and on what is in table unless that is nil.

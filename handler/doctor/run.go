@@ -14,6 +14,7 @@ import (
 	"entramcp/handler/config"
 	"entramcp/handler/entra"
 	"entramcp/handler/keyring"
+	"entramcp/handler/secret"
 	"entramcp/handler/store/embedded"
 )
 
@@ -81,7 +82,7 @@ func scratchServer(cfg config.Config) (scratch, error) {
 		return scratch{}, errors.Join(err, os.RemoveAll(dir))
 	}
 	clean := func() { _, _ = table.Close(), os.RemoveAll(dir) } // a directory for temporary files
-	wrapper, err := keyring.NewMasterKey(rand.Text() + rand.Text())
+	wrapper, err := keyring.NewMasterKey(keyring.MasterKey{Value: secret.New(rand.Text() + rand.Text())})
 	if err != nil {
 		clean()
 		return scratch{}, err

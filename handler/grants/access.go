@@ -148,7 +148,7 @@ func (s *Service) parse(ctx context.Context, raw string) (*Access, error) {
 		if t.Header["typ"] != tokenType || kid == "" {
 			return nil, errMalformed
 		}
-		key, err := s.ring.Verifying(ctx, keyring.AccessToken, kid)
+		key, err := s.ring.Verifying(ctx, keyring.AccessToken, kid, time.Unix(c.IssuedAt, 0))
 		if err != nil && !errors.Is(err, keyring.ErrNotOurs) {
 			keys = err
 		}

@@ -162,7 +162,7 @@ type failer interface {
 
 func newInstance(t failer, table store.Table, now func() time.Time) *instance {
 	t.Helper()
-	wrapper, err := keyring.NewMasterKey("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")
+	wrapper, err := keyring.NewMasterKey(keyring.MasterKey{Value: secret.New("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,8 +40,8 @@ func TestInstancesShareOneRingInTableStorage(t *testing.T) {
 	}
 	second := seal(t, instances[1], keyring.RefreshHandle, "", "second")
 	changed := newRing(t, table, masterKey(t, keyB, keyA), c)
-	if err := changed.Load(t.Context()); err != nil {
-		t.Fatal(err)
+	if n, err := changed.Rewrap(t.Context()); n != 2 || err != nil {
+		t.Fatalf("%d epochs were wrapped again, want 2: %v", n, err)
 	}
 	for _, r := range append(instances, newRing(t, table, masterKey(t, keyB), c)) {
 		opens(t, r, keyring.RefreshHandle, "", first, "first")

@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"context"
 	"crypto/hkdf"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -22,24 +22,41 @@ const (
 	kidLength = 12
 )
 
+// recordVersion is of records without a version too.
+const recordVersion = 1
+
 // record is the value of an epoch's row.
 type record struct {
+	Version   int       `json:"v,omitempty"`
 	KeyID     string    `json:"kid"`
 	Created   time.Time `json:"created"`
 	Activates time.Time `json:"activates"`
 	Wrapping  string    `json:"wrapping"` // id of the wrapping key, version included
-	Wrapped   []byte    `json:"wrapped"`
+	// Wrapped is the wrapped epoch, or a placeholder once it is retired.
+	Wrapped []byte `json:"wrapped"`
+	// Retired is when an operator ended the epoch.
+	Retired time.Time `json:"retired,omitzero"`
+	// Rewrap is there while a change of the wrapping key is under way.
+	Rewrap *rewrap `json:"rewrap,omitempty"`
 }
 
-// epoch is one row as read, with its keys unless it is locked. It is not
-// changed after it was made.
-type epoch struct {
-	row       store.Row
-	record    record
-	succeeded time.Time // when the next epoch activates; zero for the newest
-	keys      *keys
-	locked    error // why there are no keys
+// rewrap says since when some instance has had another wrapping key.
+type rewrap struct {
+	With  string    `json:"with"` // Wrapper.ID
+	Since time.Time `json:"since"`
 }
+
+// epoch is one row as read, with its keys unless it is locked or retired. It is
+// not changed after it was made.
+type epoch struct {
+	row        store.Row
+	record     record
+	superseded time.Time // when the next epoch activates; zero for the newest
+	keys       *keys
+	locked     error // why there are no keys
+}
+
+func (e *epoch) retired() bool { return !e.record.Retired.IsZero() }
 
 // epochs is the ring at one moment, in ascending sequence.
 type epochs struct {
@@ -63,6 +80,9 @@ func parseEpoch(row store.Row) (*epoch, error) {
 		return nil, fmt.Errorf("keyring: row %s/%s is not an epoch: %w", row.Partition, row.Key, err)
 	}
 	rec := e.record
+	if rec.Version > recordVersion {
+		return nil, fmt.Errorf("keyring: row %s/%s was written by a later version of this server", row.Partition, row.Key)
+	}
 	n := e.sequence()
 	if n == 0 || rowKey(n) != row.Key || len(rec.KeyID) != kidLength ||
 		rec.Created.IsZero() || rec.Activates.IsZero() || rec.Wrapping == "" || len(rec.Wrapped) == 0 {
@@ -71,17 +91,17 @@ func parseEpoch(row store.Row) (*epoch, error) {
 	return e, nil
 }
 
-// arrange sorts epochs and leaves out those that have expired. The newest
+// newEpochs sorts epochs and leaves out those that have expired. The newest
 // stays whatever its row says: without it there would be nothing to sign with.
-func arrange(list []*epoch, now time.Time) *epochs {
+func newEpochs(list []*epoch, now time.Time) *epochs {
 	slices.SortFunc(list, func(a, b *epoch) int { return cmp.Compare(a.row.Key, b.row.Key) })
-	for i, e := range list[:max(len(list)-1, 0)] {
-		e.succeeded = list[i+1].record.Activates
-	}
 	all := &epochs{byKID: make(map[string]*epoch, len(list)), loaded: now}
 	for i, e := range list {
-		if i < len(list)-1 && !e.row.Expires.IsZero() && e.row.Expires.Before(now) {
-			continue
+		if newest := i == len(list)-1; !newest {
+			e.superseded = list[i+1].record.Activates
+			if !e.row.Expires.IsZero() && e.row.Expires.Before(now) {
+				continue
+			}
 		}
 		all.list = append(all.list, e)
 		all.byKID[e.record.KeyID] = e
@@ -91,37 +111,49 @@ func arrange(list []*epoch, now time.Time) *epochs {
 
 func (all *epochs) newest() *epoch { return all.list[len(all.list)-1] }
 
-// signing picks the newest epoch that is active and can be unwrapped, unless
-// it was succeeded longer than Overlap ago. If none is active, as a clock that
-// is behind can have it, the first one signs.
+var errNoneSigns = errors.New("keyring: no epoch may sign")
+
+// signing picks the newest epoch that is active, not retired and can be
+// unwrapped, unless it was superseded longer than Overlap ago. Where there is
+// none, the next one to activate signs before its time: the clock is behind, or
+// the one before it was retired.
 func (all *epochs) signing(now time.Time) (*epoch, error) {
 	if now.Sub(all.loaded) > Overlap {
 		return nil, fmt.Errorf("keyring: the ring was last read at %s", all.loaded.UTC().Format(time.RFC3339))
 	}
+	var next *epoch
 	var locked error
-	for i, e := range slices.Backward(all.list) {
+	for _, e := range slices.Backward(all.list) {
 		switch {
-		case i > 0 && e.record.Activates.After(now):
+		case e.retired():
+			continue
+		case e.record.Activates.After(now):
+			next = e
 			continue
 		case e.locked != nil:
-			if locked == nil {
-				locked = e.locked
-			}
+			locked = cmp.Or(locked, e.locked)
 			continue
-		case !e.succeeded.IsZero() && now.Sub(e.succeeded) > Overlap:
-			return nil, cmp.Or(locked, errors.New("keyring: no epoch may sign"))
+		}
+		if !e.superseded.IsZero() && now.Sub(e.superseded) > Overlap {
+			break
 		}
 		return e, nil
 	}
-	return nil, cmp.Or(locked, errors.New("keyring: no epoch may sign"))
+	switch {
+	case locked != nil:
+		return nil, locked
+	case next == nil:
+		return nil, errNoneSigns
+	case next.locked != nil:
+		return nil, next.locked
+	}
+	return next, nil
 }
 
 // newRecord makes the bytes of an epoch and wraps them.
-func newRecord(ctx context.Context, w Wrapper, random io.Reader, created, activates time.Time) (record, error) {
+func newRecord(ctx context.Context, w Wrapper, created, activates time.Time) (record, error) {
 	key := make([]byte, epochSize)
-	if _, err := io.ReadFull(random, key); err != nil {
-		return record{}, fmt.Errorf("keyring: random bytes: %w", err)
-	}
+	rand.Read(key) // never fails
 	id, wrapped, err := wrap(ctx, w, key)
 	if err != nil {
 		return record{}, err
@@ -130,6 +162,7 @@ func newRecord(ctx context.Context, w Wrapper, random io.Reader, created, activa
 }
 
 func (rec record) row(sequence uint32) (store.Row, error) {
+	rec.Version = recordVersion
 	value, err := json.Marshal(rec)
 	if err != nil {
 		return store.Row{}, fmt.Errorf("keyring: encode epoch %d: %w", sequence, err)
@@ -138,8 +171,7 @@ func (rec record) row(sequence uint32) (store.Row, error) {
 }
 
 // keyID is a fingerprint of the epoch's bytes, so that bytes that are not
-// those the row names are noticed, and a ring made anew shares no id with the
-// one before.
+// those the row names are noticed, and two rings share no id.
 func keyID(key []byte) string {
 	return base64.RawURLEncoding.EncodeToString(expand(key, "entramcp/keyring/v1/kid", kidSize))
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"entramcp/handler/keyring"
+	"entramcp/handler/secret"
 	"entramcp/handler/store"
 	"entramcp/handler/store/embedded"
 )
@@ -77,11 +78,19 @@ func newTable(tb testing.TB) store.Table {
 
 func masterKey(tb testing.TB, current string, previous ...string) keyring.Wrapper {
 	tb.Helper()
-	w, err := keyring.NewMasterKey(current, previous...)
+	w, err := newMasterKey(current, previous...)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return w
+}
+
+func newMasterKey(current string, previous ...string) (keyring.Wrapper, error) {
+	var older []keyring.MasterKey
+	for _, text := range previous {
+		older = append(older, keyring.MasterKey{Value: secret.New(text)})
+	}
+	return keyring.NewMasterKey(keyring.MasterKey{Value: secret.New(current)}, older...)
 }
 
 // newRing is one instance.

@@ -10,23 +10,25 @@
 // An epoch goes through four times:
 //
 //   - created: its row is inserted. Of many instances that try, one wins.
-//   - activates: it begins to sign, [Options.PublishBefore] later, when every
-//     instance has had time to read it. The first epoch ever activates at once.
-//   - succeeded: the next epoch activates. An instance that has not noticed,
-//     or cannot unwrap the successor, may sign with it for Overlap more.
-//   - expires: Overlap, Retention and Margin after it was succeeded, when
+//   - activates: it begins to sign, [PublishBefore] later, when every instance
+//     has had time to read it. The first epoch ever activates at once.
+//   - superseded: the next epoch activates. An instance that has not noticed,
+//     or cannot unwrap the next one, may sign with it for Overlap more.
+//   - expires: Overlap, Retention and Margin after it was superseded, when
 //     everything it ever signed has expired. The sweep deletes its row. The
 //     newest epoch never expires.
+//
+// An operator can end an epoch at any time, see [Ring.Retire]: what it signed
+// is then worthless.
 package keyring
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -59,21 +61,35 @@ const Partition = "keys"
 // is unknown, and is to be treated as an outage.
 var ErrNotOurs = errors.New("keyring: not made by this key ring")
 
-// Timings that do not depend on what is signed.
+// ErrRetired is the ErrNotOurs of what a retired epoch has made.
+var ErrRetired = fmt.Errorf("%w any more: its epoch was retired", ErrNotOurs)
+
 const (
-	// Overlap is how long after it was succeeded an epoch may still sign, and
+	// Period is the age at which the newest epoch is superseded.
+	Period = 30 * 24 * time.Hour
+	// PublishBefore is how long an epoch is readable before it signs. It is
+	// longer than ReloadInterval and UnknownInterval.
+	PublishBefore = 10 * time.Minute
+	// Overlap is how long after it was superseded an epoch may still sign, and
 	// equally how old an instance's copy of the ring may be to sign with it.
 	// It carries instances through an outage of storage, and through a
 	// rolling change of the wrapping key.
 	Overlap = 24 * time.Hour
 	// Margin is added before an epoch expires, for clocks that disagree.
 	Margin = 24 * time.Hour
+	// RewrapAfter is how long after the first instance has a new wrapping key
+	// the epochs are wrapped with it: until then an instance that starts with
+	// the old settings can read them.
+	RewrapAfter = 24 * time.Hour
 	// ReloadInterval is how often Run reads the ring again.
 	ReloadInterval = 4 * time.Minute
 	// UnknownInterval is how often at most an unknown key id causes a reload.
 	UnknownInterval = 30 * time.Second
 	// retryInterval is how often at most a failed load is tried again.
 	retryInterval = 2 * time.Second
+	// loadTimeout bounds one reading of the ring, with its calls to the
+	// wrapping key.
+	loadTimeout = 20 * time.Second
 )
 
 // Options configure a Ring. Table and Wrapper are required.
@@ -81,60 +97,36 @@ type Options struct {
 	Table   store.Table
 	Wrapper Wrapper
 	Now     func() time.Time
-	// Rand makes epochs, nonces and jitter; crypto/rand unless set.
-	Rand io.Reader
-	Log  *slog.Logger
+	Log     *slog.Logger
 
-	// Period is the age at which the newest epoch is succeeded: 30 days.
-	Period time.Duration
-	// PublishBefore is how long an epoch is readable before it signs: 10
-	// minutes. It must be longer than ReloadInterval and UnknownInterval.
-	PublishBefore time.Duration
 	// Retention is the longest life of anything sealed or signed, counted
 	// from that moment: 90 days, the life of an unused refresh token. If it
 	// changes, the longest that any instance was given is what counts.
 	Retention time.Duration
-	// LoadTimeout bounds one reading of the ring, with its calls to the
-	// wrapping key: 20 seconds.
-	LoadTimeout time.Duration
-}
-
-func (o Options) withDefaults() Options {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.Rand == nil {
-		o.Rand = rand.Reader
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	set := func(d *time.Duration, fallback time.Duration) {
-		if *d <= 0 {
-			*d = fallback
-		}
-	}
-	set(&o.Period, 30*24*time.Hour)
-	set(&o.PublishBefore, 10*time.Minute)
-	set(&o.Retention, 90*24*time.Hour)
-	set(&o.LoadTimeout, 20*time.Second)
-	return o
 }
 
 // Ring is the key ring as one instance sees it. It is safe for concurrent use.
 type Ring struct {
 	opts    Options
-	epochs  atomic.Pointer[epochs]  // nil until the first load
-	failure atomic.Pointer[failure] // of the last load, nil if it succeeded
+	epochs  atomic.Pointer[epochs]    // nil until the first load
+	failure atomic.Pointer[failure]   // of the last load, nil if it succeeded
+	unknown atomic.Pointer[time.Time] // last load because of an unknown key id
 	flight  singleflight.Group
-	jitter  func() time.Duration
+	jitter  time.Duration // spreads instances over the time when rotation falls due
 }
 
 // New makes a ring that has not been loaded. It does no I/O.
 func New(opts Options) *Ring {
-	r := &Ring{opts: opts.withDefaults()}
-	r.jitter = sync.OnceValue(r.drawJitter)
-	return r
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Retention <= 0 {
+		opts.Retention = 90 * 24 * time.Hour
+	}
+	return &Ring{opts: opts, jitter: rand.N(Period / 60)}
 }
 
 // Ready returns nil if the ring can sign, and can verify with every epoch.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"entramcp/handler/secret"
 	"entramcp/handler/store"
 )
 
@@ -18,9 +19,10 @@ type failure struct {
 	at  time.Time
 }
 
-// Load reads the ring and makes the first epoch if there is none, then does
-// what is due: rotation, re-wrapping, expiry. What is due is not needed to
-// serve; its errors are logged. Load is called once the listener is bound;
+// Load reads the ring, past all that is in memory, and makes the first epoch if
+// there is none, then does what is due: rotation, re-wrapping, expiry. What is
+// due is not needed to serve; its errors are logged. Load is called once the
+// listener is bound, and when another instance says that the ring has changed;
 // every other method loads the ring if that has not happened.
 func (r *Ring) Load(ctx context.Context) error {
 	if err := r.reload(ctx); err != nil {
@@ -40,7 +42,7 @@ func (r *Ring) current(ctx context.Context) (*keys, error) {
 	if err == nil {
 		return e.keys, nil
 	}
-	if all, err = r.fresh(ctx, UnknownInterval); err != nil {
+	if all, err = r.loadedWithin(ctx, UnknownInterval); err != nil {
 		return nil, err
 	}
 	if e, err = all.signing(r.opts.Now()); err != nil {
@@ -49,24 +51,30 @@ func (r *Ring) current(ctx context.Context) (*keys, error) {
 	return e.keys, nil
 }
 
-// lookup returns the keys that kid names. Only a ring read within
-// UnknownInterval may say that there are none: every epoch that signs has been
-// readable for longer than that.
-func (r *Ring) lookup(ctx context.Context, kid string) (*keys, error) {
+// lookup returns the keys that kid names. Before it says that there are none it
+// reads the ring, unless an unknown id has had it read within UnknownInterval.
+// What was issued after the last reading may be of an epoch that is newer yet,
+// which is an unknown answer; issued is in whole seconds, may be zero, and is not believed if it is
+// in the future.
+func (r *Ring) lookup(ctx context.Context, kid string, issued time.Time) (*keys, error) {
 	all, err := r.loaded(ctx)
 	if err != nil {
 		return nil, err
 	}
 	e := all.byKID[kid]
 	if e == nil || e.locked != nil {
-		if all, err = r.fresh(ctx, UnknownInterval); err != nil {
+		if all, err = r.loadedForUnknown(ctx); err != nil {
 			return nil, err
 		}
 		e = all.byKID[kid]
 	}
 	switch {
+	case e == nil && !issued.Before(all.loaded.Truncate(time.Second)) && issued.Before(r.opts.Now().Add(UnknownInterval)):
+		return nil, errors.New("keyring: the key id is unknown, and newer than the last reading of the ring")
 	case e == nil:
 		return nil, ErrNotOurs
+	case e.retired():
+		return nil, ErrRetired
 	case e.locked != nil:
 		return nil, e.locked
 	}
@@ -78,23 +86,22 @@ func (r *Ring) loaded(ctx context.Context) (*epochs, error) {
 	if all := r.epochs.Load(); all != nil {
 		return all, nil
 	}
-	return r.fresh(ctx, 0)
+	return r.loadedWithin(ctx, 0)
 }
 
-// fresh returns the ring if it was read within maxAge, else reads it, unless
-// that has just failed.
-func (r *Ring) fresh(ctx context.Context, maxAge time.Duration) (*epochs, error) {
-	now := r.opts.Now()
+// loadedWithin returns the ring if it was read within maxAge, else reads it,
+// unless that has just failed.
+func (r *Ring) loadedWithin(ctx context.Context, maxAge time.Duration) (*epochs, error) {
 	failed, all := r.failure.Load(), r.epochs.Load()
-	if failed != nil && now.Sub(failed.at) < retryInterval {
-		return nil, failed.err
+	if err := r.recentFailure(); err != nil {
+		return nil, err
 	}
-	if all != nil && now.Sub(all.loaded) < maxAge {
+	if all != nil && r.opts.Now().Sub(all.loaded) < maxAge {
 		return all, nil
 	}
 	// Of many callers that find the ring too old, some get here only when
 	// another's reading is over: what it brought serves them too.
-	err := r.share(ctx, "fresh", func() error {
+	err := r.once(ctx, "too old", func() error {
 		if f := r.failure.Load(); f != nil && f != failed {
 			return f.err
 		}
@@ -109,10 +116,49 @@ func (r *Ring) fresh(ctx context.Context, maxAge time.Duration) (*epochs, error)
 	return r.epochs.Load(), nil
 }
 
+// loadedForUnknown returns the ring after reading it again, at most once in
+// UnknownInterval, however many ask. The interval counts these readings alone:
+// one that Run has just made may have missed the epoch that is asked for.
+func (r *Ring) loadedForUnknown(ctx context.Context) (*epochs, error) {
+	recent := func() bool {
+		last := r.unknown.Load()
+		return last != nil && r.opts.Now().Sub(*last) < UnknownInterval
+	}
+	if recent() {
+		return r.epochs.Load(), nil
+	}
+	err := r.once(ctx, "unknown", func() error {
+		if recent() {
+			return nil
+		}
+		if err := r.recentFailure(); err != nil {
+			return err
+		}
+		now := r.opts.Now()
+		if err := r.reload(context.WithoutCancel(ctx)); err != nil {
+			return err
+		}
+		r.unknown.Store(&now)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.epochs.Load(), nil
+}
+
+// recentFailure is the error of a load that failed within retryInterval.
+func (r *Ring) recentFailure() error {
+	if f := r.failure.Load(); f != nil && r.opts.Now().Sub(f.at) < retryInterval {
+		return f.err
+	}
+	return nil
+}
+
 // reload reads the ring once for all callers that wait for it.
 func (r *Ring) reload(ctx context.Context) error {
-	return r.share(ctx, "reload", func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.LoadTimeout)
+	return r.once(ctx, "reload", func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 		defer cancel()
 		all, err := r.read(ctx)
 		if err != nil {
@@ -126,9 +172,9 @@ func (r *Ring) reload(ctx context.Context) error {
 	})
 }
 
-// share runs do once for all callers that wait for it at the same time. It
-// goes on when one of them gives up.
-func (r *Ring) share(ctx context.Context, key string, do func() error) error {
+// once runs do once for all callers that wait for it at the same time. It goes
+// on when one of them gives up.
+func (r *Ring) once(ctx context.Context, key string, do func() error) error {
 	done := r.flight.DoChan(key, func() (any, error) { return nil, do() })
 	select {
 	case <-ctx.Done():
@@ -157,7 +203,7 @@ func (r *Ring) read(ctx context.Context) (*epochs, error) {
 			return nil, errors.New("keyring: the first epoch was inserted and is not there")
 		}
 	}
-	all := arrange(list, r.opts.Now())
+	all := newEpochs(list, r.opts.Now())
 	r.unwrap(ctx, all)
 	if _, err := all.signing(r.opts.Now()); err != nil {
 		return nil, err
@@ -187,7 +233,7 @@ func (r *Ring) list(ctx context.Context) ([]*epoch, error) {
 
 // insert adds an epoch. That another instance was first is no error.
 func (r *Ring) insert(ctx context.Context, sequence uint32, created, activates time.Time) error {
-	rec, err := newRecord(ctx, r.opts.Wrapper, r.opts.Rand, created, activates)
+	rec, err := newRecord(ctx, r.opts.Wrapper, created, activates)
 	if err != nil {
 		return err
 	}
@@ -217,6 +263,9 @@ func (r *Ring) unwrap(ctx context.Context, all *epochs) {
 	var group errgroup.Group
 	group.SetLimit(4)
 	for _, e := range all.list {
+		if e.retired() {
+			continue
+		}
 		if k := known[e.record.KeyID]; k != nil && k.keys != nil {
 			e.keys = k.keys
 			continue
@@ -228,7 +277,7 @@ func (r *Ring) unwrap(ctx context.Context, all *epochs) {
 				r.opts.Log.ErrorContext(ctx, "a key epoch cannot be used", slog.Any("cause", err))
 				return nil
 			}
-			e.keys = &keys{kid: e.record.KeyID, epoch: key}
+			e.keys = &keys{kid: e.record.KeyID, epoch: secret.New(string(key))}
 			return nil
 		})
 	}

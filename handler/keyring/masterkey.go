@@ -13,6 +13,8 @@ import (
 	"log/slog"
 	"strings"
 	"unicode/utf8"
+
+	"entramcp/handler/secret"
 )
 
 const (
@@ -20,18 +22,22 @@ const (
 	masterKeyMinimum = 32 // characters
 )
 
-// NewMasterKey makes a Wrapper of the value of MASTER_KEY, and of earlier
-// values that may still have wrapped an epoch. A value is 32 bytes in base64,
-// base64url or hexadecimal, or any text of at least 32 characters; space
-// around it is ignored. Errors say what to write and repeat nothing of it.
-func NewMasterKey(current string, previous ...string) (Wrapper, error) {
-	var older []Wrapper
+// MasterKey is the value of MASTER_KEY: 32 bytes in base64, base64url or
+// hexadecimal, or any text of at least 32 characters. Space around it is
+// ignored.
+type MasterKey struct{ secret.Value }
+
+// NewMasterKey makes a Wrapper of a MasterKey, and of earlier ones that may
+// still have wrapped an epoch. Errors say what to write and repeat nothing of
+// the keys.
+func NewMasterKey(current MasterKey, previous ...MasterKey) (Wrapper, error) {
 	w, err := newMasterKey(current)
 	if err != nil {
 		return nil, fmt.Errorf("MASTER_KEY %w", err)
 	}
-	for _, text := range previous {
-		p, err := newMasterKey(text)
+	var older []Wrapper
+	for _, key := range previous {
+		p, err := newMasterKey(key)
 		if err != nil {
 			return nil, fmt.Errorf("MASTER_KEY_PREVIOUS %w", err)
 		}
@@ -46,12 +52,12 @@ type masterKey struct {
 	aead cipher.AEAD
 }
 
-func newMasterKey(text string) (*masterKey, error) {
-	secret, err := parseMasterKey(strings.TrimSpace(text))
+func newMasterKey(key MasterKey) (*masterKey, error) {
+	bytes, err := parseMasterKey(strings.TrimSpace(key.Reveal()))
 	if err != nil {
 		return nil, err
 	}
-	block, err := aes.NewCipher(expand(secret, "entramcp/keyring/v1/master/wrap", 32))
+	block, err := aes.NewCipher(expand(bytes, "entramcp/keyring/v1/master/wrap", 32))
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +66,7 @@ func newMasterKey(text string) (*masterKey, error) {
 		return nil, err
 	}
 	return &masterKey{
-		id:   masterKeyPrefix + hex.EncodeToString(expand(secret, "entramcp/keyring/v1/master/fingerprint", 8)),
+		id:   masterKeyPrefix + hex.EncodeToString(expand(bytes, "entramcp/keyring/v1/master/fingerprint", 8)),
 		aead: aead,
 	}, nil
 }
@@ -94,7 +100,7 @@ func distinct(text string) int {
 
 func (m *masterKey) ID() string { return m.id }
 
-func (m *masterKey) Standing(id string) Standing {
+func (m *masterKey) Status(id string) Status {
 	if id == m.id {
 		return Current
 	}
@@ -103,9 +109,7 @@ func (m *masterKey) Standing(id string) Standing {
 
 func (m *masterKey) Wrap(_ context.Context, key []byte) (string, []byte, error) {
 	nonce := make([]byte, m.aead.NonceSize())
-	if _, err := io.ReadFull(rand.Reader, nonce); err != nil {
-		return "", nil, err
-	}
+	rand.Read(nonce) // never fails
 	return m.id, m.aead.Seal(nonce, nonce, key, []byte(m.id)), nil
 }
 

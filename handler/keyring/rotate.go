@@ -2,11 +2,10 @@ package keyring
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"entramcp/handler/store"
@@ -16,7 +15,7 @@ import (
 // instance runs it.
 func (r *Ring) Run(ctx context.Context) {
 	for {
-		wait := ReloadInterval + r.random(ReloadInterval/4)
+		wait := ReloadInterval + rand.N(ReloadInterval/4)
 		if err := r.Load(ctx); err != nil {
 			wait = UnknownInterval
 		}
@@ -30,75 +29,69 @@ func (r *Ring) Run(ctx context.Context) {
 	}
 }
 
-// Rotate publishes the next epoch now; it signs after PublishBefore, as any
-// other. If the newest epoch does not sign yet, a rotation is under way
-// already and Rotate does nothing. Earlier epochs go on verifying.
-func (r *Ring) Rotate(ctx context.Context) error {
-	if err := r.reload(ctx); err != nil {
-		return err
-	}
-	return r.succeed(ctx, r.epochs.Load())
-}
-
 // maintain does what is due for the ring just read. Any number of instances do
 // so at once: each step is one insert or one conditional update.
 func (r *Ring) maintain(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, r.opts.LoadTimeout)
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	all := r.epochs.Load()
 	for _, e := range all.list {
-		if err := r.tend(ctx, e); err != nil {
+		if err := r.update(ctx, e, false); err != nil {
 			r.opts.Log.WarnContext(ctx, "a key epoch could not be updated; it will be tried again",
 				slog.String("kid", e.record.KeyID), slog.Any("cause", err))
 		}
 	}
-	if r.opts.Now().Sub(all.newest().record.Created) < r.opts.Period+r.jitter() {
+	newest := all.newest()
+	switch age := r.opts.Now().Sub(newest.record.Created); {
+	case !newest.retired() && age < Period+r.jitter:
+		return
+	case r.opts.Wrapper.Status(newest.record.Wrapping) == Previous:
+		// Not while instances may run that could not unwrap the next one.
 		return
 	}
-	if err := r.succeed(ctx, all); err != nil {
+	if err := r.addEpoch(ctx, all); err != nil {
 		r.opts.Log.ErrorContext(ctx, "the key ring could not be rotated; it will be tried again", slog.Any("cause", err))
 	}
 }
 
-// succeed inserts the epoch after the newest, and reads the ring again.
-//
-// An instance that could not unwrap the newest epoch today has been left
-// behind by a change of the wrapping key. What it wraps might be unreadable to
-// all others, so it leaves the rotation to them.
-func (r *Ring) succeed(ctx context.Context, all *epochs) error {
-	newest := all.newest()
-	if id := newest.record.Wrapping; r.opts.Wrapper.Standing(id) == Unknown {
-		return fmt.Errorf("keyring: epoch %d was wrapped by %s, and this process has %s: %s: %w",
-			newest.sequence(), id, r.opts.Wrapper.ID(), remedy(id), ErrWrongKey)
+// addEpoch inserts the epoch after the newest, and reads the ring again.
+func (r *Ring) addEpoch(ctx context.Context, all *epochs) error {
+	newest, now := all.newest(), r.opts.Now()
+	if err := r.mayAdd(newest); err != nil || newest.record.Activates.After(now) {
+		return err
 	}
-	now := r.opts.Now()
-	if newest.record.Activates.After(now) {
-		return nil
-	}
-	if err := r.insert(ctx, newest.sequence()+1, now, now.Add(r.opts.PublishBefore)); err != nil {
+	if err := r.insert(ctx, newest.sequence()+1, now, now.Add(PublishBefore)); err != nil {
 		return err
 	}
 	return r.reload(ctx)
 }
 
-// tend re-wraps an epoch that a previous wrapping key wrapped, and says when
-// it expires once its successor signs. A conflict means that another instance
-// did so.
-func (r *Ring) tend(ctx context.Context, e *epoch) error {
+// mayAdd refuses an instance that could not unwrap the newest epoch today: it
+// was left behind by a change of the wrapping key, and what it wraps might be
+// unreadable to all others.
+func (r *Ring) mayAdd(newest *epoch) error {
+	if id := newest.record.Wrapping; r.opts.Wrapper.Status(id) == Unknown {
+		return fmt.Errorf("keyring: epoch %d was wrapped by %s, and this process has %s: %s: %w",
+			newest.sequence(), id, r.opts.Wrapper.ID(), remedy(id), ErrWrongKey)
+	}
+	return nil
+}
+
+// update writes what has become due for an epoch: that the wrapping key is being
+// changed, or has been, and when the epoch expires. With rewrapNow it does not
+// wait for RewrapAfter. A conflict means that another instance did so.
+func (r *Ring) update(ctx context.Context, e *epoch, rewrapNow bool) error {
 	row, rec := e.row, e.record
-	if e.keys != nil && r.opts.Wrapper.Standing(rec.Wrapping) == Previous {
-		var err error
-		if rec.Wrapping, rec.Wrapped, err = wrap(ctx, r.opts.Wrapper, e.keys.epoch); err != nil {
-			return err
-		}
+	if err := r.rewrap(ctx, e, &rec, rewrapNow); err != nil {
+		return err
 	}
 	// An end once given is not brought forward: artefacts may rely on it. It
 	// is taken back from an epoch that is the newest after its successor was
 	// deleted.
-	if end := r.end(e); end.After(row.Expires) || e.succeeded.IsZero() {
+	if end := r.end(e); end.After(row.Expires) || e.superseded.IsZero() {
 		row.Expires = end
 	}
-	if rec.Wrapping == e.record.Wrapping && row.Expires.Equal(e.row.Expires) {
+	if rec.Wrapping == e.record.Wrapping && rec.Rewrap == e.record.Rewrap && row.Expires.Equal(e.row.Expires) {
 		return nil
 	}
 	next, err := rec.row(e.sequence())
@@ -117,23 +110,37 @@ func (r *Ring) tend(ctx context.Context, e *epoch) error {
 	return nil
 }
 
+// rewrap changes rec where another key than the current one wrapped the epoch:
+// first it notes since when, then, when every instance has had the time to get
+// the current key, or at once if told, it wraps the epoch again.
+func (r *Ring) rewrap(ctx context.Context, e *epoch, rec *record, now bool) (err error) {
+	w := r.opts.Wrapper
+	if e.keys == nil || w.Status(rec.Wrapping) != Previous {
+		return nil
+	}
+	if !now && (rec.Rewrap == nil || rec.Rewrap.With != w.ID()) {
+		rec.Rewrap = &rewrap{With: w.ID(), Since: r.opts.Now().UTC().Truncate(time.Second)}
+		r.opts.Log.InfoContext(ctx, "the wrapping key is being changed; keep the previous one until the epochs are wrapped by the new one",
+			slog.String("kid", rec.KeyID), slog.String("wrapping", rec.Wrapping), slog.Time("rewrapped_after", rec.Rewrap.Since.Add(RewrapAfter)))
+		return nil
+	}
+	if !now && r.opts.Now().Before(rec.Rewrap.Since.Add(RewrapAfter)) {
+		return nil
+	}
+	rec.Rewrap = nil
+	rec.Wrapping, rec.Wrapped, err = wrap(ctx, w, []byte(e.keys.epoch.Reveal()))
+	return err
+}
+
 // end is when nothing that e signed can be valid any more; zero if e may sign
 // for an unknown time yet.
 func (r *Ring) end(e *epoch) time.Time {
-	if e.succeeded.IsZero() || e.succeeded.After(r.opts.Now()) {
+	if e.superseded.IsZero() || e.superseded.After(r.opts.Now()) {
 		return time.Time{}
 	}
-	return e.succeeded.Add(Overlap + r.opts.Retention + Margin).UTC().Truncate(time.Second)
-}
-
-// drawJitter spreads instances over the time when rotation falls due.
-func (r *Ring) drawJitter() time.Duration { return r.random(r.opts.Period / 60) }
-
-// random is between zero and limit, and limit if there is no randomness.
-func (r *Ring) random(limit time.Duration) time.Duration {
-	var b [8]byte
-	if _, err := io.ReadFull(r.opts.Rand, b[:]); err != nil || limit <= 0 {
-		return limit
+	last := e.superseded
+	if e.record.Retired.After(last) {
+		last = e.record.Retired
 	}
-	return time.Duration(binary.BigEndian.Uint64(b[:]) % uint64(limit))
+	return last.Add(Overlap + r.opts.Retention + Margin).UTC().Truncate(time.Second)
 }

@@ -1,7 +1,9 @@
 package keyring_test
 
 import (
+	"bytes"
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -84,7 +86,7 @@ func TestEpochIsReadableTenMinutesBeforeItSigns(t *testing.T) {
 	if second == first {
 		t.Error("the new epoch does not sign after ten minutes")
 	}
-	if _, err := r.Verifying(t.Context(), keyring.AccessToken, first); err != nil {
+	if _, err := r.Verifying(t.Context(), keyring.AccessToken, first, time.Time{}); err != nil {
 		t.Errorf("the first epoch no longer verifies: %v", err)
 	}
 }
@@ -215,6 +217,88 @@ func TestShorterRetentionDoesNotBringAnEndForward(t *testing.T) {
 	}
 }
 
+// Instances that read the ring all the time write to it only when something is
+// due.
+func TestReadingTheRingWritesNothing(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	r := newRing(t, table, masterKey(t, keyA), c)
+	load(t, r)
+	if err := r.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.advance(time.Hour)
+	load(t, r) // gives the first epoch its end
+	before := rows(t, table)
+	for range 3 {
+		c.advance(time.Hour)
+		load(t, r)
+	}
+	for i, row := range rows(t, table) {
+		if row.ETag != before[i].ETag {
+			t.Errorf("epoch %s was written", row.Key)
+		}
+	}
+}
+
+// Whether or not the sweep has come by, an epoch that has expired verifies
+// nothing.
+func TestExpiredEpochVerifiesNothing(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	r := newRing(t, table, masterKey(t, keyA), c)
+	sealed := seal(t, r, keyring.RefreshHandle, "", "h")
+	if err := r.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.advance(time.Hour)
+	load(t, r)
+	expires := rows(t, table)[0].Expires
+	c.advance(expires.Sub(c.Now()))
+	load(t, r)
+	opens(t, r, keyring.RefreshHandle, "", sealed, "h")
+	c.advance(time.Second)
+	load(t, r)
+	if _, err := r.Open(t.Context(), keyring.RefreshHandle, nil, sealed); err != keyring.ErrNotOurs {
+		t.Errorf("an epoch that expired: %v", err)
+	}
+}
+
+// The newest epoch signs whatever its row says: a ring without one to sign with
+// would be an outage.
+func TestNewestEpochSignsWhateverItsRowSays(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	r := newRing(t, table, masterKey(t, keyA), c)
+	load(t, r)
+	if err := r.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.advance(time.Hour)
+	newest := rows(t, table)[1]
+	newest.Expires = c.Now().Add(-time.Hour)
+	if _, err := table.Replace(t.Context(), newest); err != nil {
+		t.Fatal(err)
+	}
+	if kid := signingID(t, newRing(t, table, masterKey(t, keyA), c)); kid != epochsOf(t, table)[1].KeyID {
+		t.Errorf("%s signs, want the newest epoch", kid)
+	}
+}
+
+func TestEpochOfALaterVersionIsNotGuessedAt(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	load(t, newRing(t, table, masterKey(t, keyA), c))
+	row := rows(t, table)[0]
+	row.Value = bytes.Replace(row.Value, []byte(`"v":1`), []byte(`"v":2`), 1)
+	if _, err := table.Replace(t.Context(), row); err != nil {
+		t.Fatal(err)
+	}
+	if err := newRing(t, table, masterKey(t, keyA), c).Load(t.Context()); err == nil || !strings.Contains(err.Error(), "a later version") {
+		t.Errorf("loaded: %v", err)
+	}
+}
+
 func TestRunKeepsTheRingFresh(t *testing.T) {
 	table := newTable(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -229,9 +313,14 @@ func TestRunKeepsTheRingFresh(t *testing.T) {
 			t.Error("ready without storage")
 		}
 		away.broken.Store(false)
-		time.Sleep(time.Minute) // one retry
+		failed := away.lists.Load()
+		time.Sleep(keyring.UnknownInterval) // one retry
+		synctest.Wait()
+		if away.lists.Load() == failed {
+			t.Errorf("not read again within %v of a failure", keyring.UnknownInterval)
+		}
 		if err := r.Ready(t.Context()); err != nil {
-			t.Errorf("not ready a minute after storage came back: %v", err)
+			t.Errorf("not ready after storage came back: %v", err)
 		}
 		first := signingID(t, r)
 		before := away.lists.Load()

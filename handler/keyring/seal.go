@@ -4,20 +4,24 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/rand"
 	"encoding/base64"
 	"fmt"
 	"io"
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
+
+	"entramcp/handler/secret"
 )
 
 // keys are an epoch's bytes and what was derived from them so far.
 type keys struct {
 	kid   string
-	epoch []byte
-	aeads sync.Map // Purpose → cipher.AEAD
-	macs  sync.Map // Purpose → []byte
+	epoch secret.Value // 32 bytes
+	aeads sync.Map     // Purpose → cipher.AEAD
+	macs  sync.Map     // Purpose → []byte
 }
 
 // Format keeps the bytes out of anything that is printed.
@@ -37,7 +41,7 @@ func (k *keys) aead(p Purpose) cipher.AEAD {
 	if a, ok := k.aeads.Load(p); ok {
 		return a.(cipher.AEAD)
 	}
-	block, err := aes.NewCipher(expand(k.epoch, "entramcp/keyring/v1/seal/"+string(p), 32))
+	block, err := aes.NewCipher(expand([]byte(k.epoch.Reveal()), "entramcp/keyring/v1/seal/"+string(p), 32))
 	if err != nil {
 		panic(err) // 32 bytes are a key
 	}
@@ -53,7 +57,7 @@ func (k *keys) mac(p Purpose) []byte {
 	if m, ok := k.macs.Load(p); ok {
 		return m.([]byte)
 	}
-	m, _ := k.macs.LoadOrStore(p, expand(k.epoch, "entramcp/keyring/v1/mac/"+string(p), 32))
+	m, _ := k.macs.LoadOrStore(p, expand([]byte(k.epoch.Reveal()), "entramcp/keyring/v1/mac/"+string(p), 32))
 	return m.([]byte)
 }
 
@@ -68,9 +72,7 @@ func (r *Ring) Seal(ctx context.Context, p Purpose, ad, plaintext []byte) (strin
 	}
 	gcm := k.aead(p)
 	nonce := make([]byte, gcm.NonceSize(), gcm.NonceSize()+len(plaintext)+gcm.Overhead())
-	if _, err := io.ReadFull(r.opts.Rand, nonce); err != nil {
-		return "", fmt.Errorf("keyring: random bytes: %w", err)
-	}
+	rand.Read(nonce) // never fails
 	return k.kid + base64.RawURLEncoding.EncodeToString(gcm.Seal(nonce, nonce, plaintext, ad)), nil
 }
 
@@ -86,7 +88,7 @@ func (r *Ring) Open(ctx context.Context, p Purpose, ad []byte, sealed string) ([
 	if err != nil {
 		return nil, ErrNotOurs
 	}
-	k, err := r.lookup(ctx, sealed[:kidLength])
+	k, err := r.lookup(ctx, sealed[:kidLength], time.Time{})
 	if err != nil {
 		return nil, err
 	}
@@ -111,14 +113,15 @@ func (r *Ring) Signing(ctx context.Context, p Purpose) (kid string, key []byte, 
 	return k.kid, k.mac(p), nil
 }
 
-// Verifying returns the MAC key that Signing returned with kid. The key must
-// not be modified. It fails with ErrNotOurs if there is no such key, or with
-// another error if the ring cannot be read.
-func (r *Ring) Verifying(ctx context.Context, p Purpose, kid string) ([]byte, error) {
+// Verifying returns the MAC key that Signing returned with kid, for an artefact
+// that says when it was issued. The key must not be modified. It fails with
+// ErrNotOurs if there is no such key, and with another error if the ring cannot
+// be read, or was read last before the artefact was issued and has no such key.
+func (r *Ring) Verifying(ctx context.Context, p Purpose, kid string, issued time.Time) ([]byte, error) {
 	if len(kid) != kidLength {
 		return nil, ErrNotOurs
 	}
-	k, err := r.lookup(ctx, kid)
+	k, err := r.lookup(ctx, kid, issued)
 	if err != nil {
 		return nil, err
 	}

@@ -11,12 +11,12 @@ import (
 // ErrWrongKey says that a wrapping key is not the one that wrapped an epoch.
 var ErrWrongKey = errors.New("keyring: wrapped by another key")
 
-// Standing is how a Wrapper stands to the id of a wrapping key.
-type Standing int
+// Status is what a wrapping key is to a Wrapper.
+type Status int
 
 const (
 	// Unknown: the wrapper has no such key.
-	Unknown Standing = iota
+	Unknown Status = iota
 	// Previous: it unwraps with the key and no longer wraps with it. What the
 	// key wrapped is to be wrapped again.
 	Previous
@@ -26,10 +26,10 @@ const (
 
 // Wrapper encrypts epochs with a key that is kept apart from the table.
 type Wrapper interface {
-	// ID names the wrapping key, for messages. It holds no secret.
+	// ID names the key that wraps. It holds no secret.
 	ID() string
-	// Standing reports what the key is that Wrap named id.
-	Standing(id string) Standing
+	// Status reports what the key is that Wrap named id.
+	Status(id string) Status
 	// Wrap encrypts key. The id it returns is stored beside what it wrapped,
 	// and names the very version of the key if it has versions.
 	Wrap(ctx context.Context, key []byte) (id string, wrapped []byte, err error)
@@ -40,7 +40,8 @@ type Wrapper interface {
 
 // Migrating wraps with current and unwraps with any. With it the wrapping key
 // is replaced while everyone stays signed in: instances re-wrap with current
-// what a previous one wrapped, and then the previous one can go.
+// what a previous one wrapped, after RewrapAfter or when Rewrap tells them, and
+// then the previous one can go.
 func Migrating(current Wrapper, previous ...Wrapper) Wrapper {
 	if len(previous) == 0 {
 		return current
@@ -53,16 +54,10 @@ type migrating struct {
 	previous []Wrapper
 }
 
-func (m migrating) ID() string {
-	ids := []string{m.current.ID()}
-	for _, p := range m.previous {
-		ids = append(ids, p.ID())
-	}
-	return strings.Join(ids, ", previously ")
-}
+func (m migrating) ID() string { return m.current.ID() }
 
-func (m migrating) Standing(id string) Standing {
-	if m.current.Standing(id) == Current {
+func (m migrating) Status(id string) Status {
+	if m.current.Status(id) == Current {
 		return Current
 	}
 	if m.holder(id) != nil {
@@ -84,11 +79,11 @@ func (m migrating) Unwrap(ctx context.Context, id string, wrapped []byte) ([]byt
 
 // holder is the wrapper that has the key named id.
 func (m migrating) holder(id string) Wrapper {
-	if m.current.Standing(id) != Unknown {
+	if m.current.Status(id) != Unknown {
 		return m.current
 	}
 	for _, p := range m.previous {
-		if p.Standing(id) != Unknown {
+		if p.Status(id) != Unknown {
 			return p
 		}
 	}
@@ -118,7 +113,7 @@ func unwrap(ctx context.Context, w Wrapper, e *epoch) ([]byte, error) {
 	id := e.record.Wrapping
 	key, err := w.Unwrap(ctx, id, e.record.Wrapped)
 	switch {
-	case errors.Is(err, ErrWrongKey) && w.Standing(id) == Unknown:
+	case errors.Is(err, ErrWrongKey) && w.Status(id) == Unknown:
 		return nil, fmt.Errorf("keyring: epoch %d was wrapped by %s, and this process has %s: %s; nobody is signed out until then: %w",
 			e.sequence(), id, w.ID(), remedy(id), err)
 	case err != nil:

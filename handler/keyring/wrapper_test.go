@@ -1,6 +1,7 @@
 package keyring_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -46,7 +47,7 @@ func TestWrongWrappingKeyNeverStartsANewRing(t *testing.T) {
 }
 
 // The rolling restart in full: all on the old key; new instances beside old
-// ones; the old key gone.
+// ones, which can still start; the epochs wrapped again; the old key gone.
 func TestMasterKeyIsChangedAndNobodyIsSignedOut(t *testing.T) {
 	c := newClock()
 	table := newTable(t)
@@ -57,28 +58,34 @@ func TestMasterKeyIsChangedAndNobodyIsSignedOut(t *testing.T) {
 	}
 	first := seal(t, old, keyring.RefreshHandle, "", "first")
 	c.advance(time.Hour)
+	load(t, old)
 	second := seal(t, old, keyring.RefreshHandle, "", "second")
 
 	changing := newRing(t, table, masterKey(t, keyB, keyA), c)
 	load(t, changing)
+	c.advance(keyring.RewrapAfter - time.Second)
+	for _, r := range []*keyring.Ring{changing, newRing(t, table, masterKey(t, keyB, keyA), c), old, newRing(t, table, masterKey(t, keyA), c)} {
+		load(t, r)
+		opens(t, r, keyring.RefreshHandle, "", first, "first")
+		opens(t, r, keyring.RefreshHandle, "", second, "second")
+	}
 	for _, e := range epochsOf(t, table) {
-		if e.Wrapping != masterKey(t, keyB).ID() {
-			t.Errorf("epoch %s is wrapped by %s", e.KeyID, e.Wrapping)
+		if e.Wrapping != masterKey(t, keyA).ID() {
+			t.Errorf("epoch %s was wrapped again while instances with the old key may start", e.KeyID)
 		}
 	}
+	c.advance(time.Second)
+	load(t, changing)
 	load(t, old) // what it cannot unwrap any more, it has in memory
 	for _, e := range epochsOf(t, table) {
 		if e.Wrapping != masterKey(t, keyB).ID() {
-			t.Error("an old instance took the new wrapping back")
+			t.Errorf("epoch %s is wrapped by %s", e.KeyID, e.Wrapping)
 		}
 	}
 	opens(t, changing, keyring.RefreshHandle, "", seal(t, old, keyring.RefreshHandle, "", "x"), "x")
 	opens(t, old, keyring.RefreshHandle, "", seal(t, changing, keyring.RefreshHandle, "", "x"), "x")
 	if err := old.Rotate(t.Context()); !errors.Is(err, keyring.ErrWrongKey) {
 		t.Errorf("an instance left behind rotates: %v", err)
-	}
-	if err := newRing(t, table, masterKey(t, keyA), c).Load(t.Context()); !errors.Is(err, keyring.ErrWrongKey) {
-		t.Errorf("an old instance that restarts: %v", err)
 	}
 
 	done := newRing(t, table, masterKey(t, keyB), c)
@@ -97,6 +104,60 @@ func TestMasterKeyIsChangedAndNobodyIsSignedOut(t *testing.T) {
 	c.advance(keyring.Overlap)
 	if sealed, err := old.Seal(t.Context(), keyring.RefreshHandle, nil, nil); !errors.Is(err, keyring.ErrWrongKey) {
 		t.Errorf("after Overlap it still seals: %q, %v", sealed, err)
+	}
+}
+
+// No epoch is begun that half of the instances could not read, unless an
+// operator asks for it.
+func TestRotationWaitsForTheChangeOfTheMasterKey(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	load(t, newRing(t, table, masterKey(t, keyA), c))
+	c.advance(31 * day)
+	changing := newRing(t, table, masterKey(t, keyB, keyA), c)
+	load(t, changing)
+	if n := len(rows(t, table)); n != 1 {
+		t.Errorf("%d epochs while the key is being changed", n)
+	}
+	c.advance(keyring.RewrapAfter)
+	load(t, changing)
+	load(t, changing)
+	if n := len(rows(t, table)); n != 2 {
+		t.Errorf("%d epochs after the key was changed, want the one that was due", n)
+	}
+}
+
+func TestOperatorSaysThatEveryInstanceHasTheNewKey(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	old := newRing(t, table, masterKey(t, keyA), c)
+	sealed := seal(t, old, keyring.RefreshHandle, "", "h")
+	if n, err := old.Rewrap(t.Context()); n != 0 || err != nil {
+		t.Errorf("nothing to do: %d, %v", n, err)
+	}
+	for want := range 2 {
+		if n, err := newRing(t, table, masterKey(t, keyB, keyA), c).Rewrap(t.Context()); n != 1-want || err != nil {
+			t.Errorf("%d epochs were wrapped again, want %d: %v", n, 1-want, err)
+		}
+	}
+	opens(t, newRing(t, table, masterKey(t, keyB), c), keyring.RefreshHandle, "", sealed, "h")
+}
+
+// forgetful wraps, and unwraps something else.
+type forgetful struct{ keyring.Wrapper }
+
+func (f forgetful) Unwrap(context.Context, string, []byte) ([]byte, error) {
+	return make([]byte, 32), nil
+}
+
+func TestNoEpochIsKeptThatDoesNotUnwrap(t *testing.T) {
+	table := newTable(t)
+	r := newRing(t, table, forgetful{masterKey(t, keyA)}, newClock())
+	if err := r.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "does not unwrap what it wraps") {
+		t.Errorf("loaded: %v", err)
+	}
+	if n := len(rows(t, table)); n != 0 {
+		t.Errorf("%d epochs were kept", n)
 	}
 }
 
@@ -194,6 +255,22 @@ func TestMasterKeyForms(t *testing.T) {
 	if masterKey(t, "+/+/"+keyA[4:]).ID() != masterKey(t, "-_-_"+keyA[4:]).ID() {
 		t.Error("base64 and base64url of the same bytes differ")
 	}
+	// How a value is read must never change: another reading is another key,
+	// and locks everyone out. Only 32 bytes are taken as bytes.
+	for text, want := range map[string]string{
+		keyA: "eb186779b1185ea1",
+		"303132333435363738396162636465663031323334353637383961626364656":    "1717edc02b2350fe", // a digit less
+		"30313233343536373839616263646566303132333435363738396162636465":     "8c5e186365dedab2", // 31 bytes
+		"303132333435363738396162636465663031323334353637383961626364656667": "768acedc90c27936", // 33 bytes
+		"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZQ==":                       "00ef526d83a4364d", // 31 bytes
+		"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWZn":                       "1706840d0060260e", // 33 bytes
+		"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZW!":                        "5e6fa5927029ae10", // not base64
+		keyB: "c644fb8e03d38ed8",
+	} {
+		if got := masterKey(t, text).ID(); got != "master-key-"+want {
+			t.Errorf("%q is %s, want %s", text, got, want)
+		}
+	}
 	if masterKey(t, keyB).ID() == id || masterKey(t, keyB+"!").ID() == masterKey(t, keyB).ID() {
 		t.Error("different keys have the same fingerprint")
 	}
@@ -204,12 +281,12 @@ func TestMasterKeyForms(t *testing.T) {
 		strings.Repeat("ab", 100): "repeats itself",
 		strings.Repeat("A", 44):   "repeats itself",
 	} {
-		_, err := keyring.NewMasterKey(text)
+		_, err := newMasterKey(text)
 		if err == nil || !strings.Contains(err.Error(), want) || (text != "" && strings.Contains(err.Error(), text)) {
 			t.Errorf("%q: %v; want %q and not the key", text, err, want)
 		}
 	}
-	if _, err := keyring.NewMasterKey(keyA, "short"); err == nil || !strings.Contains(err.Error(), "MASTER_KEY_PREVIOUS is too short") {
+	if _, err := newMasterKey(keyA, "short"); err == nil || !strings.Contains(err.Error(), "MASTER_KEY_PREVIOUS is too short") {
 		t.Errorf("previous: %v", err)
 	}
 }

@@ -106,8 +106,8 @@ func (k *Key) ID() string {
 	return k.base + "/" + k.version
 }
 
-// Standing is Current for every version of the key: all of them unwrap.
-func (k *Key) Standing(id string) keyring.Standing {
+// Status is Current for every version of the key: all of them unwrap.
+func (k *Key) Status(id string) keyring.Status {
 	if _, ok := k.versionOf(id); ok {
 		return keyring.Current
 	}

@@ -50,8 +50,8 @@ func TestKeyThatKeyVaultRotatesStillUnwraps(t *testing.T) {
 		if err != nil || !bytes.Equal(got, secret) {
 			t.Errorf("unwrap with %s: %v", id, err)
 		}
-		if k.Standing(id) != keyring.Current {
-			t.Errorf("%s is %v, want Current", id, k.Standing(id))
+		if k.Status(id) != keyring.Current {
+			t.Errorf("%s is %v, want Current", id, k.Status(id))
 		}
 	}
 	if !slices.Contains(v.seen, "unwrapkey "+version1) {
@@ -109,8 +109,8 @@ func TestForeignKeysAreNotAskedFor(t *testing.T) {
 		if _, err := k.Unwrap(t.Context(), id, secret); !errors.Is(err, keyring.ErrWrongKey) {
 			t.Errorf("%q: %v, want ErrWrongKey", id, err)
 		}
-		if k.Standing(id) != keyring.Unknown {
-			t.Errorf("%q is %v, want Unknown", id, k.Standing(id))
+		if k.Status(id) != keyring.Unknown {
+			t.Errorf("%q is %v, want Unknown", id, k.Status(id))
 		}
 	}
 	if len(v.seen) != 0 {

@@ -5,8 +5,9 @@ import (
 	"testing"
 
 	"entramcp/handler/keyring"
+	hide "entramcp/handler/secret"
 	"entramcp/handler/store"
-	"entramcp/handler/store/embedded"
+	"entramcp/handler/store/storetest"
 )
 
 func newRing(t *testing.T, table store.Table, w keyring.Wrapper) *keyring.Ring {
@@ -15,13 +16,9 @@ func newRing(t *testing.T, table store.Table, w keyring.Wrapper) *keyring.Ring {
 }
 
 func TestRingMovesFromMasterKeyToKeyVault(t *testing.T) {
-	table, err := embedded.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = table.Close() })
+	table := storetest.Embedded(t)
 	v := newVault(t)
-	master, err := keyring.NewMasterKey("correct horse battery staple, and then some more of it")
+	master, err := keyring.NewMasterKey(keyring.MasterKey{Value: hide.New("correct horse battery staple, and then some more of it")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,8 +30,8 @@ func TestRingMovesFromMasterKeyToKeyVault(t *testing.T) {
 	if err := newRing(t, table, vault).Load(t.Context()); err == nil || !strings.Contains(err.Error(), "set MASTER_KEY") {
 		t.Errorf("without the old key: %v", err)
 	}
-	if err := newRing(t, table, keyring.Migrating(vault, master)).Load(t.Context()); err != nil {
-		t.Fatal(err)
+	if n, err := newRing(t, table, keyring.Migrating(vault, master)).Rewrap(t.Context()); n != 1 || err != nil {
+		t.Fatalf("%d epochs were wrapped again: %v", n, err)
 	}
 	v.addVersion(version2) // Key Vault rotates its key
 	if got, err := newRing(t, table, vault).Open(t.Context(), keyring.RefreshHandle, nil, sealed); err != nil || string(got) != "h" {
@@ -48,11 +45,7 @@ func TestRingMovesFromMasterKeyToKeyVault(t *testing.T) {
 // The right to wrap without the right to unwrap would be noticed only when
 // the next instance starts.
 func TestRingIsNotStartedWithAKeyThatOnlyWraps(t *testing.T) {
-	table, err := embedded.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = table.Close() })
+	table := storetest.Embedded(t)
 	v := newVault(t)
 	v.fail = func(_ int, operation string) (int, string, string, string) {
 		if operation == "unwrapkey" {
