@@ -62,8 +62,8 @@ chromium:
 	@command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || ./e2e/install-chromium.sh
 
 .PHONY: bench
-bench: ## Measure what the server costs per request, as ratios
-	go test -run '^$$' -bench . -benchmem ./...
+bench: ## Measure this server beside others, as ratios, and write docs/performance.md
+	go test -run '^$$' -bench Compare -timeout 40m ./bench -args -report ../docs/performance.md
 
 .PHONY: clean
 clean: ## Remove what was built, not the data
