@@ -3,6 +3,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -29,6 +30,7 @@ import (
 	"entramcp/handler/resource"
 	"entramcp/handler/store"
 	"entramcp/handler/sweep"
+	"entramcp/handler/telemetry"
 	"entramcp/handler/toolkit"
 	"entramcp/handler/tools"
 	"entramcp/handler/version"
@@ -45,6 +47,8 @@ type Dependencies struct {
 	Now        func() time.Time
 	Rand       io.Reader
 	Log        *slog.Logger
+	// Telemetry may be nil.
+	Telemetry *telemetry.Telemetry
 	// Catalogue is what the server offers; nil means that of package tools.
 	Catalogue *toolkit.Catalogue
 	// Configure and Extend, if not nil, make more of the MCP server than its
@@ -76,6 +80,7 @@ type Server struct {
 // New wires the server. It does no I/O.
 func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	deps = deps.withDefaults(cfg)
+	deps.Table = deps.Telemetry.Table(deps.Table)
 	s := &Server{
 		cfg: cfg, deps: deps,
 		prepare: func(context.Context) error { return nil },
@@ -123,7 +128,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	})
 	s.Handler = observe.Correlate(deps.Log, observe.CorrelateOptions{
 		Hosted: cfg.Hosted, Proxies: observe.Proxies{Appended: cfg.InAzure, Trusted: cfg.TrustedProxies},
-	}, middleware.Headers(strings.HasPrefix(cfg.Issuer, "https:"), s.routes(guard, offered)))
+	}, middleware.Headers(strings.HasPrefix(cfg.Issuer, "https:"), deps.Telemetry.Middleware(s.routes(guard, offered))))
 	return s, nil
 }
 
@@ -194,6 +199,9 @@ func (d Dependencies) withDefaults(cfg config.Config) Dependencies {
 	if d.HTTPClient == nil {
 		d.HTTPClient = &http.Client{Timeout: cfg.Timeout}
 	}
+	client := *d.HTTPClient
+	client.Transport = d.Telemetry.Transport(cmp.Or(client.Transport, http.DefaultTransport))
+	d.HTTPClient = &client
 	if d.Now == nil {
 		d.Now = time.Now
 	}

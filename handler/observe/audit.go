@@ -111,8 +111,13 @@ func Audit(ctx context.Context, log *slog.Logger, e Event) {
 	text("grant_id", e.Grant)
 	text("subject", e.Subject)
 	text("tenant", e.Tenant)
-	if h, ok := log.Handler().(*handler); ok && h.objectIDs {
-		text("object_id", e.ObjectID)
+	if h, ok := log.Handler().(*handler); ok {
+		if h.onEvent != nil {
+			h.onEvent(ctx, e)
+		}
+		if h.objectIDs {
+			text("object_id", e.ObjectID)
+		}
 	}
 	if len(e.Scopes) > 0 {
 		r.AddAttrs(slog.Any("scopes", e.Scopes))

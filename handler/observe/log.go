@@ -18,6 +18,9 @@ type LogOptions struct {
 	Text bool
 	// ObjectIDs writes the object id of users to audit events.
 	ObjectIDs bool
+	// OnEvent, if not nil, is told every audit event, those included that are
+	// not written.
+	OnEvent func(context.Context, Event)
 	// Now is time.Now by default.
 	Now func() time.Time
 }
@@ -38,13 +41,14 @@ func NewLogger(o LogOptions) *slog.Logger {
 		}
 		return slog.NewJSONHandler(w, options)
 	}
-	return slog.New(&handler{out: lines(o.Out), errs: lines(o.Errs), objectIDs: o.ObjectIDs, sampler: newSampler(o.Now)})
+	return slog.New(&handler{out: lines(o.Out), errs: lines(o.Errs), objectIDs: o.ObjectIDs, onEvent: o.OnEvent, sampler: newSampler(o.Now)})
 }
 
 // handler splits by level and adds what is known of the request.
 type handler struct {
 	out, errs slog.Handler
 	objectIDs bool
+	onEvent   func(context.Context, Event)
 	sampler   *sampler
 }
 

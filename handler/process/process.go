@@ -8,7 +8,9 @@
 package process
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -16,11 +18,13 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"entramcp/handler"
 	"entramcp/handler/config"
 	"entramcp/handler/doctor"
 	"entramcp/handler/observe"
+	"entramcp/handler/telemetry"
 	"entramcp/handler/version"
 )
 
@@ -81,7 +85,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return exitConfig
 	}
 	if deps.Log == nil {
-		deps.Log = newLog(cfg, stdout, stderr)
+		deps.Log = newLog(cfg, stdout, stderr, func(ctx context.Context, e observe.Event) { deps.Telemetry.Event(ctx, e) })
 	}
 	for _, n := range cfg.Notices {
 		deps.Log.WarnContext(ctx, "setting without effect", "setting", n.Name, "notice", n.String())
@@ -91,7 +95,17 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case "rotate-keys":
 		err = rotateKeys(ctx, cfg, deps)
 	default:
+		tuneCollector(getenv)
+		deps.Telemetry, err = telemetry.New(telemetry.Options{
+			Getenv: getenv, Name: cmp.Or(getenv("WEBSITE_SITE_NAME"), "entramcp"), Version: version.String(), Instance: rand.Text(),
+			ToLog: cfg.InAzure, Log: deps.Log,
+		})
+		if err != nil {
+			fmt.Fprintf(stderr, "The configuration does not work:\n%v\n", err)
+			return exitConfig
+		}
 		err = serve(ctx, cfg, deps)
+		sendRest(ctx, deps.Telemetry)
 	}
 	switch {
 	case err != nil && ctx.Err() == nil:
@@ -119,10 +133,10 @@ func load(getenv func(string) string) (config.Config, config.Problems) {
 }
 
 // newLog writes for people on a terminal, and else for programs.
-func newLog(cfg config.Config, stdout, stderr io.Writer) *slog.Logger {
+func newLog(cfg config.Config, stdout, stderr io.Writer, onEvent func(context.Context, observe.Event)) *slog.Logger {
 	text := cfg.LogFormat == config.LogText || cfg.LogFormat == config.LogAuto && terminal(stdout)
 	return observe.NewLogger(observe.LogOptions{
-		Out: stdout, Errs: stderr, Level: cfg.LogLevel, Text: text, ObjectIDs: cfg.AuditObjectIDs,
+		Out: stdout, Errs: stderr, Level: cfg.LogLevel, Text: text, ObjectIDs: cfg.AuditObjectIDs, OnEvent: onEvent,
 	})
 }
 
@@ -133,6 +147,13 @@ func terminal(w io.Writer) bool {
 	}
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// sendRest gives telemetry a moment to send what it still has.
+func sendRest(ctx context.Context, t *telemetry.Telemetry) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	_ = t.Shutdown(ctx) // reported by telemetry itself
 }
 
 // rotateKeys publishes the next epoch of the key ring. It signs ten minutes
