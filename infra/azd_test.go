@@ -62,6 +62,9 @@ func TestAzureYAMLAgreesWithItsSchema(t *testing.T) {
 		only(name+" host", []string{service["host"].(string)}, schema.Service.Hosts)
 		only(name+" language", []string{service["language"].(string)}, schema.Service.Languages)
 	}
+	if len(azure.Hooks) != 4 {
+		t.Errorf("%d hooks, want 4", len(azure.Hooks))
+	}
 	for name, hook := range azure.Hooks {
 		if hook["windows"] == nil || hook["posix"] == nil || len(hook) != 2 {
 			t.Errorf("%s: wants posix and windows, and nothing beside them", name)
@@ -69,9 +72,14 @@ func TestAzureYAMLAgreesWithItsSchema(t *testing.T) {
 		for system, h := range hook {
 			only(name+"."+system, names(h), schema.Hook.Properties)
 			only(name+"."+system+" shell", []string{h["shell"].(string)}, schema.Hook.Shells)
-			if _, err := os.Stat(filepath.Join("..", h["run"].(string))); err != nil {
-				t.Error(err)
+			// Else azd erases what the hook says.
+			if h["interactive"] != true {
+				t.Errorf("%s.%s is not interactive", name, system)
 			}
+		}
+		const run = "go run ./infra/hooks "
+		if hook["posix"]["run"] != run+name || hook["windows"]["run"] != run+name+"; exit $LASTEXITCODE" {
+			t.Errorf("%s runs %v and %v", name, hook["posix"]["run"], hook["windows"]["run"])
 		}
 	}
 }
@@ -112,34 +120,49 @@ func TestAzdFindsTheSiteAndBuildsTheHandler(t *testing.T) {
 	})
 }
 
+// TestEveryParameterCanBeSet: from a variable whose name nothing else in a shell
+// is likely to use, with the default of main.bicep, and documented.
 func TestEveryParameterCanBeSet(t *testing.T) {
-	main := parseAll(t, readSources(t))[0]["main.bicep"]
+	main := parsedTemplate(t)["main.bicep"]
 	file := parameterFile(t)
 	docs, err := os.ReadFile("../docs/deploy.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name := range main.params {
-		value, ok := file[name]
-		m := substitution.FindStringSubmatch(value)
-		if !ok || m == nil {
-			t.Errorf("main.parameters.json does not take %s from the environment", name)
-			continue
+	for name, fallback := range variables(t) {
+		azds := slices.Contains([]string{"AZURE_ENV_NAME", "AZURE_LOCATION", "AZURE_PRINCIPAL_ID", "AZURE_PRINCIPAL_TYPE"}, name)
+		if !azds && !strings.HasPrefix(name, "MCP_") {
+			t.Errorf("%s may be set in a shell for something else", name)
 		}
-		if !strings.HasPrefix(m[1], "AZURE_") && !strings.Contains(string(docs), "`"+m[1]+"`") {
-			t.Errorf("docs/deploy.md does not name %s", m[1])
+		if !azds && !strings.Contains(string(docs), "`"+name+"`") {
+			t.Errorf("docs/deploy.md does not name %s (default %q)", name, fallback)
 		}
 	}
-	for name, value := range file {
-		p := main.params[name]
-		m := substitution.FindStringSubmatch(value)
-		if p == nil || m == nil {
-			t.Errorf("main.parameters.json: %s is no parameter of main.bicep, or is fixed", name)
-			continue
+	for name, p := range main.params {
+		switch value := file[name].(type) {
+		case string:
+			m := substitution.FindStringSubmatch(value)
+			if m == nil || m[0] != value {
+				t.Errorf("main.parameters.json does not take %s from one variable", name)
+				continue
+			}
+			// One default in two places: they agree.
+			if p.fallback != nil && m[2] != strings.Trim(text(p.fallback), "'") {
+				t.Errorf("%s is %q by main.parameters.json and %s by main.bicep", name, m[2], text(p.fallback))
+			}
+		case map[string]any:
+			for setting, v := range value {
+				if str(v) != "${MCP_"+setting+"=}" {
+					t.Errorf("%s.%s is %v", name, setting, v)
+				}
+			}
+		default:
+			t.Errorf("main.parameters.json does not set %s", name)
 		}
-		// One default in two places: they agree.
-		if p.fallback != nil && m[2] != strings.Trim(text(p.fallback), "'") {
-			t.Errorf("%s is %q by main.parameters.json and %s by main.bicep", name, m[2], text(p.fallback))
+	}
+	for name := range file {
+		if main.params[name] == nil {
+			t.Errorf("main.parameters.json: %s is no parameter of main.bicep", name)
 		}
 	}
 }
@@ -175,62 +198,36 @@ func TestBicepConfig(t *testing.T) {
 	}
 }
 
-// TestWorkflowPassesParameters: the example of docs/deploy.md is YAML, logs in
-// without a secret and sets variables that something reads.
-func TestWorkflowPassesParameters(t *testing.T) {
-	docs, err := os.ReadFile("../docs/deploy.md")
+// TestHooksUseOutputs: azd gives hooks the outputs of main.bicep and what was
+// set with "azd env set" as variables.
+func TestHooksUseOutputs(t *testing.T) {
+	known := variables(t)
+	for name := range parsedTemplate(t)["main.bicep"].outputs {
+		known[name] = ""
+	}
+	for _, name := range []string{"AZURE_SUBSCRIPTION_ID", "MCP_PREFLIGHT_SKIP"} { // azd's own, the hooks' own
+		known[name] = ""
+	}
+	files, err := filepath.Glob("hooks/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(docs), "```yaml\n")
-	example, _, _ := strings.Cut(rest, "```\n")
-	path := filepath.Join(t.TempDir(), "deploy.yml")
-	if err := os.WriteFile(path, []byte(example), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var workflow struct {
-		Permissions map[string]string
-		Jobs        map[string]struct{ Env map[string]string }
-	}
-	if err := json.Unmarshal(parseFiles(t, path)[path], &workflow); err != nil {
-		t.Fatal(err)
-	}
-	if workflow.Permissions["id-token"] != "write" || strings.Contains(example, "secrets.") {
-		t.Error("the login is not federated")
-	}
-	read := map[string]bool{"AZURE_CLIENT_ID": true, "AZURE_TENANT_ID": true, "AZURE_SUBSCRIPTION_ID": true}
-	for _, value := range parameterFile(t) {
-		read[substitution.FindStringSubmatch(value)[1]] = true
-	}
-	for name := range workflow.Jobs["deploy"].Env {
-		if !read[name] {
-			t.Errorf("nothing reads %s", name)
-		}
-	}
-	if len(workflow.Jobs["deploy"].Env) < 5 {
-		t.Error("too few variables")
-	}
-}
-
-// TestHooksUseOutputs: azd gives hooks the outputs of main.bicep as variables.
-func TestHooksUseOutputs(t *testing.T) {
-	main := parseAll(t, readSources(t))[0]["main.bicep"]
-	scripts, err := filepath.Glob("hooks/*")
-	if err != nil || len(scripts) != 6 {
-		t.Fatalf("hooks: %v %v", scripts, err)
-	}
-	variable := regexp.MustCompile(`\$(?:env:|\{)?([A-Z][A-Z_]+)\b`)
-	for _, path := range scripts {
+	used := regexp.MustCompile(`p\.(?:getenv|is)\("([A-Z_]+)"\)`)
+	found := 0
+	for _, path := range files {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range variable.FindAllStringSubmatch(string(b), -1) {
-			if m[1] != "AZURE_SUBSCRIPTION_ID" && m[1] != "LASTEXITCODE" && // azd's own, PowerShell's
-				main.outputs[m[1]] == nil {
-				t.Errorf("%s uses %s, which is no output", path, m[1])
+		for _, m := range used.FindAllStringSubmatch(string(b), -1) {
+			found++
+			if _, ok := known[m[1]]; !ok {
+				t.Errorf("%s uses %s, which azd does not set", path, m[1])
 			}
 		}
+	}
+	if found < 20 {
+		t.Errorf("only %d uses found", found)
 	}
 }
 

@@ -235,7 +235,7 @@ func isExpression(s string) bool {
 // engineFunctions are those that appear in expressions which the engine leaves.
 func engineFunctions() map[string]function {
 	return map[string]function{
-		"reference": {-1, func(s *scope, a []any) any {
+		"reference": func(s *scope, a []any) any {
 			for _, in := range s.d.instances {
 				switch {
 				case in.symbol == a[0]:
@@ -245,26 +245,26 @@ func engineFunctions() map[string]function {
 				}
 			}
 			return s.bad(nil, "reference to %v", a[0])
-		}},
-		"format": {-1, func(_ *scope, a []any) any {
+		},
+		"format": func(_ *scope, a []any) any {
 			out := str(a[0])
 			for i, v := range a[1:] {
 				out = strings.ReplaceAll(out, "{"+strconv.Itoa(i)+"}", fmt.Sprint(v))
 			}
 			return out
-		}},
-		"createObject": {-1, func(_ *scope, a []any) any {
+		},
+		"createObject": func(_ *scope, a []any) any {
 			out := map[string]any{}
 			for i := 0; i+1 < len(a); i += 2 {
 				out[str(a[i])] = a[i+1]
 			}
 			return out
-		}},
-		"extensionResourceId": {3, func(_ *scope, a []any) any {
+		},
+		"extensionResourceId": func(_ *scope, a []any) any {
 			return str(a[0]) + "/providers/" + str(a[1]) + "/" + str(a[2])
-		}},
-		"resourceId": {4, func(_ *scope, a []any) any {
+		},
+		"resourceId": func(_ *scope, a []any) any {
 			return "/subscriptions/" + str(a[0]) + "/resourceGroups/" + str(a[1]) + "/providers/" + str(a[2]) + "/" + str(a[3])
-		}},
+		},
 	}
 }

@@ -15,6 +15,7 @@ type deployment struct {
 	cloud     string
 	instances []*instance
 	problems  []string
+	outputs   map[string]any
 }
 
 // instance is one resource as Resource Manager would be told of it.
@@ -60,11 +61,6 @@ func (d *deployment) run(path string, given map[string]any, where, group string)
 	}
 	d.problems = append(d.problems, f.problems...)
 	s := &scope{d: d, file: f, params: map[string]any{}, locals: map[string]any{}, done: map[string]any{}, pending: map[string]bool{}, group: group}
-	for name := range given {
-		if f.params[name] == nil {
-			d.bad("%s: %s has no parameter %s", where, path, name)
-		}
-	}
 	for _, name := range slices.Sorted(maps.Keys(f.params)) {
 		p := f.params[name]
 		v, ok := given[name]
@@ -75,18 +71,13 @@ func (d *deployment) run(path string, given map[string]any, where, group string)
 			v = s.value(p.fallback)
 		}
 		s.params[name] = v
-		s.constrain(name, p, v)
 	}
 	for _, name := range f.order {
 		s.symbol(name, nil)
 	}
 	outputs := map[string]any{}
-	for name, o := range f.outputs {
-		v := s.value(o.value)
-		if v != nil && kindOf(v) != o.kind {
-			d.bad("%s: the output %s is %s, not %s", path, name, kindOf(v), o.kind)
-		}
-		outputs[name] = v
+	for name, value := range f.outputs {
+		outputs[name] = s.value(value)
 	}
 	return outputs
 }
@@ -145,11 +136,6 @@ func (s *scope) module(name string, m *module) any {
 		s.d.bad("%s: the module %s needs a resource group as scope", where, name)
 		target = &instance{}
 	}
-	for key := range body {
-		if !slices.Contains([]string{"name", "scope", "params"}, key) {
-			s.d.bad("%s: a module has no property %s", where, key)
-		}
-	}
 	return map[string]any{"outputs": s.d.run(m.path, given, where, target.id)}
 }
 
@@ -181,13 +167,8 @@ func (s *scope) resource(r *resource) *instance {
 	base, _, _ := strings.Cut(r.kind, "@")
 	if p, ok := body["parent"].(*instance); ok {
 		in.parent = p
-		if parent, _, _ := strings.Cut(p.kind, "@"); base[:strings.LastIndex(base, "/")] != parent {
-			s.d.bad("%s: the parent of a %s is no %s", in.where, base, parent)
-		}
 	} else if r.outer != nil {
 		in.parent, _ = s.symbol(r.outer.symbol, r.body).(*instance)
-	} else if body["parent"] != nil || (strings.Count(base, "/") > 1 && !strings.HasPrefix(base, "Microsoft.Graph/")) {
-		s.d.bad("%s: a %s needs a parent", in.where, base)
 	}
 	in.id = in.resourceID(base)
 	delete(body, "scope")
@@ -208,45 +189,6 @@ func (in *instance) resourceID(base string) string {
 		return "/subscriptions/" + subscriptionID + "/resourceGroups/" + in.name
 	}
 	return in.group + "/providers/" + base + "/" + in.name
-}
-
-// constrain holds a parameter's value against its type and decorators.
-func (s *scope) constrain(name string, p *param, v any) {
-	if v != nil && kindOf(v) != p.kind {
-		s.d.bad("%s: the parameter %s is %s, not %s", s.file.path, name, kindOf(v), p.kind)
-	}
-	size := 0
-	switch v := v.(type) {
-	case int:
-		size = v
-	case string:
-		size = len(v)
-	}
-	for decorator, args := range p.decorators {
-		limit := 0
-		if len(args) == 1 {
-			if n, ok := s.value(args[0]).(int); ok {
-				limit = n
-			}
-		}
-		switch decorator {
-		case "minLength", "minValue":
-			if size < limit {
-				s.d.bad("%s: the parameter %s is below %d", s.file.path, name, limit)
-			}
-		case "maxLength", "maxValue":
-			if size > limit {
-				s.d.bad("%s: the parameter %s is above %d", s.file.path, name, limit)
-			}
-		case "allowed":
-			if list, _ := s.value(args[0]).([]any); !slices.Contains(list, v) {
-				s.d.bad("%s: the parameter %s may not be %v", s.file.path, name, v)
-			}
-		case "description", "metadata", "secure":
-		default:
-			s.d.bad("%s: the parameter %s has an unknown decorator %s", s.file.path, name, decorator)
-		}
-	}
 }
 
 func kindOf(v any) string {

@@ -93,7 +93,7 @@ func (s *scope) text(n *node) string {
 				s.bad(c, "%s is %s inside a string", text(c.inner()[0]), kindOf(v))
 			}
 		case "escape_sequence":
-			b.WriteString(strings.TrimPrefix(c.Text, `\`))
+			b.WriteString(strings.NewReplacer(`\n`, "\n", `\t`, "\t", `\`, "").Replace(c.Text))
 		}
 	}
 	return b.String()
@@ -109,9 +109,6 @@ func (s *scope) object(n *node) map[string]any {
 		key := in[0].Text
 		if in[0].Type == "string" {
 			key = s.text(in[0])
-		}
-		if _, twice := o[key]; twice {
-			s.bad(p, "%s is there twice", key)
 		}
 		o[key] = s.value(in[len(in)-1])
 	}

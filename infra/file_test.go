@@ -17,17 +17,14 @@ type file struct {
 	vars      map[string]*node
 	resources map[string]*resource // nested ones as outer::inner
 	modules   map[string]*module
-	outputs   map[string]*output
+	outputs   map[string]*node
 	order     []string // of resources and modules
-	lines     map[string]int
-	root      *node
 	problems  []string
 }
 
 type param struct {
-	kind       string
-	fallback   *node
-	decorators map[string][]*node // arguments by name
+	kind     string
+	fallback *node
 }
 
 type resource struct {
@@ -47,11 +44,6 @@ type module struct {
 	line      int
 }
 
-type output struct {
-	kind  string
-	value *node
-}
-
 // loop is a for-expression: over is nil where there is none.
 type loop struct {
 	item, index string
@@ -59,9 +51,9 @@ type loop struct {
 }
 
 func newFile(path string, root *node) *file {
-	f := &file{path: path, scope: "resourceGroup", root: root,
+	f := &file{path: path, scope: "resourceGroup",
 		params: map[string]*param{}, vars: map[string]*node{}, resources: map[string]*resource{},
-		modules: map[string]*module{}, outputs: map[string]*output{}, lines: map[string]int{}}
+		modules: map[string]*module{}, outputs: map[string]*node{}}
 	root.walk(func(n *node) bool {
 		if n.Type == "ERROR" || n.Type == "MISSING" {
 			f.bad(n, "syntax error")
@@ -72,41 +64,37 @@ func newFile(path string, root *node) *file {
 	if len(f.problems) > 0 {
 		return f
 	}
-	var decorators map[string][]*node
 	for _, n := range root.Children {
 		switch n.Type {
-		case "decorators":
-			decorators = readDecorators(n)
-			continue
+		case "decorators", "import_functionality", "type_declaration":
 		case "target_scope_assignment":
 			f.scope = n.first("string").literal()
 		case "parameter_declaration":
 			in := n.inner()
-			p := &param{kind: text(in[1]), decorators: decorators}
+			p := &param{kind: text(in[1])}
 			if len(in) > 2 {
 				p.fallback = in[2]
 			}
-			f.params[f.declare(n)] = p
+			f.params[n.first("identifier").Text] = p
 		case "variable_declaration":
 			in := n.inner()
-			f.vars[f.declare(n)] = in[len(in)-1]
+			f.vars[n.first("identifier").Text] = in[len(in)-1]
 		case "resource_declaration":
 			f.resource(n, nil)
 		case "module_declaration":
-			name := f.declare(n)
+			name := n.first("identifier").Text
 			m := &module{path: resolve(path, n.first("string").literal()), line: n.Line}
 			m.condition, m.body, _ = unwrap(n)
 			f.modules[name] = m
 			f.order = append(f.order, name)
 		case "output_declaration":
 			in := n.inner()
-			f.outputs[in[0].Text] = &output{kind: text(in[1]), value: in[len(in)-1]}
+			f.outputs[in[0].Text] = in[len(in)-1]
 		default:
 			if !punctuation(n) {
 				f.bad(n, "cannot read a %s", n.Type)
 			}
 		}
-		decorators = nil
 	}
 	return f
 }
@@ -114,9 +102,7 @@ func newFile(path string, root *node) *file {
 func (f *file) resource(n *node, outer *resource) {
 	r := &resource{symbol: n.first("identifier").Text, kind: n.first("string").literal(), outer: outer,
 		existing: n.first("existing") != nil, line: n.Line}
-	if outer == nil {
-		f.declare(n)
-	} else {
+	if outer != nil {
 		base, version, _ := strings.Cut(outer.kind, "@")
 		r.symbol, r.kind = outer.symbol+"::"+r.symbol, base+"/"+r.kind+"@"+version
 	}
@@ -125,21 +111,9 @@ func (f *file) resource(n *node, outer *resource) {
 	f.order = append(f.order, r.symbol)
 	for _, p := range r.body.Children {
 		if inner := p.first("resource_declaration"); inner != nil {
-			if r.loop.over != nil {
-				f.bad(inner, "a nested resource inside a for-expression (BCP160)")
-			}
 			f.resource(inner, r)
 		}
 	}
-}
-
-func (f *file) declare(n *node) string {
-	name := n.first("identifier").Text
-	if f.lines[name] != 0 {
-		f.bad(n, "%s is declared twice", name)
-	}
-	f.lines[name] = n.Line
-	return name
 }
 
 func (f *file) bad(n *node, format string, args ...any) {
@@ -172,16 +146,6 @@ func readLoop(n *node) loop {
 	}
 	l.over = in[1]
 	return l
-}
-
-func readDecorators(n *node) map[string][]*node {
-	out := map[string][]*node{}
-	for _, d := range n.Children {
-		if call := d.first("call_expression"); call != nil {
-			out[call.field("function").Text] = call.field("arguments").inner()
-		}
-	}
-	return out
 }
 
 // text is the source of n without its spaces.

@@ -1,24 +1,66 @@
 // The whole environment of one MCP server: azd deploys it at subscription scope.
 targetScope = 'subscription'
+import { Settings } from 'types.bicep'
 
 @description('azd environment name. It names the resource group and, with subscription and region, every resource.')
 @minLength(1)
 @maxLength(64)
 param environmentName string
 
+// az functionapp list-flexconsumption-locations --output table
 @description('Azure region. Flex Consumption must be offered there.')
-@minLength(1)
 @metadata({ azd: { type: 'location' } })
+@allowed([
+  'australiaeast'
+  'australiasoutheast'
+  'brazilsouth'
+  'canadacentral'
+  'centralindia'
+  'centralus'
+  'eastasia'
+  'eastus'
+  'eastus2'
+  'francecentral'
+  'germanywestcentral'
+  'italynorth'
+  'japaneast'
+  'koreacentral'
+  'northcentralus'
+  'northeurope'
+  'norwayeast'
+  'southafricanorth'
+  'southcentralus'
+  'southeastasia'
+  'southindia'
+  'spaincentral'
+  'swedencentral'
+  'uaenorth'
+  'uksouth'
+  'ukwest'
+  'usgovarizona'
+  'usgovvirginia'
+  'westcentralus'
+  'westeurope'
+  'westus'
+  'westus2'
+  'westus3'
+])
 param location string
 
-@description('Origin that clients use, such as https://mcp.example.com. Empty: the host name of the function app.')
+@description('URL that clients use, without /mcp. Empty: the host name of the function app.')
 param publicUrl string = ''
 
-@description('Origins of web pages that may call the server, separated by commas. The wildcard is refused by the server.')
+@description('Origins of web pages that may call the server. Commas and white space separate.')
 param allowedOrigins string = ''
 
-@description('Reach storage and Key Vault through private endpoints only.')
-param vnetEnabled bool = false
+@description('A virtual network, and private endpoints in it for storage and Key Vault.')
+param virtualNetwork bool = false
+
+@description('Storage and Key Vault answer through the private endpoints only.')
+param privateOnly bool = false
+
+@description('One outgoing address, that of a NAT gateway in the virtual network.')
+param fixedEgress bool = false
 
 @description('Memory of one instance, MB.')
 @allowed([512, 2048, 4096])
@@ -39,49 +81,82 @@ param alwaysReadyInstances int = 0
 @maxValue(1000)
 param requestsPerInstance int = 100
 
-@description('Spread instances over availability zones, where the region has them. Wants Standard_ZRS storage too.')
+@description('Spread instances over availability zones, where the region has them. Needs zone-redundant storage too.')
 param zoneRedundant bool = false
 
 @description('Redundancy of the storage account.')
-@allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS'])
+@allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS'])
 param storageSku string = 'Standard_LRS'
 
 @description('Gigabytes of logs a day at which collecting stops until the next day; -1: no limit.')
 param logsDailyLimitGB int = 1
 
+@description('Raise alerts. They are what an idle deployment costs.')
+param raiseAlerts bool = true
+
 @description('E-mail address for alerts. Empty: alerts are shown in the portal only.')
 param alertEmail string = ''
 
-@description('Object id of a user or group that may run "app rotate-keys" from its own computer. Empty: nobody.')
-param operatorPrincipalId string = ''
+@description('Let whoever deploys use the operator commands of the server from their own computer.')
+param deployerIsOperator bool = false
 
-@description('What operatorPrincipalId is.')
+@description('Object id of whoever deploys, and what it is. azd fills both in.')
+param deployerPrincipalId string = ''
+@allowed(['User', 'Group', 'ServicePrincipal'])
+param deployerPrincipalType string = 'User'
+
+@description('Object id of somebody else who may use the operator commands, and what it is.')
+param operatorPrincipalId string = ''
 @allowed(['User', 'Group', 'ServicePrincipal'])
 param operatorPrincipalType string = 'User'
-
-@description('Let only users and groups sign in that are assigned to the enterprise application.')
-param assignmentRequired bool = false
-
-@description('Service or asset id that the tenant demands of app registrations, if it does.')
-param serviceManagementReference string = ''
 
 @description('Set once to take back the Key Vault that an earlier "azd down" of this environment deleted.')
 param recoverKeyVault bool = false
 
-@description('Lifetime of access tokens, such as 30m. Empty: the default of the server; so are the settings below.')
-param accessTokenLifetime string = ''
+@description('Client id of an app registration that somebody else made. Empty: one is made.')
+param existingClientId string = ''
 
-@description('Lifetime of sign-ins after their last use, such as 90d.')
-param refreshLifetime string = ''
+@description('Tenant of the existing registration, organizations or common. Empty: the tenant of the subscription.')
+param existingTenantId string = ''
 
-@description('Redirect URIs that clients may register, exact or https://host/path/*, separated by commas.')
-param allowedRedirectUris string = ''
+@description('Sign-in host of that tenant, such as https://contoso.ciamlogin.com. Empty: that of this cloud.')
+param existingAuthority string = ''
 
-@description('Hosts whose client ID metadata documents are fetched, separated by commas; none switches them off.')
-param clientMetadataHosts string = ''
+@description('Name of the Key Vault secret with the client secret, where the registration cannot trust the identity.')
+param vaultCredentialName string = ''
 
-@description('debug, info, warn or error.')
-param logLevel string = ''
+@description('Let users of other tenants sign in, of those in ENTRA_ALLOWED_TENANTS.')
+param multiTenant bool = false
+
+@description('Let only users and groups sign in that are assigned to the enterprise application.')
+param assignmentRequired bool = false
+
+@description('Ask for a token for the own API at sign-in. Tools that act for the user need it; signing in does not.')
+param requestApiScope bool = true
+
+@description('Register the MCP URL as identifier URI, so that Entra takes it as resource from clients that it knows.')
+param resourceUri bool = false
+
+@description('Ids of delegated permissions of Microsoft Graph that tools need, beside User.Read.')
+param graphPermissions string = ''
+
+@description('Client ids of applications that get the scope without asking users.')
+param preAuthorizedClients string = ''
+
+@description('Object ids of service principals that may call tools as applications.')
+param invokePrincipals string = ''
+
+@description('Object ids of users, groups and service principals that may see and end connections of others.')
+param managePrincipals string = ''
+
+@description('Service or asset id that the tenant demands of app registrations, if it does.')
+param serviceManagementReference string = ''
+
+@description('Admit the clients in docs/pinned-clients.json without fetching their metadata.')
+param pinnedClients bool = false
+
+@description('Settings of the server by name, as in the README. Empty ones are left out.')
+param serverSettings Settings = {}
 
 var suffix = toLower(uniqueString(subscription().id, environmentName, location))
 var tags = { 'azd-env-name': environmentName }
@@ -98,19 +173,45 @@ var cloud = clouds[environment().name]
 // site needs the app's client id; taken from the site it would be a cycle.
 var siteName = 'func-mcp-${suffix}'
 var defaultOrigin = 'https://${siteName}.${cloud.sites}'
-var customOrigin = endsWith(publicUrl, '/') ? substring(publicUrl, 0, length(publicUrl) - 1) : publicUrl
+// A slash at the end goes: the space marks the end.
+var customOrigin = trim(replace('${trim(publicUrl)} ', '/ ', ''))
 var origin = empty(customOrigin) ? defaultOrigin : customOrigin
-var origins = empty(customOrigin) ? [defaultOrigin] : [defaultOrigin, customOrigin]
 var redirectPath = '/auth/callback'
+var redirectUris = map(
+  empty(customOrigin) ? [defaultOrigin] : [defaultOrigin, customOrigin],
+  base => '${base}${redirectPath}'
+)
 
-resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
+// As the server reads a list.
+var separated = replace(replace(replace(allowedOrigins, '\n', ','), '\t', ','), ' ', ',')
+var webOrigins = map(
+  filter(split(separated, ','), item => !empty(item)),
+  item => trim(replace('${item} ', '/ ', ''))
+)
+var graphPermissionIds = filter(split(replace(graphPermissions, ' ', ','), ','), item => !empty(item))
+var preAuthorizedIds = filter(split(replace(preAuthorizedClients, ' ', ','), ','), item => !empty(item))
+var invokePrincipalIds = filter(split(replace(invokePrincipals, ' ', ','), ','), item => !empty(item))
+var managePrincipalIds = filter(split(replace(managePrincipals, ' ', ','), ','), item => !empty(item))
+
+var usesDeployer = deployerIsOperator && empty(operatorPrincipalId)
+var operatorId = usesDeployer ? deployerPrincipalId : operatorPrincipalId
+var operatorType = usesDeployer ? deployerPrincipalType : operatorPrincipalType
+
+var createsRegistration = empty(existingClientId)
+var scopeName = 'mcp.access'
+var loginEndpoint = environment().authentication.loginEndpoint
+var customAuthority = trim(replace('${existingAuthority} ', '/ ', ''))
+var authority = empty(customAuthority) ? loginEndpoint : '${customAuthority}/'
+var ownTenant = multiTenant ? 'organizations' : tenant().tenantId
+var signInTenant = empty(existingTenantId) ? ownTenant : existingTenantId
+
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
   name: 'rg-${environmentName}'
   location: location
   tags: tags
 }
 
 module identity 'modules/identity.bicep' = {
-  name: 'identity'
   scope: group
   params: {
     location: location
@@ -120,7 +221,6 @@ module identity 'modules/identity.bicep' = {
 }
 
 module monitoring 'modules/monitoring.bicep' = {
-  name: 'monitoring'
   scope: group
   params: {
     location: location
@@ -132,65 +232,78 @@ module monitoring 'modules/monitoring.bicep' = {
 }
 
 module storage 'modules/storage.bicep' = {
-  name: 'storage'
   scope: group
   params: {
     location: location
     tags: tags
     suffix: suffix
     sku: storageSku
-    privateOnly: vnetEnabled
+    privateOnly: privateOnly
     identityPrincipalId: identity.outputs.principalId
-    operatorPrincipalId: operatorPrincipalId
-    operatorPrincipalType: operatorPrincipalType
+    operatorPrincipalId: operatorId
+    operatorPrincipalType: operatorType
   }
 }
 
 module vault 'modules/vault.bicep' = {
-  name: 'vault'
   scope: group
   params: {
     location: location
     tags: tags
     suffix: suffix
-    privateOnly: vnetEnabled
+    privateOnly: privateOnly
     recover: recoverKeyVault
+    holdsCredential: !empty(vaultCredentialName)
     workspaceId: monitoring.outputs.workspaceId
     identityPrincipalId: identity.outputs.principalId
-    operatorPrincipalId: operatorPrincipalId
-    operatorPrincipalType: operatorPrincipalType
+    operatorPrincipalId: operatorId
+    operatorPrincipalType: operatorType
   }
 }
 
-module network 'modules/network.bicep' = if (vnetEnabled) {
-  name: 'network'
+module network 'modules/network.bicep' = if (virtualNetwork) {
   scope: group
   params: {
     location: location
     tags: tags
     suffix: suffix
+    fixedEgress: fixedEgress
     storageAccountId: storage.outputs.accountId
     vaultId: vault.outputs.vaultId
   }
 }
 
-module entra 'modules/entra.bicep' = {
-  name: 'entra'
+module registration 'modules/registration.bicep' = if (createsRegistration) {
   scope: group
   params: {
     uniqueName: siteName
     displayName: 'MCP server (${environmentName})'
-    redirectUris: map(origins, o => '${o}${redirectPath}')
+    scopeName: scopeName
+    redirectUris: redirectUris
     homePageUrl: origin
+    resourceUri: resourceUri ? '${origin}/mcp' : ''
+    multiTenant: multiTenant
     identityPrincipalId: identity.outputs.principalId
     exchangeAudience: cloud.exchangeAudience
     assignmentRequired: assignmentRequired
+    graphPermissionIds: graphPermissionIds
+    preAuthorizedIds: preAuthorizedIds
+    invokePrincipalIds: invokePrincipalIds
+    managePrincipalIds: managePrincipalIds
     serviceManagementReference: serviceManagementReference
   }
 }
 
+var clientId = createsRegistration ? registration!.outputs.clientId : existingClientId
+// The server asks for a token for its own API, which Entra grants only when the
+// scope is qualified by the client id; by an api:// URI it refuses (AADSTS90009).
+// https://learn.microsoft.com/entra/identity-platform/reference-error-codes
+var apiScope = requestApiScope ? '${clientId}/${scopeName}' : ''
+// The platform puts the secret in the place of this reference.
+var credentialReference = '@Microsoft.KeyVault(VaultName=${vault.outputs.vaultName};SecretName=${vaultCredentialName})'
+var usesIdentity = empty(vaultCredentialName)
+
 module app 'modules/app.bicep' = {
-  name: 'app'
   scope: group
   params: {
     location: location
@@ -199,40 +312,45 @@ module app 'modules/app.bicep' = {
     siteName: siteName
     identityId: identity.outputs.identityId
     identityClientId: identity.outputs.clientId
-    subnetId: vnetEnabled ? network!.outputs.siteSubnetId : ''
+    subnetId: virtualNetwork ? network!.outputs.siteSubnetId : ''
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     alwaysReadyInstances: alwaysReadyInstances
     requestsPerInstance: requestsPerInstance
     zoneRedundant: zoneRedundant
-    allowedOrigins: empty(allowedOrigins) ? [] : map(split(allowedOrigins, ','), o => trim(o))
+    allowedOrigins: webOrigins
     blobEndpoint: storage.outputs.blobEndpoint
     packageContainer: storage.outputs.packageContainer
     insightsConnectionString: monitoring.outputs.connectionString
-    settings: {
+    settings: union(serverSettings, {
       PUBLIC_URL: origin
       REDIRECT_PATH: redirectPath
-      ENTRA_AUTHORITY: environment().authentication.loginEndpoint
-      ENTRA_TENANT_ID: tenant().tenantId
-      ENTRA_CLIENT_ID: entra.outputs.clientId
-      ENTRA_API_SCOPE: entra.outputs.scope
-      ENTRA_MANAGED_IDENTITY_CLIENT_ID: identity.outputs.clientId
+      ENTRA_AUTHORITY: authority
+      ENTRA_TENANT_ID: signInTenant
+      ENTRA_CLIENT_ID: clientId
+      ENTRA_API_SCOPE: apiScope
+      ENTRA_CLIENT_SECRET: usesIdentity ? '' : credentialReference
+      ENTRA_MANAGED_IDENTITY_CLIENT_ID: usesIdentity ? identity.outputs.clientId : ''
       AZURE_CLIENT_ID: identity.outputs.clientId
       TABLES_URL: storage.outputs.tableEndpoint
       TABLES_NAME: storage.outputs.tableName
       KEY_VAULT_KEY_URL: vault.outputs.keyUrl
-      ALLOWED_ORIGINS: allowedOrigins
-      ALLOWED_REDIRECT_URIS: allowedRedirectUris
-      CLIENT_METADATA_HOSTS: clientMetadataHosts
-      ACCESS_TOKEN_LIFETIME: accessTokenLifetime
-      REFRESH_LIFETIME: refreshLifetime
-      LOG_LEVEL: logLevel
-    }
+      ALLOWED_ORIGINS: join(webOrigins, ',')
+      PINNED_CLIENTS: pinnedClients ? string(loadJsonContent('../docs/pinned-clients.json')) : ''
+    })
   }
 }
 
-module alerts 'modules/alerts.bicep' = {
-  name: 'alerts'
+module workbook 'modules/workbook.bicep' = {
+  scope: group
+  params: {
+    location: location
+    tags: tags
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module alerts 'modules/alerts.bicep' = if (raiseAlerts) {
   scope: group
   params: {
     location: location
@@ -250,7 +368,15 @@ output AZURE_TENANT_ID string = tenant().tenantId
 output AZURE_RESOURCE_GROUP string = group.name
 output SERVICE_MCP_NAME string = siteName
 output MCP_URL string = '${origin}/mcp'
-output ENTRA_CLIENT_ID string = entra.outputs.clientId
-output ADMIN_CONSENT_URL string = '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0/adminconsent?client_id=${entra.outputs.clientId}&scope=${uriComponent('openid profile email offline_access ${entra.outputs.scope}')}&redirect_uri=${uriComponent('${origin}${redirectPath}')}'
+output ENTRA_TENANT_ID string = signInTenant
+output ENTRA_CLIENT_ID string = clientId
+output ENTRA_REDIRECT_URIS string = join(redirectUris, ' ')
+output ADMIN_CONSENT_URL string = '${authority}${signInTenant}/v2.0/adminconsent?client_id=${clientId}&scope=${uriComponent(trim('openid profile email offline_access ${apiScope}'))}&redirect_uri=${uriComponent('${origin}${redirectPath}')}'
+// What an administrator writes into a registration that the template did not make.
+output FEDERATION_ISSUER string = '${loginEndpoint}${tenant().tenantId}/v2.0'
+output FEDERATION_SUBJECT string = identity.outputs.principalId
+output FEDERATION_AUDIENCE string = cloud.exchangeAudience
+output KEY_VAULT_NAME string = vault.outputs.vaultName
 output KEY_VAULT_KEY_URL string = vault.outputs.keyUrl
 output TABLES_URL string = storage.outputs.tableEndpoint
+output EGRESS_ADDRESS string = virtualNetwork ? network!.outputs.egressAddress : ''

@@ -2,6 +2,7 @@ package infra
 
 import (
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -26,34 +27,17 @@ var hostOnly = []string{
 var notWritten = map[string]string{
 	"FUNCTIONS_CUSTOMHANDLER_PORT":       "the host's",
 	"WEBSITE_HOSTNAME":                   "the platform's",
-	"PORT":                               "for runs without the host",
-	"TENANT_PORT":                        "for runs with the simulated tenant",
-	"DATA_DIR":                           "the embedded store is for one computer",
-	"TABLES_CONNECTION_STRING":           "a secret; the identity needs none",
-	"MASTER_KEY":                         "a secret; Key Vault wraps the ring",
+	"PORT":                               "for runs without a host",
+	"DATA_DIR":                           "the embedded store is not for Azure",
+	"TABLES_CONNECTION_STRING":           "holds a key; the identity needs none",
+	"MASTER_KEY":                         "Key Vault wraps the key ring",
 	"MASTER_KEY_PREVIOUS":                "as MASTER_KEY",
-	"ENTRA_CLIENT_SECRET":                "a secret; the credential is federated",
-	"ENTRA_CLIENT_CERTIFICATE_PATH":      "as ENTRA_CLIENT_SECRET",
-	"ENTRA_CLIENT_CERTIFICATE_PASSWORD":  "as ENTRA_CLIENT_SECRET",
-	"ENTRA_ALLOWED_TENANTS":              "the app registration is for one tenant",
-	"GRAPH_URL":                          "follows from ENTRA_AUTHORITY",
-	"PINNED_CLIENTS":                     "a file, and the package holds none",
-	"REQUIRED_SCOPES":                    "the default is right with this app registration",
-	"TIMEOUT_SECONDS":                    "the default suits every client",
-	"PUBLIC_HOST":                        "the host is the app's alone",
+	"ENTRA_CLIENT_CERTIFICATE_PATH":      "a file, and the package holds none",
+	"ENTRA_CLIENT_CERTIFICATE_PASSWORD":  "as ENTRA_CLIENT_CERTIFICATE_PATH",
 	"LISTEN_ADDRESS":                     "the host calls on loopback",
 	"TRUSTED_PROXIES":                    "the platform appends the client's address",
-	"REFRESH_GRACE":                      "the default suits every client",
-	"GRANT_LIFETIME":                     "as an operator decides later",
-	"ENTRA_RECHECK":                      "as GRANT_LIFETIME",
-	"ENTRA_PROMPT":                       "the default is right",
-	"ENTRA_DOMAIN_HINT":                  "as an operator decides later",
-	"CONSENT":                            "the default is right",
-	"CLIENT_ASSERTION_AUDIENCE":          "the default suits every client",
-	"LOG_FORMAT":                         "JSON is what the log queries read",
-	"AUDIT_OBJECT_IDS":                   "off unless an operator decides otherwise",
+	"LOG_FORMAT":                         "the queries of alerts and workbook read JSON",
 	"LOCAL_SETTINGS":                     "for runs without Azure",
-	"SWEEP_INTERVAL":                     "the default suits",
 	"FASTMCP_SERVER_AUTH_AZURE_anything": "other names for the above",
 }
 
@@ -62,7 +46,9 @@ func settings(t *testing.T, d *deployment) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	for name, v := range d.one(t, "Microsoft.Web/sites/config").at("properties").(map[string]any) {
-		out[name], _ = v.(string)
+		if out[name], _ = v.(string); out[name] == "" {
+			t.Errorf("the setting %s is empty", name)
+		}
 	}
 	return out
 }
@@ -72,35 +58,44 @@ func inAzure(d *deployment, t *testing.T, s scenario) map[string]string {
 	env := settings(t, d)
 	env["WEBSITE_HOSTNAME"] = d.one(t, "Microsoft.Web/sites").name + map[string]string{"AzureCloud": ".azurewebsites.net", "AzureUSGovernment": ".azurewebsites.us"}[s.cloud]
 	env["FUNCTIONS_CUSTOMHANDLER_PORT"] = "40123"
+	if strings.HasPrefix(env["ENTRA_CLIENT_SECRET"], "@Microsoft.KeyVault(") {
+		env["ENTRA_CLIENT_SECRET"] = "what the vault holds"
+	}
 	return env
 }
 
+// TestHandlerReadsWhatBicepWrites: no setting is written that nobody reads, and
+// each that the handler reads can be set.
 func TestHandlerReadsWhatBicepWrites(t *testing.T) {
+	read := map[string]bool{}
+	written := map[string]bool{}
+	for name := range parameterFile(t)["serverSettings"].(map[string]any) {
+		written[name] = true
+	}
 	deployed(t, func(t *testing.T, s scenario, d *deployment) {
 		env := inAzure(d, t, s)
-		read := map[string]bool{}
 		if _, err := config.Load(func(name string) string { read[name] = true; return env[name] }); err != nil {
 			t.Fatalf("the handler refuses the settings:\n%v", err)
 		}
-		// A name may be read in one branch only.
-		_, _ = config.Load(func(name string) string { read[name] = true; return "" })
-		for _, name := range slices.Sorted(maps.Keys(settings(t, d))) {
-			if !read[name] && !slices.Contains(hostOnly, name) {
-				t.Errorf("%s is written and nobody reads it", name)
-			}
-		}
-		for _, name := range slices.Sorted(maps.Keys(read)) {
-			if _, written := env[name]; written || notWritten[name] != "" || strings.HasPrefix(name, "FASTMCP_SERVER_AUTH_AZURE_") {
-				continue
-			}
-			t.Errorf("the handler reads %s, which the template neither writes nor leaves alone for a reason", name)
-		}
 		for name := range env {
+			written[name] = true
 			if strings.HasPrefix(name, "FUNCTIONS_WORKER") || name == "FUNCTIONS_EXTENSION_VERSION" {
 				t.Errorf("Flex Consumption refuses the setting %s", name)
 			}
 		}
 	})
+	// A name may be read in one branch only.
+	_, _ = config.Load(func(name string) string { read[name] = true; return "" })
+	for _, name := range slices.Sorted(maps.Keys(written)) {
+		if !read[name] && !slices.Contains(hostOnly, name) {
+			t.Errorf("%s is written and nobody reads it", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(read)) {
+		if !written[name] && notWritten[name] == "" && !strings.HasPrefix(name, "FASTMCP_SERVER_AUTH_AZURE_") {
+			t.Errorf("the handler reads %s: add it to serverSettings in main.parameters.json and to docs/deploy.md", name)
+		}
+	}
 }
 
 func TestHandlerRunsOnWhatBicepWrites(t *testing.T) {
@@ -110,21 +105,16 @@ func TestHandlerRunsOnWhatBicepWrites(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		issuer := "https://" + env["WEBSITE_HOSTNAME"]
-		if s.env["PUBLIC_URL"] != "" {
-			issuer = "https://mcp.example.com"
+		suffixes := clouds[s.cloud]["suffixes"].(map[string]any)
+		got := signIn{issuer: cfg.Issuer, tenant: cfg.Entra.TenantID, client: cfg.Entra.ClientID,
+			identity: cfg.Entra.ManagedIdentityClientID, apiScope: cfg.Entra.APIScope, authority: cfg.Entra.Authority}
+		if want := s.signsIn(env["WEBSITE_HOSTNAME"]); got != want {
+			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
-		vault := d.one(t, "Microsoft.KeyVault/vaults").name
 		for _, c := range []struct{ what, got, want string }{
-			{"issuer", cfg.Issuer, issuer},
-			{"tenant", cfg.Entra.TenantID, tenantID},
-			{"client id", cfg.Entra.ClientID, applicationClient},
-			{"credential", cfg.Entra.ManagedIdentityClientID, identityClient},
-			{"API scope", cfg.Entra.APIScope, applicationClient + "/mcp.access"},
-			{"tables", cfg.Store.TablesURL, "https://" + d.one(t, "Microsoft.Storage/storageAccounts").name + ".table." + clouds[s.cloud]["suffixes"].(map[string]any)["storage"].(string)},
+			{"tables", cfg.Store.TablesURL, "https://" + d.one(t, "Microsoft.Storage/storageAccounts").name + ".table." + str(suffixes["storage"])},
 			{"table", cfg.Store.TableName, d.one(t, "Microsoft.Storage/storageAccounts/tableServices/tables").name},
-			{"key", cfg.Keys.VaultKeyURL, "https://" + vault + clouds[s.cloud]["suffixes"].(map[string]any)["keyvaultDns"].(string) + "/keys/ring"},
-			{"authority", cfg.Entra.Authority + "/", clouds[s.cloud]["authentication"].(map[string]any)["loginEndpoint"].(string)},
+			{"key", cfg.Keys.VaultKeyURL, "https://" + d.one(t, "Microsoft.KeyVault/vaults").name + str(suffixes["keyvaultDns"]) + "/keys/ring"},
 		} {
 			if c.got != c.want {
 				t.Errorf("%s is %s, want %s", c.what, c.got, c.want)
@@ -134,13 +124,16 @@ func TestHandlerRunsOnWhatBicepWrites(t *testing.T) {
 			t.Error("the handler does not see that it is in Azure")
 		}
 		callback := cfg.Issuer + cfg.RedirectPath
-		if !slices.Contains(d.one(t, "Microsoft.Graph/applications").at("web.redirectUris").([]any), any(callback)) {
+		if !slices.Contains(strings.Fields(str(d.outputs["ENTRA_REDIRECT_URIS"])), callback) {
 			t.Errorf("%s is no redirect URI of the app registration", callback)
+		}
+		if got.identity == "" {
+			return
 		}
 		// The client takes the scope qualified by the client id, the one form
 		// in which Entra grants an application a token for itself.
 		if _, err := entra.New(entra.Config{Tenant: cfg.Entra.TenantID, ClientID: cfg.Entra.ClientID, Authority: cfg.Entra.Authority,
-			ManagedIdentityClientID: cfg.Entra.ManagedIdentityClientID, APIScope: cfg.Entra.APIScope, RedirectURI: callback}, entra.Deps{}); err != nil {
+			ManagedIdentityClientID: cfg.Entra.ManagedIdentityClientID, AllowedTenants: cfg.Entra.AllowedTenants, APIScope: cfg.Entra.APIScope, RedirectURI: callback}, entra.Deps{}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -167,12 +160,55 @@ func TestOriginsAgree(t *testing.T) {
 
 // TestWildcardOriginIsRefused: the parameter's description says so.
 func TestWildcardOriginIsRefused(t *testing.T) {
-	parsed := parseAll(t, readSources(t))[0]
+	parsed := parsedTemplate(t)
 	s := scenarios()[1]
-	s.env["ALLOWED_ORIGINS"] = "*"
-	d, _ := deploy(t, parsed, s)
+	s.env["MCP_ALLOWED_ORIGINS"] = "*"
+	d := deploy(t, parsed, s)
 	env := inAzure(d, t, s)
 	if _, err := config.Load(func(name string) string { return env[name] }); err == nil || !regexp.MustCompile(`ALLOWED_ORIGINS.*not an origin`).MatchString(err.Error()) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestOperatorCanRotateKeys: the variables that docs/deploy.md exports, from
+// the outputs it takes them from, are a configuration.
+func TestOperatorCanRotateKeys(t *testing.T) {
+	outputs := deploy(t, parsedTemplate(t), scenarios()[1]).outputs
+	docs, err := os.ReadFile("../docs/deploy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{"ENTRA_CLIENT_SECRET": "unused"}
+	for name, from := range map[string]string{"TABLES_URL": "TABLES_URL", "KEY_VAULT_KEY_URL": "KEY_VAULT_KEY_URL",
+		"ENTRA_TENANT_ID": "AZURE_TENANT_ID", "ENTRA_CLIENT_ID": "ENTRA_CLIENT_ID"} {
+		if !strings.Contains(string(docs), name+"=$(azd env get-value "+from+")") {
+			t.Errorf("docs/deploy.md does not export %s", name)
+		}
+		env[name], _ = outputs[from].(string)
+	}
+	cfg, err := config.Load(func(name string) string { return env[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Store.TablesURL == "" || cfg.Keys.VaultKeyURL == "" || cfg.InAzure {
+		t.Errorf("%+v", cfg.LogValue())
+	}
+}
+
+// TestDocsNameOutputs: "azd env get-value" fails for what is no output.
+func TestDocsNameOutputs(t *testing.T) {
+	outputs := parsedTemplate(t)["main.bicep"].outputs
+	docs, err := os.ReadFile("../docs/deploy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("azd env get-value ([A-Z_]+)").FindAllStringSubmatch(string(docs), -1)
+	for _, m := range found {
+		if outputs[m[1]] == nil {
+			t.Errorf("docs/deploy.md reads %s, which is no output", m[1])
+		}
+	}
+	if len(found) < 8 {
+		t.Errorf("only %d outputs found", len(found))
 	}
 }

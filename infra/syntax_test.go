@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -100,10 +101,53 @@ func parseAll(tb testing.TB, variants ...sources) []template {
 			if err := json.Unmarshal(parsed[at[text]], &root); err != nil {
 				tb.Fatal(err)
 			}
-			templates[i][name] = newFile(name, &root)
+			templates[i][name] = newFile(name, reassociate(&root))
 		}
 	}
 	return templates
+}
+
+// parsedTemplate is the template, parsed once: evaluating does not change it.
+func parsedTemplate(tb testing.TB) template {
+	tb.Helper()
+	parseOnce.Do(func() { parsedOnce = parseAll(tb, readSources(tb))[0] })
+	if parsedOnce == nil {
+		tb.Fatal("the template does not parse")
+	}
+	return parsedOnce
+}
+
+var (
+	parseOnce  sync.Once
+	parsedOnce template
+)
+
+// reassociate corrects what the grammar gets wrong: it reads "x => x.y" as
+// "(x => x).y", and "a ? b : c.d" as "(a ? b : c).d".
+func reassociate(n *node) *node {
+	for i, c := range n.Children {
+		n.Children[i] = reassociate(c)
+	}
+	if n.Type != "member_expression" {
+		return n
+	}
+	object := n.field("object")
+	if object.Type != "lambda_expression" && object.Type != "ternary_expression" {
+		return n
+	}
+	last := len(object.Children) - 1
+	inner := object.Children[last]
+	role := inner.Field
+	inner.Field, n.Field = "object", role
+	outer := *object
+	outer.Field = ""
+	for i, c := range n.Children {
+		if c == object {
+			n.Children[i] = inner
+		}
+	}
+	outer.Children[last] = reassociate(n)
+	return &outer
 }
 
 // first is the first child of one of the types.

@@ -1,6 +1,8 @@
 // The function app: a custom handler on Flex Consumption.
+import { Settings, Tags } from '../types.bicep'
+
 param location string
-param tags object
+param tags Tags
 param suffix string
 param siteName string
 param identityId string
@@ -11,13 +13,13 @@ param maximumInstanceCount int
 param alwaysReadyInstances int
 param requestsPerInstance int
 param zoneRedundant bool
-param allowedOrigins array
+param allowedOrigins string[]
 param blobEndpoint string
 param packageContainer string
 param insightsConnectionString string
 
-@description('What the handler reads.')
-param settings object
+@description('What the handler reads. Empty ones are left out.')
+param settings Settings
 
 // What the Functions host reads. Not FUNCTIONS_WORKER_RUNTIME, which Flex
 // Consumption refuses: functionAppConfig.runtime takes its place.
@@ -30,7 +32,7 @@ var hostSettings = {
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
 }
 
-resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: 'plan-mcp-${suffix}'
   location: location
   tags: tags
@@ -39,7 +41,7 @@ resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
   properties: { reserved: true, zoneRedundant: zoneRedundant }
 }
 
-resource site 'Microsoft.Web/sites@2024-04-01' = {
+resource site 'Microsoft.Web/sites@2025-03-01' = {
   name: siteName
   location: location
   // azd finds the site by this tag, whose value is the service in azure.yaml.
@@ -54,10 +56,11 @@ resource site 'Microsoft.Web/sites@2024-04-01' = {
     httpsOnly: true
     publicNetworkAccess: 'Enabled'
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    keyVaultReferenceIdentity: identityId
+    // Flex Consumption refuses most of what a siteConfig may hold elsewhere, such
+    // as ftpsState (error 51021). There is no FTP to switch off.
     siteConfig: {
-      ftpsState: 'Disabled'
       minTlsVersion: '1.2'
-      scmMinTlsVersion: '1.2'
       // The host answers every preflight from this list and the handler never
       // sees one.
       cors: {
@@ -90,14 +93,21 @@ resource site 'Microsoft.Web/sites@2024-04-01' = {
   }
 }
 
-resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
+resource appSettings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: site
   name: 'appsettings'
-  properties: union(hostSettings, settings)
+  properties: union(
+    hostSettings,
+    toObject(
+      filter(items(settings), setting => !empty(setting.value)),
+      setting => setting.key,
+      setting => setting.value
+    )
+  )
 }
 
 // Deploying needs an Entra token; the user name and password are off.
-resource deployPasswords 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+resource deployPasswords 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: site
   name: 'scm'
   properties: { allow: false }

@@ -1,10 +1,12 @@
 // The one identity of the function app: it reads storage, wraps keys, sends
 // telemetry and, through the federated credential, signs in as the Entra app.
+import { Tags } from '../types.bicep'
+
 param location string
-param tags object
+param tags Tags
 param suffix string
 
-resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: 'id-mcp-${suffix}'
   location: location
   tags: tags

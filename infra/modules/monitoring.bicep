@@ -1,7 +1,9 @@
 // Logs, and the right of the function app to write them. No instrumentation
 // key works: telemetry is accepted from Entra identities only.
+import { Tags } from '../types.bicep'
+
 param location string
-param tags object
+param tags Tags
 param suffix string
 param dailyLimitGB int
 param identityPrincipalId string
@@ -9,7 +11,7 @@ param identityPrincipalId string
 // Monitoring Metrics Publisher
 var metricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
   name: 'log-mcp-${suffix}'
   location: location
   tags: tags

@@ -17,7 +17,7 @@ const bicep = ['../main.bicep', ...readdirSync(new URL('../modules/', here)).sor
   .map((f) => read(new URL(f, here))).join('\n');
 const words = new Set(bicep.match(/[\w.]+/g).flatMap((w) => [w, ...w.split('.')]));
 // Nested declarations name the last segment alone.
-const nested = ['Microsoft.Network/virtualNetworks/subnets@2024-05-01'];
+const nested = ['Microsoft.Network/virtualNetworks/subnets@2025-07-01'];
 const wanted = new Set([...[...bicep.matchAll(/'([\w.]+\/[\w/]+@[\w.-]+)'/g)].map((m) => m[1]), ...nested].map((t) => t.toLowerCase()));
 
 const out = {

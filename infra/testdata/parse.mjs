@@ -26,6 +26,9 @@ function node(n, field) {
   out.children = [];
   for (let i = 0; i < n.childCount; i++) {
     const child = n.child(i);
+    // The grammar counts spaces before a closing quote as part of the quote.
+    const spaces = n.type === 'string' && child.type === "'" ? child.text.slice(0, -1) : '';
+    if (spaces) out.children.push({ type: 'string_content', line: out.line, text: spaces });
     if (child.type !== 'comment') out.children.push(node(child, n.fieldNameForChild(i)));
   }
   return out;
