@@ -94,7 +94,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.entra, err = entra.New(EntraConfig(cfg), entra.Deps{HTTPClient: deps.HTTPClient, Now: deps.Now, Rand: deps.Rand, Log: deps.Log})
+	s.entra, err = entra.New(EntraConfig(cfg), entra.Deps{HTTPClient: deps.HTTPClient, Now: deps.Now, Log: deps.Log})
 	if err != nil {
 		return nil, fmt.Errorf("configure Entra: %w", err)
 	}
@@ -228,10 +228,10 @@ func EntraConfig(cfg config.Config) entra.Config {
 	e := cfg.Entra
 	return entra.Config{
 		Tenant: e.TenantID, AllowedTenants: e.AllowedTenants, ClientID: e.ClientID,
-		Secret: entra.Secret(e.ClientSecret.Reveal()), CertificatePath: e.CertificatePath,
-		CertificatePassword: entra.Secret(e.CertificatePassword.Reveal()), ManagedIdentityClientID: e.ManagedIdentityClientID,
+		Secret: entra.Secret(e.ClientSecret), CertificatePath: e.CertificatePath,
+		CertificatePassword: entra.Secret(e.CertificatePassword), ManagedIdentityClientID: e.ManagedIdentityClientID,
 		APIScope: e.APIScope, Authority: e.Authority,
-		RedirectURI: cfg.Issuer + cfg.RedirectPath, Timeout: cfg.Timeout,
+		RedirectURI: cfg.Issuer + cfg.RedirectPath, Timeout: cfg.Timeout, MaxRetryAfter: grants.RefreshGrace / 2,
 	}
 }
 

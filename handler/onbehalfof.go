@@ -9,7 +9,6 @@ import (
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
-	"entramcp/handler/secret"
 )
 
 // onBehalfOf gets tools their tokens for other APIs: entra's exchange over the
@@ -42,7 +41,8 @@ func (s signedIn) ID() string { return s.grant.ID }
 
 func (s signedIn) Tokens(ctx context.Context) (entra.Assertion, error) {
 	held, err := s.grants.Upstream(ctx, s.grant)
-	return entra.Assertion{AccessToken: held.APIToken.Reveal(), Expires: held.APITokenExpires, RefreshToken: held.RefreshToken.Reveal()}, err
+	return entra.Assertion{
+		AccessToken: entra.AccessToken(held.APIToken), Expires: held.APITokenExpires, RefreshToken: entra.RefreshToken(held.RefreshToken)}, err
 }
 
 func (s signedIn) Renewed(ctx context.Context, renewed entra.SignIn) error {
@@ -50,8 +50,8 @@ func (s signedIn) Renewed(ctx context.Context, renewed entra.SignIn) error {
 		return oauth.Unavailable("The sign-in service answered for somebody else.", time.Minute, errors.New("entra renewed another user's tokens"))
 	}
 	_, err := s.grants.UpdateUpstream(ctx, s.grant, grants.Upstream{
-		RefreshToken: grants.EntraRefreshToken{Value: secret.New(renewed.RefreshToken)},
-		APIToken:     grants.EntraAccessToken{Value: secret.New(renewed.AccessToken)}, APITokenExpires: renewed.AccessTokenExpires,
+		RefreshToken: grants.EntraRefreshToken(renewed.RefreshToken),
+		APIToken:     grants.EntraAccessToken(renewed.AccessToken), APITokenExpires: renewed.AccessTokenExpires,
 	})
 	return err
 }

@@ -22,12 +22,13 @@ func TestNoTypeOfSecretShowsItself(t *testing.T) {
 	hidden := hide.New(secret)
 	upstream := grants.Upstream{RefreshToken: grants.EntraRefreshToken{Value: hidden}, APIToken: grants.EntraAccessToken{Value: hidden}}
 	for _, v := range []any{
-		config.Secret{Value: hidden}, entra.Secret(secret), clients.Secret(secret), entra.APIToken{Value: hidden},
+		config.Secret{Value: hidden}, clients.Secret(secret), entra.APIToken{Value: hidden},
 		azuretable.ConnectionString{Value: hidden},
 		grants.Code{Value: hidden}, grants.RefreshToken{Value: hidden}, grants.AccessToken{Value: hidden}, upstream,
 		config.Config{Entra: config.Entra{ClientSecret: config.Secret{Value: hidden}}, Store: config.Store{ConnectionString: config.Secret{Value: hidden}}, Keys: config.Keys{MasterKey: config.Secret{Value: hidden}}},
-		entra.Config{Secret: secret, CertificatePassword: secret},
-		entra.Callback{Code: secret, Verifier: secret, Nonce: secret}, entra.SignIn{RefreshToken: secret, AccessToken: secret},
+		entra.Config{Secret: entra.Secret{Value: hidden}, CertificatePassword: entra.Secret{Value: hidden}},
+		entra.Callback{Code: entra.Code{Value: hidden}, Verifier: entra.Verifier{Value: hidden}},
+		entra.SignIn{RefreshToken: entra.RefreshToken{Value: hidden}, AccessToken: entra.AccessToken{Value: hidden}},
 		azuretable.Options{ConnectionString: azuretable.ConnectionString{Value: hide.New(secret)}},
 		grants.Approval{Upstream: upstream}, grants.Renewal{Upstream: upstream},
 		grants.Tokens{Access: grants.AccessToken{Value: hidden}, Refresh: grants.RefreshToken{Value: hidden}},

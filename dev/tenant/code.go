@@ -86,7 +86,7 @@ func (t *Tenant) redeem(req tokenRequest) (map[string]any, *refusal) {
 	// Spent from here on, whatever else goes wrong.
 	c.redeemed = true
 	u := c.signIn.user
-	if f := t.admission(u, req.client, req.realm); f != nil {
+	if f := t.admissionOfServer(u, req.client, req.realm); f != nil {
 		return nil, f.as("invalid_grant")
 	}
 	return t.issue(req, issuance{

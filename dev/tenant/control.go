@@ -17,6 +17,7 @@ type faults struct {
 	retryAfter time.Duration
 	outage     bool
 	stall      time.Duration
+	forge      func(map[string]any)
 }
 
 // Change edits an account under the tenant's lock, in mid-flow if need be:
@@ -168,4 +169,10 @@ func (t *Tenant) record(endpoint string, form url.Values) {
 		t.seen = slices.Delete(t.seen, 0, 1)
 	}
 	t.seen = append(t.seen, Seen{endpoint, kept})
+}
+
+// Forge changes the claims of every token before it is signed: what a forger
+// with the keys, or an issuer with other habits, would send. nil ends it.
+func (t *Tenant) Forge(edit func(claims map[string]any)) {
+	t.set(func(f *faults) { f.forge = edit })
 }

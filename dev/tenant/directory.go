@@ -46,8 +46,11 @@ type User struct {
 	// NoSecondFactor: none is enrolled, so where MFA is wanted AADSTS50079
 	// stands in for AADSTS50076.
 	NoSecondFactor bool
-	Blocked        bool   // by conditional access, AADSTS53003
-	Challenge      string // claims JSON that a sign-in must carry to satisfy conditional access
+	Blocked        bool // by conditional access, AADSTS53003
+	// BlockedFromServers: conditional access admits the browser's address and
+	// blocks those of the servers that redeem and renew.
+	BlockedFromServers bool
+	Challenge          string // claims JSON that a sign-in must carry to satisfy conditional access
 
 	// revocations counts "revoke sessions"; what was issued before is dead.
 	revocations int

@@ -51,6 +51,9 @@ func certify(private *rsa.PrivateKey) (*signingKey, error) {
 // sign makes a JWT with the newest key; the caller holds mu.
 func (t *Tenant) sign(claims jwt.MapClaims, v1 bool) (string, error) {
 	key := t.keys[0]
+	if t.faults.forge != nil {
+		t.faults.forge(claims)
+	}
 	token := jwt.NewWithClaims(jwt.SigningMethodRS256, claims)
 	token.Header["kid"] = key.kid
 	if v1 {

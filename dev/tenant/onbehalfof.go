@@ -34,7 +34,7 @@ func (t *Tenant) onBehalfOf(req tokenRequest) (map[string]any, *refusal) {
 	if u == nil {
 		return nil, refuse(50034, objectID)
 	}
-	if f := t.admission(u, req.client, realm{tenant, tenant}); f != nil {
+	if f := t.admissionOfServer(u, req.client, realm{tenant, tenant}); f != nil {
 		if f.code == 53003 {
 			return nil, f.as("interaction_required")
 		}

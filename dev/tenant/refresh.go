@@ -87,7 +87,7 @@ func (t *Tenant) refresh(req tokenRequest) (map[string]any, *refusal) {
 	case r.Revocations != u.revocations:
 		return nil, refuse(50173)
 	}
-	if f := t.admission(u, req.client, realm{r.Tenant, r.Tenant}); f != nil {
+	if f := t.admissionOfServer(u, req.client, realm{r.Tenant, r.Tenant}); f != nil {
 		return nil, f.as("invalid_grant")
 	}
 	if f := t.policy(u, r.SID); f != nil {

@@ -132,6 +132,18 @@ func (t *Tenant) admission(u *User, app *App, at realm) *refusal {
 	return nil
 }
 
+// admissionOfServer is admission for requests at the token endpoint, which come
+// from the server's address.
+func (t *Tenant) admissionOfServer(u *User, app *App, at realm) *refusal {
+	if f := t.admission(u, app, at); f != nil {
+		return f
+	}
+	if u.BlockedFromServers {
+		return refuse(53003)
+	}
+	return nil
+}
+
 // tenantAt is the tenant in which u is signed in: the one the path names, or
 // at an alias the account's own (entra-docs: v2-oauth2-auth-code-flow, guests
 // must be sent to the resource tenant).

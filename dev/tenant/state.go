@@ -20,13 +20,13 @@ type saved struct {
 }
 
 // load reads the state file, or starts a new one.
-func (t *Tenant) load() error {
+func (t *Tenant) load(first *rsa.PrivateKey) error {
 	if t.path == "" {
-		return t.fresh()
+		return t.fresh(first)
 	}
 	text, err := os.ReadFile(t.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return t.fresh()
+		return t.fresh(first)
 	}
 	if err != nil {
 		return err
@@ -54,8 +54,12 @@ func (t *Tenant) load() error {
 	return nil
 }
 
-func (t *Tenant) fresh() error {
-	key, err := newSigningKey()
+func (t *Tenant) fresh(first *rsa.PrivateKey) error {
+	make := newSigningKey
+	if first != nil {
+		make = func() (*signingKey, error) { return certify(first) }
+	}
+	key, err := make()
 	if err != nil {
 		return err
 	}

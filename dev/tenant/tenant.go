@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"crypto/rand"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io"
@@ -22,9 +23,11 @@ type Options struct {
 	// State names a file that keeps keys and consents between runs; empty
 	// keeps them in memory only.
 	State string
-	Now   func() time.Time
-	Rand  io.Reader
-	Log   *slog.Logger
+	// SigningKey is the first key; nil makes one, which takes a while.
+	SigningKey *rsa.PrivateKey
+	Now        func() time.Time
+	Rand       io.Reader
+	Log        *slog.Logger
 }
 
 // Tenant is the simulated service: sign-in pages, the v2.0 endpoints and the
@@ -80,7 +83,7 @@ func New(o Options) (*Tenant, error) {
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}
-	if err := t.load(); err != nil {
+	if err := t.load(o.SigningKey); err != nil {
 		return nil, fmt.Errorf("simulated tenant: %w", err)
 	}
 	t.mux = t.routes()

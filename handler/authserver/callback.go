@@ -133,7 +133,8 @@ func (s *Server) complete(r *http.Request, t transaction, q url.Values) (answer,
 	if q.Get("code") == "" {
 		return s.answerError(r, t.request, oauth.New(oauth.ServerError, "The sign-in brought no result.")), nil
 	}
-	signIn, err := s.Upstream.Exchange(r.Context(), entra.Callback{Code: q.Get("code"), Verifier: t.verifier.Reveal(), Nonce: t.nonce.Reveal()})
+	signIn, err := s.Upstream.Exchange(r.Context(), entra.Callback{
+		Code: entra.Code{Value: secret.New(q.Get("code"))}, Verifier: entra.Verifier(t.verifier), Nonce: t.nonce.Reveal()})
 	if err != nil {
 		f := entra.AsFailure(err)
 		if f.AADSTS == redeemedTwice {
@@ -277,7 +278,7 @@ func identityOf(c *entra.Claims) grants.Identity {
 
 func upstreamOf(signIn entra.SignIn) grants.Upstream {
 	return grants.Upstream{
-		RefreshToken: grants.EntraRefreshToken{Value: secret.New(signIn.RefreshToken)},
-		APIToken:     grants.EntraAccessToken{Value: secret.New(signIn.AccessToken)}, APITokenExpires: signIn.AccessTokenExpires,
+		RefreshToken: grants.EntraRefreshToken(signIn.RefreshToken),
+		APIToken:     grants.EntraAccessToken(signIn.AccessToken), APITokenExpires: signIn.AccessTokenExpires,
 	}
 }

@@ -116,6 +116,8 @@ func failureAtEntra(f *entra.Failure) (page failure, said bool) {
 	switch f.Kind {
 	case entra.NotAllowed:
 		page.Title = "You cannot sign in here"
+	case entra.PolicyBlocked:
+		page.Title = "An administrator has to act"
 	case entra.ConsentNeeded:
 		page.Title, page.After = "An administrator has to approve this first", returnAfterConsent
 	case entra.Misconfigured:

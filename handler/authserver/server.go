@@ -30,7 +30,7 @@ import (
 type Upstream interface {
 	AuthorizeURL(context.Context, entra.AuthorizeRequest) (string, error)
 	Exchange(context.Context, entra.Callback) (entra.SignIn, error)
-	Refresh(ctx context.Context, refreshToken string) (entra.SignIn, error)
+	Refresh(ctx context.Context, refreshToken entra.RefreshToken) (entra.SignIn, error)
 	// FromRedirect explains the error on a callback, nil if there is none.
 	FromRedirect(url.Values) *entra.Failure
 }

@@ -129,7 +129,7 @@ func (s *Server) renew(ctx context.Context, old grants.Upstream, user grants.Ide
 	if old.RefreshToken.IsZero() {
 		return grants.Renewal{}, fmt.Errorf("%w: Entra gave no refresh token", grants.ErrSignInOver)
 	}
-	signIn, err := s.Upstream.Refresh(ctx, old.RefreshToken.Reveal())
+	signIn, err := s.Upstream.Refresh(ctx, entra.RefreshToken(old.RefreshToken))
 	if err != nil {
 		f := entra.AsFailure(err)
 		if f.EndsGrant() {

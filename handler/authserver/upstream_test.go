@@ -13,6 +13,7 @@ import (
 
 	"entramcp/handler/entra"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
 
 func readAgain(b []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }
@@ -94,25 +95,25 @@ func (u *upstream) Exchange(ctx context.Context, c entra.Callback) (entra.SignIn
 	if u.down != nil {
 		return entra.SignIn{}, u.down
 	}
-	r, ok := u.codes[c.Code]
-	delete(u.codes, c.Code)
-	if !ok || s256(c.Verifier) != r.Challenge || c.Nonce != r.Nonce {
+	r, ok := u.codes[c.Code.Reveal()]
+	delete(u.codes, c.Code.Reveal())
+	if !ok || s256(c.Verifier.Reveal()) != r.Challenge || c.Nonce != r.Nonce {
 		return entra.SignIn{}, errors.New("upstream: code, verifier and nonce do not belong together")
 	}
 	return u.tokens(), nil
 }
 
-func (u *upstream) Refresh(_ context.Context, token string) (entra.SignIn, error) {
+func (u *upstream) Refresh(_ context.Context, token entra.RefreshToken) (entra.SignIn, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.down != nil {
 		return entra.SignIn{}, u.down
 	}
-	if !u.refresh[token] {
+	if !u.refresh[token.Reveal()] {
 		return entra.SignIn{}, &entra.Failure{Kind: entra.SignInOver, OAuth: oauth.AccessDenied, Summary: "The sign-in is over."}
 	}
 	if u.rotating {
-		delete(u.refresh, token)
+		delete(u.refresh, token.Reveal())
 	}
 	return u.tokens(), nil
 }
@@ -136,7 +137,8 @@ func (u *upstream) tokens() entra.SignIn {
 	token := "entra-refresh-" + strconv.Itoa(u.n)
 	u.refresh[token] = true
 	user := u.user
-	return entra.SignIn{Claims: &user, RefreshToken: token, AccessToken: "entra-access-" + strconv.Itoa(u.n), AccessTokenExpires: time.Now().Add(time.Hour)}
+	return entra.SignIn{Claims: &user, RefreshToken: entra.RefreshToken{Value: secret.New(token)},
+		AccessToken: entra.AccessToken{Value: secret.New("entra-access-" + strconv.Itoa(u.n))}, AccessTokenExpires: time.Now().Add(time.Hour)}
 }
 
 // breakWith makes every call fail, until it is called with nil.

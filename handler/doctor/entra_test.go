@@ -22,6 +22,7 @@ import (
 	"entramcp/handler/doctor"
 	"entramcp/handler/entra"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
 
 const (
@@ -29,6 +30,8 @@ const (
 	callback     = "http://localhost:7071/auth/callback"
 	apiScope     = tenant.DefaultClientID + "/" + tenant.DefaultScope
 )
+
+func secretOf(text string) entra.Secret { return entra.Secret{Value: secret.New(text)} }
 
 // upstream is the simulated tenant with one app registration, and a
 // configuration that fits it until a test changes either.
@@ -59,7 +62,7 @@ func newUpstream(t *testing.T) *upstream {
 		t.Fatal(err)
 	}
 	u.entra = entra.Config{
-		Tenant: tenant.Contoso, ClientID: tenant.DefaultClientID, Secret: clientSecret, APIScope: apiScope,
+		Tenant: tenant.Contoso, ClientID: tenant.DefaultClientID, Secret: secretOf(clientSecret), APIScope: apiScope,
 		Authority: server.URL, RedirectURI: callback, Timeout: 3 * time.Second,
 	}
 	return u
@@ -111,7 +114,8 @@ func (u *upstream) signIn(c *entra.Client) {
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	if _, err := c.Exchange(context.Background(), entra.Callback{Code: at.Query().Get("code"), Verifier: verifier, Nonce: "n"}); err != nil {
+	if _, err := c.Exchange(context.Background(), entra.Callback{
+		Code: entra.Code{Value: secret.New(at.Query().Get("code"))}, Verifier: entra.Verifier{Value: secret.New(verifier)}, Nonce: "n"}); err != nil {
 		u.t.Fatal(err)
 	}
 }
@@ -150,7 +154,7 @@ func TestEntraIsCheckedFromOutside(t *testing.T) {
 			check: "clock", want: doctor.Failed, detail: "from Entra's", fix: "clock"},
 		"clock behind": {change: func(_ *testing.T, u *upstream) { u.now = func() time.Time { return time.Now().Add(-5 * time.Minute) } },
 			check: "clock", want: doctor.Failed, fix: "clock"},
-		"wrong secret": {change: func(_ *testing.T, u *upstream) { u.entra.Secret = "another" },
+		"wrong secret": {change: func(_ *testing.T, u *upstream) { u.entra.Secret = secretOf("another") },
 			check: "credential", want: doctor.Failed, detail: "7000215", fix: "ENTRA_CLIENT_SECRET"},
 		"expired secret": {change: func(_ *testing.T, u *upstream) {
 			u.reconfigure(func(a *tenant.App) { a.Secrets[0].Expires = time.Now().Add(-time.Hour) })
@@ -163,7 +167,9 @@ func TestEntraIsCheckedFromOutside(t *testing.T) {
 			check: "certificate", want: doctor.Passed, detail: "valid until"},
 		"certificate about to end": {change: func(t *testing.T, u *upstream) { u.useCertificate(t, time.Now().Add(10*24*time.Hour)) },
 			check: "certificate", want: doctor.Failed, fix: "Renew it"},
-		"certificate missing": {change: func(_ *testing.T, u *upstream) { u.entra.Secret, u.entra.CertificatePath = "", "nowhere.pem" },
+		"certificate missing": {change: func(_ *testing.T, u *upstream) {
+			u.entra.Secret, u.entra.CertificatePath = entra.Secret{}, "nowhere.pem"
+		},
 			check: "certificate", want: doctor.Failed, fix: "ENTRA_CLIENT_CERTIFICATE_PATH"},
 		"redirect not registered": {change: func(_ *testing.T, u *upstream) {
 			u.reconfigure(func(a *tenant.App) { a.RedirectURIs = []string{"https://elsewhere.example/cb"} })
@@ -236,5 +242,5 @@ func (u *upstream) useCertificate(t *testing.T, ends time.Time) {
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	u.entra.Secret, u.entra.CertificatePath = "", path
+	u.entra.Secret, u.entra.CertificatePath = entra.Secret{}, path
 }

@@ -1,17 +1,16 @@
 // Package entra is this server as a confidential client of Microsoft Entra ID:
 // it sends browsers there, redeems the codes they bring back, verifies who
 // signed in, renews and exchanges their tokens, and turns Entra's errors into
-// what a person can do about them.
+// what a person can do about them. It also verifies the access tokens of
+// callers that got theirs from Entra directly.
 package entra
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -31,22 +30,25 @@ type Client struct {
 	// apiTokenVersion is the "ver" of the last access token for APIScope, for
 	// APITokenVersion.
 	apiTokenVersion atomic.Value
+	// skew is how far our clock was ahead of Entra's at its last answer.
+	skew atomic.Int64
+	// warned is when the log last said that the client secret is about to end.
+	warned atomic.Pointer[time.Time]
 }
 
-// New checks cfg and does no I/O. The error names every setting that is wrong.
+// New does no I/O. Its error names the setting that cannot be used.
 func New(cfg Config, deps Deps) (*Client, error) {
-	cfg, err := cfg.checked()
+	cfg = cfg.normalized()
+	cloud, err := cfg.cloud()
 	if err != nil {
 		return nil, err
 	}
+	cfg.Authority = cloud.Authority
 	if deps.HTTPClient == nil {
 		deps.HTTPClient = http.DefaultClient
 	}
 	if deps.Now == nil {
 		deps.Now = time.Now
-	}
-	if deps.Rand == nil {
-		deps.Rand = rand.Reader
 	}
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
@@ -57,7 +59,7 @@ func New(cfg Config, deps Deps) (*Client, error) {
 	if cfg.APIScope != "" {
 		c.scopes = append(c.scopes, cfg.APIScope)
 	}
-	if c.credential, err = newCredential(cfg, deps); err != nil {
+	if c.credential, err = newCredential(cfg, cloud, deps); err != nil {
 		return nil, err
 	}
 	c.metadata = &document[metadata]{fetch: c.fetchMetadata, now: deps.Now, timeout: cfg.Timeout}
@@ -73,46 +75,6 @@ func withoutRedirects(base *http.Client) *http.Client {
 	return &h
 }
 
-// AuthorizeRequest is what one sign-in adds to the fixed parameters. Challenge
-// is an S256 code challenge (RFC 7636 §4.2).
-type AuthorizeRequest struct {
-	State, Nonce, Challenge string
-	// Claims is a claims challenge from an earlier Failure, or empty.
-	Claims string
-	// LoginHint preselects an account, or is empty.
-	LoginHint string
-}
-
-// AuthorizeURL is where the browser signs in. It holds nothing of the MCP
-// client's own request: Entra refuses the resource parameter (AADSTS9010010)
-// and knows neither the client's scopes nor its PKCE; prompt=consent would
-// send users without the right to consent into a dead end.
-// The error is a *Failure of kind Unavailable: the metadata was never read.
-func (c *Client) AuthorizeURL(ctx context.Context, r AuthorizeRequest) (string, error) {
-	m, err := c.metadata.get(ctx)
-	if err != nil {
-		return "", unreachable("metadata", err)
-	}
-	q := url.Values{
-		"client_id":             {c.cfg.ClientID},
-		"response_type":         {"code"},
-		"response_mode":         {"query"},
-		"redirect_uri":          {c.cfg.RedirectURI},
-		"scope":                 {strings.Join(c.scopes, " ")},
-		"state":                 {r.State},
-		"nonce":                 {r.Nonce},
-		"code_challenge":        {r.Challenge},
-		"code_challenge_method": {"S256"},
-	}
-	if r.Claims != "" {
-		q.Set("claims", r.Claims)
-	}
-	if r.LoginHint != "" {
-		q.Set("login_hint", r.LoginHint)
-	}
-	return m.AuthorizationEndpoint + "?" + q.Encode(), nil
-}
-
 // Ready reports whether users can sign in: the metadata and at least one
 // signing key are known.
 func (c *Client) Ready(ctx context.Context) error {
@@ -123,4 +85,73 @@ func (c *Client) Ready(ctx context.Context) error {
 		return fmt.Errorf("signing keys of Entra: %w", err)
 	}
 	return nil
+}
+
+// refreshEvery is how often metadata and keys are read again; Entra rolls keys
+// about every six weeks but may do so at any moment.
+// https://learn.microsoft.com/entra/identity-platform/signing-key-rollover
+const refreshEvery = time.Hour
+
+// Run keeps metadata and keys fresh until ctx ends, and warns of a client
+// secret that is about to end. Reads that fail leave the last good copy in
+// place.
+func (c *Client) Run(ctx context.Context) {
+	c.warnOfSecret(ctx)
+	for {
+		// Jitter keeps many instances that started together apart.
+		wait := refreshEvery - time.Duration(mathrand.Int64N(int64(refreshEvery/4)))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		c.refreshDocuments(ctx)
+		c.warnOfSecret(ctx)
+	}
+}
+
+func (c *Client) refreshDocuments(ctx context.Context) {
+	if _, err := c.metadata.refresh(ctx); err != nil {
+		c.deps.Log.WarnContext(ctx, "Entra metadata could not be read again; the last copy stays in use", "cause", err)
+	}
+	if _, err := c.keys.refresh(ctx); err != nil {
+		c.deps.Log.WarnContext(ctx, "Entra signing keys could not be read again; the last copy stays in use", "cause", err)
+	}
+}
+
+// SecretWarning is how long before its end a client secret is warned of.
+const SecretWarning = 30 * 24 * time.Hour
+
+// warnOfSecret says once a day that the client secret is about to end.
+func (c *Client) warnOfSecret(ctx context.Context) {
+	now, ends := c.deps.Now(), c.cfg.SecretExpires
+	if ends.IsZero() || ends.Sub(now) > SecretWarning {
+		return
+	}
+	if last := c.warned.Load(); last != nil && now.Sub(*last) < 24*time.Hour {
+		return
+	}
+	c.warned.Store(&now)
+	level := slog.LevelWarn
+	if !now.Before(ends) {
+		level = slog.LevelError
+	}
+	c.deps.Log.LogAttrs(ctx, level, "the client secret of the app registration ends or has ended",
+		slog.String("setting", "ENTRA_CLIENT_SECRET_EXPIRES"), slog.Time("expires", ends),
+		slog.String("fix", "create a new secret, write its value in ENTRA_CLIENT_SECRET and its end in ENTRA_CLIENT_SECRET_EXPIRES"))
+}
+
+// observeClock compares our clock with the Date of an answer of Entra's. More
+// than leeway apart, tokens are refused, here or there; the log says so once
+// until the clocks agree again.
+func (c *Client) observeClock(ctx context.Context, header http.Header) {
+	theirs, err := http.ParseTime(header.Get("Date"))
+	if err != nil {
+		return
+	}
+	skew := c.deps.Now().Sub(theirs)
+	before := time.Duration(c.skew.Swap(int64(skew)))
+	if skew.Abs() > leeway && before.Abs() <= leeway {
+		c.deps.Log.WarnContext(ctx, "this machine's clock and Entra's are apart; tokens will be refused", "ahead", skew.Round(time.Second).String())
+	}
 }

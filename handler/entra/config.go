@@ -3,36 +3,22 @@ package entra
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
+	"regexp"
 	"strings"
 	"time"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
 
-// Secret is a client secret or the password of a certificate file. It prints
-// and logs as a placeholder.
-type Secret string
-
-const redacted = "[redacted]"
-
-// String hides the secret from fmt.
-func (Secret) String() string { return redacted }
-
-// GoString hides the secret from %#v.
-func (Secret) GoString() string { return redacted }
-
-// LogValue hides the secret from slog.
-func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-// MarshalText hides the secret from encoders, as in a struct that is logged.
-func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+// Secret is a client secret or the password of a certificate file.
+type Secret struct{ secret.Value }
 
 // Config names the app registration and says how this server proves to be it.
+// Package config has checked it.
 type Config struct {
 	// Tenant is a tenant's GUID or one of its domains, or "organizations",
 	// "common" or "consumers".
@@ -49,6 +35,9 @@ type Config struct {
 	CertificatePath         string // PEM with an RSA key, or PFX
 	ManagedIdentityClientID string // user-assigned identity, federated with the app
 
+	// SecretExpires is when Secret ends, as the operator wrote it down; zero if
+	// that is not known. The log warns of it.
+	SecretExpires time.Time
 	// CertificatePassword opens a PFX file.
 	CertificatePassword Secret
 
@@ -56,12 +45,15 @@ type Config struct {
 	// asked for at sign-in. On-behalf-of needs it: the token for it is the
 	// assertion.
 	APIScope string
-	// Authority is the cloud's sign-in host; empty means PublicCloud.
+	// Authority is the sign-in host; empty means that of the public cloud.
 	Authority string
 	// RedirectURI is the callback as it is registered under the platform "Web".
 	RedirectURI string
 	// Timeout bounds every call to Entra; zero means 8 s.
 	Timeout time.Duration
+	// MaxRetryAfter bounds what Entra's Retry-After tells clients: one that
+	// obeys must still find its old refresh token accepted. Zero means 30 s.
+	MaxRetryAfter time.Duration
 }
 
 // Deps are what the client uses of the outside world. Every field may be left
@@ -69,11 +61,13 @@ type Config struct {
 type Deps struct {
 	HTTPClient *http.Client
 	Now        func() time.Time
-	Rand       io.Reader
 	Log        *slog.Logger
 }
 
-const defaultTimeout = 8 * time.Second
+const (
+	defaultTimeout       = 8 * time.Second
+	defaultMaxRetryAfter = 30 * time.Second
+)
 
 // The tenant names that stand for more than one directory, or for the
 // directory of personal accounts.
@@ -87,85 +81,102 @@ const (
 	consumersTenantID = "9188040d-6c67-4c5b-b112-36a304b66dad"
 )
 
-// checked returns c with defaults filled in, or all that is wrong with it.
-func (c Config) checked() (Config, error) {
-	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-
-	c.Authority = strings.TrimSuffix(c.Authority, "/")
-	if c.Authority == "" {
-		c.Authority = PublicCloud
-	}
-	if u, err := url.Parse(c.Authority); err != nil || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || !secure(u) {
-		fault("ENTRA_AUTHORITY must be an https origin such as %s (http is for loopback only)", PublicCloud)
-	}
-	c.Tenant = strings.ToLower(strings.TrimSpace(c.Tenant))
-	if !isGUID(c.Tenant) && !isDomain(c.Tenant) && !slices.Contains([]string{organizations, common, consumers}, c.Tenant) {
-		fault("ENTRA_TENANT_ID must be the directory (tenant) id, a domain of the tenant, or one of organizations, common, consumers")
-	}
-	c.ClientID = strings.ToLower(strings.TrimSpace(c.ClientID))
-	if !isGUID(c.ClientID) {
-		fault("ENTRA_CLIENT_ID must be the application (client) id of the app registration, a GUID")
-	}
-	if n := count(c.Secret != "", c.CertificatePath != "", c.ManagedIdentityClientID != ""); n != 1 {
-		fault("set exactly one of ENTRA_CLIENT_SECRET, ENTRA_CLIENT_CERTIFICATE_PATH and ENTRA_MANAGED_IDENTITY_CLIENT_ID (%d are set)", n)
-	}
-	if len(strings.Fields(c.APIScope)) > 1 || (c.APIScope != "" && !strings.Contains(c.APIScope, "/")) {
-		fault("ENTRA_API_SCOPE must be one scope in full, such as %s/mcp.access", c.ClientID)
-	}
-	if u, err := url.Parse(c.RedirectURI); err != nil || u.Host == "" || u.Fragment != "" || !secure(u) {
-		fault("the redirect URI must be an absolute https URL (http is for loopback only)")
-	}
-
-	c.AllowedTenants = slices.Clone(c.AllowedTenants)
+// normalized returns c in canonical form, with defaults filled in.
+func (c Config) normalized() Config {
+	c.Tenant, c.ClientID = strings.ToLower(c.Tenant), strings.ToLower(c.ClientID)
+	allowed := make([]string, len(c.AllowedTenants))
 	for i, t := range c.AllowedTenants {
-		t = strings.ToLower(strings.TrimSpace(t))
-		c.AllowedTenants[i] = t
-		if t != "*" && t != c.Tenant && !isGUID(t) {
-			fault("ENTRA_ALLOWED_TENANTS holds %q: write directory (tenant) ids, or * for every tenant", t)
-		}
+		allowed[i] = strings.ToLower(t)
 	}
-	if len(c.AllowedTenants) == 0 && (c.Tenant == organizations || c.Tenant == common) {
-		fault("ENTRA_ALLOWED_TENANTS must list the tenants that may sign in when ENTRA_TENANT_ID is %q; * admits every tenant", c.Tenant)
+	c.AllowedTenants = allowed
+	if c.Authority == "" {
+		c.Authority = publicCloud.Authority
 	}
-
 	if c.Timeout <= 0 {
 		c.Timeout = defaultTimeout
 	}
-	return c, errors.Join(faults...)
-}
-
-// secure reports whether secrets may travel to u.
-func secure(u *url.URL) bool {
-	return u.Scheme == "https" || (u.Scheme == "http" && oauth.Loopback(u.Hostname()))
-}
-
-func count(set ...bool) (n int) {
-	for _, s := range set {
-		if s {
-			n++
-		}
+	if c.MaxRetryAfter <= 0 {
+		c.MaxRetryAfter = defaultMaxRetryAfter
 	}
-	return n
+	return c
 }
 
-func isDomain(s string) bool {
-	return strings.Contains(s, ".") && !strings.ContainsAny(s, "/:?#@ ") && !strings.HasPrefix(s, ".") && !strings.HasSuffix(s, ".")
+// Cloud is one of Microsoft's clouds, or a stand-in for one.
+// https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud
+type Cloud struct {
+	// Authority is the sign-in host as an origin: scheme, host and a port that
+	// is not the scheme's own.
+	Authority string
+	// GraphURL is the origin of Microsoft Graph.
+	GraphURL string
+	// ExchangeAudience is the audience of a managed identity's token that Entra
+	// accepts as a client assertion.
+	// https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity
+	ExchangeAudience string
 }
 
-func isGUID(s string) bool {
-	if len(s) != 36 {
-		return false
+var (
+	publicCloud = Cloud{"https://login.microsoftonline.com", "https://graph.microsoft.com", "api://AzureADTokenExchange"}
+	usGovCloud  = Cloud{"https://login.microsoftonline.us", "https://graph.microsoft.us", "api://AzureADTokenExchangeUSGov"}
+	chinaCloud  = Cloud{"https://login.partner.microsoftonline.cn", "https://microsoftgraph.chinacloudapi.cn", "api://AzureADTokenExchangeChina"}
+
+	// clouds are those of the sign-in hosts, the older names included.
+	clouds = map[string]Cloud{
+		"login.microsoftonline.com":        publicCloud,
+		"login.windows.net":                publicCloud,
+		"login.microsoft.com":              publicCloud,
+		"login.microsoftonline.us":         usGovCloud,
+		"login.partner.microsoftonline.cn": chinaCloud,
+		"login.chinacloudapi.cn":           chinaCloud,
 	}
-	for i := range len(s) {
-		switch c := s[i]; {
-		case i == 8 || i == 13 || i == 18 || i == 23:
-			if c != '-' {
-				return false
-			}
-		case (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F'):
-			return false
-		}
+)
+
+// ParseAuthority reads the sign-in host: an https origin, or an http one on
+// this computer. An authority that is not a cloud's own, such as
+// https://contoso.ciamlogin.com or a custom domain of an external tenant,
+// belongs to the public cloud; one on this computer serves Graph itself.
+func ParseAuthority(text string) (Cloud, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return Cloud{}, errors.New("it is not a URL")
+	case u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#") || strings.Trim(u.Path, "/") != "":
+		return Cloud{}, errors.New("it is not an origin")
+	case u.Scheme != "https" && (u.Scheme != "http" || !oauth.Loopback(u.Hostname())):
+		return Cloud{}, errors.New("it is not https; http is for this computer only")
 	}
-	return true
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	port := u.Port()
+	if port == "443" && u.Scheme == "https" || port == "80" && u.Scheme == "http" {
+		port = ""
+	}
+	if cloud, ok := clouds[host]; ok && port == "" {
+		return cloud, nil
+	}
+	origin := u.Scheme + "://" + host
+	if strings.Contains(host, ":") {
+		origin = u.Scheme + "://[" + host + "]"
+	}
+	if port != "" {
+		origin += ":" + port
+	}
+	cloud := publicCloud
+	cloud.Authority = origin
+	if oauth.Loopback(host) {
+		cloud.GraphURL = origin
+	}
+	return cloud, nil
 }
+
+// cloud is that of the configured authority, which has been checked.
+func (c Config) cloud() (Cloud, error) {
+	cloud, err := ParseAuthority(c.Authority)
+	if err != nil {
+		return Cloud{}, fmt.Errorf("ENTRA_AUTHORITY: %w", err)
+	}
+	return cloud, nil
+}
+
+var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
+func isGUID(s string) bool { return guid.MatchString(s) }

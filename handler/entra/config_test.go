@@ -1,60 +1,34 @@
 package entra
 
-import (
-	"strings"
-	"testing"
-)
+import "testing"
 
-func TestEveryConfigurationMistakeIsReportedAtOnce(t *testing.T) {
-	_, err := New(Config{
-		Tenant: "not a tenant", ClientID: "nope", Authority: "http://login.example.com", RedirectURI: "http://example.com/cb",
-		APIScope: "mcp.access", AllowedTenants: []string{"contoso"},
-	}, Deps{})
-	if err == nil {
-		t.Fatal("it was accepted")
-	}
-	for _, name := range []string{
-		"ENTRA_TENANT_ID", "ENTRA_CLIENT_ID", "ENTRA_AUTHORITY", "ENTRA_API_SCOPE", "ENTRA_ALLOWED_TENANTS",
-		"ENTRA_CLIENT_SECRET", "ENTRA_CLIENT_CERTIFICATE_PATH", "ENTRA_MANAGED_IDENTITY_CLIENT_ID", "redirect URI",
+func TestAuthorityHasOneForm(t *testing.T) {
+	for text, want := range map[string]Cloud{
+		"https://login.microsoftonline.com":         publicCloud,
+		"https://login.microsoftonline.com/":        publicCloud,
+		"https://Login.MicrosoftOnline.com:443":     publicCloud,
+		"https://login.microsoftonline.com.":        publicCloud,
+		"https://login.windows.net":                 publicCloud,
+		"https://Login.MicrosoftOnline.us":          usGovCloud,
+		"https://login.partner.microsoftonline.cn/": chinaCloud,
+		"https://login.chinacloudapi.cn":            chinaCloud,
+		"https://contoso.ciamlogin.com/":            {"https://contoso.ciamlogin.com", publicCloud.GraphURL, publicCloud.ExchangeAudience},
+		"https://login.contoso.com:8443":            {"https://login.contoso.com:8443", publicCloud.GraphURL, publicCloud.ExchangeAudience},
+		"http://localhost:7072":                     {"http://localhost:7072", "http://localhost:7072", publicCloud.ExchangeAudience},
+		"http://127.0.0.1:80":                       {"http://127.0.0.1", "http://127.0.0.1", publicCloud.ExchangeAudience},
+		"http://[::1]:7072":                         {"http://[::1]:7072", "http://[::1]:7072", publicCloud.ExchangeAudience},
 	} {
-		if !strings.Contains(err.Error(), name) {
-			t.Errorf("the error does not name %s: %v", name, err)
+		if got, err := ParseAuthority(text); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", text, got, err)
 		}
 	}
-}
-
-func TestConfigurationRules(t *testing.T) {
-	good := Config{Tenant: testTenant, ClientID: testClient, Secret: "s", RedirectURI: "https://mcp.example.com/auth/callback"}
-	for name, test := range map[string]struct {
-		change func(*Config)
-		fault  string // empty: accepted
-	}{
-		"one tenant":                     {func(*Config) {}, ""},
-		"domain":                         {func(c *Config) { c.Tenant = "contoso.onmicrosoft.com" }, ""},
-		"government cloud":               {func(c *Config) { c.Authority = USGovCloud + "/" }, ""},
-		"loopback":                       {func(c *Config) { c.Authority, c.RedirectURI = "http://127.0.0.1:7072", "http://localhost:8080/cb" }, ""},
-		"scope by client id":             {func(c *Config) { c.APIScope = testClient + "/mcp.access" }, ""},
-		"many tenants without a list":    {func(c *Config) { c.Tenant = "organizations" }, "ENTRA_ALLOWED_TENANTS"},
-		"common without a list":          {func(c *Config) { c.Tenant = "Common" }, "ENTRA_ALLOWED_TENANTS"},
-		"every tenant, said out loud":    {func(c *Config) { c.Tenant, c.AllowedTenants = "common", []string{"*"} }, ""},
-		"personal accounts":              {func(c *Config) { c.Tenant = "consumers" }, ""},
-		"two credentials":                {func(c *Config) { c.CertificatePath = "x.pem" }, "exactly one"},
-		"authority with a path":          {func(c *Config) { c.Authority = PublicCloud + "/common" }, "ENTRA_AUTHORITY"},
-		"tenant with a path":             {func(c *Config) { c.Tenant = "contoso.com/../x" }, "ENTRA_TENANT_ID"},
-		"two scopes":                     {func(c *Config) { c.APIScope = testScope + " User.Read" }, "ENTRA_API_SCOPE"},
-		"redirect URI in the open":       {func(c *Config) { c.RedirectURI = "http://mcp.example.com/cb" }, "redirect URI"},
-		"allowed tenant that is no GUID": {func(c *Config) { c.AllowedTenants = []string{"fabrikam.com"} }, "ENTRA_ALLOWED_TENANTS"},
+	for _, text := range []string{
+		"", "login.microsoftonline.com", "http://login.microsoftonline.com", "https://login.microsoftonline.com/common",
+		"https://login.microsoftonline.com#x", "https://login.microsoftonline.com#", "https://user@login.microsoftonline.com",
+		"https://login.microsoftonline.com?x=1", "https://login.microsoftonline.com?", "https://:443", "ftp://localhost", "https://a b", "://",
 	} {
-		t.Run(name, func(t *testing.T) {
-			cfg := good
-			test.change(&cfg)
-			_, err := New(cfg, Deps{})
-			if test.fault == "" && err != nil {
-				t.Fatal(err)
-			}
-			if test.fault != "" && (err == nil || !strings.Contains(err.Error(), test.fault)) {
-				t.Errorf("got %v, want it to name %s", err, test.fault)
-			}
-		})
+		if got, err := ParseAuthority(text); err == nil {
+			t.Errorf("%q was accepted as %+v", text, got)
+		}
 	}
 }

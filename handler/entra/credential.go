@@ -2,25 +2,35 @@ package entra
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net/http"
 	"net/url"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 )
 
 // credential proves to the token endpoint that we are the app registration.
 type credential interface {
 	// authenticate adds the proof to a token request. Its errors are *Failure.
 	authenticate(ctx context.Context, form url.Values, tokenEndpoint string) error
-	// setting is the environment variable an operator mends it with.
+	// setting is the environment variable that names it.
 	setting() string
 }
 
-func newCredential(cfg Config, deps Deps) (credential, error) {
+func newCredential(cfg Config, cloud Cloud, deps Deps) (credential, error) {
 	switch {
-	case cfg.Secret != "":
-		return secretCredential(cfg.Secret), nil
+	case !cfg.Secret.IsZero():
+		return secretCredential{cfg.Secret}, nil
 	case cfg.CertificatePath != "":
-		return newCertificateCredential(cfg, deps)
+		// The file is not read yet: it may be mounted later than the process
+		// starts.
+		return &certificateCredential{path: cfg.CertificatePath, password: cfg.CertificatePassword, clientID: cfg.ClientID, deps: deps}, nil
 	}
-	return newIdentityCredential(cfg, deps)
+	return newIdentityCredential(cfg.ManagedIdentityClientID, cloud, deps)
 }
 
 // jwtBearer is the client_assertion_type of RFC 7523 §2.2.
@@ -31,10 +41,76 @@ func setAssertion(form url.Values, assertion string) {
 	form.Set("client_assertion", assertion)
 }
 
-// explainCredential names the setting in use where Entra only says that client
+// nameCredential names the setting in use where Entra only says that client
 // authentication failed.
-func (c *Client) explainCredential(f *Failure) {
+func (c *Client) nameCredential(f *Failure) {
 	if f.Kind == Misconfigured && f.code == "invalid_client" && explanations[f.AADSTS].NextStep == "" {
 		f.NextStep = "The administrator checks " + c.credential.setting() + "."
 	}
+}
+
+func credentialUnusable(summary, next string, cause error) *Failure {
+	return refused(summary, next, Misconfigured, cause)
+}
+
+// secretCredential is a client secret, sent in the body (RFC 6749 §2.3.1) as
+// Entra documents it.
+type secretCredential struct{ Secret }
+
+func (s secretCredential) authenticate(_ context.Context, form url.Values, _ string) error {
+	form.Set("client_secret", s.Reveal())
+	return nil
+}
+
+func (secretCredential) setting() string { return "ENTRA_CLIENT_SECRET" }
+
+// identityCredential uses a managed identity's token as our client assertion.
+// The app registration trusts the identity by a federated credential, so that
+// no secret exists. azidentity keeps the token and renews it before its end.
+// https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity
+type identityCredential struct {
+	source azcore.TokenCredential
+	scope  string
+}
+
+func newIdentityCredential(clientID string, cloud Cloud, deps Deps) (credential, error) {
+	source, err := azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{
+		ID: azidentity.ClientID(clientID),
+		ClientOptions: policy.ClientOptions{
+			Transport: deps.HTTPClient,
+			// The caller's deadline is near, and browsers and clients repeat:
+			// azidentity's own six attempts would outlast them.
+			Retry: policy.RetryOptions{MaxRetries: 1, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: time.Second},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ENTRA_MANAGED_IDENTITY_CLIENT_ID: %w", err)
+	}
+	return identityCredential{source: source, scope: cloud.ExchangeAudience + "/.default"}, nil
+}
+
+func (identityCredential) setting() string { return "ENTRA_MANAGED_IDENTITY_CLIENT_ID" }
+
+func (c identityCredential) authenticate(ctx context.Context, form url.Values, _ string) error {
+	token, err := c.source.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{c.scope}})
+	if err != nil {
+		return identityFailure(err)
+	}
+	setAssertion(form, token.Token)
+	return nil
+}
+
+// identityFailure tells an identity that does not exist from an endpoint that
+// is slow: the platform answers 400 for the former.
+func identityFailure(err error) *Failure {
+	var refusal *azidentity.AuthenticationFailedError
+	if errors.As(err, &refusal) && refusal.RawResponse != nil {
+		switch status := refusal.RawResponse.StatusCode; {
+		case status == http.StatusTooManyRequests || status >= 500:
+			return unreachable("managed identity", err)
+		}
+		return credentialUnusable("The managed identity this server signs in with gave no token.",
+			"The administrator assigns the user-assigned identity to this app and checks ENTRA_MANAGED_IDENTITY_CLIENT_ID.", err)
+	}
+	return unreachable("managed identity", err)
 }

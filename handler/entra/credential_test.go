@@ -1,7 +1,6 @@
 package entra
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -10,7 +9,6 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
-	"log/slog"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +22,10 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+
+	sim "entramcp/dev/tenant"
+	"entramcp/handler/secret"
 )
 
 // writeCertificate makes a self-signed certificate for key and writes both.
@@ -56,9 +58,9 @@ func writeCertificate(t *testing.T, path string, key *rsa.PrivateKey, serial int
 	return cert
 }
 
-// verifyAssertion does what the documentation of certificate credentials asks
-// of Entra, and returns what is wrong.
-func verifyAssertion(e *tenant, form url.Values, cert *x509.Certificate, seen map[string]bool) string {
+// checkAssertion does what the documentation of certificate credentials asks
+// of Entra beside what the simulated tenant checks, and returns what is wrong.
+func (e *tenant) checkAssertion(form url.Values, cert *x509.Certificate, seen map[string]bool) string {
 	if form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" || form.Has("client_secret") {
 		return "the assertion type is wrong, or there is a secret beside it"
 	}
@@ -84,31 +86,36 @@ func verifyAssertion(e *tenant, form url.Values, cert *x509.Certificate, seen ma
 	return ""
 }
 
+// useCertificate has the app registration know a certificate, and none else.
+func (e *tenant) useCertificate(cert *x509.Certificate) {
+	e.reconfigure(func(a *sim.App) { a.Secrets, a.Certificates = nil, []*x509.Certificate{cert} })
+}
+
 func TestCertificateSignsAssertionsAndIsReadAgainWhenItChanges(t *testing.T) {
 	e := newTenant(t)
 	path := filepath.Join(t.TempDir(), "client.pem")
 	seen := map[string]bool{}
 	cert := writeCertificate(t, path, signingKeys()[0], 1, e.clock.Now())
-	e.verify = func(form url.Values) string { return verifyAssertion(e, form, cert, seen) }
-	c := e.client(func(cfg *Config) { cfg.Secret, cfg.CertificatePath = "", path })
+	e.useCertificate(cert)
+	c := e.client(func(cfg *Config) { cfg.Secret, cfg.CertificatePath = Secret{}, path })
 	for range 2 {
-		if _, err := c.Exchange(context.Background(), goodCallback()); err != nil {
-			t.Fatal(err)
+		e.signedInAs(c, sim.Alice)
+		form, _ := e.lastRequest()
+		if wrong := e.checkAssertion(form, cert, seen); wrong != "" {
+			t.Error(wrong)
 		}
 	}
-
-	renewed := writeCertificate(t, path, signingKeys()[1], 2, e.clock.Now().Add(time.Minute))
-	e.set(func() { cert = renewed })
-	if _, err := c.Exchange(context.Background(), goodCallback()); err != nil {
-		t.Fatalf("after the renewal: %v", err)
+	if expires, ok, err := c.CertificateExpiry(t.Context()); !ok || err != nil || !expires.Equal(cert.NotAfter) {
+		t.Errorf("it ends %s, %t, %v", expires, ok, err)
 	}
+
+	e.useCertificate(writeCertificate(t, path, signingKeys()[1], 2, e.clock.Now().Add(time.Minute)))
+	e.signedInAs(c, sim.Alice)
 
 	if err := os.WriteFile(path, []byte("half a fi"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Exchange(context.Background(), goodCallback()); err != nil {
-		t.Fatalf("a file caught half-written stopped sign-ins: %v", err)
-	}
+	e.signedInAs(c, sim.Alice) // a file caught half-written stops no sign-in
 }
 
 func TestCertificateThatCannotBeReadNamesTheSetting(t *testing.T) {
@@ -120,14 +127,14 @@ func TestCertificateThatCannotBeReadNamesTheSetting(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"missing":       {CertificatePath: filepath.Join(t.TempDir(), "none.pem")},
 		"garbage":       {CertificatePath: garbage},
-		"wrong secret":  {CertificatePath: "testdata/legacy.pfx", CertificatePassword: "wrong"},
-		"PBES2 not yet": {CertificatePath: "testdata/aes.pfx", CertificatePassword: "open-sesame"},
+		"wrong secret":  {CertificatePath: "testdata/legacy.pfx", CertificatePassword: Secret{secret.New("wrong")}},
+		"PBES2 not yet": {CertificatePath: "testdata/aes.pfx", CertificatePassword: Secret{secret.New("open-sesame")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := e.client(func(c *Config) {
-				c.Secret, c.CertificatePath, c.CertificatePassword = "", cfg.CertificatePath, cfg.CertificatePassword
+				c.Secret, c.CertificatePath, c.CertificatePassword = Secret{}, cfg.CertificatePath, cfg.CertificatePassword
 			})
-			f := exchangeFailure(t, c)
+			f := e.refreshFailure(c)
 			if f.Kind != Misconfigured || f.EndsGrant() || !strings.Contains(f.NextStep, "ENTRA_CLIENT_CERTIFICATE_PATH") {
 				t.Errorf("failure is %v: %s", f, f.NextStep)
 			}
@@ -136,7 +143,7 @@ func TestCertificateThatCannotBeReadNamesTheSetting(t *testing.T) {
 }
 
 func TestPFXIsRead(t *testing.T) {
-	cert, err := readCertificate("testdata/legacy.pfx", "open-sesame")
+	cert, err := readCertificate("testdata/legacy.pfx", Secret{secret.New("open-sesame")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,120 +152,90 @@ func TestPFXIsRead(t *testing.T) {
 	}
 }
 
-// identityEndpoint is App Service's managed identity endpoint.
-// https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
+// identityEndpoint is App Service's managed identity endpoint with an identity
+// of its own, which the app registration trusts: MSAL caches identities' tokens
+// for the whole process.
 type identityEndpoint struct {
-	t        *testing.T
-	identity string
-	resource string
-	lifetime time.Duration
-	calls    atomic.Int32
-	fail     atomic.Int32 // status to answer instead
+	sim.ManagedIdentity
+	calls atomic.Int32
+	fail  atomic.Int32 // status to answer instead
 }
 
-func (i *identityEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	n := i.calls.Add(1)
-	if status := int(i.fail.Load()); status != 0 {
-		answerJSON(w, status, map[string]any{"statusCode": status, "message": "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."})
-		return
-	}
-	q := r.URL.Query()
-	want := url.Values{"api-version": {"2019-08-01"}, "resource": {i.resource}, "client_id": {i.identity}}
-	if q.Encode() != want.Encode() || r.Header.Get("X-IDENTITY-HEADER") != "identity-header" || r.Method != http.MethodGet {
-		i.t.Errorf("identity request is %s %s", r.Method, r.URL)
-		answerJSON(w, 400, map[string]any{"statusCode": 400, "message": "bad request"})
-		return
-	}
-	answerJSON(w, 200, map[string]any{
-		"access_token": "identity-token-" + strconv.Itoa(int(n)), "token_type": "Bearer", "resource": i.resource, "client_id": i.identity,
-		"expires_on": strconv.FormatInt(time.Now().Add(i.lifetime).Unix(), 10),
+func (e *tenant) newIdentityEndpoint() *identityEndpoint {
+	e.t.Helper()
+	i := &identityEndpoint{ManagedIdentity: sim.ManagedIdentity{ClientID: uuid.NewString(), Principal: uuid.NewString(), Header: "identity-header"}}
+	endpoint := e.Tenant.ManagedIdentity(i.ManagedIdentity)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		i.calls.Add(1)
+		if status := int(i.fail.Load()); status != 0 {
+			answerJSON(w, status, map[string]any{"statusCode": status, "message": "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."})
+			return
+		}
+		endpoint.ServeHTTP(w, r)
+	}))
+	e.t.Cleanup(server.Close)
+	e.t.Setenv("IDENTITY_ENDPOINT", server.URL+"/msi/token")
+	e.t.Setenv("IDENTITY_HEADER", i.Header)
+	e.clock.t = time.Now() // MSAL's clock
+	e.reconfigure(func(a *sim.App) {
+		a.Secrets, a.Federated = nil, []sim.FederatedCredential{e.Federation(i.ManagedIdentity)}
 	})
-}
-
-// newIdentityEndpoint serves an identity of its own: MSAL caches identities'
-// tokens for the whole process.
-func newIdentityEndpoint(t *testing.T) *identityEndpoint {
-	t.Helper()
-	id, err := newUUID(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	i := &identityEndpoint{t: t, identity: id, resource: "api://AzureADTokenExchange", lifetime: 24 * time.Hour}
-	server := httptest.NewServer(i)
-	t.Cleanup(server.Close)
-	t.Setenv("IDENTITY_ENDPOINT", server.URL+"/msi/token")
-	t.Setenv("IDENTITY_HEADER", "identity-header")
 	return i
 }
 
-func (i *identityEndpoint) use(cfg *Config) { cfg.Secret, cfg.ManagedIdentityClientID = "", i.identity }
+func (i *identityEndpoint) use(cfg *Config) {
+	cfg.Secret, cfg.ManagedIdentityClientID = Secret{}, i.ClientID
+}
 
-func TestManagedIdentityIsTheClientAssertionAndCached(t *testing.T) {
-	i := newIdentityEndpoint(t)
+func TestManagedIdentityIsTheClientAssertionAndIsAskedOnce(t *testing.T) {
 	e := newTenant(t)
-	e.clock.t = time.Now()
-	e.verify = func(form url.Values) string {
-		if form.Get("client_assertion_type") != jwtBearer || !strings.HasPrefix(form.Get("client_assertion"), "identity-token-") || form.Has("client_secret") {
-			return "the identity's token is not the assertion"
-		}
-		return ""
-	}
+	i := e.newIdentityEndpoint()
 	c := e.client(i.use)
 	for range 3 {
-		if _, err := c.Exchange(context.Background(), goodCallback()); err != nil {
-			t.Fatal(err)
-		}
+		e.signedInAs(c, sim.Alice)
+	}
+	if form, _ := e.lastRequest(); form.Get("client_assertion_type") != jwtBearer || form.Has("client_secret") {
+		t.Error("the identity's token is not the assertion")
 	}
 	if n := i.calls.Load(); n != 1 {
 		t.Errorf("%d calls to the identity endpoint, want 1", n)
 	}
 }
 
-func TestManagedIdentityIsRenewedEarlyAndServesThroughAnOutage(t *testing.T) {
-	i := newIdentityEndpoint(t)
-	// azidentity takes a token with less than five minutes left for expired.
-	i.lifetime = 4 * time.Minute
-	e := newTenant(t)
-	e.clock.t = time.Now()
-	var sent []string
-	e.verify = func(form url.Values) string { sent = append(sent, form.Get("client_assertion")); return "" }
-	c := e.client(i.use)
-	for _, status := range []int32{0, 0, http.StatusInternalServerError} {
-		i.fail.Store(status)
-		if _, err := c.Exchange(context.Background(), goodCallback()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if strings.Join(sent, " ") != "identity-token-1 identity-token-2 identity-token-2" {
-		t.Errorf("assertions were %v", sent)
-	}
-	e.clock.advance(5 * time.Minute)
-	if f := exchangeFailure(t, c); f.Kind != Unavailable {
-		t.Errorf("an expired token was used: %v", f)
+func TestWrongFederationNamesTheFix(t *testing.T) {
+	for name, test := range map[string]struct {
+		spoil func(*sim.FederatedCredential)
+		code  int
+	}{
+		"issuer":   {func(f *sim.FederatedCredential) { f.Issuer = "https://issuer.example" }, 700211},
+		"subject":  {func(f *sim.FederatedCredential) { f.Subject = "the client id by mistake" }, 700213},
+		"audience": {func(f *sim.FederatedCredential) { f.Audience = usGovCloud.ExchangeAudience }, 700212},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newTenant(t)
+			i := e.newIdentityEndpoint()
+			trust := e.Federation(i.ManagedIdentity)
+			test.spoil(&trust)
+			e.reconfigure(func(a *sim.App) { a.Federated = []sim.FederatedCredential{trust} })
+			f := e.exchangeFailure(e.client(i.use))
+			if f.AADSTS != test.code || f.Kind != Misconfigured || !strings.Contains(f.NextStep, name) {
+				t.Errorf("got %v: %s", f, f.NextStep)
+			}
+		})
 	}
 }
 
 func TestManagedIdentityFailuresNameTheSettingOrWait(t *testing.T) {
-	i := newIdentityEndpoint(t)
 	e := newTenant(t)
+	i := e.newIdentityEndpoint()
 	c := e.client(i.use)
 	i.fail.Store(http.StatusBadRequest)
-	if f := exchangeFailure(t, c); f.Kind != Misconfigured || !strings.Contains(f.NextStep, "ENTRA_MANAGED_IDENTITY_CLIENT_ID") {
+	if f := e.refreshFailure(c); f.Kind != Misconfigured || !strings.Contains(f.NextStep, "ENTRA_MANAGED_IDENTITY_CLIENT_ID") {
 		t.Errorf("a missing identity gives %v", f)
 	}
 	i.fail.Store(http.StatusServiceUnavailable)
-	if f := exchangeFailure(t, c); f.Kind != Unavailable {
+	if f := e.refreshFailure(c); f.Kind != Unavailable {
 		t.Errorf("an outage gives %v", f)
-	}
-}
-
-func TestExchangeAudienceFollowsTheCloud(t *testing.T) {
-	for authority, want := range map[string]string{
-		PublicCloud: "api://AzureADTokenExchange", USGovCloud: "api://AzureADTokenExchangeUSGov", ChinaCloud: "api://AzureADTokenExchangeChina",
-	} {
-		if got := exchangeAudience(authority); got != want {
-			t.Errorf("%s: %s, want %s", authority, got, want)
-		}
 	}
 }
 
@@ -272,7 +249,7 @@ func TestWrongCredentialNamesTheSetting(t *testing.T) {
 		t.Run(strconv.Itoa(code), func(t *testing.T) {
 			e := newTenant(t)
 			e.respond = func(w http.ResponseWriter, _ *http.Request) { refuse(w, "invalid_client", code) }
-			f := exchangeFailure(t, e.client())
+			f := e.refreshFailure(e.client())
 			if f.Kind != Misconfigured || f.AADSTS != code || !strings.Contains(f.NextStep, setting) {
 				t.Errorf("failure is %v, next step %q", f, f.NextStep)
 			}
@@ -280,18 +257,5 @@ func TestWrongCredentialNamesTheSetting(t *testing.T) {
 				t.Error("an operator's mistake ended the grant")
 			}
 		})
-	}
-}
-
-func TestSecretsAreNotPrinted(t *testing.T) {
-	var out strings.Builder
-	log := slog.New(slog.NewJSONHandler(&out, nil))
-	s := Secret("hush-hush")
-	log.Info("x", "secret", s, "config", Config{Secret: s, CertificatePassword: s},
-		"callback", Callback{Code: "hush-hush", Verifier: "hush-hush"}, "sign-in", SignIn{RefreshToken: "hush-hush", AccessToken: "hush-hush"})
-	fmt.Fprintf(&out, "%v %+v %#v %s %v %#v", s, s, s, Config{Secret: s}, secretCredential(s), secretCredential(s))
-	fmt.Fprintf(&out, "%v %+v %#v", SignIn{RefreshToken: "hush-hush", AccessToken: "hush-hush"}, Callback{Code: "hush-hush"}, Config{Secret: s})
-	if strings.Contains(out.String(), "hush-hush") {
-		t.Errorf("a secret was printed: %s", out.String())
 	}
 }

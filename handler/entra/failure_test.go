@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,17 +13,10 @@ import (
 	"testing"
 	"time"
 
+	sim "entramcp/dev/tenant"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
-
-func refresh(t *testing.T, c *Client) *Failure {
-	t.Helper()
-	_, err := c.Refresh(context.Background(), "refresh-1")
-	if err == nil {
-		t.Fatal("the renewal succeeded")
-	}
-	return AsFailure(err)
-}
 
 func TestRefreshEndsTheGrantOnlyWhenTheSignInIsOver(t *testing.T) {
 	challenge := map[string]any{"claims": `{"access_token":{"capolids":{"essential":true,"values":["x"]}}}`}
@@ -45,6 +39,10 @@ func TestRefreshEndsTheGrantOnlyWhenTheSignInIsOver(t *testing.T) {
 		"unassigned user":               {answers("invalid_grant", 50105), NotAllowed, true},
 		"second factor":                 {answers("invalid_grant", 50076, map[string]any{"suberror": "basic_action"}), InteractionNeeded, true},
 		"conditional access":            {answers("interaction_required", 53003, challenge), InteractionNeeded, true},
+		"conditional access by address": {answers("access_denied", 53003), PolicyBlocked, true},
+		"claims beside a wrong secret":  {answers("invalid_client", 7000215, challenge), Misconfigured, false},
+		"claims beside an outage":       {answers("temporarily_unavailable", 90033, challenge), Unavailable, false},
+		"claims that cannot be carried": {answers("invalid_grant", 50057, map[string]any{"claims": "[1]"}), NotAllowed, true},
 		"challenge of an unknown kind":  {answers("interaction_required", 999999, challenge), InteractionNeeded, true},
 		"consent withdrawn":             {answers("invalid_grant", 65001, map[string]any{"suberror": "consent_required"}), ConsentNeeded, true},
 		"consent, unknown number":       {answers("invalid_grant", 999999, map[string]any{"suberror": "consent_required"}), ConsentNeeded, true},
@@ -69,9 +67,10 @@ func TestRefreshEndsTheGrantOnlyWhenTheSignInIsOver(t *testing.T) {
 		"two numbers, the second tells": {answers("invalid_grant", 70002, map[string]any{"error_codes": []int{70002, 70000}}), SignInOver, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			e := newTenant(t)
 			e.respond = test.respond
-			f := refresh(t, e.client())
+			f := e.refreshFailure(e.client())
 			if f.Kind != test.kind || f.EndsGrant() != test.ends {
 				t.Fatalf("failure is %v, want %s", f, test.kind)
 			}
@@ -84,7 +83,7 @@ func TestRefreshEndsTheGrantOnlyWhenTheSignInIsOver(t *testing.T) {
 			if f.Summary == "" || f.NextStep == "" || f.CorrelationID == "" {
 				t.Errorf("summary %q, next step %q, correlation %q", f.Summary, f.NextStep, f.CorrelationID)
 			}
-			if strings.Contains(name, "conditional") && f.Claims != challenge["claims"] {
+			if name == "conditional access" && f.Claims != challenge["claims"] {
 				t.Errorf("the claims challenge is lost: %q", f.Claims)
 			}
 			if (f.Kind == ConsentNeeded) != (f.ConsentURL != "") {
@@ -98,10 +97,9 @@ func TestRawTextOfEntraGoesToTheLogOnly(t *testing.T) {
 	e := newTenant(t)
 	var log strings.Builder
 	c, err := New(e.config(), Deps{Now: e.clock.Now, Log: slog.New(slog.NewJSONHandler(&log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = c.Refresh(context.Background(), "used-up-refresh-token")
+	e.must(err)
+	e.refuses("invalid_grant", 700082)
+	_, err = c.Refresh(context.Background(), refreshToken("used-up-refresh-token"))
 	f := AsFailure(err)
 	if strings.Contains(f.Description(), "ada@") || strings.Contains(f.Description(), "Trace ID") || strings.Contains(f.AtToken().Description, "ada@") {
 		t.Errorf("the description holds raw text: %s", f.Description())
@@ -114,26 +112,31 @@ func TestRawTextOfEntraGoesToTheLogOnly(t *testing.T) {
 			t.Errorf("the log lacks %q: %s", want, log.String())
 		}
 	}
-	for _, secret := range []string{"used-up-refresh-token", "s3cret-value"} {
+	for _, secret := range []string{"used-up-refresh-token", testSecret} {
 		if strings.Contains(log.String(), secret) || strings.Contains(f.Error(), secret) {
 			t.Errorf("a secret reached the log")
 		}
 	}
 }
 
-func TestThrottlingIsPassedOn(t *testing.T) {
+// A client that obeys Retry-After must come back while its old refresh token is
+// still accepted.
+func TestRetryAfterIsPassedOnWithinBounds(t *testing.T) {
 	for value, want := range map[string]time.Duration{
-		"17": 17 * time.Second, "": defaultRetry, "soon": defaultRetry, "0": time.Second, "-3": time.Second, "86400": 5 * time.Minute,
-		"Mon, 23 Nov 2026 12:00:30 GMT": 30 * time.Second,
+		"17": 17 * time.Second, "": defaultRetry, "soon": defaultRetry, "0": time.Second, "-3": time.Second, "300": 30 * time.Second, "86400": 30 * time.Second,
+		"Mon, 23 Nov 2026 12:00:20 GMT": 20 * time.Second, "Mon, 23 Nov 2026 12:10:00 GMT": 30 * time.Second,
 	} {
-		e := newTenant(t)
-		e.respond = func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Retry-After", value)
-			w.WriteHeader(http.StatusTooManyRequests)
-		}
-		if f := refresh(t, e.client()); f.Kind != Unavailable || f.RetryAfter != want {
-			t.Errorf("Retry-After %q gives %s, want %s", value, f.RetryAfter, want)
-		}
+		t.Run(value, func(t *testing.T) {
+			t.Parallel()
+			e := newTenant(t)
+			e.respond = func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Retry-After", value)
+				w.WriteHeader(http.StatusTooManyRequests)
+			}
+			if f := e.refreshFailure(e.client()); f.Kind != Unavailable || f.RetryAfter != want || f.AtToken().RetryAfter != want {
+				t.Errorf("Retry-After %q gives %s, want %s", value, f.RetryAfter, want)
+			}
+		})
 	}
 }
 
@@ -143,17 +146,70 @@ func TestRetryAfterOfARefusalIsPassedOn(t *testing.T) {
 		w.Header().Set("Retry-After", "11")
 		refuse(w, "temporarily_unavailable", 90055)
 	}
-	if f := refresh(t, e.client()); f.Kind != Unavailable || f.RetryAfter != 11*time.Second {
+	if f := e.refreshFailure(e.client()); f.Kind != Unavailable || f.RetryAfter != 11*time.Second {
 		t.Errorf("failure is %v after %s", f, f.RetryAfter)
+	}
+}
+
+// What Entra refuses for a moment is sent once more, for clients that take any
+// failure for the end of the sign-in; never a code that may have been redeemed.
+func TestARefusalOfAMomentIsRepeatedOnce(t *testing.T) {
+	status := func(code int, retryAfter string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", retryAfter)
+			w.WriteHeader(code)
+		}
+	}
+	cut := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	oauthError := func(w http.ResponseWriter, _ *http.Request) { refuse(w, "invalid_grant", 90033) }
+	for name, test := range map[string]struct {
+		answer  http.HandlerFunc
+		timeout time.Duration
+		refresh int // requests
+		code    int
+	}{
+		"503":                        {status(503, ""), 0, 2, 2},
+		"429 for a second":           {status(429, "1"), 0, 2, 2},
+		"429 for longer":             {status(429, "7"), 0, 1, 1},
+		"an OAuth error that passes": {oauthError, 0, 2, 2},
+		"502":                        {status(502, ""), 0, 2, 1},
+		"connection cut":             {cut, 0, 2, 1},
+		"no time left":               {status(503, ""), 400 * time.Millisecond, 1, 1},
+		"a final refusal":            {func(w http.ResponseWriter, _ *http.Request) { refuse(w, "invalid_grant", 50173) }, 0, 1, 1},
+	} {
+		for grant, want := range map[string]int{"refresh": test.refresh, "code": test.code} {
+			t.Run(name+", "+grant, func(t *testing.T) {
+				t.Parallel()
+				e := newTenant(t)
+				c := e.client(func(cfg *Config) { cfg.Timeout = cmp.Or(test.timeout, 5*time.Second) })
+				e.must(c.Ready(t.Context()))
+				signIn := e.signedInAs(c, sim.Alice)
+				callback := e.callback(c, sim.Alice)
+				before := e.tokenRequests()
+				e.set(func() {
+					e.respond = func(w http.ResponseWriter, r *http.Request) {
+						e.set(func() { e.respond = nil })
+						test.answer(w, r)
+					}
+				})
+				var err error
+				if grant == "refresh" {
+					_, err = c.Refresh(t.Context(), signIn.RefreshToken)
+				} else {
+					_, err = c.Exchange(t.Context(), callback)
+				}
+				if n := e.tokenRequests() - before; n != want || (err == nil) != (want == 2) {
+					t.Errorf("%d requests, want %d: %v", n, want, err)
+				}
+			})
+		}
 	}
 }
 
 func TestSlowEntraIsCutOff(t *testing.T) {
 	e := newTenant(t)
 	c := e.client(func(cfg *Config) { cfg.Timeout = 100 * time.Millisecond })
-	if err := c.Ready(context.Background()); err != nil {
-		t.Fatal(err)
-	}
+	e.must(c.Ready(context.Background()))
 	release := make(chan struct{})
 	defer close(release)
 	e.respond = func(_ http.ResponseWriter, r *http.Request) {
@@ -162,8 +218,23 @@ func TestSlowEntraIsCutOff(t *testing.T) {
 		case <-r.Context().Done():
 		}
 	}
-	if f := refresh(t, c); f.Kind != Unavailable || !errors.Is(f, context.DeadlineExceeded) {
+	if f := e.refreshFailure(c); f.Kind != Unavailable || !errors.Is(f, context.DeadlineExceeded) {
 		t.Errorf("failure is %v", f)
+	}
+}
+
+func TestBlockedByAddressSendsNobodyInCircles(t *testing.T) {
+	e := newTenant(t)
+	c := e.client()
+	e.must(e.Change(sim.Bob, func(u *sim.User) { u.BlockedFromServers = true }))
+	q, verifier := e.redirected(c, sim.Bob, "") // the browser may
+	_, err := c.Exchange(t.Context(), Callback{Code: Code{secret.New(q.Get("code"))}, Verifier: verifier, Nonce: testNonce})
+	f := AsFailure(err)
+	if f.Kind != PolicyBlocked || !f.EndsGrant() || f.AtToken().Code != oauth.InvalidGrant {
+		t.Errorf("failure is %v", f)
+	}
+	if d := f.Description(); !strings.Contains(d, "administrator has to act") || strings.Contains(d, "Sign in again") {
+		t.Errorf("description is %q", d)
 	}
 }
 
@@ -174,7 +245,7 @@ func TestRefusedConnectionIsUnavailable(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.server.Close()
-	if f := refresh(t, c); f.Kind != Unavailable {
+	if f := e.refreshFailure(c); f.Kind != Unavailable {
 		t.Errorf("failure is %v", f)
 	}
 }
@@ -188,26 +259,8 @@ func TestCredentialDoesNotFollowARedirect(t *testing.T) {
 	e.respond = func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, thief.URL, http.StatusTemporaryRedirect)
 	}
-	if f := refresh(t, e.client()); f.Kind != Unavailable {
+	if f := e.refreshFailure(e.client()); f.Kind != Unavailable {
 		t.Errorf("failure is %v", f)
-	}
-}
-
-func TestMetadataOfAnotherHostIsRefused(t *testing.T) {
-	e := newTenant(t)
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		base := e.server.URL + "/" + testTenant
-		answerJSON(w, 200, map[string]any{
-			"issuer": e.issuer, "authorization_endpoint": base + "/a", "token_endpoint": base + "/t", "jwks_uri": base + "/k",
-		})
-	}))
-	defer proxy.Close()
-	c := e.client(func(cfg *Config) { cfg.Authority = proxy.URL })
-	if f := exchangeFailure(t, c); f.Kind != Unavailable {
-		t.Errorf("failure is %v", f)
-	}
-	if form := len(e.requests); form != 0 {
-		t.Error("the credential was sent to another host")
 	}
 }
 
@@ -243,6 +296,14 @@ func TestErrorOnTheCallbackIsExplained(t *testing.T) {
 				t.Errorf("ids are %q %q", f.CorrelationID, f.TraceID)
 			}
 		})
+	}
+	const challenge = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
+	for claims, want := range map[string]string{challenge: challenge, "": "", "[]": "", "{": "", `{"x":"` + strings.Repeat("x", maxClaims) + `"}`: ""} {
+		query := q("interaction_required", "AADSTS50076"+ids)
+		query.Set("claims", claims)
+		if f := c.FromRedirect(query); f.Claims != want || f.Kind != InteractionNeeded {
+			t.Errorf("claims of %d bytes: %q, %s", len(claims), f.Claims, f.Kind)
+		}
 	}
 	if FromRedirect(url.Values{"code": {"c"}}) != nil {
 		t.Error("a callback without an error is a failure")

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -39,6 +40,11 @@ type Claims struct {
 	Expires       time.Time
 }
 
+// LogValue leaves out names.
+func (c *Claims) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("tid", c.TenantID), slog.Any("roles", c.Roles))
+}
+
 type idToken struct {
 	jwt.RegisteredClaims
 	TenantID   string         `json:"tid"`
@@ -47,10 +53,26 @@ type idToken struct {
 	Nonce      string         `json:"nonce"`
 	Name       string         `json:"name"`
 	Username   string         `json:"preferred_username"`
-	Roles      []string       `json:"roles"`
-	Groups     []string       `json:"groups"`
+	Roles      oneOrMany      `json:"roles"`
+	Groups     oneOrMany      `json:"groups"`
 	HasGroups  boolish        `json:"hasgroups"`
 	ClaimNames map[string]any `json:"_claim_names"`
+}
+
+// oneOrMany reads a claim that is an array of strings, or a string where there
+// is one: claims mapping policies write both.
+type oneOrMany []string
+
+func (m *oneOrMany) UnmarshalJSON(data []byte) error {
+	var one string
+	if json.Unmarshal(data, &one) == nil {
+		*m = nil
+		if one != "" {
+			*m = oneOrMany{one}
+		}
+		return nil
+	}
+	return json.Unmarshal(data, (*[]string)(m))
 }
 
 // boolish reads hasgroups, which is documented as a boolean and written by
@@ -106,7 +128,8 @@ func (c *Client) verifyIDToken(ctx context.Context, raw string, nonce *string) (
 		return nil, unreachable("signing key", keyFault)
 	case errors.Is(err, jwt.ErrTokenExpired), errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
 		return nil, refused("Microsoft Entra ID's answer is dated outside its time of validity.",
-			"The administrator checks the clock of the machine this server runs on.", Misconfigured, err)
+			"The administrator checks the clock of the machine this server runs on.", Misconfigured,
+			fmt.Errorf("our clock is %s ahead of Entra's: %w", time.Duration(c.skew.Load()).Round(time.Second), err))
 	case err != nil:
 		return nil, untrusted(err)
 	}

@@ -1,24 +1,25 @@
 package entra
 
 import (
-	"context"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	sim "entramcp/dev/tenant"
+	"entramcp/handler/oauth"
 )
 
 func TestForgedOrForeignIDTokenIsRefused(t *testing.T) {
-	set := func(name string, v any) func(*tenant, jwt.MapClaims) {
-		return func(_ *tenant, c jwt.MapClaims) { c[name] = v }
+	set := func(name string, v any) func(*tenant, map[string]any) {
+		return func(_ *tenant, c map[string]any) { c[name] = v }
 	}
-	shift := func(name string, d time.Duration) func(*tenant, jwt.MapClaims) {
-		return func(e *tenant, c jwt.MapClaims) { c[name] = e.clock.Now().Add(d).Unix() }
+	shift := func(name string, d time.Duration) func(*tenant, map[string]any) {
+		return func(e *tenant, c map[string]any) { c[name] = e.clock.Now().Add(d).Unix() }
 	}
 	for name, test := range map[string]struct {
-		change func(*tenant, jwt.MapClaims)
+		change func(*tenant, map[string]any)
 		kind   Kind // empty: accepted
 	}{
 		"issuer of another tenant":     {set("iss", "https://login.microsoftonline.com/"+otherTenant+"/v2.0"), Unavailable},
@@ -30,7 +31,7 @@ func TestForgedOrForeignIDTokenIsRefused(t *testing.T) {
 		"no nonce":                     {set("nonce", ""), Unavailable},
 		"no oid":                       {set("oid", ""), Unavailable},
 		"no tid":                       {set("tid", ""), Unavailable},
-		"tid that is no GUID":          {set("tid", "../common"), Unavailable},
+		"tid that is not a GUID":       {set("tid", "../common"), Unavailable},
 		"version 3":                    {set("ver", "3.0"), Unavailable},
 		"no version":                   {set("ver", nil), Unavailable},
 		"no issue time":                {set("iat", nil), Unavailable},
@@ -42,22 +43,31 @@ func TestForgedOrForeignIDTokenIsRefused(t *testing.T) {
 		"not yet valid":                {shift("nbf", 61*time.Second), Misconfigured},
 		"not yet valid, within leeway": {shift("nbf", 59*time.Second), ""},
 		"issued in the future":         {shift("iat", 61*time.Second), Misconfigured},
+		"roles as one string":          {set("roles", "Reader"), ""},
+		"roles as a list":              {set("roles", []string{"Reader"}), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newTenant(t)
-			e.claims = func(c jwt.MapClaims) { test.change(e, c) }
-			s, err := e.client().Exchange(context.Background(), goodCallback())
+			e.Forge(func(c map[string]any) { test.change(e, c) })
+			s, err := e.signInWith(e.client(), sim.Alice)
 			if test.kind == "" {
 				if err != nil {
-					t.Error(err)
+					t.Fatal(err)
+				}
+				if strings.HasPrefix(name, "roles") && (len(s.Claims.Roles) != 1 || s.Claims.Roles[0] != "Reader") {
+					t.Errorf("roles are %v", s.Claims.Roles)
 				}
 				return
 			}
 			if err == nil {
 				t.Fatal("it was accepted")
 			}
-			if f := AsFailure(err); f.Kind != test.kind || f.EndsGrant() || s.Claims != nil || s.RefreshToken != "" {
+			f := AsFailure(err)
+			if f.Kind != test.kind || f.EndsGrant() || s.Claims != nil || !s.RefreshToken.IsZero() {
 				t.Errorf("failure is %v with %v", f, s.Claims)
+			}
+			if f.AtCallback().Code != oauth.ServerError {
+				t.Errorf("the client gets %s", f.AtCallback().Code)
 			}
 		})
 	}
@@ -65,75 +75,71 @@ func TestForgedOrForeignIDTokenIsRefused(t *testing.T) {
 
 func TestVersion1TokenNamesTheManifestSetting(t *testing.T) {
 	e := newTenant(t)
-	e.claims = func(c jwt.MapClaims) { c["ver"] = "1.0" }
-	if f := exchangeFailure(t, e.client()); !strings.Contains(f.Description(), "api.requestedAccessTokenVersion to 2") {
+	e.Forge(func(c map[string]any) { c["ver"] = "1.0" })
+	if f := e.exchangeFailure(e.client()); !strings.Contains(f.Description(), "api.requestedAccessTokenVersion to 2") {
 		t.Errorf("description is %q", f.Description())
 	}
 }
 
 func TestIDTokenAlgorithmIsPinned(t *testing.T) {
-	for name, forge := range map[string]func(e *tenant) string{
-		"none": func(e *tenant) string {
-			return e.sign(jwt.SigningMethodNone, forged(e), jwt.UnsafeAllowNoneSignatureType)
-		},
-		"HS256 with the public key": func(e *tenant) string {
-			return e.sign(jwt.SigningMethodHS256, forged(e), signingKeys()[0].N.Bytes())
-		},
-		"RS512":       func(e *tenant) string { return e.sign(jwt.SigningMethodRS512, forged(e), signingKeys()[0]) },
-		"another key": func(e *tenant) string { return e.sign(jwt.SigningMethodRS256, forged(e), signingKeys()[1]) },
-		"no token":    func(*tenant) string { return "" },
-		"no JWT":      func(*tenant) string { return "a.b.c" },
+	own := signingKeys()[0]
+	for name, test := range map[string]struct {
+		forge func(e *tenant) string
+		ok    bool
+	}{
+		"RS256, as Entra signs": {func(e *tenant) string { return e.sign(jwt.SigningMethodRS256, "own", own) }, true},
+		"none": {func(e *tenant) string {
+			return e.sign(jwt.SigningMethodNone, "own", jwt.UnsafeAllowNoneSignatureType)
+		}, false},
+		"HS256 with the public key": {func(e *tenant) string { return e.sign(jwt.SigningMethodHS256, "own", own.N.Bytes()) }, false},
+		"RS512":                     {func(e *tenant) string { return e.sign(jwt.SigningMethodRS512, "own", own) }, false},
+		"another key":               {func(e *tenant) string { return e.sign(jwt.SigningMethodRS256, "own", signingKeys()[1]) }, false},
+		"no token":                  {func(*tenant) string { return "" }, false},
+		"not a JWT":                 {func(*tenant) string { return "a.b.c" }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newTenant(t)
-			e.respond = func(w http.ResponseWriter, _ *http.Request) {
-				answerJSON(w, 200, map[string]any{"token_type": "Bearer", "access_token": "x", "expires_in": 60, "id_token": forge(e)})
-			}
-			if f := exchangeFailure(t, e.client()); f.Kind != Unavailable {
-				t.Errorf("failure is %v", f)
+			e.publish("own", own)
+			c := e.client()
+			callback := e.callback(c, sim.Alice)
+			e.answersWith(test.forge(e))
+			_, err := c.Exchange(t.Context(), callback)
+			if test.ok != (err == nil) || (err != nil && AsFailure(err).Kind != Unavailable) {
+				t.Errorf("got %v", err)
 			}
 		})
 	}
 }
 
-func forged(e *tenant) jwt.MapClaims {
-	now := e.clock.Now()
-	return jwt.MapClaims{
-		"iss": e.issuer, "aud": testClient, "tid": testTenant, "oid": testUser, "ver": "2.0", "nonce": testNonce,
-		"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
-	}
-}
-
 func TestWhoMayComeFromWhichTenant(t *testing.T) {
-	const template = "{tenantid}"
 	for name, test := range map[string]struct {
 		tenant  string
 		allowed []string
-		issuer  string // segment in the metadata
-		tid     string
-		want    Kind // empty: may sign in
+		user    string
+		tid     string // what the token says, if it is forged
+		want    Kind   // empty: may sign in
 	}{
-		"the one tenant":                    {testTenant, nil, testTenant, testTenant, ""},
-		"the one tenant, upper case":        {strings.ToUpper(testTenant), nil, testTenant, testTenant, ""},
-		"domain resolves":                   {"contoso.onmicrosoft.com", nil, testTenant, testTenant, ""},
-		"domain also on the allow-list":     {"contoso.onmicrosoft.com", []string{"contoso.onmicrosoft.com"}, testTenant, testTenant, ""},
-		"one tenant, not on its allow-list": {testTenant, []string{otherTenant}, testTenant, testTenant, NotAllowed},
-		"organizations, listed":             {"organizations", []string{testTenant}, template, testTenant, ""},
-		"organizations, not listed":         {"organizations", []string{testTenant}, template, otherTenant, NotAllowed},
-		"organizations, everyone":           {"organizations", []string{"*"}, template, otherTenant, ""},
-		"organizations, personal account":   {"organizations", []string{"*"}, template, consumersTenantID, NotAllowed},
-		"common, personal account":          {"common", []string{"*"}, template, consumersTenantID, ""},
-		"common, listed":                    {"common", []string{testTenant, otherTenant}, template, otherTenant, ""},
-		"consumers":                         {"consumers", nil, consumersTenantID, consumersTenantID, ""},
+		"the one tenant":                    {testTenant, nil, sim.Alice, "", ""},
+		"a guest":                           {testTenant, nil, sim.Carol, "", ""},
+		"the one tenant, upper case":        {strings.ToUpper(testTenant), nil, sim.Alice, "", ""},
+		"a domain":                          {"contoso.example", nil, sim.Alice, "", ""},
+		"a domain on the allow-list too":    {"contoso.example", []string{"contoso.example"}, sim.Alice, "", ""},
+		"one tenant, not on its allow-list": {testTenant, []string{otherTenant}, sim.Alice, "", NotAllowed},
+		"organizations, listed":             {"organizations", []string{testTenant, strings.ToUpper(otherTenant)}, sim.Grace, "", ""},
+		"organizations, not listed":         {"organizations", []string{testTenant}, sim.Grace, "", NotAllowed},
+		"organizations, everyone":           {"organizations", []string{"*"}, sim.Grace, "", ""},
+		"organizations, personal account":   {"organizations", []string{"*"}, sim.Grace, consumersTenantID, NotAllowed},
+		"common, personal account":          {"common", []string{"*"}, sim.Ivan, "", ""},
+		"common, listed":                    {"common", []string{testTenant}, sim.Alice, "", ""},
+		"consumers":                         {"consumers", nil, sim.Ivan, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := newTenant(t)
-			e.issuer = e.server.URL + "/" + test.issuer + "/v2.0"
-			e.claims = func(c jwt.MapClaims) {
-				c["tid"], c["iss"] = test.tid, e.server.URL+"/"+test.tid+"/v2.0"
+			e := newTenant(t, func(a *sim.App) { a.SignInAudience = sim.AnyAccount })
+			if test.tid != "" {
+				e.Forge(func(c map[string]any) { c["tid"], c["iss"] = test.tid, e.server.URL+"/"+test.tid+"/v2.0" })
 			}
 			c := e.client(func(cfg *Config) { cfg.Tenant, cfg.AllowedTenants = test.tenant, test.allowed })
-			_, err := c.Exchange(context.Background(), goodCallback())
+			_, err := e.signInWith(c, test.user)
 			if test.want == "" && err != nil {
 				t.Fatal(err)
 			}
@@ -144,23 +150,32 @@ func TestWhoMayComeFromWhichTenant(t *testing.T) {
 	}
 }
 
+func TestAStrangerIsRefusedByTheTenantItself(t *testing.T) {
+	e := newTenant(t)
+	c := e.client()
+	q, _ := e.redirected(c, sim.Grace, "")
+	if f := c.FromRedirect(q); f == nil || f.Kind != NotAllowed || f.AADSTS != 50020 {
+		t.Errorf("got %v", f)
+	}
+}
+
 func TestGroupsOverageIsNoticed(t *testing.T) {
 	for name, test := range map[string]struct {
-		change  func(jwt.MapClaims)
+		groups  int
+		forge   func(map[string]any)
 		overage bool
 	}{
-		"groups":       {func(c jwt.MapClaims) { c["groups"] = []string{"g1"} }, false},
-		"_claim_names": {func(c jwt.MapClaims) { c["_claim_names"] = map[string]any{"groups": "src1"} }, true},
-		"hasgroups":    {func(c jwt.MapClaims) { c["hasgroups"] = true }, true},
-		"as text":      {func(c jwt.MapClaims) { c["hasgroups"] = "true" }, true},
+		"groups":       {3, nil, false},
+		"_claim_names": {300, nil, true},
+		"hasgroups":    {0, func(c map[string]any) { c["hasgroups"] = true }, true},
+		"as text":      {0, func(c map[string]any) { c["hasgroups"] = "true" }, true},
+		"said not":     {3, func(c map[string]any) { c["hasgroups"] = "false" }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := newTenant(t)
-			e.claims = test.change
-			s, err := e.client().Exchange(context.Background(), goodCallback())
-			if err != nil {
-				t.Fatal(err)
-			}
+			e := newTenant(t, func(a *sim.App) { a.GroupsClaim = true })
+			e.must(e.Change(sim.Alice, func(u *sim.User) { u.Groups = test.groups }))
+			e.Forge(test.forge)
+			s := e.signedInAs(e.client(), sim.Alice)
 			if s.Claims.GroupsOverage != test.overage || (len(s.Claims.Groups) == 0) != test.overage {
 				t.Errorf("claims are %+v", s.Claims)
 			}

@@ -36,11 +36,11 @@ type SignedIn interface {
 // Assertion is the user's token for our API, which is what an on-behalf-of
 // request presents, and the refresh token that renews it.
 type Assertion struct {
-	AccessToken string
+	AccessToken AccessToken
 	// Expires is when AccessToken ends; zero if there is none.
 	Expires time.Time
 	// RefreshToken is empty where the token cannot be renewed by us.
-	RefreshToken string
+	RefreshToken RefreshToken
 }
 
 const (
@@ -127,18 +127,18 @@ func (o *OnBehalfOf) exchange(ctx context.Context, user SignedIn, scopes []strin
 		return APIToken{}, time.Time{}, err
 	}
 	assertion, renewed := held.AccessToken, false
-	if held.RefreshToken != "" && (assertion == "" || !o.client.deps.Now().Add(early).Before(held.Expires)) {
+	if !held.RefreshToken.IsZero() && (assertion.IsZero() || !o.client.deps.Now().Add(early).Before(held.Expires)) {
 		if assertion, err = o.renew(ctx, user, held.RefreshToken); err != nil {
 			return APIToken{}, time.Time{}, err
 		}
 		renewed = true
 	}
-	if assertion == "" {
+	if assertion.IsZero() {
 		return APIToken{}, time.Time{}, refused("Microsoft Entra ID gave this server nothing with which it could call other APIs for you.",
 			signInAgain, SignInOver, errors.New("neither an access token for our API nor a refresh token"))
 	}
 	token, expires, err := o.client.onBehalfOf(ctx, assertion, scopes)
-	if f := (*Failure)(nil); !renewed && held.RefreshToken != "" && errors.As(err, &f) && f.AADSTS == assertionExpired {
+	if f := (*Failure)(nil); !renewed && !held.RefreshToken.IsZero() && errors.As(err, &f) && f.AADSTS == assertionExpired {
 		if assertion, err = o.renew(ctx, user, held.RefreshToken); err != nil {
 			return APIToken{}, time.Time{}, err
 		}
@@ -149,14 +149,14 @@ func (o *OnBehalfOf) exchange(ctx context.Context, user SignedIn, scopes []strin
 
 // renew gets another user's token for our own API and has it kept. Requests
 // for several APIs that coincide renew once.
-func (o *OnBehalfOf) renew(ctx context.Context, user SignedIn, refreshToken string) (string, error) {
-	return shared(ctx, &o.renewals, user.ID(), o.client.patience(), func(ctx context.Context) (string, error) {
+func (o *OnBehalfOf) renew(ctx context.Context, user SignedIn, refreshToken RefreshToken) (AccessToken, error) {
+	return shared(ctx, &o.renewals, user.ID(), o.client.patience(), func(ctx context.Context) (AccessToken, error) {
 		signIn, err := o.client.Refresh(ctx, refreshToken)
 		if err != nil {
-			return "", err
+			return AccessToken{}, err
 		}
 		if err := user.Renewed(ctx, signIn); err != nil {
-			return "", err
+			return AccessToken{}, err
 		}
 		return signIn.AccessToken, nil
 	})
@@ -176,7 +176,7 @@ func (c *Client) patience() time.Duration { return 3 * c.cfg.Timeout }
 // prove this path, and their error keeps the claims challenge and the error
 // numbers only as an unread response body.
 // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow
-func (c *Client) onBehalfOf(ctx context.Context, userToken string, scopes []string) (APIToken, time.Time, error) {
+func (c *Client) onBehalfOf(ctx context.Context, userToken AccessToken, scopes []string) (APIToken, time.Time, error) {
 	if c.cfg.APIScope == "" {
 		return APIToken{}, time.Time{}, refused("This server cannot call other APIs for its users yet.",
 			"The administrator exposes an API scope in the app registration and names it in ENTRA_API_SCOPE.", Misconfigured, nil)
@@ -186,21 +186,21 @@ func (c *Client) onBehalfOf(ctx context.Context, userToken string, scopes []stri
 	t, err := c.requestTokens(ctx, c.tenantOf(userToken), url.Values{
 		"grant_type":          {"urn:ietf:params:oauth:grant-type:jwt-bearer"},
 		"requested_token_use": {"on_behalf_of"},
-		"assertion":           {userToken},
+		"assertion":           {userToken.Reveal()},
 		"scope":               {strings.Join(scopes, " ")},
 	})
 	if err != nil {
 		return APIToken{}, time.Time{}, c.linked(err, scopes)
 	}
-	return APIToken{secret.New(t.AccessToken)}, c.deps.Now().Add(time.Duration(t.ExpiresIn) * time.Second), nil
+	return APIToken{secret.New(t.AccessToken)}, c.deps.Now().Add(time.Duration(t.ExpiresIn)), nil
 }
 
 // tenantOf is the tenant whose token endpoint takes the user's token. An
 // endpoint that stands for many refuses it (AADSTS9001023).
-func (c *Client) tenantOf(userToken string) string {
+func (c *Client) tenantOf(userToken AccessToken) string {
 	switch c.cfg.Tenant {
 	case organizations, common, consumers:
-		if tid := peek(userToken).TenantID; isGUID(tid) {
+		if tid := peek(userToken.Reveal()).TenantID; isGUID(tid) {
 			return strings.ToLower(tid)
 		}
 	}

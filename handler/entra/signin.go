@@ -8,50 +8,89 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"entramcp/handler/secret"
 )
+
+// What a sign-in consists of. None of it ever leaves this server for an MCP
+// client.
+type (
+	// Code is an authorization code of Entra's.
+	Code struct{ secret.Value }
+	// Verifier is the PKCE code verifier of one sign-in.
+	Verifier struct{ secret.Value }
+	// RefreshToken renews a sign-in.
+	RefreshToken struct{ secret.Value }
+	// AccessToken is a user's token for our own API.
+	AccessToken struct{ secret.Value }
+)
+
+// AuthorizeRequest is what one sign-in adds to the fixed parameters. Challenge
+// is an S256 code challenge (RFC 7636 §4.2).
+type AuthorizeRequest struct {
+	State, Nonce, Challenge string
+	// Claims is a claims challenge from an earlier Failure, or empty.
+	Claims string
+	// LoginHint preselects an account, or is empty.
+	LoginHint string
+}
+
+// AuthorizeURL is where the browser signs in. It holds nothing of the MCP
+// client's own request: Entra takes the resource parameter only where it
+// equals an identifier URI (AADSTS9010010) and knows neither the client's
+// scopes nor its PKCE; prompt=consent would send users without the right to
+// consent into a dead end.
+// The error is a *Failure of kind Unavailable: the metadata was never read.
+func (c *Client) AuthorizeURL(ctx context.Context, r AuthorizeRequest) (string, error) {
+	m, err := c.metadata.get(ctx)
+	if err != nil {
+		return "", unreachable("metadata", err)
+	}
+	q := url.Values{
+		"client_id":             {c.cfg.ClientID},
+		"response_type":         {"code"},
+		"response_mode":         {"query"},
+		"redirect_uri":          {c.cfg.RedirectURI},
+		"scope":                 {strings.Join(c.scopes, " ")},
+		"state":                 {r.State},
+		"nonce":                 {r.Nonce},
+		"code_challenge":        {r.Challenge},
+		"code_challenge_method": {"S256"},
+	}
+	if r.Claims != "" {
+		q.Set("claims", r.Claims)
+	}
+	if r.LoginHint != "" {
+		q.Set("login_hint", r.LoginHint)
+	}
+	return m.AuthorizationEndpoint + "?" + q.Encode(), nil
+}
 
 // Callback is what a sign-in is finished with: the code from the query, and
 // the verifier and nonce that belong to its state.
-type Callback struct{ Code, Verifier, Nonce string }
+type Callback struct {
+	Code     Code
+	Verifier Verifier
+	Nonce    string
+}
 
-// LogValue hides the code and the verifier from slog.
-func (Callback) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-// MarshalText hides them from encoders.
-func (Callback) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// String hides them from fmt.
-func (Callback) String() string { return redacted }
-
-// GoString hides them from %#v.
-func (Callback) GoString() string { return redacted }
-
-// SignIn is who signed in and the tokens Entra gave for it. They never leave
-// this server.
+// SignIn is who signed in and the tokens Entra gave for it.
 type SignIn struct {
 	// Claims is nil if a renewal brought no ID token.
 	Claims *Claims
-	// RefreshToken is the one to use from now on.
-	RefreshToken string
+	// RefreshToken is the one to use from now on. It is empty if Entra gave
+	// none, which means that the sign-in cannot be renewed.
+	RefreshToken RefreshToken
 	// AccessToken is for Config.APIScope, or without one for Microsoft Graph.
-	AccessToken        string
+	AccessToken        AccessToken
 	AccessTokenExpires time.Time
 	Scope              string
 }
 
-// LogValue hides the tokens.
+// LogValue leaves out who the user is.
 func (s SignIn) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("scope", s.Scope), slog.Time("expires", s.AccessTokenExpires))
 }
-
-// MarshalText hides the tokens from encoders.
-func (SignIn) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// String hides the tokens from fmt.
-func (SignIn) String() string { return redacted }
-
-// GoString hides the tokens from %#v.
-func (SignIn) GoString() string { return redacted }
 
 // Exchange redeems a code and verifies the ID token that comes with it, all
 // within Config.Timeout. Every error is a *Failure.
@@ -60,8 +99,8 @@ func (c *Client) Exchange(ctx context.Context, cb Callback) (SignIn, error) {
 	defer cancel()
 	t, err := c.requestTokens(ctx, c.cfg.Tenant, url.Values{
 		"grant_type":    {"authorization_code"},
-		"code":          {cb.Code},
-		"code_verifier": {cb.Verifier},
+		"code":          {cb.Code.Reveal()},
+		"code_verifier": {cb.Verifier.Reveal()},
 		"redirect_uri":  {c.cfg.RedirectURI},
 		"scope":         {strings.Join(c.scopes, " ")},
 	})
@@ -75,6 +114,10 @@ func (c *Client) Exchange(ctx context.Context, cb Callback) (SignIn, error) {
 	if claims.GroupsOverage {
 		c.deps.Log.InfoContext(ctx, "a user is in more groups than a token can list; groups decide nothing here: assign app roles to the groups that matter")
 	}
+	if t.RefreshToken == "" {
+		c.deps.Log.WarnContext(ctx, "Entra gave no refresh token; the sign-in ends with the first access token",
+			"fix", "grant the delegated permission offline_access to the app registration, and look for a Conditional Access policy that forbids persistent sessions")
+	}
 	return c.signIn(ctx, t, claims), nil
 }
 
@@ -82,12 +125,12 @@ func (c *Client) Exchange(ctx context.Context, cb Callback) (SignIn, error) {
 // whose EndsGrant is false leaves the old refresh token as good as it was. The
 // claims, if any came, are verified but not compared with those of the sign-in:
 // the caller does that.
-func (c *Client) Refresh(ctx context.Context, refreshToken string) (SignIn, error) {
+func (c *Client) Refresh(ctx context.Context, refreshToken RefreshToken) (SignIn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	t, err := c.requestTokens(ctx, c.cfg.Tenant, url.Values{
 		"grant_type":    {"refresh_token"},
-		"refresh_token": {refreshToken},
+		"refresh_token": {refreshToken.Reveal()},
 		"scope":         {strings.Join(c.scopes, " ")},
 	})
 	if err != nil {
@@ -101,7 +144,7 @@ func (c *Client) Refresh(ctx context.Context, refreshToken string) (SignIn, erro
 		}
 	}
 	if t.RefreshToken == "" {
-		t.RefreshToken = refreshToken // RFC 6749 §6: none means keep the old one
+		t.RefreshToken = refreshToken.Reveal() // RFC 6749 §6: none means keep the old one
 	}
 	return c.signIn(ctx, t, claims), nil
 }
@@ -109,15 +152,9 @@ func (c *Client) Refresh(ctx context.Context, refreshToken string) (SignIn, erro
 func (c *Client) signIn(ctx context.Context, t tokenResponse, claims *Claims) SignIn {
 	c.observeVersion(ctx, t.AccessToken)
 	return SignIn{
-		Claims: claims, RefreshToken: t.RefreshToken, AccessToken: t.AccessToken,
-		AccessTokenExpires: c.deps.Now().Add(time.Duration(t.ExpiresIn) * time.Second), Scope: t.Scope,
+		Claims: claims, RefreshToken: RefreshToken{secret.New(t.RefreshToken)}, AccessToken: AccessToken{secret.New(t.AccessToken)},
+		AccessTokenExpires: c.deps.Now().Add(time.Duration(t.ExpiresIn)), Scope: t.Scope,
 	}
-}
-
-func (c *Client) linked(err error, scopes []string) error {
-	f := AsFailure(err)
-	c.link(f, scopes)
-	return f
 }
 
 // observeVersion remembers the version of the access token for our own API. It
@@ -158,4 +195,42 @@ func peek(token string) peeked {
 		return peeked{}
 	}
 	return claims
+}
+
+// FromRedirect is the function of that name, with the link by which an
+// administrator consents where that is what is missing.
+func (c *Client) FromRedirect(query url.Values) *Failure {
+	f := FromRedirect(query)
+	if f != nil {
+		c.link(f, c.scopes)
+	}
+	return f
+}
+
+func (c *Client) linked(err error, scopes []string) error {
+	f := AsFailure(err)
+	c.link(f, scopes)
+	return f
+}
+
+func (c *Client) link(f *Failure, scopes []string) {
+	if f.Kind == ConsentNeeded {
+		f.ConsentURL = consentURL(c.cfg, scopes)
+	}
+}
+
+// consentURL is the page on which an administrator consents for a whole
+// tenant. The endpoint refuses "common" and "consumers": personal accounts
+// have no administrator.
+// https://learn.microsoft.com/entra/identity-platform/v2-admin-consent
+func consentURL(cfg Config, scopes []string) string {
+	tenant := cfg.Tenant
+	if tenant == common || tenant == consumers {
+		tenant = organizations
+	}
+	return cfg.Authority + "/" + tenant + "/v2.0/adminconsent?" + url.Values{
+		"client_id":    {cfg.ClientID},
+		"scope":        {strings.Join(scopes, " ")},
+		"redirect_uri": {cfg.RedirectURI},
+	}.Encode()
 }

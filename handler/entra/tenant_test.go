@@ -4,14 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,22 +20,29 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	sim "entramcp/dev/tenant"
+	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
 
 const (
-	testTenant   = "11111111-2222-3333-4444-555555555555"
-	otherTenant  = "99999999-2222-3333-4444-555555555555"
-	testClient   = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
-	testUser     = "00000000-0000-0000-0000-00000000000a"
+	testTenant   = sim.Contoso
+	otherTenant  = sim.Fabrikam
+	testClient   = sim.DefaultClientID
 	testCallback = "http://localhost:8080/auth/callback"
-	testScope    = "api://" + testClient + "/mcp.access"
+	testScope    = "api://" + sim.DefaultClientID + "/" + sim.DefaultScope
+	testSecret   = "s3cret-value"
 	testNonce    = "the-nonce"
-	testVerifier = "a-code-verifier-that-is-long-enough-for-rfc-7636-4-1"
+
+	keysPath, metadataPath = "discovery/v2.0/keys", "v2.0/.well-known/openid-configuration"
+	tokenPath              = "oauth2/v2.0/token"
 )
 
-// signingKeys are made once: 2048-bit keys are slow to find.
+// signingKeys are made once, for they are slow to find: two that are not
+// Entra's, and the one with which the simulated tenant begins.
 var signingKeys = sync.OnceValue(func() []*rsa.PrivateKey {
-	keys := make([]*rsa.PrivateKey, 2)
+	keys := make([]*rsa.PrivateKey, 3)
 	for i := range keys {
 		k, err := rsa.GenerateKey(rand.Reader, 2048)
 		if err != nil {
@@ -63,47 +71,66 @@ func (c *testClock) advance(d time.Duration) {
 	c.t = c.t.Add(d)
 }
 
-// tenant is a small Entra: discovery, keys and a token endpoint that refuses
-// whatever the documentation says Entra refuses.
+// tenant is the simulated tenant on loopback with one app registration. Tests
+// see what is asked of it, and may answer in its place.
 type tenant struct {
+	*sim.Tenant
 	t      *testing.T
 	server *httptest.Server
 	clock  *testClock
 
-	mu        sync.Mutex
-	issuer    string // issuer in the metadata; default of testTenant
-	published map[string]*rsa.PrivateKey
-	keyIssuer string // "issuer" member of published keys
-	signWith  string // kid
-	down      bool
-	fetches   map[string]int // by path suffix
-	requests  []url.Values   // token requests
-	paths     []string       // of token requests
-	headers   []http.Header
-	claims    func(jwt.MapClaims) // last touch on an ID token
-	respond   http.HandlerFunc    // replaces the token endpoint
-	authorize http.HandlerFunc    // answers at the authorize endpoint
-	noIDToken bool
-	rotate    bool // a renewal brings another refresh token
-	verify    func(url.Values) string
+	mu       sync.Mutex
+	fetches  map[string]int // by path after the tenant's segment
+	requests []url.Values   // token requests, with their secrets
+	paths    []string       // of token requests
+	headers  []http.Header
+	down     bool
+	respond  http.HandlerFunc                       // replaces the token endpoint
+	edits    map[string]func(map[string]any)        // of documents, by path
+	replace  map[string]func(w http.ResponseWriter) // of documents, by path
 }
 
-func newTenant(t *testing.T) *tenant {
+func newTenant(t *testing.T, edits ...func(*sim.App)) *tenant {
 	t.Helper()
 	e := &tenant{
 		t: t, clock: &testClock{t: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)},
-		published: map[string]*rsa.PrivateKey{"key-0": signingKeys()[0]}, signWith: "key-0",
-		fetches: map[string]int{},
+		fetches: map[string]int{}, edits: map[string]func(map[string]any){}, replace: map[string]func(http.ResponseWriter){},
 	}
-	e.server = httptest.NewServer(e)
+	e.server = httptest.NewServer(http.HandlerFunc(e.serve))
 	t.Cleanup(e.server.Close)
-	e.issuer = e.server.URL + "/" + testTenant + "/v2.0"
+	var err error
+	if e.Tenant, err = sim.New(sim.Options{BaseURL: e.server.URL, Now: e.clock.Now, SigningKey: signingKeys()[2]}); err != nil {
+		t.Fatal(err)
+	}
+	app := sim.DefaultApp(testSecret, testCallback)
+	app.AssignmentRequired, app.AdminConsented = false, true
+	for _, edit := range edits {
+		edit(&app)
+	}
+	if err := e.Register(app); err != nil {
+		t.Fatal(err)
+	}
 	return e
+}
+
+// consenting has users give their own consent.
+func consenting(a *sim.App) { a.AdminConsented = false }
+
+func (e *tenant) reconfigure(edit func(*sim.App)) {
+	e.t.Helper()
+	e.must(e.Reconfigure(testClient, edit))
+}
+
+func (e *tenant) must(err error) {
+	e.t.Helper()
+	if err != nil {
+		e.t.Fatal(err)
+	}
 }
 
 func (e *tenant) config() Config {
 	return Config{
-		Tenant: testTenant, ClientID: testClient, Secret: "s3cret-value", APIScope: testScope,
+		Tenant: testTenant, ClientID: testClient, Secret: Secret{secret.New(testSecret)}, APIScope: testScope,
 		Authority: e.server.URL, RedirectURI: testCallback, Timeout: 2 * time.Second,
 	}
 }
@@ -115,9 +142,7 @@ func (e *tenant) client(change ...func(*Config)) *Client {
 		f(&cfg)
 	}
 	c, err := New(cfg, Deps{Now: e.clock.Now})
-	if err != nil {
-		e.t.Fatal(err)
-	}
+	e.must(err)
 	return c
 }
 
@@ -127,11 +152,48 @@ func (e *tenant) set(f func()) {
 	f()
 }
 
-func (e *tenant) fetched(suffix string) int {
+func (e *tenant) serve(w http.ResponseWriter, r *http.Request) {
+	_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	e.mu.Lock()
+	e.fetches[path]++
+	down, edit, replace := e.down, e.edits[path], e.replace[path]
+	var respond http.HandlerFunc
+	if path == tokenPath {
+		respond = e.respond
+		if err := r.ParseForm(); err != nil {
+			e.t.Error(err)
+		}
+		e.requests, e.headers, e.paths = append(e.requests, maps.Clone(r.PostForm)), append(e.headers, r.Header), append(e.paths, r.URL.Path)
+	}
+	e.mu.Unlock()
+	switch {
+	case down:
+		http.Error(w, "<html>down</html>", http.StatusBadGateway)
+	case replace != nil:
+		replace(w)
+	case respond != nil:
+		respond(w, r)
+	case edit != nil:
+		recorded := httptest.NewRecorder()
+		e.ServeHTTP(recorded, r)
+		var document map[string]any
+		if err := json.Unmarshal(recorded.Body.Bytes(), &document); err != nil {
+			e.t.Error(err)
+		}
+		edit(document)
+		answerJSON(w, recorded.Code, document)
+	default:
+		e.ServeHTTP(w, r)
+	}
+}
+
+func (e *tenant) fetched(path string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.fetches[suffix]
+	return e.fetches[path]
 }
+
+func (e *tenant) tokenRequests() int { return e.fetched(tokenPath) }
 
 func (e *tenant) lastRequest() (url.Values, http.Header) {
 	e.mu.Lock()
@@ -142,171 +204,78 @@ func (e *tenant) lastRequest() (url.Values, http.Header) {
 	return e.requests[len(e.requests)-1], e.headers[len(e.headers)-1]
 }
 
-func (e *tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	_, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	e.fetches[rest]++
-	if e.down {
-		http.Error(w, "<html>down</html>", http.StatusBadGateway)
-		return
+// redirected signs username in as a browser would and returns the query of the
+// callback, with the verifier that belongs to it.
+func (e *tenant) redirected(c *Client, username, claims string) (url.Values, Verifier) {
+	e.t.Helper()
+	verifier := oauth.NewVerifier()
+	address, err := c.AuthorizeURL(context.Background(), AuthorizeRequest{State: "st", Nonce: testNonce, Challenge: oauth.S256(verifier), Claims: claims})
+	e.must(err)
+	back, err := sim.SignIn(context.Background(), &http.Client{Timeout: 10 * time.Second}, address, username)
+	e.must(err)
+	at, err := url.Parse(back)
+	e.must(err)
+	if at.Query().Get("state") != "st" {
+		e.t.Fatalf("the state is lost: %s", back)
 	}
-	switch rest {
-	case "v2.0/.well-known/openid-configuration":
-		base := e.server.URL + "/" + strings.SplitN(r.URL.Path, "/", 3)[1]
-		answerJSON(w, 200, map[string]any{
-			"issuer": e.issuer, "authorization_endpoint": base + "/oauth2/v2.0/authorize",
-			"token_endpoint": base + "/oauth2/v2.0/token", "jwks_uri": base + "/discovery/v2.0/keys",
-		})
-	case "discovery/v2.0/keys":
-		var keys []map[string]any
-		for kid, k := range e.published {
-			keys = append(keys, jwkOf(kid, k, e.keyIssuer))
-		}
-		answerJSON(w, 200, map[string]any{"keys": keys})
-	case "oauth2/v2.0/token":
-		e.token(w, r)
-	case "oauth2/v2.0/authorize":
-		if e.authorize != nil {
-			e.authorize(w, r)
-		}
-	default:
-		http.NotFound(w, r)
-	}
+	return at.Query(), Verifier{secret.New(verifier)}
 }
 
-func jwkOf(kid string, k *rsa.PrivateKey, issuer string) map[string]any {
-	m := map[string]any{
-		"kty": "RSA", "use": "sig", "kid": kid, "x5t": kid,
-		"n": base64.RawURLEncoding.EncodeToString(k.N.Bytes()),
-		"e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(k.E)).Bytes()),
+func (e *tenant) callback(c *Client, username string) Callback {
+	e.t.Helper()
+	q, verifier := e.redirected(c, username, "")
+	if q.Get("code") == "" {
+		e.t.Fatalf("no code for %s: %v", username, q)
 	}
-	if issuer != "" {
-		m["issuer"] = issuer
-	}
-	return m
+	return Callback{Code: Code{secret.New(q.Get("code"))}, Verifier: verifier, Nonce: testNonce}
 }
 
-// allowedParameters are those each grant documents; Entra refuses resource, and
-// a stray parameter here is a mistake of ours.
-var allowedParameters = map[string][]string{
-	"authorization_code": {"code", "code_verifier", "redirect_uri", "scope"},
-	"refresh_token":      {"refresh_token", "scope"},
-	"urn:ietf:params:oauth:grant-type:jwt-bearer": {"assertion", "scope", "requested_token_use"},
+func (e *tenant) signInWith(c *Client, username string) (SignIn, error) {
+	e.t.Helper()
+	return c.Exchange(context.Background(), e.callback(c, username))
 }
 
-func (e *tenant) token(w http.ResponseWriter, r *http.Request) {
-	if err := r.ParseForm(); err != nil || r.Method != http.MethodPost || r.URL.RawQuery != "" {
-		refuse(w, "invalid_request", 9002313)
-		return
-	}
-	e.requests, e.headers = append(e.requests, r.PostForm), append(e.headers, r.Header)
-	e.paths = append(e.paths, r.URL.Path)
-	if e.respond != nil {
-		e.respond(w, r)
-		return
-	}
-	form := r.PostForm
-	always := []string{"grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type"}
-	for name, values := range form {
-		if len(values) != 1 || !slices.Contains(append(always, allowedParameters[form.Get("grant_type")]...), name) {
-			refuse(w, "invalid_request", 9002313)
-			return
-		}
-	}
-	switch {
-	case r.Header.Get("Origin") != "":
-		refuse(w, "invalid_request", 9002326)
-		return
-	case e.verify != nil:
-		if fault := e.verify(form); fault != "" {
-			e.t.Error(fault)
-			refuse(w, "invalid_client", 700027)
-			return
-		}
-	case form.Get("client_secret") != "s3cret-value":
-		refuse(w, "invalid_client", 7000215)
-		return
-	}
-	nonce := ""
-	switch form.Get("grant_type") {
-	case "authorization_code":
-		if form.Get("code") != "good-code" || form.Get("redirect_uri") != testCallback {
-			refuse(w, "invalid_grant", 70000)
-			return
-		}
-		if sum := sha256.Sum256([]byte(form.Get("code_verifier"))); sum != sha256.Sum256([]byte(testVerifier)) {
-			refuse(w, "invalid_grant", 501481)
-			return
-		}
-		nonce = testNonce
-	case "refresh_token":
-		if form.Get("refresh_token") != "refresh-1" {
-			refuse(w, "invalid_grant", 700082)
-			return
-		}
-	case "urn:ietf:params:oauth:grant-type:jwt-bearer":
-		if form.Get("assertion") == "" || form.Get("requested_token_use") != "on_behalf_of" {
-			refuse(w, "invalid_grant", 50013)
-			return
-		}
-	default:
-		refuse(w, "unsupported_grant_type", 70003)
-		return
-	}
-	out := map[string]any{
-		"token_type": "Bearer", "access_token": e.accessToken("2.0"), "expires_in": 3600, "scope": form.Get("scope"),
-	}
-	if form.Get("grant_type") != "refresh_token" || e.rotate {
-		out["refresh_token"] = "refresh-2"
-	}
-	if !e.noIDToken {
-		out["id_token"] = e.idToken(nonce)
-	}
-	answerJSON(w, 200, out)
-}
-
-func (e *tenant) accessToken(version string) string {
-	s, _ := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"ver": version}).SignedString([]byte("opaque to us"))
+// signedInAs is a sign-in that works.
+func (e *tenant) signedInAs(c *Client, username string) SignIn {
+	e.t.Helper()
+	s, err := e.signInWith(c, username)
+	e.must(err)
 	return s
 }
 
-func (e *tenant) idToken(nonce string) string {
-	now := e.clock.Now()
-	claims := jwt.MapClaims{
-		"iss": issuerOf(e.issuer, testTenant), "aud": testClient, "tid": testTenant, "oid": testUser, "sub": "pairwise",
-		"ver": "2.0", "iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Hour).Unix(),
-		"name": "Ada Lovelace", "preferred_username": "ada@contoso.example", "roles": []string{"Reader"},
+// exchangeFailure is how Alice's sign-in fails.
+func (e *tenant) exchangeFailure(c *Client) *Failure {
+	e.t.Helper()
+	_, err := e.signInWith(c, sim.Alice)
+	if err == nil {
+		e.t.Fatal("the exchange succeeded")
 	}
-	if nonce != "" {
-		claims["nonce"] = nonce
-	}
-	if e.claims != nil {
-		e.claims(claims)
-	}
-	return e.sign(jwt.SigningMethodRS256, claims, e.published[e.signWith])
+	return AsFailure(err)
 }
 
-func (e *tenant) sign(method jwt.SigningMethod, claims jwt.Claims, key any) string {
-	token := jwt.NewWithClaims(method, claims)
-	token.Header["kid"] = e.signWith
-	s, err := token.SignedString(key)
-	if err != nil {
-		e.t.Error(err)
+// refreshFailure is how the renewal of a token that nobody issued fails, which
+// is for tests that answer in the tenant's place.
+func (e *tenant) refreshFailure(c *Client) *Failure {
+	e.t.Helper()
+	_, err := c.Refresh(context.Background(), refreshToken("refresh-1"))
+	if err == nil {
+		e.t.Fatal("the renewal succeeded")
 	}
-	return s
+	return AsFailure(err)
 }
 
+func refreshToken(text string) RefreshToken { return RefreshToken{secret.New(text)} }
+func accessToken(text string) AccessToken   { return AccessToken{secret.New(text)} }
+
+// refuse answers as Entra words an error.
 func refuse(w http.ResponseWriter, code string, aadsts int, more ...map[string]any) {
 	body := map[string]any{
 		"error": code, "error_codes": []int{aadsts},
-		"error_description": "AADSTS" + jsonNumber(aadsts) + ": raw text naming ada@contoso.example. Trace ID: 0a0a0a0a-0000-0000-0000-000000000001 Correlation ID: 0c0c0c0c-0000-0000-0000-000000000002 Timestamp: 2026-11-23 12:00:00Z",
+		"error_description": "AADSTS" + strconv.Itoa(aadsts) + ": raw text naming ada@contoso.example. Trace ID: 0a0a0a0a-0000-0000-0000-000000000001 Correlation ID: 0c0c0c0c-0000-0000-0000-000000000002 Timestamp: 2026-11-23 12:00:00Z",
 		"trace_id":          "0a0a0a0a-0000-0000-0000-000000000001", "correlation_id": "0c0c0c0c-0000-0000-0000-000000000002",
 	}
 	for _, m := range more {
-		for k, v := range m {
-			body[k] = v
-		}
+		maps.Copy(body, m)
 	}
 	status := http.StatusBadRequest
 	if code == "invalid_client" {
@@ -315,65 +284,93 @@ func refuse(w http.ResponseWriter, code string, aadsts int, more ...map[string]a
 	answerJSON(w, status, body)
 }
 
-func jsonNumber(n int) string {
-	b, _ := json.Marshal(n)
-	return string(b)
-}
-
 func answerJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-func goodCallback() Callback {
-	return Callback{Code: "good-code", Verifier: testVerifier, Nonce: testNonce}
+// refuses answers token requests with an error.
+func (e *tenant) refuses(code string, aadsts int, more ...map[string]any) {
+	e.set(func() { e.respond = func(w http.ResponseWriter, _ *http.Request) { refuse(w, code, aadsts, more...) } })
 }
 
-func exchangeFailure(t *testing.T, c *Client) *Failure {
-	t.Helper()
-	_, err := c.Exchange(context.Background(), goodCallback())
-	if err == nil {
-		t.Fatal("the exchange succeeded")
-	}
-	return AsFailure(err)
-}
-
-// answerSignedBy answers with an ID token that names kid and is signed with a
-// key nobody publishes.
-func (e *tenant) answerSignedBy(kid string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		token := jwt.NewWithClaims(jwt.SigningMethodRS256, forged(e))
-		token.Header["kid"] = kid
-		s, err := token.SignedString(signingKeys()[1])
-		if err != nil {
-			e.t.Error(err)
+// refuseFirst refuses one token request.
+func (e *tenant) refuseFirst(code string, aadsts int) {
+	e.set(func() {
+		before := e.respond
+		e.respond = func(w http.ResponseWriter, _ *http.Request) {
+			e.set(func() { e.respond = before })
+			refuse(w, code, aadsts)
 		}
-		answerJSON(w, 200, map[string]any{"token_type": "Bearer", "access_token": "x", "expires_in": 60, "id_token": s})
-	}
+	})
 }
 
 // respondAfter counts token requests and answers them when release is closed.
 func (e *tenant) respondAfter(release <-chan struct{}) *atomic.Int32 {
 	var n atomic.Int32
 	e.set(func() {
-		e.respond = func(w http.ResponseWriter, r *http.Request) {
+		e.respond = func(w http.ResponseWriter, _ *http.Request) {
 			n.Add(1)
-			e.mu.Unlock() // as the requests run at once
 			<-release
-			e.mu.Lock()
 			answerJSON(w, 200, map[string]any{"token_type": "Bearer", "access_token": "t", "expires_in": 3600, "refresh_token": "refresh-2"})
 		}
 	})
 	return &n
 }
 
-// refuseFirst refuses one token request.
-func (e *tenant) refuseFirst(code string, aadsts int) {
+// publish adds a key to those of the tenant, as one more of Entra's.
+func (e *tenant) publish(kid string, k *rsa.PrivateKey, more ...map[string]any) {
 	e.set(func() {
-		e.respond = func(w http.ResponseWriter, _ *http.Request) {
-			e.respond = nil
-			refuse(w, code, aadsts)
+		e.edits[keysPath] = func(d map[string]any) {
+			jwk := map[string]any{
+				"kty": "RSA", "use": "sig", "kid": kid, "x5t": kid, "x5c": []string{"bm90IGEgY2VydGlmaWNhdGU="},
+				"n": base64.RawURLEncoding.EncodeToString(k.N.Bytes()),
+				"e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(k.E)).Bytes()),
+			}
+			for _, m := range more {
+				maps.Copy(jwk, m)
+			}
+			d["keys"] = append(slices.Clone(d["keys"].([]any)), jwk)
 		}
 	})
+}
+
+// sign makes an ID token with a key of the test's.
+func (e *tenant) sign(method jwt.SigningMethod, kid string, key any) string {
+	now := e.clock.Now()
+	token := jwt.NewWithClaims(method, jwt.MapClaims{
+		"iss": e.server.URL + "/" + testTenant + "/v2.0", "aud": testClient, "tid": testTenant, "oid": "00000000-0000-4000-8000-0000000000a1",
+		"ver": "2.0", "nonce": testNonce, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+	})
+	token.Header["kid"] = kid
+	s, err := token.SignedString(key)
+	e.must(err)
+	return s
+}
+
+// answersWith has the token endpoint give this ID token.
+func (e *tenant) answersWith(idToken string) {
+	e.set(func() {
+		e.respond = func(w http.ResponseWriter, _ *http.Request) {
+			answerJSON(w, 200, map[string]any{"token_type": "Bearer", "access_token": "x", "expires_in": 60, "id_token": idToken})
+		}
+	})
+}
+
+func codeIn(q url.Values) secret.Value { return secret.New(q.Get("code")) }
+
+// tokensWithoutRefresh answers as the tenant does, without its refresh token,
+// and returns the ID token.
+func (e *tenant) tokensWithoutRefresh(w http.ResponseWriter, r *http.Request) string {
+	recorded := httptest.NewRecorder()
+	e.ServeHTTP(recorded, r)
+	var body map[string]any
+	if err := json.Unmarshal(recorded.Body.Bytes(), &body); err != nil {
+		e.t.Error(err)
+	}
+	delete(body, "refresh_token")
+	answerJSON(w, recorded.Code, body)
+	id, _ := body["id_token"].(string)
+	return id
 }

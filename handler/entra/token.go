@@ -7,25 +7,49 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	mathrand "math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // tokenResponse is a successful answer of the token endpoint (RFC 6749 §5.1).
 type tokenResponse struct {
-	TokenType    string `json:"token_type"`
-	AccessToken  string `json:"access_token"`
-	RefreshToken string `json:"refresh_token"`
-	IDToken      string `json:"id_token"`
-	ExpiresIn    int64  `json:"expires_in"`
-	Scope        string `json:"scope"`
+	TokenType    string  `json:"token_type"`
+	AccessToken  string  `json:"access_token"`
+	RefreshToken string  `json:"refresh_token"`
+	IDToken      string  `json:"id_token"`
+	ExpiresIn    seconds `json:"expires_in"`
+	Scope        string  `json:"scope"`
 }
 
-// requestTokens posts form to tenant's token endpoint with our credential.
-// Every error is a *Failure. Code, refresh and on-behalf-of requests all pass here,
+// seconds are a JSON number, whole or not, or a string that holds one: Entra's
+// v1.0 endpoint and some proxies write "3599".
+type seconds time.Duration
+
+func (s *seconds) UnmarshalJSON(data []byte) error {
+	n, err := strconv.ParseFloat(strings.Trim(string(data), `"`), 64)
+	if err != nil || n < 0 || n > 1e9 {
+		return fmt.Errorf("expires_in is not a number of seconds")
+	}
+	*s = seconds(time.Duration(n) * time.Second)
+	return nil
+}
+
+// quickRepeat is how long a request that Entra refused for a moment waits
+// before it is sent once more; a Retry-After of more than twice that is the
+// client's to obey. Some clients take any failure of a renewal for the end of
+// the sign-in.
+const quickRepeat = 500 * time.Millisecond
+
+// requestTokens posts form to tenant's token endpoint with our credential, and
+// once more where Entra refused it for a moment and ctx leaves the time. Every
+// error is a *Failure. Code, refresh and on-behalf-of requests all pass here,
 // so each is authenticated and explained the same way. The caller bounds ctx.
 func (c *Client) requestTokens(ctx context.Context, tenant string, form url.Values) (tokenResponse, error) {
 	m, err := c.metadata.get(ctx)
@@ -34,13 +58,49 @@ func (c *Client) requestTokens(ctx context.Context, tenant string, form url.Valu
 	}
 	endpoint := strings.Replace(m.TokenEndpoint, "/"+c.cfg.Tenant+"/", "/"+tenant+"/", 1)
 	form.Set("client_id", c.cfg.ClientID)
+	t, failure := c.postTokens(ctx, endpoint, form)
+	if failure != nil && repeatable(form, failure) && waits(ctx, quickRepeat/2+mathrand.N(quickRepeat/2)) {
+		t, failure = c.postTokens(ctx, endpoint, form)
+	}
+	if failure == nil {
+		return t, nil
+	}
+	c.refine(failure, m)
+	c.deps.Log.LogAttrs(ctx, slog.LevelWarn, "Entra refused a token request",
+		slog.String("grant_type", form.Get("grant_type")), slog.Any("failure", failure))
+	return tokenResponse{}, failure
+}
+
+// repeatable reports whether sending form once more can help and cannot harm.
+// A code is good for one request: it is repeated only if Entra certainly has
+// not taken it.
+func repeatable(form url.Values, f *Failure) bool {
+	if f.Kind != Unavailable || f.RetryAfter > 2*quickRepeat && f.retryAfterNamed {
+		return false
+	}
+	var dial *net.OpError
+	notSent := errors.As(f.cause, &dial) && dial.Op == "dial"
+	return f.refused || notSent || form.Get("grant_type") != "authorization_code"
+}
+
+// waits reports whether d passed with as much time left in ctx.
+func waits(ctx context.Context, d time.Duration) bool {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < 2*d {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+func (c *Client) postTokens(ctx context.Context, endpoint string, form url.Values) (tokenResponse, *Failure) {
 	if err := c.credential.authenticate(ctx, form, endpoint); err != nil {
 		return tokenResponse{}, AsFailure(err)
 	}
-	id, err := c.requestID()
-	if err != nil {
-		return tokenResponse{}, unreachable("random numbers", err)
-	}
+	id := uuid.NewString()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
 		return tokenResponse{}, unreachable("token request", err)
@@ -51,25 +111,20 @@ func (c *Client) requestTokens(ctx context.Context, tenant string, form url.Valu
 	// log name the same event even when the answer is lost.
 	req.Header.Set("client-request-id", id)
 	req.Header.Set("return-client-request-id", "true")
-
-	t, failure := c.readTokens(c.http.Do(req))
-	if failure == nil {
-		return t, nil
-	}
-	if failure.CorrelationID == "" {
+	t, failure := c.doTokens(req)
+	if failure != nil && failure.CorrelationID == "" {
 		failure.CorrelationID = id
 	}
-	c.explainCredential(failure)
-	c.deps.Log.LogAttrs(ctx, slog.LevelWarn, "Entra refused a token request",
-		slog.String("grant_type", form.Get("grant_type")), slog.Any("failure", failure))
-	return tokenResponse{}, failure
+	return t, failure
 }
 
-func (c *Client) readTokens(res *http.Response, err error) (tokenResponse, *Failure) {
+func (c *Client) doTokens(req *http.Request) (tokenResponse, *Failure) {
+	res, err := c.http.Do(req)
 	if err != nil {
 		return tokenResponse{}, unreachable("token endpoint", err)
 	}
 	defer res.Body.Close()
+	c.observeClock(req.Context(), res.Header)
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
 	if err != nil {
 		return tokenResponse{}, unreachable("token endpoint", err)
@@ -77,11 +132,10 @@ func (c *Client) readTokens(res *http.Response, err error) (tokenResponse, *Fail
 	if len(body) > maxBody {
 		return tokenResponse{}, unreachable("token endpoint", fmt.Errorf("the answer is longer than %d bytes", maxBody))
 	}
-
 	t, f := decodeTokens(res.StatusCode, body)
 	if f != nil && f.Kind == Unavailable {
-		if wait := retryAfter(res.Header.Get("Retry-After"), c.deps.Now()); wait > 0 {
-			f.RetryAfter = wait
+		if wait, ok := retryAfter(res.Header.Get("Retry-After"), c.deps.Now(), c.cfg.MaxRetryAfter); ok {
+			f.RetryAfter, f.retryAfterNamed = wait, true
 		}
 	}
 	return t, f
@@ -101,13 +155,17 @@ func decodeTokens(status int, body []byte) (tokenResponse, *Failure) {
 		}
 		return t, nil
 	case status == http.StatusTooManyRequests || status >= 500:
-		return tokenResponse{}, unreachable("token endpoint", fmt.Errorf("status %d: %s", status, summaryOf(body)))
+		f := unreachable("token endpoint", fmt.Errorf("status %d: %s", status, summaryOf(body)))
+		f.refused = status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
+		return tokenResponse{}, f
 	case status == http.StatusBadRequest || status == http.StatusUnauthorized || status == http.StatusForbidden:
 		var a answer
 		if err := json.Unmarshal(body, &a); err != nil || a.Error == "" {
 			return tokenResponse{}, unreachable("token endpoint", fmt.Errorf("status %d without an OAuth error", status))
 		}
-		return tokenResponse{}, a.failure()
+		f := a.failure()
+		f.refused = true
+		return tokenResponse{}, f
 	}
 	return tokenResponse{}, unreachable("token endpoint", fmt.Errorf("status %d", status))
 }
@@ -122,27 +180,33 @@ func summaryOf(body []byte) string {
 }
 
 // retryAfter reads Retry-After (RFC 9110 §10.2.3), no less than a second and no
-// more than five minutes.
-func retryAfter(value string, now time.Time) time.Duration {
+// more than longest.
+func retryAfter(value string, now time.Time, longest time.Duration) (time.Duration, bool) {
 	var wait time.Duration
-	if seconds, err := strconv.ParseInt(strings.TrimSpace(value), 10, 32); err == nil {
-		wait = time.Duration(seconds) * time.Second
+	if n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 32); err == nil {
+		wait = time.Duration(n) * time.Second
 	} else if at, err := http.ParseTime(value); err == nil {
 		wait = at.Sub(now)
 	} else {
-		return 0
+		return 0, false
 	}
-	return min(max(wait, time.Second), 5*time.Minute)
+	return min(max(wait, time.Second), longest), true
 }
 
-// requestID is a random UUID (RFC 9562 §5.4).
-func (c *Client) requestID() (string, error) { return newUUID(c.deps.Rand) }
-
-func newUUID(random io.Reader) (string, error) {
-	var b [16]byte
-	if _, err := io.ReadFull(random, b[:]); err != nil {
-		return "", err
+// refine adds what is known here and not in the answer itself.
+func (c *Client) refine(f *Failure, m metadata) {
+	c.nameCredential(f)
+	switch {
+	case f.AADSTS == 53003 && f.Claims == "":
+		// Conditional Access looks at where a request comes from, and this one
+		// came from the server. Another sign-in succeeds in the browser and
+		// fails here again.
+		f.Kind, f.OAuth = PolicyBlocked, explanations[53003].OAuth
+		f.Summary = "An access policy of your organization blocked the request that this server made for you."
+		f.NextStep = "An administrator has to act: Conditional Access must allow the network addresses from which this server calls Microsoft Entra ID. To sign in again does not help."
+	case f.AADSTS == 700082 && m.external():
+		f.Summary = "The sign-in was not used for too long: in this kind of organization it ends after 12 hours without use."
+	case f.Kind == ConsentNeeded && m.external():
+		f.AdminOnly = true // users of an external tenant cannot consent
 	}
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:]), nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
 )
 
 // assertionLifetime follows the documented "5-10 minutes after nbf at most".
@@ -51,14 +52,6 @@ type fileVersion struct {
 	size     int64
 }
 
-// newCertificateCredential does not read the file: it may be mounted later
-// than the process starts, and CertificateExpiry tells what is wrong with it.
-func newCertificateCredential(cfg Config, deps Deps) (credential, error) {
-	return &certificateCredential{
-		path: cfg.CertificatePath, password: cfg.CertificatePassword, clientID: cfg.ClientID, deps: deps,
-	}, nil
-}
-
 func (*certificateCredential) setting() string { return "ENTRA_CLIENT_CERTIFICATE_PATH" }
 
 func (c *certificateCredential) authenticate(ctx context.Context, form url.Values, tokenEndpoint string) error {
@@ -67,7 +60,7 @@ func (c *certificateCredential) authenticate(ctx context.Context, form url.Value
 		return credentialUnusable("The certificate this server signs in with cannot be read.",
 			"The administrator checks ENTRA_CLIENT_CERTIFICATE_PATH: "+CertificateFile, err)
 	}
-	assertion, err := cert.assert(c.clientID, tokenEndpoint, c.deps)
+	assertion, err := cert.assert(c.clientID, tokenEndpoint, c.deps.Now())
 	if err != nil {
 		return credentialUnusable("The certificate this server signs in with cannot sign.",
 			"The administrator checks ENTRA_CLIENT_CERTIFICATE_PATH.", err)
@@ -105,7 +98,7 @@ func readCertificate(path string, password Secret) (certificate, error) {
 	if err != nil {
 		return certificate{}, err
 	}
-	certs, private, err := azidentity.ParseCertificates(data, []byte(password))
+	certs, private, err := azidentity.ParseCertificates(data, []byte(password.Reveal()))
 	if err != nil {
 		return certificate{}, err
 	}
@@ -131,21 +124,18 @@ func leafOf(certs []*x509.Certificate, key *rsa.PrivateKey) (*x509.Certificate, 
 	return nil, errors.New("no certificate in the file belongs to its private key")
 }
 
-func (c certificate) assert(clientID, audience string, deps Deps) (string, error) {
-	id, err := newUUID(deps.Rand)
-	if err != nil {
-		return "", err
-	}
-	now := deps.Now()
+// CheckCertificate reports what is wrong with a certificate file.
+func CheckCertificate(path string, password Secret) error {
+	_, err := readCertificate(path, password)
+	return err
+}
+
+func (c certificate) assert(clientID, audience string, now time.Time) (string, error) {
 	token := jwt.NewWithClaims(jwt.SigningMethodPS256, jwt.RegisteredClaims{
-		Issuer: clientID, Subject: clientID, Audience: jwt.ClaimStrings{audience}, ID: id,
+		Issuer: clientID, Subject: clientID, Audience: jwt.ClaimStrings{audience}, ID: uuid.NewString(),
 		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now),
 		ExpiresAt: jwt.NewNumericDate(now.Add(assertionLifetime)),
 	})
 	token.Header["x5t#S256"] = c.thumbprint
 	return token.SignedString(c.key)
-}
-
-func credentialUnusable(summary, next string, cause error) *Failure {
-	return refused(summary, next, Misconfigured, cause)
 }
