@@ -215,12 +215,16 @@ func (d Dependencies) withDefaults(cfg config.Config) Dependencies {
 }
 
 func (s *Server) newRegistry() (*clients.Registry, error) {
-	return clients.New(clients.Options{
+	registry, err := clients.New(clients.Options{
 		Table: s.deps.Table, Policy: s.cfg.Redirects,
-		Metadata: clients.Metadata{Hosts: s.cfg.MetadataHosts, Pinned: s.cfg.Pinned},
-		Issuer:   s.cfg.Issuer, TokenEndpoint: s.cfg.Issuer + "/token",
-		Now: s.deps.Now, Rand: s.deps.Rand, Log: s.deps.Log,
+		Documents: clients.Documents{Hosts: s.cfg.MetadataHosts, Pinned: s.cfg.Pinned},
+		Issuer:    s.cfg.Issuer, TokenEndpoint: s.cfg.Issuer + "/token", IssuerAudienceOnly: s.cfg.IssuerAudienceOnly,
+		Now: s.deps.Now, Log: s.deps.Log,
 	})
+	if err != nil {
+		return nil, fmt.Errorf("PINNED_CLIENTS: %w", err)
+	}
+	return registry, nil
 }
 
 // EntraConfig is what cfg says of Entra, as entra.New takes it.

@@ -22,7 +22,7 @@ func TestNoTypeOfSecretShowsItself(t *testing.T) {
 	hidden := hide.New(secret)
 	upstream := grants.Upstream{RefreshToken: grants.EntraRefreshToken{Value: hidden}, APIToken: grants.EntraAccessToken{Value: hidden}}
 	for _, v := range []any{
-		config.Secret{Value: hidden}, clients.Secret(secret), entra.APIToken{Value: hidden},
+		config.Secret{Value: hidden}, clients.Secret{Value: hidden}, entra.APIToken{Value: hidden},
 		azuretable.ConnectionString{Value: hidden},
 		grants.Code{Value: hidden}, grants.RefreshToken{Value: hidden}, grants.AccessToken{Value: hidden}, upstream,
 		config.Config{Entra: config.Entra{ClientSecret: config.Secret{Value: hidden}}, Store: config.Store{ConnectionString: config.Secret{Value: hidden}}, Keys: config.Keys{MasterKey: config.Secret{Value: hidden}}},
@@ -53,7 +53,7 @@ func TestNoTypeOfSecretShowsItself(t *testing.T) {
 // it is encoded. Logged, it does not.
 func TestARegistrationIsLoggedWithoutItsSecret(t *testing.T) {
 	var out bytes.Buffer
-	registration := clients.Registration{ClientID: "s-1", Secret: "hush-hush"}
+	registration := clients.Registration{ClientID: "s-1", Secret: clients.Secret{Value: hide.New("hush-hush")}}
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("json", "registration", registration)
 	slog.New(slog.NewTextHandler(&out, nil)).Info("text", "registration", registration)
 	if bytes.Contains(out.Bytes(), []byte("hush-hush")) {

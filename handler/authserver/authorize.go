@@ -45,9 +45,13 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, f consentFor
 		s.redirectErrorUnasked(w, r, f.Request, client, err)
 		return
 	}
+	verified := ""
+	if client.Source == clients.SourceFetched || client.Source == clients.SourcePinned {
+		verified = client.Host
+	}
 	pages.Render(w, r, http.StatusOK, pages.Consent{
 		Action: consentPath, Form: sealed, Server: s.host,
-		Client: client.Name, VerifiedHost: client.VerifiedHost,
+		Client: client.Name, VerifiedHost: verified,
 		Target: pages.TargetOf(f.Request.RedirectURI),
 		Scopes: pages.Permissions(f.Request.Scopes, s.ScopeWords),
 		Tenant: s.Tenant, Simulated: s.Simulated,

@@ -195,10 +195,10 @@ func TestAuthorizeTakesAForm(t *testing.T) {
 
 func TestConsentPageShowsWhoAsksForWhat(t *testing.T) {
 	w := newWorld(t)
-	id, _ := w.register(`{"client_name":"<b>Claude</b>","redirect_uris":["http://localhost:3118/callback"],"token_endpoint_auth_method":"none"}`)
+	id, _ := w.register(`{"client_name":"Claude & <b>friends</b>","redirect_uris":["http://localhost:3118/callback"],"token_endpoint_auth_method":"none"}`)
 	q := request(id, "redirect_uri", "http://localhost:51234/callback", "scope", "tasks")
 	body := text(t, w.browser().get(issuer+"/authorize?"+q.Encode()))
-	for _, part := range []string{"&lt;b&gt;Claude", "Self-asserted name", "An app on this computer", "http://localhost:51234/callback",
+	for _, part := range []string{"Claude &amp; bfriends", "Self-asserted name", "An app on this computer", "http://localhost:51234/callback",
 		"Any app on this computer could claim", "contoso.example", "<code>tasks</code>", "See your name", "mcp.example.com"} {
 		if !strings.Contains(body, part) {
 			t.Errorf("the page does not show %q", part)

@@ -455,7 +455,7 @@ func flip(c byte) string {
 
 func onlyOther(t *testing.T) clients.RedirectPolicy {
 	t.Helper()
-	policy, err := clients.NewRedirectPolicy("https://other.example/*")
+	policy, err := clients.NewRedirectPolicy("only", "https://other.example/*")
 	if err != nil {
 		t.Fatal(err)
 	}

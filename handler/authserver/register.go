@@ -5,17 +5,12 @@ import (
 	"time"
 
 	"entramcp/handler/oauth"
-	"entramcp/handler/observe"
 )
 
 // register is dynamic client registration (RFC 7591 §3). It is open to all, as
-// MCP needs it, and so limited. The registry bounds the body.
+// MCP needs it. The registry limits it and bounds the body.
 func (s *Server) register(w http.ResponseWriter, r *http.Request) {
-	if wait := s.registers.Take(observe.ClientKey(r.Context())); wait > 0 {
-		s.jsonError(w, r, tooMany("There have been too many registrations. Try again later.", wait))
-		return
-	}
-	registration, err := s.Clients.Register(r.Context(), r.Body)
+	registration, err := s.Clients.Register(r.Context(), r.Header.Get("Content-Type"), r.Body)
 	if err != nil {
 		s.jsonError(w, r, err)
 		return

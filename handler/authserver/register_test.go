@@ -37,7 +37,7 @@ func TestRegistrationAnswers(t *testing.T) {
 
 func TestOneAddressCannotFloodRegistration(t *testing.T) {
 	w := newWorld(t)
-	for range 30 {
+	for range 60 {
 		wantStatus(t, w.serve(registration("192.0.2.1:1000")), http.StatusCreated)
 	}
 	w.table.counted()
@@ -57,7 +57,7 @@ func TestOneAddressCannotFloodRegistration(t *testing.T) {
 // The same metadata twice is one row, so that this one has to be new.
 func TestARefusedRegistrationIsNotWritten(t *testing.T) {
 	w := newWorld(t)
-	for range 30 {
+	for range 60 {
 		w.serve(registration("192.0.2.1:1000"))
 	}
 	r := registration("192.0.2.1:1000")
@@ -66,5 +66,21 @@ func TestARefusedRegistrationIsNotWritten(t *testing.T) {
 	wantStatus(t, w.serve(r), http.StatusTooManyRequests)
 	if reads, writes := w.table.counted(); reads+writes > 0 {
 		t.Errorf("%d reads and %d writes", reads, writes)
+	}
+}
+
+// Any web page can have its visitors' browsers send text/plain.
+func TestRegistrationTakesJSONAlone(t *testing.T) {
+	w := newWorld(t)
+	for contentType, want := range map[string]int{
+		"application/json": http.StatusCreated, "application/json; charset=utf-8": http.StatusCreated, "Application/JSON": http.StatusCreated,
+		"text/plain": http.StatusBadRequest, "": http.StatusBadRequest, "application/x-www-form-urlencoded": http.StatusBadRequest,
+		"text/plain; application/json": http.StatusBadRequest, "application/jsonx": http.StatusBadRequest,
+	} {
+		r := registration("192.0.2.1:1000")
+		r.Header.Set("Content-Type", contentType)
+		if resp := w.serve(r); resp.StatusCode != want {
+			t.Errorf("%q: %s, want %d", contentType, resp.Status, want)
+		}
 	}
 }

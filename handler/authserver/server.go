@@ -81,7 +81,6 @@ type Server struct {
 	Options
 	host      string // of the issuer, with its port
 	secure    bool   // the issuer is https
-	registers *ratelimit.Limiter
 	approvals *ratelimit.Limiter
 	routes    []Route
 	// answerWaits are defaultAnswerWaits.
@@ -89,12 +88,10 @@ type Server struct {
 }
 
 // What one client address may do, for a whole office may share one, and all of
-// them at one instance. Each registration and each approval writes a row before
-// anybody has signed in.
+// them at one instance. Each approval writes a row before anybody has signed in.
 var (
-	registerAddress = ratelimit.Limit{PerSecond: 1, Burst: 30}
-	approveAddress  = ratelimit.Limit{PerSecond: 10, Burst: 100}
-	everyAddress    = ratelimit.Limit{PerSecond: 50, Burst: 1000}
+	approveAddress = ratelimit.Limit{PerSecond: 10, Burst: 100}
+	everyAddress   = ratelimit.Limit{PerSecond: 50, Burst: 1000}
 )
 
 // New makes a Server. It does no I/O.
@@ -116,7 +113,6 @@ func New(o Options) *Server {
 		o.Name = nameOf(host)
 	}
 	s := &Server{Options: o, host: host, secure: scheme == "https", answerWaits: defaultAnswerWaits}
-	s.registers = ratelimit.New(registerAddress, everyAddress, o.Now)
 	s.approvals = ratelimit.New(approveAddress, everyAddress, o.Now)
 	s.routes = s.table()
 	return s

@@ -74,6 +74,9 @@ func (s *Server) authenticated(w http.ResponseWriter, r *http.Request) (params, 
 		return params{}, clients.Client{}, err
 	}
 	client, err := s.Clients.Authenticate(r.Context(), r.Header, p.Values)
+	if err == nil {
+		err = s.Clients.Consume(r.Context(), client)
+	}
 	return p, client, err
 }
 

@@ -6,11 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
 	"entramcp/handler/store"
 )
 
@@ -21,6 +23,10 @@ const (
 	clockLeeway     = 30 * time.Second
 	maxAssertion    = 8 << 10
 	assertionFailed = "The client assertion is refused: "
+	// AssertionPrefix begins the partitions of used assertions, which go on
+	// with two digits of the key: the SHA-256 of client_id and jti. The rows
+	// have no value.
+	AssertionPrefix = "j-"
 )
 
 // assertionAlgorithms are asymmetric only: with HS256 this server would have to
@@ -50,17 +56,23 @@ func (c *credentials) readAssertion(kind string) error {
 	return nil
 }
 
-// verifyAssertion checks an assertion as RFC 7523 §3 asks and consumes its jti.
-func (r *Registry) verifyAssertion(ctx context.Context, c Client, assertion string) error {
+// verifyAssertion checks an assertion as RFC 7523 §3 asks, all but that it is
+// not used twice. What costs little comes first, and signatures last: a
+// stranger's assertion costs at most two of them, and failures are limited.
+func (r *Registry) verifyAssertion(ctx context.Context, c *Client, assertion string) error {
+	client := observe.ClientKey(ctx)
+	if wait := r.assertions.Take(client); wait > 0 {
+		return slowDown("Too many client assertions were refused. Try again in a moment.", wait)
+	}
 	var claims jwt.RegisteredClaims
-	parser := jwt.NewParser(
-		jwt.WithValidMethods(assertionAlgorithms), jwt.WithTimeFunc(r.now), jwt.WithLeeway(clockLeeway),
-		jwt.WithExpirationRequired(), jwt.WithIssuer(c.ID), jwt.WithSubject(c.ID), jwt.WithStrictDecoding(),
-	)
 	var unavailable error
+	parser := jwt.NewParser(jwt.WithValidMethods(assertionAlgorithms), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
 	_, err := parser.ParseWithClaims(assertion, &claims, func(t *jwt.Token) (any, error) {
-		if _, critical := t.Header["crit"]; critical {
-			return nil, errors.New("critical header parameters are not understood (RFC 7515 §4.1.11)")
+		if err := checkHeader(t, c.signingAlg); err != nil {
+			return nil, err
+		}
+		if err := r.checkClaims(ctx, c.ID, claims); err != nil {
+			return nil, err
 		}
 		kid, _ := t.Header["kid"].(string)
 		keys, err := r.keysFor(ctx, c, kid, t.Method.Alg())
@@ -71,30 +83,72 @@ func (r *Registry) verifyAssertion(ctx context.Context, c Client, assertion stri
 	})
 	switch {
 	case unavailable != nil:
+		r.assertions.Return(client)
 		return unavailable
 	case err != nil:
 		return oauth.New(oauth.InvalidClient, assertionFailed+explainAssertion(err)).Because(err)
-	case !slices.ContainsFunc(claims.Audience, func(aud string) bool { return aud != "" && slices.Contains(r.audience, aud) }):
-		return oauth.New(oauth.InvalidClient, assertionFailed+"aud must be this server's issuer or token endpoint.")
-	case claims.ExpiresAt.After(r.now().Add(maxAssertionLife + clockLeeway)):
-		return oauth.New(oauth.InvalidClient, assertionFailed+"exp must be at most 10 minutes from now.")
-	case claims.ID == "" || len(claims.ID) > maxText:
-		return oauth.New(oauth.InvalidClient, assertionFailed+"jti is missing or too long.")
 	}
-	return r.consume(ctx, c.ID, claims)
+	r.assertions.Return(client)
+	c.assertion = &claims
+	return nil
 }
 
-// AssertionPrefix begins the partitions of assertions that were used.
-const AssertionPrefix = "j-"
+// checkHeader looks at what the parser does not: a type other than that of a
+// client assertion (rfc7523bis §4), extensions, and the one algorithm that the
+// client has declared, if it has.
+func checkHeader(t *jwt.Token, declared string) error {
+	if _, critical := t.Header["crit"]; critical {
+		return oauth.New(oauth.InvalidClient, "its critical header parameters are not understood.") // RFC 7515 §4.1.11
+	}
+	if declared != "" && t.Method.Alg() != declared {
+		return oauth.New(oauth.InvalidClient, "the client has declared the algorithm "+declared+".")
+	}
+	if typ, ok := t.Header["typ"]; ok {
+		text, _ := typ.(string)
+		if text = strings.ToLower(strings.TrimPrefix(text, "application/")); text != "jwt" && text != "client-authentication+jwt" {
+			return oauth.New(oauth.InvalidClient, "its typ must be JWT or client-authentication+jwt.")
+		}
+	}
+	return nil
+}
 
-// consume lets a jti be used once on all instances: the insert has one winner.
-// An unknown outcome is a refusal, because the assertion may be spent.
-func (r *Registry) consume(ctx context.Context, clientID string, claims jwt.RegisteredClaims) error {
-	sum := sha256.Sum256([]byte(clientID + "\x00" + claims.ID))
+// checkClaims checks what the client claims. An assertion that is also meant
+// for another server could be sent here by that server, so the issuer has to be
+// its only audience (rfc7523bis §4); the token endpoint, which RFC 7523 had
+// suggested, is accepted where the operator has not ended that.
+func (r *Registry) checkClaims(ctx context.Context, id string, claims jwt.RegisteredClaims) error {
+	validator := jwt.NewValidator(jwt.WithTimeFunc(r.now), jwt.WithLeeway(clockLeeway),
+		jwt.WithExpirationRequired(), jwt.WithIssuer(id), jwt.WithSubject(id))
+	switch err := validator.Validate(claims); {
+	case err != nil:
+		return err
+	case claims.ExpiresAt.After(r.now().Add(maxAssertionLife + clockLeeway)):
+		return oauth.New(oauth.InvalidClient, "exp must be at most 10 minutes from now.")
+	case claims.ID == "" || len(claims.ID) > maxText:
+		return oauth.New(oauth.InvalidClient, "jti is missing or too long.")
+	case len(claims.Audience) == 1 && claims.Audience[0] == r.issuer:
+		return nil
+	case len(claims.Audience) == 1 && r.tokenEndpoint != "" && claims.Audience[0] == r.tokenEndpoint:
+		r.log.WarnContext(ctx, "client assertion is addressed to the token endpoint, not to the issuer", "client_id", id)
+		return nil
+	}
+	return oauth.New(oauth.InvalidClient, "aud must be this server's issuer, "+r.issuer+", alone.")
+}
+
+// Consume uses up the assertion with which c has authenticated, so that it is
+// good for one request on all instances: the insert has one winner. For clients
+// that have authenticated in another way there is nothing to do. Errors:
+// invalid_client if it was used before; temporarily_unavailable if that cannot
+// be known, which is a refusal because the assertion may be spent.
+func (r *Registry) Consume(ctx context.Context, c Client) error {
+	if c.assertion == nil {
+		return nil
+	}
+	sum := sha256.Sum256([]byte(c.ID + "\x00" + c.assertion.ID))
 	key := hex.EncodeToString(sum[:])
 	_, err := r.table.Insert(ctx, store.Row{
 		Partition: AssertionPrefix + key[:2], Key: key,
-		Expires: expiry(claims.ExpiresAt.Time, clockLeeway+time.Second),
+		Expires: expiry(c.assertion.ExpiresAt.Time, clockLeeway+time.Second),
 	})
 	switch {
 	case errors.Is(err, store.ErrExists):

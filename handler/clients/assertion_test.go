@@ -106,16 +106,19 @@ func TestClientAssertions(t *testing.T) {
 	r := newRegistry(t, Options{Now: clock.now})
 	body := `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":` + s.jwks + `}`
 	reg := register(t, r, body)
-	if reg.Secret != "" || reg.JWKS == nil {
+	if !reg.Secret.IsZero() || reg.JWKS == nil {
 		t.Error("a registration with keys answers with a secret or without the keys")
 	}
 	id, now := reg.ClientID, clock.at
 	tampered := sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now))
-	crit := jwt.NewWithClaims(jwt.SigningMethodES256, goodClaims(id, now))
-	crit.Header["crit"] = []string{"b64"}
-	critical, err := crit.SignedString(s.ec)
-	if err != nil {
-		t.Fatal(err)
+	withHeader := func(name string, value any) string {
+		token := jwt.NewWithClaims(jwt.SigningMethodES256, goodClaims(id, now))
+		token.Header["kid"], token.Header[name] = "k1", value
+		text, err := token.SignedString(s.ec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
 	}
 	unsigned, err := jwt.NewWithClaims(jwt.SigningMethodNone, goodClaims(id, now)).SignedString(jwt.UnsafeAllowNoneSignatureType)
 	if err != nil {
@@ -130,7 +133,15 @@ func TestClientAssertions(t *testing.T) {
 		"ES256":               {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now)), ""},
 		"EdDSA":               {sign(t, jwt.SigningMethodEdDSA, s.ed, "k2", goodClaims(id, now)), ""},
 		"no kid":              {sign(t, jwt.SigningMethodES256, s.ec, "", goodClaims(id, now)), ""},
-		"token endpoint":      {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "aud", []string{"https://else.example", testToken})), ""},
+		"issuer as a list":    {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "aud", []string{testIssuer})), ""},
+		"token endpoint":      {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "aud", testToken)), ""},
+		"two audiences":       {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "aud", []string{"https://else.example", testIssuer})), "aud"},
+		"both of ours":        {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "aud", []string{testIssuer, testToken})), "aud"},
+		"issuer with a slash": {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "aud", testIssuer+"/")), "aud"},
+		"typ of the draft":    {withHeader("typ", "client-authentication+jwt"), ""},
+		"typ in full":         {withHeader("typ", "application/JWT"), ""},
+		"an access token":     {withHeader("typ", "at+jwt"), "typ"},
+		"typ is a number":     {withHeader("typ", 1), "typ"},
 		"none":                {unsigned, "algorithm"},
 		"HS256 with the key":  {sign(t, jwt.SigningMethodHS256, []byte(s.jwks), "k0", goodClaims(id, now)), "algorithm"},
 		"RS512":               {sign(t, jwt.SigningMethodRS512, s.rsa, "k0", goodClaims(id, now)), "algorithm"},
@@ -138,7 +149,7 @@ func TestClientAssertions(t *testing.T) {
 		"unknown kid":         {sign(t, jwt.SigningMethodES256, s.ec, "k9", goodClaims(id, now)), "no key"},
 		"kid of another kind": {sign(t, jwt.SigningMethodES256, s.ec, "k0", goodClaims(id, now)), "no key"},
 		"tampered":            {tampered[:len(tampered)-8] + "AAAAAAAA", "signature"},
-		"critical header":     {critical, "signature"},
+		"critical header":     {withHeader("crit", []string{"b64"}), "critical"},
 		"other iss":           {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "iss", "x")), "iss and sub"},
 		"no iss":              {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "iss", nil)), "iss"},
 		"other aud":           {sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now, "aud", "https://else.example")), "aud"},
@@ -190,7 +201,10 @@ func TestAssertionIsUsedOnceOnAllInstances(t *testing.T) {
 		var group sync.WaitGroup
 		for i := range 16 {
 			group.Go(func() {
-				_, err := instances[i%2].Authenticate(t.Context(), nil, form)
+				c, err := instances[i%2].Authenticate(t.Context(), nil, form)
+				if err == nil {
+					err = instances[i%2].Consume(t.Context(), c)
+				}
 				if err == nil {
 					accepted.Add(1)
 				} else if oauth.AsError(err).Code != oauth.InvalidClient {
@@ -214,22 +228,24 @@ func TestUncheckableAssertionIsRefusedAsUnavailable(t *testing.T) {
 	if err := table.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at))))
-	wantCode(t, err, oauth.TemporarilyUnavailable)
+	c, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, r.Consume(t.Context(), c), oauth.TemporarilyUnavailable)
 }
 
-// ChatGPT's document names private_key_jwt and, in a list, none as well; its
-// keys are at a URL of their own.
+// A document names private_key_jwt and none; the keys are at a URL of their own.
 func TestKeysOfADocumentAreFetchedAndRotate(t *testing.T) {
 	old, next := newSigners(t), newSigners(t)
 	web, keys := newSite(t), newSite(t)
 	id := web.URL + "/oauth/client.json"
-	web.serveJSON(fmt.Sprintf(`{"client_id":%q,"client_name":"ChatGPT","redirect_uris":["https://chatgpt.com/connector_platform_oauth_redirect"],"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_methods_supported":["none","private_key_jwt"],"jwks_uri":%q}`, id, keys.URL+"/jwks.json"))
+	web.serveJSON(fmt.Sprintf(`{"client_id":%q,"client_name":"ChatGPT","redirect_uris":["https://chatgpt.com/connector_platform_oauth_redirect"],"token_endpoint_auth_method":"none","token_endpoint_auth_methods_supported":["none","private_key_jwt"],"jwks_uri":%q}`, id, keys.URL+"/jwks.json"))
 	keys.serveJSON(jwks(t, false, old.rsa))
 	clock := newClock()
 	o := web.localOptions()
 	o.Now = clock.now
-	o.Metadata.RootCAs.AddCert(keys.Certificate())
+	o.Documents.roots.AddCert(keys.Certificate())
 	r := newRegistry(t, o)
 	authenticate := func(key *rsa.PrivateKey, kid string) error {
 		_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodRS256, key, kid, goodClaims(id, clock.at, "aud", o.Issuer))))

@@ -9,18 +9,21 @@ import (
 	"strings"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
 
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 // Authenticate identifies the client that sends a request to the token,
 // revocation or introspection endpoint, by none, client_secret_post,
-// client_secret_basic (RFC 6749 §2.3.1) or private_key_jwt (RFC 7523 §2.2).
+// client_secret_basic (RFC 6749 §2.3.1) or private_key_jwt (RFC 7523 §2.2). No
+// parameter of form may be repeated. The caller checks the rest of the request
+// and then calls Consume, before it does anything for the client.
 //
 // A client that registered for one way to send its secret may use the other:
 // libraries try both. Errors: invalid_client for an unknown client, a missing
 // or wrong proof, and a secret from a client that has none; invalid_request for
-// more than one method in a request; temporarily_unavailable. Where
+// more than one method in a request; slow_down; temporarily_unavailable. Where
 // [UsedBasic], an invalid_client answer carries WWW-Authenticate: Basic.
 func (r *Registry) Authenticate(ctx context.Context, header http.Header, form url.Values) (Client, error) {
 	cred, err := readCredentials(header, form)
@@ -36,9 +39,11 @@ func (r *Registry) Authenticate(ctx context.Context, header http.Header, form ur
 		if !slices.Contains(c.AuthMethods, AuthPrivateKeyJWT) {
 			return Client{}, oauth.New(oauth.InvalidClient, "This client is not registered for private_key_jwt.")
 		}
-		return c, r.verifyAssertion(ctx, c, cred.assertion)
-	case cred.secret != "":
-		if !c.secret.matches(cred.secret) {
+		if err := r.verifyAssertion(ctx, &c, cred.assertion); err != nil {
+			return Client{}, err
+		}
+	case !cred.secret.IsZero():
+		if !c.record.accepts(cred.secret, r.now()) {
 			return Client{}, oauth.New(oauth.InvalidClient, "The client secret is wrong.")
 		}
 	case !c.Public():
@@ -65,23 +70,21 @@ type credentials struct {
 }
 
 func readCredentials(header http.Header, form url.Values) (credentials, error) {
-	for _, name := range []string{"client_id", "client_secret", "client_assertion", "client_assertion_type"} {
-		if len(form[name]) > 1 {
-			return credentials{}, oauth.New(oauth.InvalidRequest, "The parameter "+name+" is repeated.")
-		}
-	}
 	cred := credentials{
 		clientID:  form.Get("client_id"),
-		secret:    Secret(form.Get("client_secret")),
+		secret:    Secret{secret.New(form.Get("client_secret"))},
 		assertion: form.Get("client_assertion"),
 	}
-	if cred.secret != "" && cred.assertion != "" {
+	methods := 0
+	for _, used := range []bool{!cred.secret.IsZero(), cred.assertion != "", UsedBasic(header)} {
+		if used {
+			methods++
+		}
+	}
+	if methods > 1 {
 		return credentials{}, oauth.New(oauth.InvalidRequest, "Use one client authentication method, not two.")
 	}
 	if UsedBasic(header) {
-		if cred.secret != "" || cred.assertion != "" {
-			return credentials{}, oauth.New(oauth.InvalidRequest, "Use one client authentication method, not two.")
-		}
 		if err := cred.readBasic(header.Values("Authorization")); err != nil {
 			return credentials{}, err
 		}
@@ -110,7 +113,7 @@ func (c *credentials) readBasic(values []string) error {
 	if err != nil {
 		return malformed
 	}
-	id, secret, ok := strings.Cut(string(plain), ":")
+	id, password, ok := strings.Cut(string(plain), ":")
 	if !ok {
 		return malformed
 	}
@@ -118,7 +121,7 @@ func (c *credentials) readBasic(values []string) error {
 	if c.clientID != "" && c.clientID != id {
 		return oauth.New(oauth.InvalidRequest, "client_id differs from the client in the Authorization header.")
 	}
-	c.clientID, c.secret = id, Secret(formDecode(secret))
+	c.clientID, c.secret = id, Secret{secret.New(formDecode(password))}
 	return nil
 }
 

@@ -1,30 +1,62 @@
 // Package clients knows who an OAuth client is: one that registered itself
-// (RFC 7591) or one whose client_id is the URL of its metadata document
-// (draft-ietf-oauth-client-id-metadata-document). It holds the policy of
-// redirect URIs and authenticates clients at the token endpoint.
+// (RFC 7591), one whose client_id is the URL of its metadata document
+// (draft-ietf-oauth-client-id-metadata-document, "the draft" below), or one
+// that the operator made. It holds the policy of redirect URIs and
+// authenticates clients at the token endpoint.
+//
+// Four words have one meaning each here. Metadata are what describes a client
+// (RFC 7591 §2). A document is the JSON at a client_id that is a URL. A record
+// is what the table holds of a client. A secret is a client_secret.
 package clients
 
 import (
+	"net/url"
 	"slices"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
 )
 
-// Client is one OAuth client, as it is known at this moment. RedirectURIs hold
-// only what the redirect policy accepts today, whatever it accepted when the
-// client registered. Its slices are shared and not to be changed.
+// Source says where a client's metadata come from.
+type Source int
+
+const (
+	// SourceRegistered: the client sent them to the registration endpoint, as
+	// anybody could have.
+	SourceRegistered Source = iota
+	// SourceFetched: from the document at the client_id.
+	SourceFetched
+	// SourcePinned: from the operator's copy of that document.
+	SourcePinned
+	// SourceBuiltIn: from the copy that ships with the server, because the document
+	// cannot be fetched. Nothing shows that it is what its host publishes now.
+	SourceBuiltIn
+	// SourceOperator: the operator made the client.
+	SourceOperator
+)
+
+// String names the source in logs.
+func (s Source) String() string {
+	return [...]string{"registered", "fetched", "pinned", "built in", "operator"}[s]
+}
+
+// Client is one OAuth client, as it is known at this moment. Every check of a
+// registration is made again when it is read: RedirectURIs hold only what the
+// redirect policy accepts today, whatever it accepted when the client
+// registered. Its slices are shared and not to be changed.
 type Client struct {
 	ID string
-	// Name is the sanitised client_name. It is what the client says of
-	// itself; only VerifiedHost is proven.
+	// Name is the sanitized client_name. It is what the client says of itself.
 	Name string
 	// URI is the client's home page as it says, or empty.
 	URI string
-	// VerifiedHost is the host that serves the client's metadata document.
-	// It is empty for a client that registered itself.
-	VerifiedHost    string
+	// Host serves the client's metadata document, with the port if that is not
+	// 443. It is empty for a client without a document.
+	Host            string
+	Source          Source
 	ApplicationType string
 	RedirectURIs    []string
 	// AuthMethods are the token endpoint authentication methods open to
@@ -32,13 +64,22 @@ type Client struct {
 	AuthMethods   []string
 	GrantTypes    []string
 	ResponseTypes []string
+	// WithoutPKCE permits an authorization without code_challenge. Only a
+	// client with a secret that the operator made can have it. Then redirect_uri
+	// is required at the token endpoint, and a challenge that is sent binds.
+	WithoutPKCE bool
 
-	listed     bool // RedirectURIs are the operator's choice
+	policy     RedirectPolicy
 	keys       keySource
+	signingAlg string // the only one, if it is not empty
 	registered metadata
-	issuedAt   int64
-	secret     secretHash
+	record     record
 	row        store.Row
+	document   *cachedCopy
+
+	// What Authenticate leaves for Consume and Touch.
+	assertion *jwt.RegisteredClaims
+	keySet    *cachedCopy
 }
 
 // The methods of token endpoint authentication (RFC 7591 §2, RFC 7523 §2.2).
@@ -49,36 +90,60 @@ const (
 	AuthPrivateKeyJWT = "private_key_jwt"
 )
 
-// AuthMethods are the methods to advertise (RFC 8414 §2). Claude and the
-// TypeScript SDK use metadata documents only where none is listed.
+// AuthMethods are the methods to advertise (RFC 8414 §2). Some clients, such as
+// the C# SDK, take the first whatever they hold, so those with a secret come
+// first; Claude and the TypeScript SDK use metadata documents only where none
+// is listed.
 func AuthMethods() []string {
-	return []string{AuthNone, AuthSecretPost, AuthSecretBasic, AuthPrivateKeyJWT}
+	return []string{AuthSecretPost, AuthSecretBasic, AuthPrivateKeyJWT, AuthNone}
 }
 
 // GrantTypes are the grants a client can register, in the order advertised.
 func GrantTypes() []string { return []string{"authorization_code", "refresh_token"} }
 
 // Allows reports whether redirectURI is registered. The comparison is of plain
-// strings (RFC 9700 §2.1), but for the port of an http loopback URI, which a
-// native app picks when it starts (RFC 8252 §7.3). localhost, 127.0.0.1 and
-// [::1] are three different hosts.
+// strings (RFC 9700 §2.1), but for http loopback URIs, whose port a native app
+// picks when it starts (RFC 8252 §7.3). Public clients, which native apps are,
+// may also use another name of loopback than the registered one.
 func (c Client) Allows(redirectURI string) bool {
-	for _, registered := range c.RedirectURIs {
-		if sameRedirect(registered, redirectURI) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.RedirectURIs, func(registered string) bool {
+		return sameRedirect(registered, redirectURI, c.Public())
+	})
+}
+
+// Trusted reports whether the operator vouches for redirectURI, one that c
+// Allows: by making the client, by pinning its document or by listing the URI.
+func (c Client) Trusted(redirectURI string) bool {
+	return c.Source == SourceOperator || c.Source == SourcePinned || c.policy.lists(redirectURI)
+}
+
+// LeavesHost reports whether redirectURI is on another host than the client's
+// metadata document, which then says nothing about who gets the code (the
+// draft, §8.1).
+func (c Client) LeavesHost(redirectURI string) bool {
+	u, err := url.Parse(redirectURI)
+	return c.Host != "" && (err != nil || (u.Scheme == "https" && withoutDefaultPort(u.Host) != c.Host))
 }
 
 // MayRedirectUnasked reports whether a browser may be taken to redirectURI, one
-// that c Allows, without the person's consent. Anyone can register a client for
-// any web site, so only a site that the operator has listed or pinned may; an
-// app on the person's own machine is no page that could pose as another.
-func (c Client) MayRedirectUnasked(redirectURI string) bool { return c.listed || isNative(redirectURI) }
+// that c Allows, without a click. Anyone can register a client for any web
+// site, so only a site that the operator trusts may; a server on loopback is no
+// page that could pose as another. An app's own scheme never may: to open it
+// can be to make the app do something.
+func (c Client) MayRedirectUnasked(redirectURI string) bool {
+	if isLoopbackURI(redirectURI) {
+		return true
+	}
+	u, err := url.Parse(redirectURI)
+	return err == nil && u.Scheme == "https" && c.Trusted(redirectURI)
+}
 
 // Public reports whether the client may come without authentication.
 func (c Client) Public() bool { return slices.Contains(c.AuthMethods, AuthNone) }
+
+// Expires is when the record of a registered client is forgotten if the client
+// is not used until then; zero for other clients.
+func (c Client) Expires() time.Time { return c.row.Expires }
 
 func (c Client) expired(now time.Time) bool {
 	return !c.row.Expires.IsZero() && !now.Before(c.row.Expires)

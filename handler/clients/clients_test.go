@@ -49,7 +49,7 @@ func newRegistry(tb testing.TB, o Options) *Registry {
 
 func register(tb testing.TB, r *Registry, body string) Registration {
 	tb.Helper()
-	reg, err := r.Register(context.Background(), strings.NewReader(body))
+	reg, err := r.Register(context.Background(), "application/json", strings.NewReader(body))
 	if err != nil {
 		tb.Fatalf("register %s: %v", body, err)
 	}

@@ -1,12 +1,15 @@
 package clients
 
 import (
-	"bytes"
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"entramcp/handler/oauth"
 )
@@ -16,15 +19,15 @@ const documentRefused = "The client metadata document is refused: "
 // AcceptsDocuments reports whether a client_id can be the URL of a metadata
 // document, to be advertised as client_id_metadata_document_supported.
 func (r *Registry) AcceptsDocuments() bool {
-	return !r.documents.hosts.off || len(r.documents.pinned) > 0
+	return !r.documents.hosts.off || len(r.pinned) > 0
 }
 
 // lookupDocument returns the client whose client_id is the URL of its metadata
 // document.
 func (r *Registry) lookupDocument(ctx context.Context, id string) (Client, error) {
-	if body, ok := r.documents.pinned[id]; ok {
+	if body, ok := r.pinned[id]; ok {
 		c, err := r.parseDocument(id, body)
-		c.listed = true
+		c.Source = SourcePinned
 		return c, err
 	}
 	if err := r.documents.permits(id); err != nil {
@@ -34,11 +37,16 @@ func (r *Registry) lookupDocument(ctx context.Context, id string) (Client, error
 		_, err := r.parseDocument(id, body)
 		return err
 	}
-	body, err := r.documents.get(ctx, id, 0, check)
+	document, err := r.documents.get(ctx, id, 0, check)
 	if err != nil {
 		return Client{}, err
 	}
-	return r.parseDocument(id, body)
+	c, err := r.parseDocument(id, document.body)
+	c.document = &document
+	if document.builtIn {
+		c.Source = SourceBuiltIn
+	}
+	return c, err
 }
 
 // parseDocument reads a metadata document. Every refusal is invalid_client,
@@ -68,39 +76,29 @@ func (r *Registry) parseDocument(id string, body []byte) (Client, error) {
 	if m.Name == "" {
 		return refuse("it has no client_name.")
 	}
-	if err := m.readDocumentKeys(f); err != nil {
+	// The URL of the keys is checked when it is used: a document that is pinned
+	// is good without them.
+	if err := m.readKeys(f, func(string) error { return nil }); err != nil {
 		return refuse(err.Error() + ".")
 	}
 	c := r.client(id, m)
-	c.VerifiedHost = strings.TrimSuffix(u.Host, ":443")
-	if c.AuthMethods, err = documentMethods(f, m); err != nil {
+	c.Source, c.Host = SourceFetched, withoutDefaultPort(u.Host)
+	if c.AuthMethods, err = documentMethods(f, m, c.Host); err != nil {
 		return refuse(err.Error() + ".")
 	}
 	return c, nil
 }
 
-func (m *metadata) readDocumentKeys(f fields) error {
-	m.JWKSURI = f.text("jwks_uri", maxRedirectURI)
-	inline, ok := f["jwks"]
-	if !ok || m.JWKSURI != "" {
-		return nil
-	}
-	if err := checkKeys(inline); err != nil {
-		return errors.New("its jwks cannot be used: " + err.Error())
-	}
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, inline); err != nil {
-		return errors.New("its jwks is not JSON")
-	}
-	m.JWKS = compact.Bytes()
-	return nil
-}
+// optionalKeyHost publishes documents that declare private_key_jwt, although
+// its clients also come without an assertion, which they say in
+// token_endpoint_auth_methods_supported: ChatGPT's.
+const optionalKeyHost = "chatgpt.com"
 
 // documentMethods are the methods the client may use. A document that declares
-// private_key_jwt binds the client to it (the draft, §8.2), unless its list of
-// supported methods names none as well, which ChatGPT's does. A document is
-// public, so a method with a shared secret is a mistake.
-func documentMethods(f fields, m metadata) ([]string, error) {
+// private_key_jwt binds the client to it (the draft, §8.2), with the exception
+// of one host. A document is public, so a method with a shared secret is a
+// mistake.
+func documentMethods(f fields, m metadata, host string) ([]string, error) {
 	declared := f.text("token_endpoint_auth_method", maxText)
 	listed, _ := f.list("token_endpoint_auth_methods_supported")
 	if declared != "" && declared != AuthNone && declared != AuthPrivateKeyJWT {
@@ -109,10 +107,12 @@ func documentMethods(f fields, m metadata) ([]string, error) {
 	if declared == "" && len(listed) == 0 {
 		return []string{AuthNone}, nil
 	}
-	hasKeys := m.JWKSURI != "" || m.JWKS != nil
+	if declared == AuthPrivateKeyJWT && host != optionalKeyHost {
+		listed = nil
+	}
 	var methods []string
 	for _, method := range []string{AuthNone, AuthPrivateKeyJWT} {
-		if (method == declared || slices.Contains(listed, method)) && (method == AuthNone || hasKeys) {
+		if (method == declared || slices.Contains(listed, method)) && (method == AuthNone || m.hasKeys()) {
 			methods = append(methods, method)
 		}
 	}
@@ -121,3 +121,54 @@ func documentMethods(f fields, m metadata) ([]string, error) {
 	}
 	return methods, nil
 }
+
+// Pinned are metadata documents by their URL.
+type Pinned map[string][]byte
+
+// ParsePinned reads the operator's setting: a JSON array of metadata documents,
+// or the path of a file that holds one. The client_id in a document is its URL.
+func ParsePinned(setting string) (Pinned, error) {
+	text := []byte(strings.TrimSpace(setting))
+	if len(text) == 0 {
+		return nil, nil
+	}
+	if text[0] != '[' {
+		var err error
+		if text, err = os.ReadFile(string(text)); err != nil {
+			return nil, fmt.Errorf("read pinned client metadata: %w", err)
+		}
+	}
+	return parsePinned(text)
+}
+
+func parsePinned(text []byte) (Pinned, error) {
+	var list []json.RawMessage
+	if err := json.Unmarshal(text, &list); err != nil {
+		return nil, fmt.Errorf("pinned client metadata must be a JSON array of documents: %w", err)
+	}
+	pinned := make(Pinned, len(list))
+	var errs []error
+	for i, body := range list {
+		f, err := parseFields(body)
+		if err == nil {
+			_, err = parseFetchURL(f.text("client_id", maxRedirectURI))
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("pinned client metadata, entry %d: client_id: %w", i+1, err))
+			continue
+		}
+		pinned[f.text("client_id", maxRedirectURI)] = body
+	}
+	return pinned, errors.Join(errs...)
+}
+
+//go:embed known-clients.json
+var knownClients []byte
+
+// builtIn are the documents of well-known clients, as far as they are publicly
+// known; docs/pinned-clients.md says from where. They stand in for documents
+// that cannot be fetched. A test reads the file, so it cannot fail here.
+var builtIn = sync.OnceValue(func() Pinned {
+	pinned, _ := parsePinned(knownClients)
+	return pinned
+})

@@ -105,6 +105,11 @@ func TestDocumentRules(t *testing.T) {
 		"client_secret_basic":   {`{"client_id":"` + appURL + `","client_name":"App","token_endpoint_auth_method":"client_secret_basic",` + redirects + `}`, "none or private_key_jwt"},
 		"client_secret_jwt":     {`{"client_id":"` + appURL + `","client_name":"App","token_endpoint_auth_method":"client_secret_jwt",` + redirects + `}`, "none or private_key_jwt"},
 		"key method, no keys":   {`{"client_id":"` + appURL + `","client_name":"App","token_endpoint_auth_method":"private_key_jwt",` + redirects + `}`, "jwks"},
+		"keys twice":            {`{"client_id":"` + appURL + `","client_name":"App","jwks_uri":"https://app.example/k","jwks":` + newSigners(t).jwks + `,` + redirects + `}`, "both jwks and jwks_uri"},
+		"private key":           {`{"client_id":"` + appURL + `","client_name":"App","jwks":` + newSigners(t).private + `,` + redirects + `}`, "private or symmetric"},
+		"private key and URL":   {`{"client_id":"` + appURL + `","client_name":"App","jwks_uri":"https://app.example/k","jwks":` + newSigners(t).private + `,` + redirects + `}`, "both"},
+		"unknown algorithm":     {`{"client_id":"` + appURL + `","client_name":"App","token_endpoint_auth_signing_alg":"HS256",` + redirects + `}`, "signing_alg"},
+		"answer in a redirect":  {`{"client_id":"` + appURL + `","client_name":"App","redirect_uris":["https://app.example/cb?iss=https%3A%2F%2Fevil.example"]}`, "must not hold iss"},
 		"symmetric key":         {`{"client_id":"` + appURL + `","client_name":"App","jwks":{"keys":[{"kty":"oct","k":"c2VjcmV0"}]},` + redirects + `}`, "symmetric"},
 		"only symmetric listed": {`{"client_id":"` + appURL + `","client_name":"App","token_endpoint_auth_methods_supported":["client_secret_post"],` + redirects + `}`, "none, or private_key_jwt"},
 		"not JSON":              {`<html>`, "JSON object"},
@@ -112,7 +117,7 @@ func TestDocumentRules(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c, err := r.parseDocument(appURL, []byte(tt.body))
 			if tt.refusal == "" {
-				if err != nil || c.VerifiedHost != "app.example" || c.Name != "App" || !c.Allows("https://app.example/cb") {
+				if err != nil || c.Host != "app.example" || c.Name != "App" || !c.Allows("https://app.example/cb") {
 					t.Fatalf("%+v, %v", c, err)
 				}
 				return
@@ -133,7 +138,8 @@ func TestDocumentAuthenticationMethods(t *testing.T) {
 		"silent":           {``, []string{AuthNone}},
 		"none":             {`"token_endpoint_auth_method":"none",`, []string{AuthNone}},
 		"key":              {`"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"https://app.example/k",`, []string{AuthPrivateKeyJWT}},
-		"ChatGPT":          {`"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_methods_supported":["none","private_key_jwt"],"jwks_uri":"https://app.example/k",`, []string{AuthNone, AuthPrivateKeyJWT}},
+		"key and none":     {`"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_methods_supported":["none","private_key_jwt"],"jwks_uri":"https://app.example/k",`, []string{AuthPrivateKeyJWT}},
+		"inline keys":      {`"token_endpoint_auth_method":"private_key_jwt","jwks":` + newSigners(t).jwks + `,`, []string{AuthPrivateKeyJWT}},
 		"none, and listed": {`"token_endpoint_auth_method":"none","token_endpoint_auth_methods_supported":["none","private_key_jwt"],"jwks_uri":"https://app.example/k",`, []string{AuthNone, AuthPrivateKeyJWT}},
 		"listed, no keys":  {`"token_endpoint_auth_methods_supported":["none","private_key_jwt"],`, []string{AuthNone}},
 		"key listed":       {`"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_methods_supported":["private_key_jwt","client_secret_basic"],"jwks_uri":"https://app.example/k",`, []string{AuthPrivateKeyJWT}},
@@ -144,6 +150,21 @@ func TestDocumentAuthenticationMethods(t *testing.T) {
 				t.Errorf("methods %q, %v, want %q", c.AuthMethods, err, tt.want)
 			}
 		})
+	}
+}
+
+// The one exception: ChatGPT's documents declare private_key_jwt, and its
+// clients come without an assertion too.
+func TestOnlyChatGPTMayDeclareKeysAndComeWithout(t *testing.T) {
+	r := newRegistry(t, Options{})
+	for id, public := range map[string]bool{
+		"https://chatgpt.com/oauth/client.json": true, "https://chatgpt.com/oauth/abc/client.json": true, "https://chatgpt.com:443/oauth/client.json": true,
+		"https://chatgpt.com.evil.example/oauth/client.json": false, "https://evil.example/chatgpt.com": false, "https://www.chatgpt.com/x": false,
+	} {
+		c, err := r.parseDocument(id, fmt.Appendf(nil, `{"client_id":%q,"client_name":"ChatGPT","redirect_uris":["https://chatgpt.com/connector_platform_oauth_redirect"],"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_methods_supported":["none","private_key_jwt"],"jwks_uri":"https://chatgpt.com/oauth/jwks.json"}`, id))
+		if err != nil || c.Public() != public || !slices.Contains(c.AuthMethods, AuthPrivateKeyJWT) {
+			t.Errorf("%s: methods %q, %v", id, c.AuthMethods, err)
+		}
 	}
 }
 
@@ -170,17 +191,17 @@ func TestPinnedDocumentsNeedNoFetch(t *testing.T) {
 		t.Fatal(err)
 	}
 	none, _ := ParseHosts("none")
-	r := newRegistry(t, Options{Metadata: Metadata{Hosts: none, Pinned: pinned}})
+	r := newRegistry(t, Options{Documents: Documents{Hosts: none, Pinned: pinned}})
 	if !r.AcceptsDocuments() {
 		t.Error("documents are not accepted")
 	}
 	c, err := r.Lookup(t.Context(), appURL)
-	if err != nil || c.VerifiedHost != "app.example" || !c.Allows("http://localhost:1234/callback") {
+	if err != nil || c.Host != "app.example" || !c.Allows("http://localhost:1234/callback") {
 		t.Errorf("%+v, %v", c, err)
 	}
 	_, err = r.Lookup(t.Context(), appURL+"x")
 	wantCode(t, err, oauth.InvalidClient)
-	if newRegistry(t, Options{Metadata: Metadata{Hosts: none}}).AcceptsDocuments() {
+	if newRegistry(t, Options{Documents: Documents{Hosts: none}}).AcceptsDocuments() {
 		t.Error("documents are accepted though none can be")
 	}
 }
@@ -191,7 +212,7 @@ func TestDocumentedPinnedClientsAreAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	none, _ := ParseHosts("none")
-	r := newRegistry(t, Options{Metadata: Metadata{Hosts: none, Pinned: pinned}})
+	r := newRegistry(t, Options{Documents: Documents{Hosts: none, Pinned: pinned}})
 	for id, redirect := range map[string]string{
 		"https://claude.ai/oauth/mcp-oauth-client-metadata":   "https://claude.ai/api/mcp/auth_callback",
 		"https://claude.ai/oauth/claude-code-client-metadata": "http://localhost:3118/callback",
@@ -220,7 +241,7 @@ func TestPinnedSettingMistakesAreNamed(t *testing.T) {
 	} {
 		pinned, err := ParsePinned(setting)
 		if err == nil {
-			_, err = New(Options{Table: openTable(t), Metadata: Metadata{Pinned: pinned}})
+			_, err = New(Options{Table: openTable(t), Documents: Documents{Pinned: pinned}})
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", setting, err)

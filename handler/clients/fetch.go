@@ -3,14 +3,16 @@ package clients
 import (
 	"context"
 	"crypto/tls"
-	"errors"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"mime"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"code.dny.dev/ssrf"
@@ -32,15 +34,15 @@ type fetcher struct {
 	timeout time.Duration
 }
 
-func newFetcher(m Metadata, loopback bool) fetcher {
-	dialer := &net.Dialer{Timeout: fetchTimeout, Resolver: m.Resolver, Control: dialGuard(loopback)}
+func newFetcher(resolver *net.Resolver, roots *x509.CertPool, loopback bool) fetcher {
+	dialer := &net.Dialer{Timeout: fetchTimeout, Resolver: resolver, Control: dialGuard(loopback)}
 	return fetcher{timeout: fetchTimeout, client: &http.Client{
 		// A redirect would let a permitted URL stand for any other.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			Proxy:                  nil, // a proxy would do the dialling, unguarded
 			DialContext:            dialer.DialContext,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: m.RootCAs},
+			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 			ForceAttemptHTTP2:      true,
 			DisableCompression:     true, // the size limit is on what is sent
 			DisableKeepAlives:      true, // fetches are rare, and a new dial is a new check
@@ -100,7 +102,7 @@ func (f fetcher) get(ctx context.Context, url, etag string) (fetched, error) {
 	if err := checkAnswer(resp); err != nil {
 		return fetched{}, err
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
 	if err == nil {
 		// A host that sees us hang up can still end its answer in good form.
 		err = ctx.Err()
@@ -108,8 +110,8 @@ func (f fetcher) get(ctx context.Context, url, etag string) (fetched, error) {
 	switch {
 	case err != nil:
 		return fetched{}, &fetchFailure{what: "broke off", down: true, cause: err}
-	case len(body) > maxBody:
-		return fetched{}, &fetchFailure{what: fmt.Sprintf("is longer than %d bytes", maxBody)}
+	case len(body) > maxDocument:
+		return fetched{}, &fetchFailure{what: fmt.Sprintf("is longer than %d bytes", maxDocument)}
 	}
 	return fetched{body: body, etag: resp.Header.Get("ETag"), fresh: freshness(resp.Header)}, nil
 }
@@ -130,18 +132,10 @@ func checkAnswer(resp *http.Response) error {
 	return nil
 }
 
+// dialFailure is one answer for whatever kept this server from asking: which
+// names exist inside its network, and at what addresses, is not for strangers.
 func dialFailure(err error) *fetchFailure {
-	var dns *net.DNSError
-	var cert *tls.CertificateVerificationError
-	switch {
-	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork):
-		return &fetchFailure{what: "is at an address that this server does not connect to", cause: err}
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return &fetchFailure{what: "is on a host that does not exist", cause: err}
-	case errors.As(err, &cert):
-		return &fetchFailure{what: "is on a host whose certificate is not valid", cause: err}
-	}
-	return &fetchFailure{what: "could not be reached", down: true, cause: err}
+	return &fetchFailure{what: "could not be fetched", down: true, cause: err}
 }
 
 // freshness is how long an answer stays fresh (RFC 9111 §4.2), within our
@@ -164,4 +158,24 @@ func freshness(h http.Header) time.Duration {
 		}
 	}
 	return defaultFresh
+}
+
+// wireServer answers for the Azure fabric on every virtual machine. It is in a
+// public range, so that no registry of special-use addresses lists it
+// (https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16).
+var wireServer = netip.MustParsePrefix("168.63.129.16/32")
+
+// dialGuard is a net.Dialer.Control function. It sees the address that is about
+// to be connected to, after all name resolution, so a name that changes its
+// address between two looks gains nothing. It refuses everything that is not
+// global unicast (RFC 6890) and, unless loopback is permitted, this machine.
+// Which ports may be used is decided by checkFetchURL.
+func dialGuard(loopback bool) func(network, address string, _ syscall.RawConn) error {
+	options := []ssrf.Option{ssrf.WithAnyPort(), ssrf.WithDeniedV4Prefixes(wireServer)}
+	if loopback {
+		options = append(options,
+			ssrf.WithAllowedV4Prefixes(netip.MustParsePrefix("127.0.0.0/8")),
+			ssrf.WithAllowedV6Prefixes(netip.MustParsePrefix("::1/128")))
+	}
+	return ssrf.New(options...).Safe
 }

@@ -1,7 +1,6 @@
 package clients
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -19,7 +18,15 @@ import (
 )
 
 const (
-	maxKeys = 32
+	// maxKeys is the most keys of one set; those of clients in use have two.
+	maxKeys = 8
+	// maxCandidates is with how many keys a signature is checked: a client
+	// that is changing its key has two. Others must name one.
+	maxCandidates = 2
+	// RSA is checked with keys of these sizes: a longer key or exponent makes
+	// each check cost as much as its owner likes.
+	minRSABits, maxRSABits = 2048, 4096
+	maxRSAExponent         = 65537
 	// keyRefetch is how young a key set is not fetched again because an
 	// assertion names a key that is not in it.
 	keyRefetch = 30 * time.Second
@@ -39,33 +46,46 @@ type verificationKey struct {
 
 // keysFor returns the client's keys that can have made a signature with alg:
 // the one named kid, or all if the assertion names none.
-func (r *Registry) keysFor(ctx context.Context, c Client, kid, alg string) ([]jwt.VerificationKey, error) {
-	set := []byte(c.keys.set)
-	var err error
+func (r *Registry) keysFor(ctx context.Context, c *Client, kid, alg string) ([]jwt.VerificationKey, error) {
+	if c.keys.url == "" {
+		found, err := candidates(c.keys.set, kid, alg)
+		if err == nil && len(found) == 0 {
+			err = errNoKey
+		}
+		return found, err
+	}
+	// A key that is not in a copy may have been published since.
 	for _, youngest := range []time.Duration{0, keyRefetch} {
-		if c.keys.url != "" {
-			if set, err = r.keySets.get(ctx, c.keys.url, youngest, checkKeys); err != nil {
-				return nil, err
-			}
-		}
-		all, err := parseKeys(set)
+		set, err := r.keySets.get(ctx, c.keys.url, youngest, checkKeys)
 		if err != nil {
-			return nil, oauth.New(oauth.InvalidClient, "the client's key set is not valid.").Because(err)
+			return nil, err
 		}
-		var found []jwt.VerificationKey
-		for _, k := range all {
-			if (kid == "" || k.id == kid) && slices.Contains(k.algorithms, alg) {
-				found = append(found, k.key)
-			}
-		}
-		if len(found) > 0 {
-			return found, nil
-		}
-		if c.keys.url == "" {
-			break
+		found, err := candidates(set.body, kid, alg)
+		if err != nil || len(found) > 0 {
+			c.keySet = &set
+			return found, err
 		}
 	}
-	return nil, oauth.New(oauth.InvalidClient, "the client has published no key for it.")
+	return nil, errNoKey
+}
+
+var errNoKey = oauth.New(oauth.InvalidClient, "the client has published no key for it.")
+
+func candidates(set []byte, kid, alg string) ([]jwt.VerificationKey, error) {
+	all, err := parseKeys(set)
+	if err != nil {
+		return nil, oauth.New(oauth.InvalidClient, "the client's key set is not valid.").Because(err)
+	}
+	var found []jwt.VerificationKey
+	for _, k := range all {
+		if (kid == "" || k.id == kid) && slices.Contains(k.algorithms, alg) {
+			found = append(found, k.key)
+		}
+	}
+	if len(found) > maxCandidates {
+		return nil, oauth.New(oauth.InvalidClient, "it must name its key with kid.")
+	}
+	return found, nil
 }
 
 func checkKeys(body []byte) error {
@@ -114,7 +134,7 @@ func parseKeys(text []byte) ([]verificationKey, error) {
 func algorithmsOf(key any) []string {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
-		if bits := k.N.BitLen(); bits >= 2048 && bits <= 8192 {
+		if bits := k.N.BitLen(); bits >= minRSABits && bits <= maxRSABits && k.E <= maxRSAExponent {
 			return []string{"RS256", "PS256"}
 		}
 	case *ecdsa.PublicKey:
@@ -123,32 +143,6 @@ func algorithmsOf(key any) []string {
 		}
 	case ed25519.PublicKey:
 		return []string{"EdDSA"}
-	}
-	return nil
-}
-
-// readKeys takes jwks or jwks_uri, of which a client must name exactly one
-// (RFC 7591 §2).
-func (r *Registry) readKeys(m *metadata, f fields) error {
-	refuse := func(text string) error { return oauth.New(oauth.InvalidClientMetadata, text) }
-	inline, url := f["jwks"], f.text("jwks_uri", maxRedirectURI)
-	switch {
-	case (inline == nil) == (url == ""):
-		return refuse("private_key_jwt needs exactly one of jwks and jwks_uri.")
-	case inline != nil:
-		if err := checkKeys(inline); err != nil {
-			return refuse("jwks is refused: " + err.Error() + ".")
-		}
-		var compact bytes.Buffer
-		if err := json.Compact(&compact, inline); err != nil {
-			return refuse("jwks is not JSON.")
-		}
-		m.JWKS = compact.Bytes()
-	default:
-		if err := r.documents.permits(url); err != nil {
-			return refuse("jwks_uri is refused: " + err.Error() + ".")
-		}
-		m.JWKSURI = url
 	}
 	return nil
 }

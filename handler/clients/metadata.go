@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -14,9 +15,10 @@ import (
 )
 
 const (
-	// maxBody bounds a registration and a metadata document, in bytes.
-	// Claude's document has been longer than the 5 KB that the draft suggests.
-	maxBody = 64 << 10
+	// maxDocument bounds a registration, a metadata document and a key set, in
+	// bytes. Claude's document has been longer than the 5 KB that the draft
+	// suggests.
+	maxDocument = 16 << 10
 	// maxRecord bounds what is stored of a registration, in bytes; those of
 	// the clients in use are below 1 KB.
 	maxRecord = 8 << 10
@@ -28,7 +30,8 @@ const (
 
 // metadata is what this server keeps of a client's metadata (RFC 7591 §2),
 // which is what it uses or what the client needs to see again. Its JSON form
-// is canonical: equal metadata has equal bytes.
+// is canonical: equal metadata has equal bytes. A client_id is a hash of it, so
+// a new member must be left out where it is empty.
 type metadata struct {
 	Name            string          `json:"client_name,omitempty"`
 	URI             string          `json:"client_uri,omitempty"`
@@ -42,14 +45,20 @@ type metadata struct {
 	SoftwareVersion string          `json:"software_version,omitempty"`
 	JWKSURI         string          `json:"jwks_uri,omitempty"`
 	JWKS            json.RawMessage `json:"jwks,omitempty"`
+	SigningAlg      string          `json:"token_endpoint_auth_signing_alg,omitempty"`
 }
 
 // fields is a JSON object whose members are read leniently: an unknown or null
 // one is ignored (RFC 7591 §2), and so is a decorative one of the wrong type.
 type fields map[string]json.RawMessage
 
+func tooLong() error { return fmt.Errorf("it is longer than %d bytes", maxDocument) }
+
 func readFields(body io.Reader) (fields, error) {
-	text, err := io.ReadAll(io.LimitReader(body, maxBody+1))
+	text, err := io.ReadAll(io.LimitReader(body, maxDocument+1))
+	if limit := new(http.MaxBytesError); errors.As(err, &limit) {
+		return nil, tooLong()
+	}
 	if err != nil {
 		return nil, errors.New("it could not be read to its end") // the cause names our own address
 	}
@@ -57,8 +66,8 @@ func readFields(body io.Reader) (fields, error) {
 }
 
 func parseFields(text []byte) (fields, error) {
-	if len(text) > maxBody {
-		return nil, fmt.Errorf("it is longer than %d bytes", maxBody)
+	if len(text) > maxDocument {
+		return nil, tooLong()
 	}
 	var f fields
 	if err := json.Unmarshal(bytes.TrimPrefix(text, []byte("\ufeff")), &f); err != nil || f == nil {
@@ -120,10 +129,11 @@ func (f fields) identifier(name string) string {
 	return s
 }
 
-// common reads what registrations and metadata documents share.
+// common reads what registrations and metadata documents share, and makes the
+// checks that they share.
 func (f fields) common(policy RedirectPolicy) (metadata, error) {
 	m := metadata{
-		Name:            sanitiseName(f.text("client_name", maxBody)),
+		Name:            sanitizeName(f.text("client_name", maxDocument)),
 		URI:             f.webURL("client_uri"),
 		Scope:           f.scope(),
 		SoftwareID:      f.identifier("software_id"),
@@ -138,7 +148,7 @@ func (f fields) common(policy RedirectPolicy) (metadata, error) {
 	}
 	var refused error
 	if m.RedirectURIs, refused = policy.Filter(uris); len(m.RedirectURIs) == 0 {
-		return m, oauth.New(oauth.InvalidRedirectURI, capitalise(refused.Error())+".")
+		return m, oauth.New(oauth.InvalidRedirectURI, capitalize(refused.Error())+".")
 	}
 	if m.GrantTypes, ok = f.supported("grant_types", GrantTypes()); !ok || !slices.Contains(m.GrantTypes, "authorization_code") {
 		return m, oauth.New(oauth.InvalidClientMetadata, "grant_types must include authorization_code.")
@@ -149,6 +159,38 @@ func (f fields) common(policy RedirectPolicy) (metadata, error) {
 	m.ApplicationType = f.applicationType(m.RedirectURIs)
 	return m, nil
 }
+
+// readKeys takes jwks or jwks_uri, of which a client must not name both
+// (RFC 7591 §2), and the one algorithm that it signs with, if it says so.
+// permits decides which URLs may be fetched.
+func (m *metadata) readKeys(f fields, permits func(url string) error) error {
+	inline, uri := f["jwks"], f.text("jwks_uri", maxRedirectURI)
+	switch {
+	case inline != nil && f["jwks_uri"] != nil:
+		return errors.New("it must not have both jwks and jwks_uri")
+	case inline != nil:
+		if err := checkKeys(inline); err != nil {
+			return fmt.Errorf("its jwks cannot be used: %w", err)
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, inline); err != nil {
+			return errors.New("its jwks is not JSON")
+		}
+		m.JWKS = compact.Bytes()
+	case uri != "":
+		if err := permits(uri); err != nil {
+			return fmt.Errorf("its jwks_uri cannot be used: %w", err)
+		}
+		m.JWKSURI = uri
+	}
+	m.SigningAlg = f.text("token_endpoint_auth_signing_alg", maxText)
+	if m.SigningAlg != "" && !slices.Contains(assertionAlgorithms, m.SigningAlg) {
+		return fmt.Errorf("its token_endpoint_auth_signing_alg must be one of %s", strings.Join(assertionAlgorithms, ", "))
+	}
+	return nil
+}
+
+func (m *metadata) hasKeys() bool { return m.JWKSURI != "" || m.JWKS != nil }
 
 // supported is the part of a list that this server supports, or all it
 // supports if the client names none: clients register for every server at
@@ -179,4 +221,4 @@ func (f fields) applicationType(redirects []string) string {
 	return "native"
 }
 
-func capitalise(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+func capitalize(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

@@ -3,29 +3,44 @@ package clients
 import (
 	"strings"
 	"unicode"
-	"unicode/utf8"
 )
 
-// maxName is the longest client name in characters; it must fit on a consent
-// page on a phone.
-const maxName = 64
+const (
+	// maxName is the longest client name in characters; it must fit on a
+	// consent page on a phone.
+	maxName = 64
+	// maxMarks is how many combining marks one letter may carry. Scripts in
+	// use need two; more are stacked over the lines above and below.
+	maxMarks = 2
+	// namePunctuation are the characters beside letters, digits and spaces.
+	namePunctuation = "-_.,:;/+&'()!?#@"
+)
 
-// sanitiseName makes a self-asserted name fit to be shown: without control and
-// format characters (which include the bidirectional overrides and zero-width
-// characters that make one text look like another), without fillers, in one
-// line, at most maxName characters.
-func sanitiseName(name string) string {
-	if !utf8.ValidString(name) {
-		name = strings.ToValidUTF8(name, "")
-	}
+// sanitizeName makes a self-asserted name fit to be shown: letters, digits,
+// single spaces and plain punctuation of one line, at most maxName characters.
+// So no name holds a symbol that this server's pages use as a mark of their
+// own, nor a character that makes one text look like another (controls,
+// bidirectional overrides, zero width, fillers).
+func sanitizeName(name string) string {
 	var b strings.Builder
-	count, space := 0, false
-	for _, r := range name {
+	count, marks, space := 0, maxMarks, false
+	for _, r := range name { // what is not UTF-8 comes as U+FFFD
 		switch {
 		case unicode.IsSpace(r):
-			space = b.Len() > 0
+			space, marks = b.Len() > 0, maxMarks
 			continue
-		case !unicode.IsGraphic(r), unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector):
+		case unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector):
+			continue
+		case unicode.IsMark(r):
+			if marks++; marks <= maxMarks && !unicode.In(r, unicode.Me) {
+				b.WriteRune(r)
+			}
+			continue
+		case unicode.IsLetter(r):
+			marks = 0
+		case unicode.Is(unicode.Nd, r), strings.ContainsRune(namePunctuation, r):
+			marks = maxMarks
+		default:
 			continue
 		}
 		if space && count < maxName {
@@ -34,8 +49,7 @@ func sanitiseName(name string) string {
 		}
 		space = false
 		if count >= maxName {
-			b.WriteString("…")
-			break
+			return b.String() + "…"
 		}
 		b.WriteRune(r)
 		count++

@@ -9,9 +9,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"mime"
+	"slices"
+	"strings"
 	"time"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
 	"entramcp/handler/store"
 )
 
@@ -21,9 +25,10 @@ import (
 type Registration struct {
 	ClientID string `json:"client_id"`
 	IssuedAt int64  `json:"client_id_issued_at"`
-	Secret   Secret `json:"client_secret,omitempty"`
-	// SecretExpiresAt is present, and 0 for never, exactly if Secret is.
-	SecretExpiresAt *int64 `json:"client_secret_expires_at,omitempty"`
+	Secret   Secret `json:"-"`
+	// SecretExpiresAt is present exactly if Secret is: when the registration
+	// is forgotten if it is not used until then, as Unix time.
+	SecretExpiresAt int64 `json:"client_secret_expires_at,omitempty"`
 	metadata
 }
 
@@ -33,7 +38,7 @@ func (r Registration) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		answer
 		Secret string `json:"client_secret,omitempty"`
-	}{answer(r), string(r.Secret)})
+	}{answer(r), r.Secret.Reveal()})
 }
 
 // LogValue names the client and leaves out the secret.
@@ -42,15 +47,23 @@ func (r Registration) LogValue() slog.Value {
 }
 
 // Register registers the client that the JSON in body describes (RFC 7591
-// §3.1). Unknown metadata is ignored, defaults are filled in, lists are cut to
-// what is supported, and redirect URIs that the policy refuses are left out as
-// long as one remains. The registered scope does not limit later requests.
+// §3.1). contentType is the header's; it must be application/json, which no web
+// page can send from another origin unasked. Unknown metadata is ignored,
+// defaults are filled in, lists are cut to what is supported, and redirect URIs
+// that the policy refuses are left out as long as one remains. The registered
+// scope does not limit later requests.
 //
 // A registration without a secret is addressed by its content: registering the
 // same metadata again yields the same client. One with a secret is always new.
-// Errors: invalid_redirect_uri, invalid_client_metadata, slow_down,
-// temporarily_unavailable.
-func (r *Registry) Register(ctx context.Context, body io.Reader) (Registration, error) {
+// Errors: invalid_request, invalid_redirect_uri, invalid_client_metadata,
+// slow_down, temporarily_unavailable.
+func (r *Registry) Register(ctx context.Context, contentType string, body io.Reader) (Registration, error) {
+	if media, _, err := mime.ParseMediaType(contentType); err != nil || media != "application/json" {
+		return Registration{}, oauth.New(oauth.InvalidRequest, "A registration must have the Content-Type application/json (RFC 7591 section 3.1).")
+	}
+	if wait := r.registrations.Take(observe.ClientKey(ctx)); wait > 0 {
+		return Registration{}, slowDown("There are too many registrations. Try again in a moment.", wait)
+	}
 	f, err := readFields(body)
 	if err != nil {
 		return Registration{}, oauth.New(oauth.InvalidClientMetadata, "The registration is refused: "+err.Error()+".")
@@ -70,9 +83,12 @@ func (r *Registry) Register(ctx context.Context, body io.Reader) (Registration, 
 
 // readAuthMethod sets how the client authenticates. A native app that does not
 // say could keep no secret (RFC 8252 §8.5); any other client gets the default
-// of RFC 7591 §2.
+// of RFC 7591 §2. Who asks for a secret gets one, whatever its application_type.
 func (r *Registry) readAuthMethod(m *metadata, f fields) error {
 	m.AuthMethod = f.text("token_endpoint_auth_method", maxText)
+	if (m.AuthMethod == "" || m.AuthMethod == AuthNone) && needsSecret(m.RedirectURIs) {
+		m.AuthMethod = AuthSecretPost
+	}
 	switch m.AuthMethod {
 	case "":
 		m.AuthMethod = AuthSecretBasic
@@ -81,12 +97,23 @@ func (r *Registry) readAuthMethod(m *metadata, f fields) error {
 		}
 	case AuthNone, AuthSecretPost, AuthSecretBasic:
 	case AuthPrivateKeyJWT:
-		return r.readKeys(m, f)
+		if err := m.readKeys(f, r.documents.permits); err != nil {
+			return oauth.New(oauth.InvalidClientMetadata, "The registration is refused: "+err.Error()+".")
+		}
+		if !m.hasKeys() {
+			return oauth.New(oauth.InvalidClientMetadata, "private_key_jwt needs jwks or jwks_uri.")
+		}
 	default:
 		return oauth.New(oauth.InvalidClientMetadata,
 			"token_endpoint_auth_method must be none, client_secret_post, client_secret_basic or private_key_jwt.")
 	}
 	return nil
+}
+
+// needsSecret reports whether the answers all go to Microsoft 365, which uses
+// no registration without a client_secret and does not say so in what it sends.
+func needsSecret(redirects []string) bool {
+	return !slices.ContainsFunc(redirects, func(uri string) bool { return !strings.HasPrefix(uri, "https://teams.microsoft.com/") })
 }
 
 // registerContent registers a client without a secret under an id that is the
@@ -103,13 +130,13 @@ func (r *Registry) registerContent(ctx context.Context, m metadata) (Registratio
 	// Each round is lost only to another who writes or removes the same row;
 	// three in a row do not happen by chance.
 	for range 3 {
-		c, err := r.revive(ctx, id)
+		c, err := r.renew(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {
 			c, err = r.insert(ctx, id, rec)
 		}
 		switch {
 		case err == nil:
-			return c.answer(""), nil
+			return c.registration(Secret{}), nil
 		case !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict):
 			return Registration{}, registrationFailed(err)
 		}
@@ -117,51 +144,39 @@ func (r *Registry) registerContent(ctx context.Context, m metadata) (Registratio
 	return Registration{}, registrationFailed(store.ErrConflict)
 }
 
-// revive reads an existing registration and, if it would soon die unused or
-// has died and is not yet swept, gives it another term. It looks into the
+// renew reads an existing record and, if it would soon expire unused or has
+// expired and is not yet swept, gives it another term. It looks into the
 // table, not the cache: what it answers must exist for all instances.
-func (r *Registry) revive(ctx context.Context, id string) (Client, error) {
+func (r *Registry) renew(ctx context.Context, id string) (Client, error) {
 	c, err := r.read(ctx, id)
 	if err != nil {
 		return Client{}, err
 	}
-	if c.row.Expires.Sub(r.now()) > unusedLife/2 {
-		r.remember(c)
-		return c, nil
+	left := c.row.Expires.Sub(r.now())
+	if left <= unusedLife/2 {
+		if life := r.newLife(); left <= life/2 {
+			return r.extend(ctx, c, life)
+		}
 	}
-	return r.extend(ctx, c, unusedLife)
+	r.remember(c)
+	return c, nil
 }
 
 func (r *Registry) registerSecret(ctx context.Context, m metadata) (Registration, error) {
-	id, err := randomText(r.rand, 18)
-	if err != nil {
-		return Registration{}, err
-	}
-	secret, err := newSecret(r.rand)
-	if err != nil {
-		return Registration{}, err
-	}
-	c, err := r.insert(ctx, secretPrefix+id, record{Metadata: m, IssuedAt: r.now().Unix(), Secret: hashSecret(secret)})
+	secret := newSecret()
+	c, err := r.insert(ctx, secretPrefix+oauth.RandomID(), record{Metadata: m, IssuedAt: r.now().Unix(), Secret: hashSecret(secret)})
 	if err != nil {
 		return Registration{}, registrationFailed(err)
 	}
-	return c.answer(secret), nil
+	return c.registration(secret), nil
 }
 
-// insert writes a new row, if this instance is not writing too many of them.
 func (r *Registry) insert(ctx context.Context, id string, rec record) (Client, error) {
-	if !r.registrations.AllowN(r.now(), 1) {
-		return Client{}, &oauth.Error{Code: oauth.SlowDown,
-			Description: "Too many clients are being registered. Try again in a moment.", RetryAfter: time.Second}
-	}
-	value, err := json.Marshal(rec)
+	value, err := rec.encode()
 	if err != nil {
-		return Client{}, fmt.Errorf("encode client: %w", err)
+		return Client{}, err
 	}
-	if len(value) > maxRecord {
-		return Client{}, oauth.New(oauth.InvalidClientMetadata, fmt.Sprintf("The client metadata is longer than %d bytes.", maxRecord))
-	}
-	row := store.Row{Partition: partition(id), Key: id, Expires: expiry(r.now(), unusedLife), Value: value}
+	row := store.Row{Partition: partition(id), Key: id, Expires: expiry(r.now(), r.newLife()), Value: value}
 	if row.ETag, err = r.table.Insert(ctx, row); err != nil {
 		return Client{}, err
 	}
@@ -172,6 +187,18 @@ func (r *Registry) insert(ctx context.Context, id string, rec record) (Client, e
 	return c, err
 }
 
+// newLife is how long a record that is written now lives if it is not used.
+func (r *Registry) newLife() time.Duration {
+	if r.lasting.AllowN(r.now(), 1) {
+		return unusedLife
+	}
+	return floodLife
+}
+
+func slowDown(description string, wait time.Duration) *oauth.Error {
+	return &oauth.Error{Code: oauth.SlowDown, Description: description, RetryAfter: wait}
+}
+
 func registrationFailed(err error) error {
 	var refusal *oauth.Error
 	if errors.As(err, &refusal) {
@@ -180,10 +207,10 @@ func registrationFailed(err error) error {
 	return oauth.Unavailable("The registration could not be stored. Try again in a moment.", 2*time.Second, err)
 }
 
-func (c Client) answer(secret Secret) Registration {
-	answer := Registration{ClientID: c.ID, IssuedAt: c.issuedAt, Secret: secret, metadata: c.registered}
-	if secret != "" {
-		answer.SecretExpiresAt = new(int64)
+func (c Client) registration(secret Secret) Registration {
+	answer := Registration{ClientID: c.ID, IssuedAt: c.record.IssuedAt, Secret: secret, metadata: c.registered}
+	if !secret.IsZero() {
+		answer.SecretExpiresAt = c.row.Expires.Unix()
 	}
 	return answer
 }

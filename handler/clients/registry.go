@@ -2,10 +2,8 @@ package clients
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"time"
@@ -14,57 +12,77 @@ import (
 	"golang.org/x/time/rate"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/ratelimit"
 	"entramcp/handler/store"
 )
 
 const (
-	// A registration that is never used lives for unusedLife, one that is
-	// used until usedLife after the last use.
-	unusedLife = 24 * time.Hour
-	usedLife   = 90 * 24 * time.Hour
+	// A record lives for unusedLife after the registration and for usedLife
+	// after the last use: many clients never recover from the loss of one. One
+	// that was written while an instance had to write too many lives for
+	// floodLife if it is not used.
+	unusedLife = 30 * 24 * time.Hour
+	usedLife   = 400 * 24 * time.Hour
+	floodLife  = 24 * time.Hour
 	// minSaving is how much longer a life must become to be worth a write:
 	// at most one per client and day.
 	minSaving = 24 * time.Hour
 
 	// cacheSize times maxRecord, held twice, bounds the memory that strangers
-	// can fill.
+	// can fill. A change, also of the operator's, reaches all instances within
+	// cacheFor.
 	cacheFor  = time.Minute
 	cacheSize = 1024
+)
 
-	// New rows that one instance writes: sustained per second, and at once.
-	registrationRate  = 20
-	registrationBurst = 200
+var (
+	// Registrations, from one address and to one instance. At most one new row
+	// of maxRecord bytes comes of each: 1,600 rows or 13 MiB in the first
+	// minute of a flood, 1,200 rows or 9 MiB in each after it, per instance.
+	addressRegistrations  = ratelimit.Limit{PerSecond: 1, Burst: 60}
+	instanceRegistrations = ratelimit.Limit{PerSecond: 20, Burst: 400}
+	// New rows beyond these live for floodLife.
+	lastingRows      = rate.Every(5 * time.Second)
+	lastingRowsBurst = 300
+	// Client assertions that fail, each of which may cost the check of two
+	// signatures.
+	addressAssertions  = ratelimit.Limit{PerSecond: 0.5, Burst: 30}
+	instanceAssertions = ratelimit.Limit{PerSecond: 20, Burst: 200}
 )
 
 // Options are what a Registry needs.
 type Options struct {
-	// Table holds registrations, cached documents and used assertions.
-	Table  store.Table
-	Policy RedirectPolicy
-	// Metadata configures client ID metadata documents.
-	Metadata Metadata
-	// Issuer is this server's issuer; with TokenEndpoint it is what a client
-	// assertion may be addressed to. An issuer on loopback also permits
-	// fetching metadata documents from loopback.
-	Issuer        string
-	TokenEndpoint string
+	// Table holds records, copies of documents and used assertions.
+	Table     store.Table
+	Policy    RedirectPolicy
+	Documents Documents
+	// Issuer is this server's issuer, and what a client assertion is addressed
+	// to. An issuer on loopback also permits fetching metadata documents from
+	// loopback.
+	Issuer string
+	// TokenEndpoint is what many clients address their assertions to instead;
+	// it is accepted unless IssuerAudienceOnly is set.
+	TokenEndpoint      string
+	IssuerAudienceOnly bool
 
-	Now  func() time.Time // default time.Now
-	Rand io.Reader        // default crypto/rand
-	Log  *slog.Logger     // default none
+	Now func() time.Time // default time.Now
+	Log *slog.Logger     // default none
 }
 
 // Registry answers who a client is. It is safe for concurrent use.
 type Registry struct {
 	table         store.Table
 	policy        RedirectPolicy
-	audience      []string
+	issuer        string
+	tokenEndpoint string // empty if no assertion may be addressed to it
 	cache         *lru.Cache[string, cachedClient]
-	registrations *rate.Limiter
-	documents     *documents // metadata
-	keySets       *documents
+	registrations *ratelimit.Limiter
+	lasting       *rate.Limiter
+	assertions    *ratelimit.Limiter
+	pinned        Pinned
+	documents     *fetchCache
+	keySets       *fetchCache
 	now           func() time.Time
-	rand          io.Reader
 	log           *slog.Logger
 }
 
@@ -79,44 +97,35 @@ func New(o Options) (*Registry, error) {
 	if o.Table == nil {
 		return nil, errors.New("clients: no table")
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	r := &Registry{
-		table: o.Table, policy: o.Policy, audience: []string{o.Issuer, o.TokenEndpoint},
-		registrations: rate.NewLimiter(registrationRate, registrationBurst),
-		now:           o.Now, rand: o.Rand, log: o.Log,
+		table: o.Table, policy: o.Policy, issuer: o.Issuer, tokenEndpoint: o.TokenEndpoint, pinned: o.Documents.Pinned,
+		registrations: ratelimit.New(addressRegistrations, instanceRegistrations, o.Now),
+		lasting:       rate.NewLimiter(lastingRows, lastingRowsBurst),
+		assertions:    ratelimit.New(addressAssertions, instanceAssertions, o.Now),
+		now:           o.Now, log: o.Log,
 	}
-	if r.now == nil {
-		r.now = time.Now
+	if o.IssuerAudienceOnly {
+		r.tokenEndpoint = ""
 	}
-	if r.rand == nil {
-		r.rand = rand.Reader
-	}
-	if r.log == nil {
-		r.log = slog.New(slog.DiscardHandler)
-	}
-	var err error
-	if r.cache, err = lru.New[string, cachedClient](cacheSize); err != nil {
-		return nil, err
-	}
-	if r.documents, err = newDocuments(o, r.now, r.log); err != nil {
-		return nil, err
-	}
-	if r.keySets, err = r.documents.another("jwks "); err != nil {
-		return nil, err
-	}
+	r.cache, _ = lru.New[string, cachedClient](cacheSize) // fails only for a size below 1
+	r.documents, r.keySets = newFetchCaches(o)
 	var errs []error
-	for id, body := range o.Metadata.Pinned {
+	for id, body := range o.Documents.Pinned {
 		if _, err := r.parseDocument(id, body); err != nil {
 			errs = append(errs, fmt.Errorf("pinned client metadata %s: %w", id, err))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	return r, nil
+	return r, errors.Join(errs...)
 }
 
 // Lookup returns the client with the given id. Errors: invalid_client if there
-// is none, it has expired or its metadata document is refused;
+// is none, it has expired or its metadata document is refused; slow_down and
 // temporarily_unavailable if that cannot be known now.
 func (r *Registry) Lookup(ctx context.Context, clientID string) (Client, error) {
 	if strings.HasPrefix(clientID, "https://") || strings.HasPrefix(clientID, "http://") {
@@ -142,11 +151,25 @@ func (r *Registry) Lookup(ctx context.Context, clientID string) (Client, error) 
 	return c, nil
 }
 
-// Touch keeps a registration alive because it was used. It writes at most once
-// a day; a write that fails or loses a race costs nothing but a shorter life,
-// so it is only logged.
+// Approve keeps what is known of a client that a person has approved: the copy
+// of its document is shared with other instances. A stranger's request alone
+// stores nothing. It is best effort: a failure is only logged.
+func (r *Registry) Approve(ctx context.Context, c Client) {
+	if c.document != nil {
+		r.documents.share(ctx, *c.document)
+	}
+}
+
+// Touch keeps a client alive because it was used: its record, or the copies of
+// its document and its keys. It writes a record at most once a day; a write
+// that fails or loses a race costs nothing but a shorter life, so it is only
+// logged.
 func (r *Registry) Touch(ctx context.Context, c Client) {
-	if c.row.Key == "" || expiry(r.now(), usedLife).Sub(c.row.Expires) <= minSaving {
+	r.Approve(ctx, c)
+	if c.keySet != nil {
+		r.keySets.share(ctx, *c.keySet)
+	}
+	if c.row.Expires.IsZero() || expiry(r.now(), usedLife).Sub(c.row.Expires) <= minSaving {
 		return
 	}
 	_, err := r.extend(ctx, c, usedLife)

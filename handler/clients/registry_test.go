@@ -2,6 +2,8 @@ package clients
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,11 +12,11 @@ import (
 	"entramcp/handler/store/storetest"
 )
 
-func TestUnusedRegistrationDiesAfterADay(t *testing.T) {
+func TestUnusedRegistrationLivesThirtyDays(t *testing.T) {
 	clock := newClock()
 	r := newRegistry(t, Options{Now: clock.now})
 	id := register(t, r, realRegistrations[0].body).ClientID
-	clock.advance(24*time.Hour - time.Second)
+	clock.advance(30*24*time.Hour - time.Second)
 	if _, err := r.Lookup(context.Background(), id); err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +31,7 @@ func TestUnusedRegistrationDiesAfterADay(t *testing.T) {
 	}
 }
 
-func TestUsedRegistrationLivesNinetyDaysAfterLastUse(t *testing.T) {
+func TestUsedRegistrationLivesFourHundredDaysAfterLastUse(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		clock := newClock()
 		r := newRegistry(t, Options{Now: clock.now, Table: table})
@@ -43,11 +45,11 @@ func TestUsedRegistrationLivesNinetyDaysAfterLastUse(t *testing.T) {
 			r.Touch(context.Background(), c)
 		}
 		use()
-		clock.advance(89 * 24 * time.Hour)
+		clock.advance(399 * 24 * time.Hour)
 		use()
-		clock.advance(89 * 24 * time.Hour)
+		clock.advance(399 * 24 * time.Hour)
 		use()
-		clock.advance(90 * 24 * time.Hour)
+		clock.advance(400 * 24 * time.Hour)
 		_, err := r.Lookup(context.Background(), id)
 		wantCode(t, err, oauth.InvalidClient)
 	})
@@ -147,5 +149,88 @@ func TestDeletedClientRegistersAgain(t *testing.T) {
 	}
 	if _, err := b.Lookup(context.Background(), id); err != nil {
 		t.Errorf("on the other instance: %v", err)
+	}
+}
+
+// 400 registrations a second came from many addresses, and one of twenty honest
+// clients could register.
+func TestAFloodOfRegistrationsLeavesRoomForOthers(t *testing.T) {
+	clock := newClock()
+	table := openTable(t)
+	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	attempt := func(address string, n int) error {
+		_, err := r.Register(as(address), "application/json", strings.NewReader(fmt.Sprintf(`{"redirect_uris":["https://app.example/%d"],"token_endpoint_auth_method":"none"}`, n)))
+		return err
+	}
+	for second := range 2 {
+		for i := range 400 {
+			if err := attempt(fmt.Sprintf("10.0.%d.%d", i%100, i/100+1), second*400+i); err != nil {
+				wantCode(t, err, oauth.SlowDown)
+			}
+		}
+		clock.advance(time.Second)
+		for i := range 10 {
+			if err := attempt(fmt.Sprintf("198.51.%d.7", second*10+i), 10000+second*10+i); err != nil {
+				t.Errorf("honest client %d of second %d: %v", i, second, err)
+			}
+		}
+	}
+	if n, most := countRows(t, table, RegistrationPrefix), instanceRegistrations.Burst+2*int(instanceRegistrations.PerSecond); n > most {
+		t.Errorf("%d rows in 2 s, want at most %d", n, most)
+	}
+}
+
+func TestRegistrationsOfAFloodLiveADay(t *testing.T) {
+	clock := newClock()
+	table := openTable(t)
+	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	long := 0
+	var last string
+	for i := range lastingRowsBurst + 20 {
+		reg, err := r.Register(as(fmt.Sprintf("10.0.%d.1", i%250)), "application/json", strings.NewReader(fmt.Sprintf(`{"redirect_uris":["https://app.example/%d"],"token_endpoint_auth_method":"none"}`, i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = reg.ClientID
+		row, err := table.Get(t.Context(), partition(last), last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if row.Expires.Sub(clock.at) > floodLife {
+			long++
+		}
+		clock.advance(10 * time.Millisecond)
+	}
+	if long < lastingRowsBurst || long > lastingRowsBurst+1 {
+		t.Errorf("%d rows live longer than a day, want %d", long, lastingRowsBurst)
+	}
+	// Once it is used, it lives like any other.
+	c, err := r.Lookup(t.Context(), last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := c.Expires().Sub(clock.at); left > floodLife {
+		t.Errorf("the last one lives %v", left)
+	}
+	r.Touch(t.Context(), c)
+	clock.advance(399 * 24 * time.Hour)
+	if _, err := r.Lookup(t.Context(), last); err != nil {
+		t.Error(err)
+	}
+}
+
+// A client that registers again near the end of its term gets another.
+func TestRegisteringAgainRenews(t *testing.T) {
+	clock := newClock()
+	r := newRegistry(t, Options{Now: clock.now})
+	id := register(t, r, realRegistrations[0].body).ClientID
+	for range 5 {
+		clock.advance(29 * 24 * time.Hour)
+		if again := register(t, r, realRegistrations[0].body).ClientID; again != id {
+			t.Fatal("registering again gave another id")
+		}
+	}
+	if _, err := r.Lookup(t.Context(), id); err != nil {
+		t.Error(err)
 	}
 }

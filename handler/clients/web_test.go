@@ -83,7 +83,7 @@ func (s *site) port() string {
 func (s *site) localOptions() Options {
 	return Options{
 		Issuer: "http://localhost:7071", TokenEndpoint: "http://localhost:7071/token",
-		Metadata: Metadata{RootCAs: s.roots()},
+		Documents: Documents{roots: s.roots()},
 	}
 }
 

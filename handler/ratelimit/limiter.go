@@ -23,6 +23,8 @@ const (
 	// addresses and the networks that it remembers. Forgetting one costs
 	// nothing but the memory of what it has used: the instance's limit holds.
 	kept = 4096
+	// keptSmall is for limiters of which there are many.
+	keptSmall = 64
 	// memory is how long what a network has used counts against it when the
 	// instance's budget is short: it falls to 1/e in this time.
 	memory = time.Minute
@@ -32,7 +34,8 @@ const (
 // of the instance's budget is for whoever comes first. Of the other half, a
 // network gets the less the more it has taken in the last minute: where many
 // ask for more than there is, who has taken nothing is served before those who
-// have. A network is 256 addresses of IPv4 or a /48 of IPv6, an address one of
+// have. That works as long as fewer networks ask than the budget of a minute
+// serves; a flood from more is bounded, not shared fairly. A network is 256 addresses of IPv4 or a /48 of IPv6, an address one of
 // IPv4 or a /64 of IPv6, which is what one subscriber has. It is safe for
 // concurrent use. N instances allow N times as much.
 type Limiter struct {
@@ -47,6 +50,16 @@ type Limiter struct {
 
 // New makes a Limiter. Limits need a positive PerSecond and Burst.
 func New(address, instance Limit, now func() time.Time) *Limiter {
+	return newLimiter(kept, address, instance, now)
+}
+
+// NewSmall makes a Limiter that remembers few addresses, for use where each of
+// many things, such as a host, has its own.
+func NewSmall(address, instance Limit, now func() time.Time) *Limiter {
+	return newLimiter(keptSmall, address, instance, now)
+}
+
+func newLimiter(kept int, address, instance Limit, now func() time.Time) *Limiter {
 	l := &Limiter{address: address, instance: instance, now: now, total: full(instance, now())}
 	l.addresses, _ = simplelru.NewLRU[netip.Prefix, *bucket](kept, nil) // fails only for a size below 1
 	l.networks, _ = simplelru.NewLRU[netip.Prefix, *usage](kept, nil)

@@ -149,13 +149,16 @@ func TestWhatWaitSaysIsEnough(t *testing.T) {
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	c := newClock()
-	l := New(Limit{PerSecond: 1, Burst: 1}, Limit{PerSecond: 1, Burst: 1}, c.now)
-	for n := range 3 * kept {
-		l.Take(network(n, 1))
-	}
-	if l.addresses.Len() > kept || l.networks.Len() > kept {
-		t.Errorf("%d addresses, %d networks", l.addresses.Len(), l.networks.Len())
+	for most, l := range map[int]*Limiter{
+		kept:      New(Limit{PerSecond: 1, Burst: 1}, Limit{PerSecond: 1, Burst: 1}, newClock().now),
+		keptSmall: NewSmall(Limit{PerSecond: 1, Burst: 1}, Limit{PerSecond: 1, Burst: 1}, newClock().now),
+	} {
+		for n := range 3 * most {
+			l.Take(network(n, 1))
+		}
+		if l.addresses.Len() > most || l.networks.Len() > most {
+			t.Errorf("%d addresses, %d networks, want at most %d", l.addresses.Len(), l.networks.Len(), most)
+		}
 	}
 }
 

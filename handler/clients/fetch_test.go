@@ -97,10 +97,10 @@ func TestRebindingNameIsRefusedWhenDialled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRegistry(t, Options{Metadata: Metadata{Hosts: hosts, Resolver: resolver, RootCAs: s.roots()}})
+	r := newRegistry(t, Options{Documents: Documents{Hosts: hosts, resolver: resolver, roots: s.roots()}})
 	_, err = r.Lookup(t.Context(), "https://"+host+"/client.json")
-	refusal := wantCode(t, err, oauth.InvalidClient)
-	if !errors.Is(err, ssrf.ErrProhibitedIP) || !strings.Contains(refusal.Description, "does not connect to") {
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+	if !errors.Is(err, ssrf.ErrProhibitedIP) {
 		t.Error(err)
 	}
 	if n := s.conns.Load(); n != 0 {
@@ -115,7 +115,7 @@ func TestNamesOfSpecialAddressesAreRefusedWhenDialled(t *testing.T) {
 			continue // Go dials the address it maps, which is public
 		}
 		resolver := nameServer(t, func(string, int) []string { return []string{text} })
-		r := newRegistry(t, Options{Metadata: Metadata{Resolver: resolver}, Table: table})
+		r := newRegistry(t, Options{Documents: Documents{resolver: resolver}, Table: table})
 		_, err := r.Lookup(context.Background(), "https://app.example.com/client.json")
 		if !errors.Is(err, ssrf.ErrProhibitedIP) {
 			t.Errorf("%s: %v", text, err)

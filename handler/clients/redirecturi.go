@@ -3,6 +3,7 @@ package clients
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -14,33 +15,33 @@ import (
 // Location headers they follow cope with 2 KB.
 const maxRedirectURI = 2048
 
-// privateSchemes are the schemes without a dot that may be registered unless
-// the operator lists others. RFC 8252 §7.1 asks for reversed domain names;
-// these editors and desktop apps came without one.
-var privateSchemes = []string{
-	"claude", "cursor", "goose", "raycast", "vscode", "vscode-insiders", "warp", "windsurf", "zed",
-}
-
-// refusedSchemes are executed, rendered or opened by the browser itself, so no
-// list can admit them.
-var refusedSchemes = []string{
-	"about", "blob", "chrome", "chrome-extension", "data", "edge", "file", "filesystem", "ftp", "intent",
-	"javascript", "jar", "mailto", "ms-appinstaller", "ms-msdt", "resource", "search-ms", "sms", "tel",
-	"vbscript", "view-source", "ws", "wss",
-}
-
 var (
 	hostPattern   = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*$`)
 	ipv6Pattern   = regexp.MustCompile(`^\[[0-9A-Fa-f:.]+\]$`)
 	schemePattern = regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`)
+	// placeholderPattern finds what a client should have replaced, such as the
+	// port in http://127.0.0.1:__PORT__/.
+	placeholderPattern = regexp.MustCompile(`:(__\w+__|\$\w+|PORT\b)|\$?\{\w*\}|<\w*>`)
 )
 
-// checkRedirect says why uri can never be a redirect URI, whatever the
+// responseParameters are what this server adds to a redirect URI, or what an
+// authorization server could add (RFC 6749 §4.1.2, RFC 9207 §2, OpenID Connect).
+// A redirect URI that carries one already would give it twice, and clients that
+// read the first would take the registered one for ours.
+var responseParameters = []string{
+	"access_token", "code", "error", "error_description", "error_uri", "expires_in", "id_token",
+	"iss", "response", "session_state", "state", "token_type",
+}
+
+// parseRedirect says why uri can never be a redirect URI, whatever the
 // operator lists: it could run code, leak the code or mean different things to
 // this server and to a browser.
-func checkRedirect(uri string) (*url.URL, error) {
+func parseRedirect(uri string) (*url.URL, error) {
 	if uri == "" || len(uri) > maxRedirectURI {
 		return nil, fmt.Errorf("it must have 1 to %d characters", maxRedirectURI)
+	}
+	if placeholder := placeholderPattern.FindString(uri); placeholder != "" {
+		return nil, fmt.Errorf("it holds the placeholder %s, which the client must replace", strings.TrimPrefix(placeholder, ":"))
 	}
 	for i := range len(uri) {
 		if c := uri[i]; c <= ' ' || c > '~' || strings.IndexByte("\"<>\\^`{|}", c) >= 0 {
@@ -60,7 +61,7 @@ func checkRedirect(uri string) (*url.URL, error) {
 	switch {
 	case u.Scheme == "" || !schemePattern.MatchString(u.Scheme):
 		return nil, errors.New("it must be an absolute URI")
-	case slices.Contains(refusedSchemes, u.Scheme):
+	case dangerousScheme(u.Scheme):
 		return nil, fmt.Errorf("the scheme %s is not allowed", u.Scheme)
 	case u.User != nil:
 		return nil, errors.New("it must not hold a user name or password")
@@ -69,7 +70,26 @@ func checkRedirect(uri string) (*url.URL, error) {
 	case hasDotSegment(u.EscapedPath()) || hasDotSegment(u.Opaque):
 		return nil, errors.New("it must not have . or .. path segments")
 	}
+	if err := checkQuery(u.RawQuery); err != nil {
+		return nil, err
+	}
 	return u, checkAuthority(u)
+}
+
+// checkQuery refuses parameters of the authorization response, in every
+// spelling that a client's framework might read as one.
+func checkQuery(query string) error {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return errors.New("its query is not properly encoded")
+	}
+	for name := range values {
+		name, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(name)), "[") // PHP reads state[] as state
+		if slices.Contains(responseParameters, name) {
+			return fmt.Errorf("its query must not hold %s, which the answer adds", name)
+		}
+	}
+	return nil
 }
 
 func checkAuthority(u *url.URL) error {
@@ -109,6 +129,8 @@ func splitPort(authority string) (host, port string, found bool) {
 	return authority[:i], authority[i+1:], true
 }
 
+func withoutDefaultPort(authority string) string { return strings.TrimSuffix(authority, ":443") }
+
 // validPort accepts 1 to 65535 written the only way.
 func validPort(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 16)
@@ -127,40 +149,69 @@ func hasDotSegment(path string) bool {
 	return false
 }
 
-// splitLoopback cuts an http loopback URI into the host and all that follows
-// the port. It works on the text alone, so that nothing is normalised.
-func splitLoopback(uri string) (host, rest string, ok bool) {
+// loopback is an http URI to this machine, cut by its text alone: nothing but
+// the host is normalized.
+type loopback struct {
+	host string // localhost, 127.0.0.1 or [::1]
+	port string // with its colon, or empty
+	rest string // all that follows
+}
+
+func splitLoopback(uri string) (l loopback, ok bool) {
 	after, ok := strings.CutPrefix(uri, "http://")
 	if !ok {
-		return "", "", false
+		return l, false
 	}
 	end := strings.IndexAny(after, "/?#\\")
 	if end < 0 {
 		end = len(after)
 	}
 	host, port, found := splitPort(after[:end])
-	if found && !validPort(port) {
-		return "", "", false
+	if found {
+		if !validPort(port) {
+			return l, false
+		}
+		l.port = ":" + port
 	}
-	return host, after[end:], host == "localhost" || host == "127.0.0.1" || host == "[::1]"
+	l.host, l.rest = strings.ToLower(host), after[end:]
+	switch inner, bracketed := strings.CutPrefix(l.host, "["); {
+	case l.host == "localhost" || l.host == "127.0.0.1":
+		return l, true
+	case bracketed:
+		address, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+		l.host = "[::1]"
+		return l, err == nil && address == netip.IPv6Loopback()
+	}
+	return l, false
 }
 
 func isLoopbackURI(uri string) bool {
-	_, _, ok := splitLoopback(uri)
+	_, ok := splitLoopback(uri)
 	return ok
+}
+
+// canonicalRedirect writes the host of a loopback URI in the one way that is
+// stored; other URIs stay as they are.
+func canonicalRedirect(uri string) string {
+	if l, ok := splitLoopback(uri); ok {
+		return "http://" + l.host + l.port + l.rest
+	}
+	return uri
 }
 
 // isNative reports whether uri leads to an app on the user's machine.
 func isNative(uri string) bool { return !strings.HasPrefix(uri, "https://") }
 
-func sameRedirect(registered, given string) bool {
+// sameRedirect compares a registered URI with a given one. With anyLoopback the
+// names of loopback are one.
+func sameRedirect(registered, given string, anyLoopback bool) bool {
 	if registered == given {
 		return true
 	}
-	host, rest, ok := splitLoopback(registered)
+	r, ok := splitLoopback(registered)
 	if !ok {
 		return false
 	}
-	givenHost, givenRest, ok := splitLoopback(given)
-	return ok && host == givenHost && rest == givenRest
+	g, ok := splitLoopback(given)
+	return ok && r.rest == g.rest && (anyLoopback || r.host == g.host)
 }

@@ -3,13 +3,17 @@ package clients
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
 	"entramcp/handler/store"
 	"entramcp/handler/store/storetest"
 )
@@ -48,6 +52,15 @@ func TestDocumentIsFetchedOnceAndShared(t *testing.T) {
 			})
 		}
 		group.Wait()
+		if n := countRows(t, table, DocumentPrefix); n != 0 {
+			t.Errorf("%d rows before anybody has approved the client", n)
+		}
+		approved, err := a.Lookup(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Approve(t.Context(), approved)
+		a.Approve(t.Context(), approved)
 		b, _ := documentRegistry(t, s, Options{Table: table})
 		c, err := b.Lookup(t.Context(), id)
 		if err != nil || c.Name != "App" || !c.Allows("http://localhost:3118/callback") {
@@ -87,11 +100,13 @@ func TestOldDocumentIsRevalidated(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		s := newSite(t)
 		id := s.URL + "/client.json"
+		var unchanged atomic.Int32
 		s.serve(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Cache-Control", "max-age=600")
 			w.Header().Set("ETag", `"v1"`)
 			if r.Header.Get("If-None-Match") == `"v1"` {
+				unchanged.Add(1)
 				w.WriteHeader(http.StatusNotModified)
 				return
 			}
@@ -99,13 +114,15 @@ func TestOldDocumentIsRevalidated(t *testing.T) {
 		})
 		r, clock := documentRegistry(t, s, Options{Table: table})
 		for range 3 {
-			if c, err := r.Lookup(t.Context(), id); err != nil || c.Name != "First" {
+			c, err := r.Lookup(t.Context(), id)
+			if err != nil || c.Name != "First" {
 				t.Fatal(c.Name, err)
 			}
+			r.Approve(t.Context(), c)
 			clock.advance(11 * time.Minute)
 		}
-		if n := s.hits.Load(); n != 3 {
-			t.Errorf("%d fetches, want 3", n)
+		if sent, again := s.hits.Load(), unchanged.Load(); sent != 3 || again != 2 {
+			t.Errorf("%d fetches, %d of them answered with 304, want 3 and 2", sent, again)
 		}
 		s.serveJSON(documentFor(id, "Second"))
 		if c, err := r.Lookup(t.Context(), id); err != nil || c.Name != "Second" {
@@ -130,16 +147,18 @@ func TestOldDocumentStandsInForAFailedFetch(t *testing.T) {
 			id := serveDocument(s)
 			table := openTable(t)
 			r, clock := documentRegistry(t, s, Options{Table: table})
-			if _, err := r.Lookup(t.Context(), id); err != nil {
+			c, err := r.Lookup(t.Context(), id)
+			if err != nil {
 				t.Fatal(err)
 			}
+			r.Approve(t.Context(), c)
 			fail(s)
 			clock.advance(defaultFresh + 6*24*time.Hour)
 			other, otherClock := documentRegistry(t, s, Options{Table: table})
 			otherClock.at = clock.at
 			for _, instance := range []*Registry{r, other} {
-				if _, err := instance.Lookup(t.Context(), id); err != nil {
-					t.Errorf("after six days: %v", err)
+				if c, err := instance.Lookup(t.Context(), id); err != nil || c.Source != SourceFetched {
+					t.Errorf("after six days: %v, %v", c.Source, err)
 				}
 			}
 			clock.advance(25 * time.Hour)
@@ -185,9 +204,9 @@ func TestFailedFetchIsExplainedAndNotCached(t *testing.T) {
 		"status 429":     {func(s *site) { s.serveStatus(429) }, oauth.TemporarilyUnavailable, "HTTP status 429"},
 		"HTML":           {func(s *site) { s.serveJSON("<html>", "Content-Type", "text/html; charset=utf-8") }, oauth.InvalidClient, "application/json"},
 		"no type":        {func(s *site) { s.serveJSON("{}", "Content-Type", "") }, oauth.InvalidClient, "application/json"},
-		"too long":       {func(s *site) { s.serveJSON(`{"x":"` + strings.Repeat("x", maxBody) + `"}`) }, oauth.InvalidClient, "65536"},
+		"too long":       {func(s *site) { s.serveJSON(`{"x":"` + strings.Repeat("x", maxDocument) + `"}`) }, oauth.InvalidClient, "16384"},
 		"not a document": {func(s *site) { s.serveJSON("[]") }, oauth.InvalidClient, "JSON object"},
-		"unreachable":    {func(s *site) { s.Close() }, oauth.TemporarilyUnavailable, "could not be reached"},
+		"unreachable":    {func(s *site) { s.Close() }, oauth.TemporarilyUnavailable, "could not be fetched"},
 		"cut off": {func(s *site) {
 			s.serve(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "application/json")
@@ -199,7 +218,7 @@ func TestFailedFetchIsExplainedAndNotCached(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
 			table := openTable(t)
-			r, clock := documentRegistry(t, s, Options{Table: table})
+			r, _ := documentRegistry(t, s, Options{Table: table})
 			id := s.URL + "/client.json"
 			tt.serve(s)
 			for range 3 {
@@ -208,9 +227,6 @@ func TestFailedFetchIsExplainedAndNotCached(t *testing.T) {
 					t.Errorf("description %q does not say %q", refusal.Description, tt.text)
 				}
 			}
-			if n := s.hits.Load(); n > 1 {
-				t.Errorf("%d fetches within the back-off", n)
-			}
 			if n := countRows(t, table, "d-"); n != 0 {
 				t.Errorf("a failure left %d rows", n)
 			}
@@ -218,9 +234,8 @@ func TestFailedFetchIsExplainedAndNotCached(t *testing.T) {
 				return
 			}
 			serveDocument(s)
-			clock.advance(backOff)
 			if _, err := r.Lookup(t.Context(), id); err != nil {
-				t.Errorf("after the back-off: %v", err)
+				t.Errorf("the failure is remembered: %v", err)
 			}
 		})
 	}
@@ -245,7 +260,7 @@ func TestFetchUsesNoProxy(t *testing.T) {
 	proxy.serveStatus(http.StatusTeapot)
 	t.Setenv("HTTPS_PROXY", proxy.URL)
 	t.Setenv("HTTP_PROXY", proxy.URL)
-	if newFetcher(Metadata{}, false).client.Transport.(*http.Transport).Proxy != nil {
+	if newFetcher(nil, nil, false).client.Transport.(*http.Transport).Proxy != nil {
 		t.Error("the environment may name a proxy")
 	}
 	r, _ := documentRegistry(t, s, Options{})
@@ -296,7 +311,7 @@ func TestFetchSendsTheNameOfTheHost(t *testing.T) {
 		_, _ = w.Write([]byte(documentFor("https://"+host+"/client.json", "App")))
 	})
 	o := s.localOptions()
-	o.Metadata.Hosts, o.Metadata.Resolver = hosts, resolver
+	o.Documents.Hosts, o.Documents.resolver = hosts, resolver
 	if _, err := newRegistry(t, o).Lookup(t.Context(), "https://"+host+"/client.json"); err != nil {
 		t.Fatal(err)
 	}
@@ -308,10 +323,11 @@ func TestFetchSendsTheNameOfTheHost(t *testing.T) {
 func TestFetchVerifiesTheCertificate(t *testing.T) {
 	s := newSite(t)
 	o := s.localOptions()
-	o.Metadata.RootCAs = nil
+	o.Documents.roots = nil
 	_, err := newRegistry(t, o).Lookup(t.Context(), serveDocument(s))
-	if refusal := wantCode(t, err, oauth.InvalidClient); !strings.Contains(refusal.Description, "certificate") {
-		t.Error(refusal.Description)
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+	if !strings.Contains(fmt.Sprint(err), "certificate") {
+		t.Errorf("the log does not say why: %v", err)
 	}
 }
 
@@ -326,36 +342,106 @@ func TestLoopbackIsNotFetchedByAPublicServer(t *testing.T) {
 	}
 }
 
-func TestFetchesAreLimitedPerHost(t *testing.T) {
+// as returns the context of a request that comes from address.
+func as(address string) (ctx context.Context) {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.RemoteAddr = address + ":1"
+	observe.Correlate(slog.New(slog.DiscardHandler), observe.CorrelateOptions{}, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		ctx = r.Context()
+	})).ServeHTTP(httptest.NewRecorder(), r)
+	return ctx
+}
+
+func TestOneAddressCannotHaveAHostHammered(t *testing.T) {
 	s := newSite(t)
 	s.serveStatus(http.StatusNotFound)
 	r, clock := documentRegistry(t, s, Options{})
 	limited := 0
-	for i := range 3 * hostFetchBurst {
-		_, err := r.Lookup(t.Context(), fmt.Sprintf("%s/%d.json", s.URL, i))
+	for i := range 15 {
+		_, err := r.Lookup(as("192.0.2.1"), fmt.Sprintf("%s/%d.json", s.URL, i))
 		if oauth.AsError(err).Code == oauth.SlowDown {
 			limited++
 		}
 	}
-	if n := s.hits.Load(); n != hostFetchBurst || limited != 2*hostFetchBurst {
+	if n := s.hits.Load(); n != int32(hostAddressFetches.Burst) || limited != 15-hostAddressFetches.Burst {
 		t.Errorf("%d fetches, %d refused", n, limited)
 	}
-	clock.advance(time.Second)
-	_, err := r.Lookup(t.Context(), s.URL+"/again.json")
+	// The documents of others at that host are fetched meanwhile.
+	id := serveDocument(s)
+	if _, err := r.Lookup(as("198.51.100.1"), id); err != nil {
+		t.Error(err)
+	}
+	s.serveStatus(http.StatusNotFound)
+	clock.advance(5 * time.Second)
+	_, err := r.Lookup(as("192.0.2.1"), s.URL+"/again.json")
 	wantCode(t, err, oauth.InvalidClient)
 }
 
-func TestFetchesAreLimitedInTotal(t *testing.T) {
-	r := newRegistry(t, Options{Now: newClock().now})
-	allowed := 0
-	for i := range 3 * fetchBurst {
-		if r.documents.allowed(fmt.Sprintf("https://host%d.example/x", i)) {
-			allowed++
+// 4,000 made-up hosts took all fetches of the instance.
+func TestMadeUpDocumentsLeaveFetchesForHonestClients(t *testing.T) {
+	clock := newClock()
+	l := newFetchLimits(clock.now)
+	for i := range 4000 {
+		l.take("192.0.2.1", fmt.Sprintf("https://host%d.example/x", i))
+	}
+	if wait := l.take("198.51.100.1", "https://app.example/x"); wait > 0 {
+		t.Errorf("one address keeps another waiting %v", wait)
+	}
+	fetched := 0
+	for i := range 4000 {
+		if l.take(fmt.Sprintf("10.0.%d.%d", i%250, i/250+1), fmt.Sprintf("https://host%d.example/x", i)) == 0 {
+			fetched++
 		}
+		clock.advance(10 * time.Millisecond)
 	}
-	if allowed != fetchBurst {
-		t.Errorf("%d fetches at once", allowed)
+	if most := instanceFetches.Burst + 400; fetched > most {
+		t.Errorf("%d fetches in 40 s, want at most %d", fetched, most)
 	}
+	if wait := l.take("203.0.113.1", "https://app.example/y"); wait > 0 {
+		t.Errorf("many addresses keep one that has taken nothing waiting %v", wait)
+	}
+}
+
+// Who waits for the same document as an attacker is not refused with them.
+func TestAFollowerIsNotRefusedByTheLimitOfTheFirst(t *testing.T) {
+	s := newSite(t)
+	id := serveDocument(s)
+	r, _ := documentRegistry(t, s, Options{})
+	attacker := as("192.0.2.1")
+	for range addressFetches.Burst {
+		r.documents.limits.all.Take(observe.ClientKey(attacker))
+	}
+	release := make(chan struct{})
+	blocking := &gate{Table: r.documents.table, open: release}
+	r.documents.table = blocking
+	var group sync.WaitGroup
+	errs := make([]error, 2)
+	for i, ctx := range []context.Context{attacker, as("198.51.100.1")} {
+		group.Go(func() { _, errs[i] = r.Lookup(ctx, id) })
+		for blocking.waiting.Load() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	close(release)
+	group.Wait()
+	wantCode(t, errs[0], oauth.SlowDown)
+	if errs[1] != nil {
+		t.Errorf("the honest caller: %v", errs[1])
+	}
+}
+
+// gate holds up reads until it is open.
+type gate struct {
+	store.Table
+	open    chan struct{}
+	waiting atomic.Int32
+}
+
+func (g *gate) Get(ctx context.Context, partition, key string) (store.Row, error) {
+	g.waiting.Add(1)
+	<-g.open
+	return g.Table.Get(ctx, partition, key)
 }
 
 func TestDocumentIsFetchedThoughStorageFails(t *testing.T) {
@@ -382,7 +468,7 @@ func TestTightenedPolicyBindsCachedDocuments(t *testing.T) {
 	o := s.localOptions()
 	o.Table, o.Now = table, newClock().now
 	var err error
-	if o.Policy, err = NewRedirectPolicy("https://only.example/cb"); err != nil {
+	if o.Policy, err = NewRedirectPolicy("only", "https://only.example/cb"); err != nil {
 		t.Fatal(err)
 	}
 	_, err = newRegistry(t, o).Lookup(t.Context(), id)

@@ -25,6 +25,11 @@ var acceptedRedirects = []string{
 	"http://[::1]:6276/oauth/callback",
 	"cursor://anysphere.cursor-mcp/oauth/callback",
 	"vscode://vscode.github-authentication/did-authenticate",
+	"workbuddy://workbuddy/mcp/oauth/callback", "myapp://callback", "myapp:callback",
+	"cursor://anysphere.cursor-retrieval/oauth/user-github/callback", "vscode://saoudrizwan.claude-dev/mcp-auth/callback/5f2b",
+	"warp://mcp/oauth2callback", "raycast://oauth?package_name=Extension", "com.raycast:/oauth?package_name=Extension",
+	"https://teams.microsoft.com/api/platform/v1.0/oAuthRedirect", "https://global.consent.azure-apim.net/redirect/my-20tool-5f1c",
+	"https://app.example/__/auth/handler", "https://app.example/cb?tenant=1&from=state",
 	"com.example.app:/oauth2redirect",
 	"com.example.app://callback",
 	"com.example.app:callback",
@@ -37,7 +42,7 @@ var refusedRedirects = []string{
 	"vbscript:x", "filesystem:https://app.example/x", "view-source:https://app.example", "ftp://app.example/", "mailto:a@b", "intent://x/",
 	"http://app.example/cb", "http://localhost.evil.example/cb", "http://localhost@evil.example/cb", "http://127.0.0.1.evil.example/cb",
 	"http://127.0.0.2/cb", "http://127.1/cb", "http://2130706433/cb", "http://0.0.0.0/cb", "http://[::]/cb", "http://[::ffff:127.0.0.1]/cb",
-	"http://LOCALHOST/cb", "http://localhost./cb", "http://localhost:/cb", "http://localhost:0/cb", "http://localhost:65536/cb", "http://localhost:080/cb", "http://localhost:+80/cb",
+	"http://localhost./cb", "http://localhost:/cb", "http://localhost:0/cb", "http://localhost:65536/cb", "http://localhost:080/cb", "http://localhost:+80/cb",
 	"https://user@app.example/cb", "https://user:pass@app.example/cb", "https://@app.example/cb", "https://app.example@evil.example/cb",
 	"https://app.example/cb#", "https://app.example/cb#x", "https://app.example\\@evil.example/cb", "https://app.example/\\cb",
 	"https://app.example/c b", "https://app.example/cb\n", "https://app.example/cb\r\nX: y", "https://app.example/\x00", "https://app.example/\x7f",
@@ -46,7 +51,19 @@ var refusedRedirects = []string{
 	"https://app.example/../cb", "https://app.example/a/./cb", "https://app.example/%2e%2e/cb", "https://app.example/a/.%2E/cb",
 	"https://app.example:/cb", "https://app.example:x/cb", "https://app.example:99999/cb", "https://.example/cb", "https://app..example/cb", "https://-app.example/cb",
 	"https://[::1/cb", "https://[fe80::1%25eth0]/cb", "HTTPS://app.example/cb", "https://app.example/<script>", "https://app.example/\"",
-	"myapp://callback", "evil:callback", "com.example.app:", "com.example.app:/", "com.example.app://user@host/cb",
+	"myapp://install?config=x", "myapp:install?config=x", "com.example.app:",
+	// Known apps do more with their scheme than to take an answer.
+	"cursor://anysphere.cursor-deeplink/mcp/install?name=x&config=e30", "cursor://anysphere.cursor-deeplink/mcp/install", "cursor://anysphere.cursor-mcp/oauth/../x",
+	"vscode://vscode.git/clone?url=https://evil.example", "vscode:mcp/install", "vscode://file/etc/passwd", "vscode-insiders:mcp/install", "windsurf://codeium.windsurf/openChat",
+	"goose://extension", "goose://recipe?config=x", "claude://claude.ai/new?q=x", "codex://new", "zed://extensions", "raycast://extensions/x", "warp://action/new_tab", "lmstudio://add_mcp",
+	"ms-settings:privacy", "ms-officecmd:x", "ms-word:ofe|u|https://x", "search-ms:query=x", "itms-services://x/y", "x-apple.systempreferences:x", "jetbrains://idea/checkout", "ssh://host/x", "steam://run/1", "web+app://x/y", "chrome-extension://x/y",
+	// Parameters of the answer, in every spelling that a framework may read.
+	"https://app.example/cb?iss=https%3A%2F%2Fevil.example", "https://app.example/cb?state=x", "https://app.example/cb?x=1&code=y", "https://app.example/cb?error=x", "https://app.example/cb?error_description=x",
+	"https://app.example/cb?ISS=x", "https://app.example/cb?%69ss=x", "https://app.example/cb?iss", "https://app.example/cb?state[]=x", "https://app.example/cb?%20code=x", "https://app.example/cb?a=1;code=x", "http://localhost/cb?iss=x", "com.example.app:/cb?code=x",
+	"https://app.example/cb?access_token=x", "https://app.example/cb?id_token=x",
+	// Placeholders that nobody has replaced.
+	"http://127.0.0.1:__PORT__/", "http://localhost:{port}/cb", "http://localhost:$PORT/cb", "http://localhost:PORT/cb", "https://{host}/cb", "https://<host>/cb",
+	"com.example.app:/", "com.example.app://user@host/cb",
 	"https://app.example/" + strings.Repeat("x", maxRedirectURI),
 }
 
@@ -66,15 +83,16 @@ func TestRedirectURIPolicy(t *testing.T) {
 
 func TestNoListAdmitsAForbiddenRedirectURI(t *testing.T) {
 	for _, uri := range refusedRedirects {
-		if uri == "https://app.example/*" || uri == "myapp://callback" || uri == "evil:callback" {
+		u, err := parseRedirect(uri)
+		if uri == "https://app.example/*" || err == nil && isNative(u.String()) {
 			continue // a pattern, and private-use schemes that a list may name
 		}
 		if _, err := NewRedirectPolicy(uri); err == nil {
 			t.Errorf("%q can be listed", uri)
 		}
 		if len(uri) < maxRedirectURI {
-			if _, err := NewRedirectPolicy(uri + "/*"); err == nil && !strings.HasSuffix(uri, "/..") {
-				if policy, _ := NewRedirectPolicy(uri + "/*"); policy.Check(uri) == nil {
+			if policy, err := NewRedirectPolicy(uri + "/*"); err == nil {
+				if policy.Check(uri) == nil {
 					t.Errorf("%q/* admits it", uri)
 				}
 			}
@@ -113,7 +131,7 @@ func TestAllowedRedirectURIPatterns(t *testing.T) {
 			[]string{"cursor://other/oauth/callback", "vscode://anysphere.cursor-mcp/x"},
 		},
 	} {
-		policy, err := NewRedirectPolicy(pattern)
+		policy, err := NewRedirectPolicy("only", pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +150,7 @@ func TestAllowedRedirectURIPatterns(t *testing.T) {
 
 func TestMistakenPatternsAreNamed(t *testing.T) {
 	patterns := []string{"https://*.app.example/cb", "https://app.example*", "https://app.example/cb*", "*", "https://app.example/*/cb", "https://app.example/?x=/*", "com.example.app:/*", "https://app.example/#/*", "app.example/*"}
-	_, err := NewRedirectPolicy(append(patterns, "https://fine.example/*")...)
+	_, err := NewRedirectPolicy(append(slices.Clone(patterns), "https://fine.example/*")...)
 	if err == nil {
 		t.Fatal("all are accepted")
 	}
@@ -166,6 +184,95 @@ func TestRedirectURIsAreComparedAsStrings(t *testing.T) {
 	}
 }
 
+func TestLoopbackURIsAreKeptInCanonicalForm(t *testing.T) {
+	for given, want := range map[string]string{
+		"http://LOCALHOST/cb":                "http://localhost/cb",
+		"http://LocalHost:8080/CB?x=Y":       "http://localhost:8080/CB?x=Y",
+		"http://[0:0:0:0:0:0:0:1]/cb":        "http://[::1]/cb",
+		"http://[0000::0001]:9/cb":           "http://[::1]:9/cb",
+		"https://APP.example/cb":             "https://APP.example/cb",
+		"http://[::ffff:7f00:1]/cb":          "http://[::ffff:7f00:1]/cb",
+		"http://127.0.0.1:33418/":            "http://127.0.0.1:33418/",
+		"com.example.app://LOCALHOST:8080/x": "com.example.app://LOCALHOST:8080/x",
+	} {
+		if got := canonicalRedirect(given); got != want {
+			t.Errorf("%s became %s, want %s", given, got, want)
+		}
+	}
+	r := newRegistry(t, Options{})
+	a := register(t, r, `{"redirect_uris":["http://LOCALHOST/cb"],"token_endpoint_auth_method":"none"}`)
+	b := register(t, r, `{"redirect_uris":["http://localhost/cb","http://LOCALHOST/cb"],"token_endpoint_auth_method":"none"}`)
+	if a.ClientID != b.ClientID || !slices.Equal(a.RedirectURIs, []string{"http://localhost/cb"}) {
+		t.Errorf("%s with %q, %s with %q", a.ClientID, a.RedirectURIs, b.ClientID, b.RedirectURIs)
+	}
+	c, err := r.Lookup(t.Context(), a.ClientID)
+	if err != nil || !c.Allows("http://LOCALHOST:3118/cb") {
+		t.Errorf("the registered spelling is not allowed: %v", err)
+	}
+}
+
+func TestPlaceholderIsNamed(t *testing.T) {
+	var policy RedirectPolicy
+	for uri, placeholder := range map[string]string{
+		"http://127.0.0.1:__PORT__/": "__PORT__", "http://localhost:{port}/cb": "{port}", "http://localhost:${PORT}/cb": "${PORT}",
+		"http://localhost:$PORT/cb": "$PORT", "http://localhost:PORT/cb": "PORT", "https://<host>/cb": "<host>",
+	} {
+		if err := policy.Check(uri); err == nil || !strings.Contains(err.Error(), "placeholder "+placeholder+",") {
+			t.Errorf("%s: %v", uri, err)
+		}
+	}
+}
+
+// For a native app the names of loopback are one: some register 127.0.0.1 and
+// authorize with localhost. A client with a secret is no native app.
+func TestLoopbackNamesAreOneForPublicClients(t *testing.T) {
+	for _, registered := range []string{"http://127.0.0.1:8000/cb", "http://localhost/cb", "http://[::1]:1/cb"} {
+		public := Client{RedirectURIs: []string{registered}, AuthMethods: []string{AuthNone}}
+		confidential := Client{RedirectURIs: []string{registered}, AuthMethods: []string{AuthSecretPost}}
+		for _, given := range []string{"http://127.0.0.1:50123/cb", "http://localhost:50123/cb", "http://[::1]:50123/cb"} {
+			if !public.Allows(given) {
+				t.Errorf("%s does not allow %s", registered, given)
+			}
+			if confidential.Allows(given) != (canonicalHost(registered) == canonicalHost(given)) {
+				t.Errorf("with a secret, %s and %s", registered, given)
+			}
+		}
+		for _, given := range []string{"http://localhost.evil.example/cb", "http://127.0.0.2/cb", "http://localhost/other", "https://localhost/cb", "http://localhost/cb?x", "http://localhost@evil.example/cb"} {
+			if public.Allows(given) {
+				t.Errorf("%s allows %s", registered, given)
+			}
+		}
+	}
+}
+
+// A list adds to the policy: what it refuses may be on it, what it accepts
+// stays accepted. What could never be safe cannot be listed.
+func TestListedRedirectURIsAreAdded(t *testing.T) {
+	const extra = "cursor://acme.extension/oauth/callback"
+	policy, err := NewRedirectPolicy(extra, "https://app.example/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, uri := range append([]string{extra, "https://app.example/cb"}, acceptedRedirects...) {
+		if err := policy.Check(uri); err != nil {
+			t.Errorf("%s: %v", uri, err)
+		}
+	}
+	if (RedirectPolicy{}).Check(extra) == nil {
+		t.Error("it was accepted before it was listed")
+	}
+	if policy.Check("cursor://acme.extension/install") == nil {
+		t.Error("what is not listed is accepted")
+	}
+	c := Client{policy: policy}
+	if !c.Trusted("https://app.example/cb") || c.Trusted("https://other.example/cb") {
+		t.Error("what is listed, and only that, is trusted")
+	}
+	if _, err := NewRedirectPolicy("only"); err == nil {
+		t.Error("a list of nothing is accepted")
+	}
+}
+
 func seedRedirects(f *testing.F, add func(uri string)) {
 	for _, uri := range slices.Concat(acceptedRedirects, refusedRedirects) {
 		add(uri)
@@ -177,9 +284,13 @@ func seedRedirects(f *testing.F, add func(uri string)) {
 func FuzzAcceptedRedirectURIParsesAndPrintsTheSame(f *testing.F) {
 	seedRedirects(f, func(uri string) { f.Add(uri) })
 	var policy RedirectPolicy
-	f.Fuzz(func(t *testing.T, uri string) {
-		if policy.Check(uri) != nil {
+	f.Fuzz(func(t *testing.T, given string) {
+		if policy.Check(given) != nil {
 			return
+		}
+		uri := canonicalRedirect(given)
+		if err := policy.Check(uri); err != nil || canonicalRedirect(uri) != uri || !(Client{RedirectURIs: []string{uri}}).Allows(given) {
+			t.Errorf("%q becomes %q: %v", given, uri, err)
 		}
 		u, err := url.Parse(uri)
 		if err != nil || u.String() != uri {
@@ -189,8 +300,13 @@ func FuzzAcceptedRedirectURIParsesAndPrintsTheSame(f *testing.F) {
 		if err != nil || *again != *u {
 			t.Errorf("%q parses to something else the second time", uri)
 		}
-		if u.User != nil || u.Fragment != "" || strings.ContainsAny(uri, "#\\*<>\"\r\n\x00 ") || slices.Contains(refusedSchemes, u.Scheme) {
+		if u.User != nil || u.Fragment != "" || strings.ContainsAny(uri, "#\\*<>\"\r\n\x00 ") || dangerousScheme(u.Scheme) {
 			t.Errorf("%q is accepted", uri)
+		}
+		for _, name := range responseParameters {
+			if u.Query().Has(name) {
+				t.Errorf("%q holds %s", uri, name)
+			}
 		}
 		if (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() == "" {
 			t.Errorf("%q has no host", uri)
@@ -225,7 +341,7 @@ func FuzzAllowsOnlyWhatIsRegistered(f *testing.F) {
 		if err := errors.Join(errR, errG); err != nil {
 			t.Fatalf("%q allows %q: %v", registered, given, err)
 		}
-		if r.Scheme != "http" || !slices.Contains([]string{"localhost", "127.0.0.1", "::1"}, g.Hostname()) || r.Hostname() != g.Hostname() {
+		if r.Scheme != "http" || !isLoopbackURI(given) || canonicalHost(registered) != canonicalHost(given) {
 			t.Fatalf("%q allows %q", registered, given)
 		}
 		r.Host, g.Host = "", ""
@@ -236,6 +352,11 @@ func FuzzAllowsOnlyWhatIsRegistered(f *testing.F) {
 			t.Errorf("%q allows %q: %v", registered, given, err)
 		}
 	})
+}
+
+func canonicalHost(uri string) string {
+	l, _ := splitLoopback(uri)
+	return l.host
 }
 
 // What a pattern with an asterisk matches is on its host, port and scheme, and
@@ -252,12 +373,12 @@ func FuzzPatternStaysOnItsHost(f *testing.F) {
 		if !strings.HasSuffix(pattern, "/*") {
 			return
 		}
-		policy, err := NewRedirectPolicy(pattern)
+		policy, err := NewRedirectPolicy("only", pattern)
 		if err != nil || policy.Check(uri) != nil {
 			return
 		}
-		p, errP := url.Parse(strings.TrimSuffix(pattern, "*"))
-		u, errU := url.Parse(uri)
+		p, errP := url.Parse(canonicalRedirect(strings.TrimSuffix(pattern, "*")))
+		u, errU := url.Parse(canonicalRedirect(uri))
 		if err := errors.Join(errP, errU); err != nil {
 			t.Fatal(err)
 		}
@@ -276,14 +397,14 @@ func TestNoStrangersSiteIsRedirectedToUnasked(t *testing.T) {
 	const uri = "https://client.example/cb"
 	body := `{"redirect_uris":["` + uri + `","http://localhost/cb","com.example.app:/cb"],"token_endpoint_auth_method":"none"}`
 	open := newRegistry(t, Options{})
-	policy, err := NewRedirectPolicy("https://client.example/*")
+	policy, err := NewRedirectPolicy("https://client.example/*", "com.example.app:/cb")
 	if err != nil {
 		t.Fatal(err)
 	}
 	listed := newRegistry(t, Options{Policy: policy})
 	const pinned = "https://client.example/app.json"
 	document := strings.Replace(body, "{", `{"client_id":"`+pinned+`","client_name":"App",`, 1)
-	withPinned := newRegistry(t, Options{Metadata: Metadata{Pinned: Pinned{pinned: []byte(document)}}})
+	withPinned := newRegistry(t, Options{Documents: Documents{Pinned: Pinned{pinned: []byte(document)}}})
 	for name, tt := range map[string]struct {
 		r       *Registry
 		id, uri string
@@ -291,7 +412,9 @@ func TestNoStrangersSiteIsRedirectedToUnasked(t *testing.T) {
 	}{
 		"a stranger's site":   {open, register(t, open, body).ClientID, uri, false},
 		"loopback":            {open, register(t, open, body).ClientID, "http://localhost:3118/cb", true},
-		"an app's own scheme": {open, register(t, open, body).ClientID, "com.example.app:/cb", true},
+		"an app's own scheme": {open, register(t, open, body).ClientID, "com.example.app:/cb", false},
+		"a listed scheme":     {listed, register(t, listed, body).ClientID, "com.example.app:/cb", false},
+		"a pinned scheme":     {withPinned, pinned, "com.example.app:/cb", false},
 		"a listed site":       {listed, register(t, listed, body).ClientID, uri, true},
 		"a pinned document":   {withPinned, pinned, uri, true},
 	} {

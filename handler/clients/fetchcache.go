@@ -1,0 +1,352 @@
+package clients
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/url"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
+
+	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
+	"entramcp/handler/ratelimit"
+	"entramcp/handler/store"
+)
+
+const (
+	// staleFor is how long an old copy stands in for one that cannot be
+	// fetched (RFC 5861 §4).
+	staleFor = 7 * 24 * time.Hour
+	// standInFor is how long a copy that stands in is used before the host is
+	// asked again. Without a copy, a failure is not remembered (the draft,
+	// §5.2); the limits bound what repeating it costs.
+	standInFor = time.Minute
+	// tryAgain is when to repeat what failed.
+	tryAgain = 5 * time.Second
+	// copiesKept times maxDocument bounds the memory that strangers can fill
+	// with copies of one kind, and hostsKept that of the limits.
+	copiesKept = 256
+	hostsKept  = 256
+	// tableTimeout bounds a read or write of shared copies, which a fetch can
+	// do without.
+	tableTimeout = 2 * time.Second
+	// DocumentPrefix begins the partitions of copies, which go on with two
+	// digits of the key: the SHA-256 of kind and URL.
+	DocumentPrefix = "d-"
+)
+
+// Fetches of one instance: on account of one address and of all, and from one
+// host, so that nobody can have this server hammer another.
+var (
+	addressFetches     = ratelimit.Limit{PerSecond: 0.5, Burst: 20}
+	instanceFetches    = ratelimit.Limit{PerSecond: 10, Burst: 40}
+	hostAddressFetches = ratelimit.Limit{PerSecond: 0.2, Burst: 5}
+	hostFetches        = ratelimit.Limit{PerSecond: 1, Burst: 10}
+)
+
+// Documents configures client ID metadata documents. The zero value accepts
+// documents of any host.
+type Documents struct {
+	// Hosts are the hosts to fetch documents and key sets from.
+	Hosts Hosts
+	// Pinned are the documents that are known without fetching them,
+	// whatever Hosts says.
+	Pinned Pinned
+
+	resolver *net.Resolver  // of tests; default the system's
+	roots    *x509.CertPool // of tests; default the system's
+}
+
+// fetchCache holds JSON that clients publish: in memory and, for clients in
+// use, shared by all instances in the table. Metadata documents and key sets
+// have one each: that a document is no key set says nothing against it as
+// metadata, or anyone who names another client's metadata as their own key set
+// could put that client out of service.
+type fetchCache struct {
+	kind     string // begins the key in the table
+	builtIn  Pinned
+	table    store.Table
+	hosts    Hosts
+	loopback bool
+	fetcher  fetcher
+	limits   *fetchLimits
+	copies   *lru.Cache[string, cachedCopy]
+	flights  singleflight.Group
+	now      func() time.Time
+	log      *slog.Logger
+}
+
+// cachedCopy is a copy that was valid when it was fetched. What has a tag is
+// the head of the table's row, before the body.
+type cachedCopy struct {
+	Version int       `json:"v,omitempty"`
+	URL     string    `json:"url"`
+	ETag    string    `json:"etag,omitempty"`
+	Fetched time.Time `json:"fetched"`
+	Fresh   time.Time `json:"fresh"` // until
+	body    []byte
+	row     store.Row
+	shared  bool // the table has it, or cannot
+	builtIn bool
+	retry   time.Time // until when it stands in without another fetch
+}
+
+// newFetchCaches makes the caches of metadata documents and of key sets, which
+// have their limits in common.
+func newFetchCaches(o Options) (documents, keySets *fetchCache) {
+	local := isLoopbackIssuer(o.Issuer)
+	fetcher := newFetcher(o.Documents.resolver, o.Documents.roots, local)
+	limits := newFetchLimits(o.Now)
+	make := func(kind string, builtIn Pinned) *fetchCache {
+		c := &fetchCache{
+			kind: kind, builtIn: builtIn, table: o.Table, hosts: o.Documents.Hosts, loopback: local,
+			fetcher: fetcher, limits: limits, now: o.Now, log: o.Log,
+		}
+		c.copies, _ = lru.New[string, cachedCopy](copiesKept) // fails only for a size below 1
+		return c
+	}
+	return make("", builtIn()), make("jwks ", nil)
+}
+
+// isLoopbackIssuer reports whether this server runs on its user's machine, the
+// only case in which a document may come from there (the draft, §8.6).
+func isLoopbackIssuer(issuer string) bool {
+	u, err := url.Parse(issuer)
+	return err == nil && u.Host != "" && isLoopbackURI("http://"+u.Host)
+}
+
+func (d *fetchCache) permits(rawURL string) error {
+	_, err := checkFetchURL(rawURL, d.hosts, d.loopback)
+	return err
+}
+
+// get returns what is at rawURL. With youngest set, a copy older than that
+// is not good enough, even if it is fresh. check must pass before a copy is
+// used or stored. Errors are invalid_client, slow_down and
+// temporarily_unavailable; none is remembered.
+func (d *fetchCache) get(ctx context.Context, rawURL string, youngest time.Duration, check func([]byte) error) (cachedCopy, error) {
+	if c, ok := d.copies.Get(rawURL); ok && d.usable(c, youngest) {
+		return c, nil
+	}
+	if err := d.permits(rawURL); err != nil {
+		return cachedCopy{}, unknownClient("The URL " + quoteForClient(rawURL) + " is refused: " + err.Error() + ".")
+	}
+	// Who wants a younger copy must not be given the answer to one who does
+	// not.
+	flight := rawURL + " " + youngest.String()
+	c, shared, err := d.refresh(ctx, flight, rawURL, youngest, check)
+	if shared && errors.Is(err, errLimited) {
+		// That was another caller's limit.
+		c, _, err = d.refresh(ctx, flight+" "+observe.ClientKey(ctx), rawURL, youngest, check)
+	}
+	return c, err
+}
+
+func (d *fetchCache) refresh(ctx context.Context, flight, rawURL string, youngest time.Duration, check func([]byte) error) (c cachedCopy, shared bool, err error) {
+	results := d.flights.DoChan(flight, func() (any, error) {
+		// The flight serves others too, so it outlives the request that
+		// began it; each step in it has its own bound in time.
+		return d.refreshed(context.WithoutCancel(ctx), rawURL, youngest, check)
+	})
+	select {
+	case <-ctx.Done():
+		return c, false, oauth.Unavailable("The request was given up.", time.Second, ctx.Err())
+	case result := <-results:
+		c, _ = result.Val.(cachedCopy)
+		return c, result.Shared, result.Err
+	}
+}
+
+func (d *fetchCache) usable(c cachedCopy, youngest time.Duration) bool {
+	now := d.now()
+	return (now.Before(c.Fresh) && (youngest == 0 || now.Sub(c.Fetched) < youngest)) || now.Before(c.retry)
+}
+
+func (d *fetchCache) refreshed(ctx context.Context, rawURL string, youngest time.Duration, check func([]byte) error) (cachedCopy, error) {
+	c, found := d.stored(ctx, rawURL, check)
+	if found && d.usable(c, youngest) {
+		d.copies.Add(rawURL, c)
+		return c, nil
+	}
+	answer, err := d.fetch(ctx, rawURL, c.ETag, check)
+	if err != nil {
+		return d.standIn(ctx, rawURL, c, found, err)
+	}
+	now := d.now().UTC()
+	c.URL, c.ETag, c.Fetched, c.Fresh, c.retry, c.builtIn = rawURL, answer.etag, now, now.Add(answer.fresh), time.Time{}, false
+	if !answer.unchanged {
+		c.body = answer.body
+	}
+	if c.row.ETag != "" { // of a client in use
+		c = d.save(ctx, c)
+	}
+	d.copies.Add(rawURL, c)
+	return c, nil
+}
+
+// fetch asks the host, within the limits.
+func (d *fetchCache) fetch(ctx context.Context, rawURL, etag string, check func([]byte) error) (fetched, error) {
+	if wait := d.limits.take(observe.ClientKey(ctx), rawURL); wait > 0 {
+		return fetched{}, slowDown("Too many client metadata documents are being fetched. Try again in a moment.", max(wait, time.Second)).Because(errLimited)
+	}
+	answer, err := d.fetcher.get(ctx, rawURL, etag)
+	if err == nil && !answer.unchanged {
+		if err = check(answer.body); err != nil {
+			err = &fetchFailure{what: "is not valid", final: true, cause: err}
+		}
+	}
+	return answer, err
+}
+
+// standIn answers a failed fetch with the copy there is, or explains it. A copy
+// that was fetched comes before one that is built in; neither is used if the
+// host has said that there is no such document, or a different one.
+func (d *fetchCache) standIn(ctx context.Context, rawURL string, c cachedCopy, found bool, err error) (cachedCopy, error) {
+	var f *fetchFailure
+	failed := errors.As(err, &f)
+	if !failed || !f.final {
+		old := found && !c.builtIn && d.now().Before(c.Fresh.Add(staleFor))
+		if body, known := d.builtIn[rawURL]; known && !old {
+			c, old = cachedCopy{URL: rawURL, body: body, builtIn: true, row: c.row, shared: true}, true
+		}
+		if old {
+			d.log.WarnContext(ctx, "a client's document cannot be fetched; a copy stands in (PINNED_CLIENTS can name one)",
+				"url", rawURL, "built_in", c.builtIn, "fetched", c.Fetched, "cause", err)
+			c.retry = d.now().Add(standInFor)
+			d.copies.Add(rawURL, c)
+			return c, nil
+		}
+	}
+	if !failed {
+		return cachedCopy{}, err
+	}
+	d.log.WarnContext(ctx, "a client's document cannot be fetched (PINNED_CLIENTS can name one)", "url", rawURL, "cause", err)
+	if refusal := new(oauth.Error); errors.As(f.cause, &refusal) && f.final {
+		return cachedCopy{}, refusal
+	}
+	text := "The client's document at " + quoteForClient(rawURL) + " " + f.what + ". "
+	if !f.final {
+		text += "If that lasts, the operator of this server can name the document in PINNED_CLIENTS. "
+	}
+	if f.down {
+		return cachedCopy{}, oauth.Unavailable(text+"Try again in a moment.", tryAgain, err)
+	}
+	return cachedCopy{}, unknownClient(text[:len(text)-1]).Because(err)
+}
+
+// stored is the newest copy in memory or in the table. The table is only a
+// cache here: if it does not answer, the document is fetched.
+func (d *fetchCache) stored(ctx context.Context, rawURL string, check func([]byte) error) (cachedCopy, bool) {
+	known, inMemory := d.copies.Peek(rawURL)
+	partition, key := d.key(rawURL)
+	ctx, cancel := context.WithTimeout(ctx, tableTimeout)
+	defer cancel()
+	row, err := d.table.Get(ctx, partition, key)
+	if err != nil {
+		if !errors.Is(err, store.ErrNotFound) {
+			d.log.WarnContext(ctx, "copies of client documents cannot be read", "cause", err)
+		}
+		known.row, known.shared = store.Row{}, false
+		return known, inMemory
+	}
+	head, body, _ := bytes.Cut(row.Value, []byte("\n"))
+	c := cachedCopy{body: body, row: row, shared: true}
+	if json.Unmarshal(head, &c) != nil || c.URL != rawURL || check(body) != nil {
+		// What cannot be read, or a stricter policy now refuses, is replaced by
+		// the next fetch.
+		return cachedCopy{row: row}, false
+	}
+	if inMemory && known.Fetched.After(c.Fetched) {
+		known.row = row
+		return known, true
+	}
+	return c, true
+}
+
+// share gives a copy to all instances, if they do not have it.
+func (d *fetchCache) share(ctx context.Context, c cachedCopy) {
+	if !c.shared {
+		d.copies.Add(c.URL, d.save(ctx, c))
+	}
+}
+
+// save writes a copy to the table. Losing the race to another instance's copy
+// is as good.
+func (d *fetchCache) save(ctx context.Context, c cachedCopy) cachedCopy {
+	c.Version, c.shared = recordVersion, true
+	head, err := json.Marshal(c)
+	if err != nil {
+		return c
+	}
+	var value bytes.Buffer
+	value.Write(head)
+	value.WriteByte('\n')
+	if json.Compact(&value, c.body) != nil || value.Len() > store.MaxValue {
+		return c // this instance keeps its own copy
+	}
+	partition, key := d.key(c.URL)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tableTimeout)
+	defer cancel()
+	row := store.Row{Partition: partition, Key: key, ETag: c.row.ETag, Value: value.Bytes(), Expires: expiry(c.Fresh, staleFor)}
+	var etag store.ETag
+	if row.ETag == "" {
+		etag, err = d.table.Insert(ctx, row)
+	} else {
+		etag, err = d.table.Replace(ctx, row)
+	}
+	if err != nil && !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+		d.log.WarnContext(ctx, "client document not shared with other instances", "url", c.URL, "cause", err)
+	}
+	c.row = row
+	c.row.ETag = etag
+	return c
+}
+
+func (d *fetchCache) key(rawURL string) (partition, key string) {
+	sum := sha256.Sum256([]byte(d.kind + rawURL))
+	key = hex.EncodeToString(sum[:])
+	return DocumentPrefix + key[:2], key
+}
+
+var errLimited = errors.New("too many fetches")
+
+// fetchLimits bound the fetches of documents and key sets together.
+type fetchLimits struct {
+	all     *ratelimit.Limiter
+	perHost *lru.Cache[string, *ratelimit.Limiter]
+	now     func() time.Time
+}
+
+func newFetchLimits(now func() time.Time) *fetchLimits {
+	l := &fetchLimits{all: ratelimit.New(addressFetches, instanceFetches, now), now: now}
+	l.perHost, _ = lru.New[string, *ratelimit.Limiter](hostsKept) // fails only for a size below 1
+	return l
+}
+
+// take returns zero if client may have rawURL fetched now, or how long to wait.
+func (l *fetchLimits) take(client, rawURL string) time.Duration {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return tryAgain
+	}
+	if wait := l.all.Take(client); wait > 0 {
+		return wait
+	}
+	host, ok := l.perHost.Get(u.Host)
+	if !ok {
+		host = ratelimit.NewSmall(hostAddressFetches, hostFetches, l.now)
+		if earlier, found, _ := l.perHost.PeekOrAdd(u.Host, host); found {
+			host = earlier
+		}
+	}
+	return host.Take(client)
+}
