@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"entramcp/e2e/stack"
+	"entramcp/e2e/stack/faultproxy"
 )
 
 // TestStorageOutage: while the table does not answer, whatever needs it is
@@ -15,9 +16,9 @@ import (
 func TestStorageOutage(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(*storage){
-		"requests are reset": func(s *storage) { s.fault(requestsReset) },
-		"answers are reset":  func(s *storage) { s.fault(answersReset) },
-		"it stalls":          func(s *storage) { s.fault(stalled) },
+		"requests are reset": func(s *storage) { s.Set(faultproxy.ResetRequests) },
+		"answers are reset":  func(s *storage) { s.Set(faultproxy.ResetAnswers) },
+		"it stalls":          func(s *storage) { s.Set(faultproxy.Stall) },
 		"it is busy":         func(s *storage) { s.busy.Store(true) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -27,7 +28,7 @@ func TestStorageOutage(t *testing.T) {
 			u := begin(t, s)
 			fault(tables)
 			u.duringStorageOutage(t)
-			tables.heal()
+			tables.Set(faultproxy.None)
 			tables.busy.Store(false)
 			u.afterwards(t)
 		})
@@ -140,7 +141,7 @@ func TestAStalledStorageStopsCallsAfterTheBound(t *testing.T) {
 	if a := c.call(got.access); a.status != http.StatusOK {
 		t.Fatalf("before the stall: %d %s", a.status, a.body)
 	}
-	tables.fault(stalled)
+	tables.Set(faultproxy.Stall)
 	eventually(t, "/mcp answers 503", bound+5*time.Second, func() bool {
 		a := c.call(got.access)
 		if a.status != http.StatusOK && !a.unavailable(patience) {
@@ -148,6 +149,6 @@ func TestAStalledStorageStopsCallsAfterTheBound(t *testing.T) {
 		}
 		return a.status != http.StatusOK
 	})
-	tables.heal()
+	tables.Set(faultproxy.None)
 	eventually(t, "/mcp serves again", 10*time.Second, func() bool { return c.call(got.access).status == http.StatusOK })
 }

@@ -8,25 +8,26 @@ import (
 
 	"entramcp/dev/tenant"
 	"entramcp/e2e/stack"
+	"entramcp/e2e/stack/faultproxy"
 )
 
 // TestTenantOutage: while Entra does not answer, nobody is signed out, and
 // whatever does not need it is served.
 func TestTenantOutage(t *testing.T) {
 	t.Parallel()
-	for name, fault := range map[string]func(*network, *tenant.Tenant){
-		"requests are reset":    func(n *network, _ *tenant.Tenant) { n.fault(requestsReset) },
-		"answers are reset":     func(n *network, _ *tenant.Tenant) { n.fault(answersReset) },
-		"it stalls":             func(n *network, _ *tenant.Tenant) { n.fault(stalled) },
-		"it answers 503":        func(_ *network, entra *tenant.Tenant) { entra.Outage(true) },
-		"it throttles with 429": func(_ *network, entra *tenant.Tenant) { entra.Throttle(10, 7*time.Second) },
+	for name, fault := range map[string]func(*faultproxy.Proxy, *tenant.Tenant){
+		"requests are reset":    func(n *faultproxy.Proxy, _ *tenant.Tenant) { n.Set(faultproxy.ResetRequests) },
+		"answers are reset":     func(n *faultproxy.Proxy, _ *tenant.Tenant) { n.Set(faultproxy.ResetAnswers) },
+		"it stalls":             func(n *faultproxy.Proxy, _ *tenant.Tenant) { n.Set(faultproxy.Stall) },
+		"it answers 503":        func(_ *faultproxy.Proxy, entra *tenant.Tenant) { entra.Outage(true) },
+		"it throttles with 429": func(_ *faultproxy.Proxy, entra *tenant.Tenant) { entra.Throttle(10, 7*time.Second) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var wire *network
+			var wire *faultproxy.Proxy
 			s := stack.Start(t, stack.Options{Instances: 1, Env: map[string]string{"TIMEOUT_SECONDS": timeout}, Via: func(listens string) string {
-				wire = networkTo(t, listens)
-				return "http://" + wire.address
+				wire = faultproxy.Start(t, listens)
+				return "http://" + wire.Address
 			}})
 			u := begin(t, s)
 			fault(wire, s.Tenant)
@@ -36,7 +37,7 @@ func TestTenantOutage(t *testing.T) {
 					t.Errorf("Entra's Retry-After of 7 is passed on as %q", a.header.Get("Retry-After"))
 				}
 			}
-			wire.heal()
+			wire.Set(faultproxy.None)
 			s.Tenant.Outage(false)
 			s.Tenant.Throttle(0, 0)
 

@@ -9,6 +9,7 @@ import (
 
 	"entramcp/dev/tenant"
 	"entramcp/e2e/stack"
+	"entramcp/e2e/stack/faultproxy"
 	"entramcp/handler/store/storetest"
 )
 
@@ -36,10 +37,10 @@ func TestNothingSecretIsEverLogged(t *testing.T) {
 	s.Tenant.Outage(true)
 	public.refresh(got.refresh)
 	s.Tenant.Outage(false)
-	tables.fault(answersReset)
+	tables.Set(faultproxy.ResetAnswers)
 	public.refresh(got.refresh)
 	confidential.introspect(theirs.access)
-	tables.heal()
+	tables.Set(faultproxy.None)
 	got = public.refresh(got.refresh).tokens(t)
 	if err := s.Tenant.Change(stack.Alice, func(u *tenant.User) { u.Disabled = true }); err != nil {
 		t.Fatal(err)
