@@ -4,9 +4,6 @@ package tools
 
 import (
 	"context"
-	"encoding/json"
-	"io"
-	"net/http"
 
 	"entramcp/handler/toolkit"
 )
@@ -52,14 +49,5 @@ func identify(ctx context.Context, caller *toolkit.Caller, _ struct{}) (identity
 	if !caller.Scopes.Has("User.Read") {
 		return who, nil
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, caller.GraphURL()+"/v1.0/me", nil)
-	if err != nil {
-		return who, err
-	}
-	resp, err := caller.HTTPClient("User.Read").Do(req)
-	if err != nil {
-		return who, err
-	}
-	defer resp.Body.Close()
-	return who, json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&who.Profile)
+	return who, caller.GetJSON(ctx, "/v1.0/me", &who.Profile, "User.Read")
 }

@@ -31,6 +31,28 @@ type Access struct {
 	Roles   []string
 	Issued  time.Time
 	Expires time.Time
+	// Kind and Identity are set for callers with a token of Entra's own, who have
+	// no grant: what that token says.
+	Kind     CallerKind
+	Identity *Identity
+}
+
+// CallerKind says on whose behalf a call is made. The zero value is a user.
+type CallerKind string
+
+// The kinds of callers.
+const (
+	User        CallerKind = ""
+	Application CallerKind = "application" // by itself, with an app role
+	Agent       CallerKind = "agent"       // a named application, for a user
+)
+
+// String names the kind.
+func (k CallerKind) String() string {
+	if k == User {
+		return "user"
+	}
+	return string(k)
 }
 
 // claims are those of RFC 9068 §2.2, the grant, and the tenant. Names and mail

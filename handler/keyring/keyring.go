@@ -49,6 +49,7 @@ const (
 	Transaction    Purpose = "transaction"
 	ConsentForm    Purpose = "consent form"
 	BrowserBinding Purpose = "browser binding"
+	ToolQuestion   Purpose = "tool question"
 	UpstreamTokens Purpose = "upstream tokens"
 )
 

@@ -11,42 +11,78 @@ import (
 	"entramcp/handler/oauth"
 )
 
-// Caller is who a tool runs for, as the verified access token says, and what
-// the tool can do in their name. It is valid until the tool returns.
+// Caller is who a tool, resource or prompt runs for, as the verified access token
+// says, and what can be done in their name. It is good until the function that
+// was given it returns.
 type Caller struct {
-	// Subject names the user without saying who it is. It is the same for all
-	// clients of a user, and in all of their sign-ins.
+	// Kind is grants.User, or an application or agent that calls by itself.
+	Kind grants.CallerKind
+	// Subject names the user without saying who it is: the same for all of a
+	// user's clients and sign-ins.
 	Subject  grants.Subject
 	TenantID string
 	ClientID string
-	// GrantID is the user's sign-in for this client.
+	// GrantID is the user's sign-in for this client. It is empty for callers with
+	// a token of Entra's own.
 	GrantID string
 	// Scopes are what the client was allowed, Roles the app roles that Entra
-	// assigned to the user. Both are shared with other calls and must not be
-	// changed.
+	// assigned. Both are shared with other calls and must not be changed.
 	Scopes oauth.Scopes
 	Roles  []string
-	// Log writes with the correlation id, the tool and the subject.
+	// Log writes with the correlation id of the request, the tool and the subject.
+	// Arguments and results are the user's and do not belong there.
 	Log *slog.Logger
-	// Request is the MCP request, for what this type leaves out. Its headers
-	// hold no credential.
+	// Request is the MCP request, for what this type leaves out. Its headers hold
+	// no credential.
 	Request mcp.Request
 
-	server *Server
-	tool   Tool
-	grant  func(context.Context) (grants.Grant, error)
+	server     *Server
+	definition *definition
+	access     *grants.Access
+	arguments  []byte // checked, for the state of a question
+	grant      remembered[grants.Grant]
+	talk       remembered[*conversation]
+	progressed progressed
 }
 
-// Identity is the user in words and by Entra's ids. The first call reads the
-// grant from the table; its errors are *oauth.Error, invalid_token if the
-// sign-in has ended.
+// remembered keeps the first success of a function, and calls it once at a time.
+type remembered[T any] struct {
+	mu    sync.Mutex
+	value *T
+}
+
+func (r *remembered[T]) get(read func() (T, error)) (T, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.value != nil {
+		return *r.value, nil
+	}
+	v, err := read()
+	if err == nil {
+		r.value = &v
+	}
+	return v, err
+}
+
+// Identity is the user by Entra's ids and in words: name and user principal name.
+// The first call reads the grant from the table; its errors are *oauth.Error,
+// invalid_token if the sign-in has ended. An application has no name here.
 func (c *Caller) Identity(ctx context.Context) (grants.Identity, error) {
-	grant, err := c.grant(ctx)
+	if c.access.Identity != nil {
+		return *c.access.Identity, nil
+	}
+	grant, err := c.signIn(ctx)
 	return grant.Identity, err
 }
 
-// Server describes the server that the tool runs in.
-func (c *Caller) Server() Description { return c.server.describe() }
+// signIn is the grant behind the call.
+func (c *Caller) signIn(ctx context.Context) (grants.Grant, error) {
+	return c.grant.get(func() (grants.Grant, error) { return c.server.grants.Get(ctx, c.Subject, c.GrantID) })
+}
+
+// Server describes the server that is called, with the tools that this caller may
+// see.
+func (c *Caller) Server() Description { return c.server.describe(c.access) }
 
 // accessOf finds the access that the bearer check left in the request.
 func accessOf(req mcp.Request) (*grants.Access, bool) {
@@ -58,42 +94,17 @@ func accessOf(req mcp.Request) (*grants.Access, bool) {
 	return access, ok && access != nil
 }
 
-// callerOf is the caller of one request. Without an access there is none: a
-// tool is never run for nobody.
-func (s *Server) callerOf(t Tool, req mcp.Request) (*Caller, bool) {
+// callerOf is the caller of one request. Without an access there is none: nothing
+// ever runs for nobody.
+func (s *Server) callerOf(d *definition, req mcp.Request) (*Caller, bool) {
 	access, ok := accessOf(req)
 	if !ok {
 		return nil, false
 	}
-	c := &Caller{
-		Subject: access.Subject, TenantID: access.TenantID, ClientID: access.ClientID, GrantID: access.GrantID,
-		Scopes: access.Scopes, Roles: access.Roles,
-		Log:     s.log.With("tool", t.definition.Name, "subject", string(access.Subject)),
-		Request: req, server: s, tool: t,
-	}
-	c.grant = once(func(ctx context.Context) (grants.Grant, error) {
-		return s.grants.Get(ctx, access.Subject, access.GrantID)
-	})
-	return c, true
-}
-
-// once keeps the first success of get.
-func once(get func(context.Context) (grants.Grant, error)) func(context.Context) (grants.Grant, error) {
-	var (
-		mu    sync.Mutex
-		known bool
-		grant grants.Grant
-	)
-	return func(ctx context.Context) (grants.Grant, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if known {
-			return grant, nil
-		}
-		got, err := get(ctx)
-		if err == nil {
-			known, grant = true, got
-		}
-		return got, err
-	}
+	return &Caller{
+		Kind: access.Kind, Subject: access.Subject, TenantID: access.TenantID,
+		ClientID: access.ClientID, GrantID: access.GrantID, Scopes: access.Scopes, Roles: access.Roles,
+		Log:     s.log.With(string(d.kind), d.name, "subject", string(access.Subject)),
+		Request: req, server: s, definition: d, access: access,
+	}, true
 }

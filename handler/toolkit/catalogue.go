@@ -19,10 +19,45 @@
 // who does.
 package toolkit
 
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
 // Catalogue is what a server offers and how it presents itself.
 type Catalogue struct {
 	About
-	Tools []Tool
+	Tools     []Tool
+	Resources []Resource
+	Prompts   []Prompt
+	// Hooks run around everything above, in this order.
+	Hooks []Hook
+}
+
+// capabilities are those that the catalogue has something for. Nothing is
+// remembered between requests, so no change can be announced, and the SDK would
+// advertise logging if there were none at all.
+func (c Catalogue) capabilities() *mcp.ServerCapabilities {
+	caps := &mcp.ServerCapabilities{}
+	if len(c.Tools) > 0 {
+		caps.Tools = &mcp.ToolCapabilities{}
+	}
+	if len(c.Resources) > 0 {
+		caps.Resources = &mcp.ResourceCapabilities{}
+	}
+	if len(c.Prompts) > 0 {
+		caps.Prompts = &mcp.PromptCapabilities{}
+	}
+	if slices.ContainsFunc(c.Resources, func(r Resource) bool { return r.completes() }) ||
+		slices.ContainsFunc(c.Prompts, func(p Prompt) bool { return p.completes() }) {
+		caps.Completions = &mcp.CompletionCapabilities{}
+	}
+	return caps
 }
 
 // About is how the server presents itself: to clients in serverInfo, in the
@@ -72,3 +107,37 @@ type Description struct {
 
 // ToolDescription is one tool of a Description.
 type ToolDescription struct{ Name, Description string }
+
+func (a About) implementation(version string) *mcp.Implementation {
+	return &mcp.Implementation{
+		Name: cmp.Or(a.Name, "mcp"), Title: a.Title, Description: a.Description, Version: version,
+		WebsiteURL: a.Website, Icons: sdkIcons(a.Icons),
+	}
+}
+
+// maxIcon bounds a data URL, which every client fetches with every list.
+const maxIcon = 16 << 10
+
+// check panics where clients would refuse what the server says of itself.
+func (a About) check() {
+	refuse := func(what string, args ...any) { panic("toolkit: the catalogue's " + fmt.Sprintf(what, args...)) }
+	if a.Name != "" && !validServerName.MatchString(a.Name) {
+		refuse("Name %q must match %s", a.Name, validServerName)
+	}
+	if a.Website != "" && !isHTTPS(a.Website) {
+		refuse("Website %q is not an https URL", a.Website)
+	}
+	if a.Support != "" && !isHTTPS(a.Support) && !formats["email"](a.Support) {
+		refuse("Support %q is neither a mail address nor an https URL", a.Support)
+	}
+	for _, icon := range a.Icons {
+		if !isHTTPS(icon.Source) && (!strings.HasPrefix(icon.Source, "data:image/") || len(icon.Source) > maxIcon) {
+			refuse("icon is neither an https URL nor a data URL of an image of at most %d bytes", maxIcon)
+		}
+	}
+}
+
+func isHTTPS(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && u.Scheme == "https" && u.Host != ""
+}

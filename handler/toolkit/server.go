@@ -4,17 +4,19 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"maps"
 	"net/http"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"entramcp/handler/grants"
+	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/store"
 )
 
 // GrantReader reads the grant that a call belongs to; its errors are
@@ -23,11 +25,22 @@ type GrantReader interface {
 	Get(ctx context.Context, subject grants.Subject, grantID string) (grants.Grant, error)
 }
 
+// Sealer protects what goes through the client and comes back. *keyring.Ring is
+// one.
+type Sealer interface {
+	Seal(ctx context.Context, p keyring.Purpose, ad, plaintext []byte) (string, error)
+	Open(ctx context.Context, p keyring.Purpose, ad []byte, sealed string) ([]byte, error)
+}
+
 // Options are what New needs.
 type Options struct {
 	Catalogue Catalogue
 	// Grants is where Caller.Identity reads.
 	Grants GrantReader
+	// Table keeps the data of users and which answers were used.
+	Table store.Table
+	// Sealer protects the state of questions.
+	Sealer Sealer
 	// API may be nil: then tools cannot call other APIs for the user.
 	API OnBehalfOf
 	// GraphURL is https://graph.microsoft.com if empty; national clouds have
@@ -39,8 +52,14 @@ type Options struct {
 	Version string
 	// Authentication says in words how callers sign in.
 	Authentication string
-	// Configure, if not nil, may change how the MCP server is made: completion,
-	// subscriptions.
+	// UserCalls and ToolCalls limit how often one user may call all tools
+	// together, and each tool.
+	UserCalls, ToolCalls CallLimit
+	// Deadline ends what takes longer, 10 minutes if zero. A tool may have one of
+	// its own.
+	Deadline time.Duration
+	// Configure, if not nil, may change how the MCP server is made, for what the
+	// catalogue has no place for.
 	Configure func(*mcp.ServerOptions)
 	Now       func() time.Time
 	Log       *slog.Logger
@@ -51,31 +70,47 @@ type Server struct {
 	about          About
 	authentication string
 	build          build
-	tools          []Tool // by name, as tools/list has them
+	definitions    []*definition
+	tools          []*Tool // by name, as tools/list has them
+	resources      []*Resource
+	prompts        []*Prompt
+	hooks          []Hook
+	limits         *limits
+	deadline       time.Duration
 	grants         GrantReader
+	table          store.Table
+	sealer         Sealer
 	api            OnBehalfOf
 	graphURL       string
 	client         *http.Client
+	running        running
 	mcp            *mcp.Server
 	now            func() time.Time
 	log            *slog.Logger
 }
 
-// listTTL is how long clients may keep the list of tools, which changes with a
-// deployment only.
+// listTTL is how long clients may keep a list, which changes with a deployment
+// or with the caller's roles only.
 const listTTL = 5 * time.Minute
 
 // maxBody is the largest request body, in bytes: more is answered with 413.
 const maxBody = 4 << 20
 
-// New makes the server of a catalogue.
+const defaultDeadline = 10 * time.Minute
+
+// New makes the server of a catalogue. It panics where the catalogue cannot work:
+// the program is wrong.
 func New(o Options) *Server {
 	info, ok := debug.ReadBuildInfo()
 	s := &Server{
 		about:          o.Catalogue.About,
 		authentication: cmp.Or(o.Authentication, "OAuth 2.1 with Microsoft Entra ID"),
 		build:          buildOf(o.Version, info, ok),
+		hooks:          o.Catalogue.Hooks,
+		deadline:       cmp.Or(o.Deadline, defaultDeadline),
 		grants:         o.Grants,
+		table:          o.Table,
+		sealer:         o.Sealer,
 		api:            o.API,
 		graphURL:       strings.TrimSuffix(cmp.Or(o.GraphURL, "https://graph.microsoft.com"), "/"),
 		client:         o.HTTPClient,
@@ -91,97 +126,208 @@ func New(o Options) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.tools = slices.Clone(o.Catalogue.Tools)
-	slices.SortFunc(s.tools, func(a, b Tool) int { return strings.Compare(a.definition.Name, b.definition.Name) })
+	s.limits = newLimits(o.UserCalls, o.ToolCalls, s.now)
+	s.about.check()
 
 	options := &mcp.ServerOptions{
 		Instructions: s.about.Instructions,
-		// Not nil, or the SDK advertises logging. Nothing is remembered
-		// between requests, so no change of a list can be announced.
-		Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}},
-		SetCacheable: func(_ context.Context, _ mcp.Request, c *mcp.Cacheable) {
-			c.CacheScope, c.TTLMs = "private", int(listTTL.Milliseconds())
-		},
+		Capabilities: o.Catalogue.capabilities(),
+		SetCacheable: s.cacheable,
+	}
+	if options.Capabilities.Completions != nil {
+		options.CompletionHandler = s.complete
 	}
 	if o.Configure != nil {
 		o.Configure(options)
 	}
 	s.mcp = mcp.NewServer(s.about.implementation(s.build.version), options)
-	for _, t := range s.tools {
-		t.register(s, t)
-	}
-	s.mcp.AddReceivingMiddleware(s.watch, noArguments)
+	s.register(o.Catalogue)
+	s.mcp.AddReceivingMiddleware(s.recovering, served(options), s.visible)
 	return s
 }
 
-// MCP is the SDK's server, to add resources and prompts to before it serves.
-func (s *Server) MCP() *mcp.Server { return s.mcp }
+// register adds what the catalogue has. Two of a kind with one name would hide
+// each other.
+func (s *Server) register(c Catalogue) {
+	c.Tools, c.Resources, c.Prompts = slices.Clone(c.Tools), slices.Clone(c.Resources), slices.Clone(c.Prompts)
+	names := map[string]bool{}
+	add := func(d *definition) {
+		if id := string(d.kind) + " " + d.name; names[id] {
+			d.refuse("there are two of this name")
+		} else {
+			names[id] = true
+		}
+		s.definitions = append(s.definitions, d)
+	}
+	for i := range c.Tools {
+		t := &c.Tools[i]
+		add(&t.definition)
+		s.tools = append(s.tools, t)
+		s.addTool(t)
+	}
+	slices.SortFunc(s.tools, func(a, b *Tool) int { return strings.Compare(a.name, b.name) })
+	for i := range c.Resources {
+		r := &c.Resources[i]
+		add(&r.definition)
+		s.resources = append(s.resources, r)
+		s.addResource(r)
+	}
+	for i := range c.Prompts {
+		p := &c.Prompts[i]
+		add(&p.definition)
+		s.prompts = append(s.prompts, p)
+		s.addPrompt(p)
+	}
+}
 
-// Handler serves MCP over streamable HTTP in every revision the SDK speaks,
-// without sessions. It trusts that a bearer check stands in front, which also
-// judges Host and Origin: behind the Functions host every connection comes from
-// loopback and carries the public name, which the SDK's own check would refuse.
-func (s *Server) Handler() http.Handler {
-	return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return s.mcp }, &mcp.StreamableHTTPOptions{
-		Stateless:                    true,
-		DisableLocalhostProtection:   true,
-		MaxRequestBodyBytes:          maxBody,
-		PropagateRequestCancellation: true,
-		Logger:                       s.log,
+func (s *Server) addTool(t *Tool) {
+	annotations := t.annotations
+	annotations.Title = t.title
+	published := &mcp.Tool{
+		Name: t.name, Title: t.title, Description: t.description, Annotations: &annotations,
+		InputSchema: t.input, Icons: t.sdkIcons(), Meta: t.meta,
+	}
+	if t.output != nil {
+		published.OutputSchema = t.output
+	}
+	s.mcp.AddTool(published, func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		call := &Call{Kind: string(tool), Name: t.name, Arguments: req.Params.Arguments}
+		result, err := s.run(ctx, &t.definition, call, req, func(c *Call) (err error) {
+			c.Arguments, err = t.arguments.arguments(c.Arguments)
+			return err
+		}, func(ctx context.Context, c *Call) (mcp.Result, error) {
+			return t.call(ctx, c.Caller, c.Arguments)
+		})
+		called, _ := result.(*mcp.CallToolResult)
+		return called, err
 	})
 }
 
-// ScopesFor are the scopes that a call needs; none but tools/call needs any.
-func (s *Server) ScopesFor(method, tool string) oauth.Scopes {
-	if method != "tools/call" {
-		return nil
+// MCP is the SDK's server, to add to it what a catalogue has no place for, before
+// it serves.
+func (s *Server) MCP() *mcp.Server { return s.mcp }
+
+// ScopesFor are the scopes that a request needs, by its JSON-RPC method and, for
+// tools/call, prompts/get and resources/read, the tool, prompt or URI.
+func (s *Server) ScopesFor(method, name string) oauth.Scopes {
+	if d := s.definitionOf(method, name); d != nil {
+		return d.required
 	}
-	i, found := slices.BinarySearchFunc(s.tools, tool, func(t Tool, name string) int { return strings.Compare(t.definition.Name, name) })
-	if !found {
-		return nil
-	}
-	return s.tools[i].required
+	return nil
 }
 
-// Scopes are all scopes that some tool requires or makes use of. Those of other
-// APIs are left out where no token for them can be had.
-func (s *Server) Scopes() oauth.Scopes {
-	var all oauth.Scopes
-	for _, t := range s.tools {
-		all = all.Union(t.required).Union(t.optional)
-		if s.api != nil {
-			all = all.Union(t.api)
+// definitionOf is what a request is about, or nil.
+func (s *Server) definitionOf(method, name string) *definition {
+	for _, d := range s.definitions {
+		switch {
+		case method == "tools/call" && d.kind == tool && d.name == name,
+			method == "prompts/get" && d.kind == prompt && d.name == name,
+			method == "resources/read" && d.kind == resource && d.matches(name):
+			return d
 		}
 	}
-	return all
+	return nil
 }
 
-// ScopeWords are the scopes that some tool describes, in plain words.
-func (s *Server) ScopeWords() map[string]string {
-	all := map[string]string{}
-	for _, t := range s.tools {
-		maps.Copy(all, t.words)
-	}
-	return all
-}
+// Scopes are all scopes that something requires or makes use of. Those of other
+// APIs are left out where no token for them can be had.
+func (s *Server) Scopes() oauth.Scopes { return scopesOf(s.definitions, s.api != nil) }
 
-func (a About) implementation(version string) *mcp.Implementation {
-	i := &mcp.Implementation{Name: cmp.Or(a.Name, "mcp"), Title: a.Title, Description: a.Description, Version: version, WebsiteURL: a.Website}
-	for _, icon := range a.Icons {
-		i.Icons = append(i.Icons, mcp.Icon{Source: icon.Source, MIMEType: icon.MIMEType, Sizes: icon.Sizes})
-	}
-	return i
-}
+// ScopeWords are the scopes that something describes, in plain words.
+func (s *Server) ScopeWords() map[string]string { return wordsOf(s.definitions) }
+
+// About is how the server presents itself.
+func (s *Server) About() About { return s.about }
 
 // describe is what the running server says of itself.
-func (s *Server) describe() Description {
+func (s *Server) describe(access *grants.Access) Description {
 	d := Description{
 		Name: s.about.Name, Title: s.about.Title, Version: s.build.version,
 		Revision: s.build.revision, RevisionTime: s.build.time,
 		Authentication: s.authentication, Tools: make([]ToolDescription, 0, len(s.tools)),
 	}
 	for _, t := range s.tools {
-		d.Tools = append(d.Tools, ToolDescription{t.definition.Name, t.definition.Description})
+		if t.shownTo(access) {
+			d.Tools = append(d.Tools, ToolDescription{t.name, t.description})
+		}
 	}
 	return d
+}
+
+// cacheable marks what clients may keep: lists for a while, and what a resource
+// says of itself. Nothing is ever shared between users.
+func (s *Server) cacheable(_ context.Context, req mcp.Request, c *mcp.Cacheable) {
+	c.CacheScope, c.TTLMs = "private", int(listTTL.Milliseconds())
+	read, ok := req.(*mcp.ReadResourceRequest)
+	if !ok {
+		return
+	}
+	c.TTLMs = 0
+	if d := s.definitionOf("resources/read", read.Params.URI); d != nil {
+		c.TTLMs = int(d.keepFor.Milliseconds())
+	}
+}
+
+// recovering keeps a panic anywhere in a request from ending the process: the SDK
+// runs requests on goroutines of its own, out of reach of net/http's recover.
+func (s *Server) recovering(next mcp.MethodHandler) mcp.MethodHandler {
+	return func(ctx context.Context, method string, req mcp.Request) (result mcp.Result, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				s.log.ErrorContext(ctx, "request panicked", "value", p, "stack", string(debug.Stack()))
+				result, err = nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: unexpected(ctx, nil).Error()}
+			}
+		}()
+		return next(ctx, method, req)
+	}
+}
+
+// served answers methods of capabilities that the server does not have with
+// "method not found", where the SDK would answer with empty lists. Options
+// without capabilities let the SDK decide what there is.
+func served(o *mcp.ServerOptions) mcp.Middleware {
+	has := o.Capabilities
+	return func(next mcp.MethodHandler) mcp.MethodHandler {
+		return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+			area, _, _ := strings.Cut(method, "/")
+			if has != nil && (area == "tools" && has.Tools == nil || area == "prompts" && has.Prompts == nil ||
+				area == "resources" && has.Resources == nil || area == "completion" && has.Completions == nil ||
+				area == "logging" && has.Logging == nil ||
+				(method == "resources/subscribe" || method == "resources/unsubscribe") && o.SubscribeHandler == nil) {
+				return nil, &jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, Message: "This server does not have the method " + method + "."}
+			}
+			return next(ctx, method, req)
+		}
+	}
+}
+
+// visible leaves out of lists what the caller may not use and is hidden then.
+func (s *Server) visible(next mcp.MethodHandler) mcp.MethodHandler {
+	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		result, err := next(ctx, method, req)
+		if err != nil {
+			return result, err
+		}
+		access, _ := accessOf(req)
+		hidden := func(k kind, name string) bool {
+			i := slices.IndexFunc(s.definitions, func(d *definition) bool { return d.kind == k && d.name == name })
+			return i >= 0 && !s.definitions[i].shownTo(access)
+		}
+		switch r := result.(type) {
+		case *mcp.ListToolsResult:
+			r.Tools = slices.DeleteFunc(slices.Clone(r.Tools), func(t *mcp.Tool) bool { return hidden(tool, t.Name) })
+		case *mcp.ListResourcesResult:
+			r.Resources = slices.DeleteFunc(slices.Clone(r.Resources), func(t *mcp.Resource) bool { return hidden(resource, t.Name) })
+		case *mcp.ListResourceTemplatesResult:
+			r.ResourceTemplates = slices.DeleteFunc(slices.Clone(r.ResourceTemplates), func(t *mcp.ResourceTemplate) bool { return hidden(resource, t.Name) })
+		case *mcp.ListPromptsResult:
+			r.Prompts = slices.DeleteFunc(slices.Clone(r.Prompts), func(t *mcp.Prompt) bool { return hidden(prompt, t.Name) })
+		}
+		return result, nil
+	}
+}
+
+// shownTo reports whether lists have it for a caller.
+func (d *definition) shownTo(access *grants.Access) bool {
+	return !d.hide || access != nil && d.allowed(access.Scopes, access.Roles) == nil
 }

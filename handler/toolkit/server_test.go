@@ -227,8 +227,8 @@ func TestPanicInAToolIsAToolErrorAndIsLogged(t *testing.T) {
 		if result := call(t, session, "crash", nil); !result.IsError || strings.Contains(text(t, result), "kaboom") {
 			t.Errorf("%s: got %v", revision, result)
 		}
-		if _, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "unprintable"}); err == nil || strings.Contains(err.Error(), "kaboom") {
-			t.Errorf("%s: got error %v", revision, err)
+		if result := call(t, session, "unprintable", nil); !result.IsError || strings.Contains(text(t, result), "kaboom") {
+			t.Errorf("%s: got %v", revision, result)
 		}
 		if result := call(t, session, "greet", nil); result.IsError {
 			t.Errorf("%s: the server did not survive", revision)
@@ -247,18 +247,35 @@ type unprintable struct {
 
 func (unprintable) MarshalJSON() ([]byte, error) { panic("kaboom") }
 
-func TestCallsAreLoggedWithoutArgumentsAndMadeUpNames(t *testing.T) {
+func TestEachCallIsOneAuditEventWithoutArguments(t *testing.T) {
 	var out bytes.Buffer
 	var lock sync.Mutex
-	session := connect(t, serve(t, New(Options{Catalogue: offer(), Log: logged(&out, &lock)}), access()), "2026-07-28", nil)
+	s := New(Options{Log: logged(&out, &lock), Catalogue: offer(
+		Define("fail", "Fail.", func(context.Context, *Caller, struct{}) (string, error) { return "", errors.New("a-secret") }),
+		Define("forbidden", "Not for you.", echo, RequireRole("Admin")),
+	)})
+	session := connect(t, serve(t, s, access()), "2026-07-28", nil)
 	call(t, session, "greet", map[string]any{"name": "a-secret"})
+	call(t, session, "greet", map[string]any{"name": "a-secret", "made-up": 1})
+	call(t, session, "fail", nil)
+	call(t, session, "forbidden", nil)
 	_, _ = session.CallTool(t.Context(), &mcp.CallToolParams{Name: "made-up"})
 	lock.Lock()
 	defer lock.Unlock()
-	for _, want := range []string{`"tool":"greet"`, `"outcome":"ok"`, `"outcome":"error"`, `"subject":"5ab1ec7"`, `"grant_id":"grant-1"`, `"took":`} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %s in %s", want, &out)
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		var e struct{ Event, Tool, Reason, Subject, Grant_ID, Client_ID string }
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
 		}
+		if e.Subject != "5ab1ec7" || e.Grant_ID != "grant-1" || e.Client_ID != "client-1" {
+			t.Errorf("who called is not in %s", line)
+		}
+		got = append(got, strings.Join([]string{e.Event, e.Tool, e.Reason}, "/"))
+	}
+	want := []string{"tool_called/greet/", "tool_refused/greet/arguments", "tool_called/fail/error", "tool_refused/forbidden/scope or role"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 	if strings.Contains(out.String(), "a-secret") || strings.Contains(out.String(), "made-up") {
 		t.Errorf("the log tells too much: %s", &out)

@@ -2,11 +2,6 @@ package tools
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"net/http"
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/toolkit"
@@ -56,47 +51,11 @@ func whoAmI(ctx context.Context, caller *toolkit.Caller, _ struct{}) (identity, 
 	case !caller.Scopes.Has(userRead):
 		who.Note = "Grant the scope " + userRead + " to see the Microsoft Graph profile."
 	default:
-		who.Profile, err = graphProfile(ctx, caller)
+		who.Profile = &profile{}
+		if err := caller.GetJSON(ctx, "/v1.0/me", who.Profile, userRead); err != nil {
+			who.Profile, who.Note = nil, toolkit.Explain(err)
+			caller.Log.WarnContext(ctx, "no profile from Microsoft Graph", "cause", err)
+		}
 	}
-	return who, err
-}
-
-// maxProfile bounds what is read of Graph's answer, in bytes.
-const maxProfile = 1 << 20
-
-const graphDown = "Microsoft Graph does not answer now. Try again in a minute."
-
-func graphProfile(ctx context.Context, caller *toolkit.Caller) (*profile, error) {
-	if _, err := caller.Token(ctx, userRead); err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, caller.GraphURL()+"/v1.0/me", nil)
-	if err != nil {
-		return nil, toolkit.Fail(graphDown, err)
-	}
-	req.Header.Set("Accept", "application/json")
-	resp, err := caller.HTTPClient(userRead).Do(req)
-	if err != nil {
-		return nil, toolkit.Fail(graphDown, err)
-	}
-	defer resp.Body.Close()
-	switch {
-	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
-		return nil, toolkit.Fail("Microsoft Graph refused access to your profile. Ask an administrator to grant User.Read to this application, then connect again.",
-			fmt.Errorf("graph: status %d", resp.StatusCode))
-	case resp.StatusCode != http.StatusOK:
-		return nil, toolkit.Fail(graphDown, fmt.Errorf("graph: status %d", resp.StatusCode))
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxProfile+1))
-	if err == nil && len(body) > maxProfile {
-		err = errors.New("graph: the answer is too large")
-	}
-	var p profile
-	if err == nil {
-		err = json.Unmarshal(body, &p)
-	}
-	if err != nil {
-		return nil, toolkit.Fail(graphDown, err)
-	}
-	return &p, nil
+	return who, nil
 }

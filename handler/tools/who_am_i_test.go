@@ -37,26 +37,26 @@ func TestWhoAmIShowsTheGraphProfileWithUserRead(t *testing.T) {
 	}
 }
 
-func TestGraphFailuresAreToolErrorsInPlainWords(t *testing.T) {
+// TestWhoAmIAnswersWithoutGraph: who is signed in is known without it, and the note
+// says what can be done.
+func TestWhoAmIAnswersWithoutGraph(t *testing.T) {
+	forbidden := toolkittest.GraphHandler(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
 	for name, test := range map[string]struct {
-		answer http.HandlerFunc
+		option toolkittest.Option
 		want   string
 	}{
-		"forbidden": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, "administrator"},
-		"throttled": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, "Try again"},
-		"error with a body": {func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(500)
-			_, _ = w.Write([]byte(`{"displayName":"x"}`))
-		}, "Try again"},
-		"no JSON": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }, "Try again"},
-		"endless": {func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = w.Write([]byte(`{"displayName":"` + strings.Repeat("x", maxProfile) + `"}`))
-		}, "Try again"},
+		"consent missing":  {toolkittest.ConsentMissing(userRead), toolkittest.ConsentURL},
+		"Graph refuses":    {forbidden, "your account may not"},
+		"Graph is silent":  {toolkittest.GraphHandler(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }), "Try again"},
+		"nobody in Graph":  {toolkittest.Graph{}, "no such thing"},
+		"Graph is no JSON": {toolkittest.Graph{"/v1.0/me": "<html>"}, "Try again"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := toolkittest.SignIn(t, Catalogue(), ada, toolkittest.GraphHandler(test.answer)).Call("who_am_i", nil)
-			if !got.Failed || !strings.Contains(got.Text, test.want) {
-				t.Errorf("got %q", got.Text)
+			got := toolkittest.SignIn(t, Catalogue(), ada, test.option).Call("who_am_i", nil)
+			who, _ := got.Structured.(map[string]any)
+			note, _ := who["note"].(string)
+			if got.Failed || who["object_id"] != "object" || who["profile"] != nil || !strings.Contains(note, test.want) {
+				t.Errorf("%v", got)
 			}
 		})
 	}

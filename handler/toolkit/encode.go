@@ -1,0 +1,58 @@
+package toolkit
+
+import (
+	"bytes"
+	"encoding/json"
+)
+
+// encode is value as JSON that fits the published schema, which knows no null:
+// models' vendors refuse nullable types. An empty list is [] and an empty map {},
+// what else is null is left out.
+func (s *shape) encode(value any) ([]byte, error) {
+	raw, err := json.Marshal(value)
+	if err != nil || !bytes.Contains(raw, []byte("null")) {
+		return raw, err
+	}
+	decoded, err := decodeAny(raw)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(s.withoutNull(decoded))
+}
+
+func (s *shape) withoutNull(value any) any {
+	switch v := value.(type) {
+	case nil:
+		switch {
+		case s.kind == "array":
+			return []any{}
+		case s.kind == "object":
+			// An absent struct as a whole: its members are left out with it.
+			return map[string]any{}
+		}
+	case []any:
+		if s.items == nil {
+			break
+		}
+		for i := range v {
+			v[i] = s.items.withoutNull(v[i])
+		}
+	case map[string]any:
+		for _, f := range s.members {
+			inner, ok := v[f.name]
+			switch {
+			case !ok:
+			case inner == nil && !f.required:
+				delete(v, f.name)
+			default:
+				v[f.name] = f.withoutNull(inner)
+			}
+		}
+		if s.values != nil {
+			for name, inner := range v {
+				v[name] = s.values.withoutNull(inner)
+			}
+		}
+	}
+	return value
+}

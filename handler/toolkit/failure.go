@@ -1,0 +1,95 @@
+package toolkit
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"entramcp/handler/entra"
+	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
+)
+
+// Fail is an error that says message, full sentences, to the user and keeps
+// cause, which may be nil, for the log.
+func Fail(message string, cause error) error { return &failure{message, cause} }
+
+type failure struct {
+	message string
+	cause   error
+}
+
+func (f *failure) Error() string { return f.message }
+func (f *failure) Unwrap() error { return f.cause }
+
+// unexpected is a failure that is the server's own fault.
+func unexpected(ctx context.Context, cause error) error {
+	return Fail("This failed unexpectedly."+reference(ctx), cause)
+}
+
+// reference lets an operator find the call in the log.
+func reference(ctx context.Context) string {
+	if id := observe.CorrelationID(ctx); id != "" {
+		return " Reference: " + id
+	}
+	return ""
+}
+
+// Explain is the part of err that a user may see: what Fail, Entra or this
+// server's own errors have for them. Other errors are shown as they are.
+func Explain(err error) string {
+	text, _ := explain(err)
+	return text
+}
+
+// explain is the part of err that the user may see, and whether there is more.
+func explain(err error) (text string, hidden bool) {
+	var own *failure
+	if errors.As(err, &own) {
+		return own.message, own.cause != nil
+	}
+	var upstream *entra.Failure
+	if errors.As(err, &upstream) {
+		parts := []string{upstream.Summary, upstream.NextStep}
+		if upstream.ConsentURL != "" && !strings.Contains(upstream.NextStep, upstream.ConsentURL) {
+			parts = append(parts, upstream.ConsentURL)
+		}
+		return strings.Join(parts, " "), true
+	}
+	var protocol *oauth.Error
+	if errors.As(err, &protocol) {
+		return protocol.Description, true
+	}
+	var api *APIError
+	if errors.As(err, &api) {
+		return api.Error(), true
+	}
+	return err.Error(), false
+}
+
+func cause(err error) error {
+	var own *failure
+	if errors.As(err, &own) {
+		return own.cause
+	}
+	return err
+}
+
+// answerTo is what err looks like to the client: a tool's result, which models
+// read, or an error of JSON-RPC for what has no such result.
+func (s *Server) answerTo(ctx context.Context, d *definition, err error) (mcp.Result, error) {
+	if protocol := new(jsonrpc.Error); errors.As(err, &protocol) {
+		return nil, protocol
+	}
+	text, hidden := explain(err)
+	if hidden {
+		s.log.WarnContext(ctx, string(d.kind)+" failed", "name", d.name, "cause", cause(err))
+	}
+	if d.kind == tool {
+		return &mcp.CallToolResult{IsError: true, Content: []mcp.Content{&mcp.TextContent{Text: text}}}, nil
+	}
+	return nil, &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: text}
+}

@@ -1,0 +1,40 @@
+package toolkit
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// progressPause is between two notifications: four a second are enough for people.
+const progressPause = 250 * time.Millisecond
+
+type progressed struct {
+	mu   sync.Mutex
+	last time.Time
+	done float64
+}
+
+// Progress tells the client how far the call is, if it asked for that. total is 0
+// where it is not known. Reports that do not go forward, and those that follow too
+// soon on another, are left out; one that reaches total never is. An error means that
+// the client has gone.
+func (c *Caller) Progress(ctx context.Context, done, total float64, message string) error {
+	req, ok := c.Request.(*mcp.CallToolRequest)
+	if !ok || req.Params.GetProgressToken() == nil {
+		return ctx.Err()
+	}
+	p := &c.progressed
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now, last := c.server.now(), total > 0 && done >= total
+	if done <= p.done && !p.last.IsZero() || !last && now.Sub(p.last) < progressPause {
+		return ctx.Err()
+	}
+	p.last, p.done = now, done
+	return req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{
+		ProgressToken: req.Params.GetProgressToken(), Progress: done, Total: total, Message: message,
+	})
+}
