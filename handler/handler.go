@@ -247,9 +247,10 @@ func (s *Server) newToolServer() *toolkit.Server {
 	}
 	o := toolkit.Options{
 		Catalogue: *catalogue, Grants: grantReader{s}, GraphURL: s.cfg.Entra.GraphURL, HTTPClient: s.deps.HTTPClient,
-		Version:        version.String(),
+		Table: s.deps.Table, Sealer: s.ring, Version: version.String(),
 		Authentication: "Microsoft Entra ID (tenant " + s.cfg.Entra.TenantID + "), through this server's own OAuth 2.1 authorization server",
-		Configure:      s.deps.Configure, Now: s.deps.Now, Log: s.deps.Log,
+		UserCalls:      toolkit.CallLimit(s.cfg.UserCalls), ToolCalls: toolkit.CallLimit(s.cfg.ToolCalls), Deadline: s.cfg.ToolDeadline,
+		Configure: s.deps.Configure, Now: s.deps.Now, Log: s.deps.Log,
 	}
 	if s.cfg.Entra.APIScope != "" {
 		s.onBehalfOf = &onBehalfOf{exchange: entra.NewOnBehalfOf(s.entra), log: s.deps.Log}

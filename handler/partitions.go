@@ -6,6 +6,7 @@ import (
 	"entramcp/handler/keyring"
 	"entramcp/handler/store"
 	"entramcp/handler/sweep"
+	"entramcp/handler/toolkit"
 )
 
 // kinds are the records that expire, by the prefixes of their owners. The table
@@ -19,6 +20,7 @@ func (s *Server) kinds() []sweep.Kind {
 		{Name: "clients", Prefix: clients.RegistrationPrefix},
 		{Name: "documents", Prefix: clients.DocumentPrefix},
 		{Name: "assertions", Prefix: clients.AssertionPrefix},
+		{Name: "answers", Prefix: toolkit.AnsweredPrefix},
 		{Name: "keys", Prefix: keyring.Partition},
 		{Name: "probes", Prefix: store.ProbePartition},
 	}

@@ -38,6 +38,10 @@ var notWritten = map[string]string{
 	"TRUSTED_PROXIES":                    "the platform appends the client's address",
 	"LOG_FORMAT":                         "the queries of alerts and workbook read JSON",
 	"LOCAL_SETTINGS":                     "for runs without Azure",
+	"SWEEP_INTERVAL":                     "the default suits",
+	"CALLS_PER_USER":                     "as GRANT_LIFETIME",
+	"CALLS_PER_TOOL":                     "as GRANT_LIFETIME",
+	"TOOL_DEADLINE":                      "the default suits",
 	"FASTMCP_SERVER_AUTH_AZURE_anything": "other names for the above",
 }
 

@@ -83,6 +83,13 @@ type Config struct {
 	// canonical form.
 	AllowedOrigins []string
 
+	// UserCalls and ToolCalls limit how often one user may call all tools
+	// together, and each of them, on one instance.
+	UserCalls, ToolCalls Rate
+	// ToolDeadline ends calls that take longer, if a tool has no deadline of its
+	// own.
+	ToolDeadline time.Duration
+
 	LogLevel  slog.Level
 	LogFormat LogFormat
 	// AuditObjectIDs writes the object id of users to audit events.
@@ -91,6 +98,12 @@ type Config struct {
 	// Notices are settings that have no effect and that their author may
 	// believe in.
 	Notices Problems
+}
+
+// Rate is a number of calls in a window of time. The zero value is no limit.
+type Rate struct {
+	Calls  int
+	Window time.Duration
 }
 
 // LogFormat is the form of log lines.

@@ -196,3 +196,19 @@ func canonicalHost(u *url.URL) string {
 	}
 	return host
 }
+
+// rate reads calls in a window, such as "600/1m". Nothing is no limit.
+func (r *reader) rate(name string) Rate {
+	v := r.text(name)
+	if v == "" {
+		return Rate{}
+	}
+	calls, window, _ := strings.Cut(v, "/")
+	n, err := strconv.Atoi(calls)
+	d, failed := time.ParseDuration(window)
+	if err != nil || failed != nil || n < 1 || d < time.Second || d > 24*time.Hour {
+		r.bad(name, fmt.Sprintf("is %q", v), "Write calls in a window of 1s to 24h, such as 600/1m")
+		return Rate{}
+	}
+	return Rate{n, d}
+}

@@ -68,6 +68,10 @@ var Settings = []Setting{
 	{Name: "MASTER_KEY", Default: "generated in `DATA_DIR`", Does: "Wraps the key ring where there is no Key Vault: the output of `openssl rand -base64 32`"},
 	{Name: "MASTER_KEY_PREVIOUS", Does: "The value before, while `MASTER_KEY` changes or the ring moves to Key Vault"},
 
+	{Name: "CALLS_PER_USER", Default: "no limit", Does: "How often one user may call all tools together, on one instance, such as `600/1m`"},
+	{Name: "CALLS_PER_TOOL", Default: "no limit", Does: "How often one user may call each tool, on one instance; a tool may have a limit of its own"},
+	{Name: "TOOL_DEADLINE", Default: "`10m`", Does: "Ends calls of tools that take longer; a tool may have a deadline of its own"},
+
 	{Name: "LOG_LEVEL", Default: "`info`", Does: "`debug` (a line for each request), `info`, `warn` or `error`; audit events are written at any level"},
 	{Name: "LOG_FORMAT", Default: "`text` on a terminal, else `json`", Does: "The form of log lines"},
 	{Name: "AUDIT_OBJECT_IDS", Default: "`off`", Does: "`on` writes the object ID of users to audit events"},

@@ -2,7 +2,6 @@ package toolkit
 
 import (
 	"context"
-	"runtime/debug"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -79,25 +78,5 @@ func TestToolsThatCannotWorkDoNotStart(t *testing.T) {
 			}()
 			define()
 		})
-	}
-}
-
-func TestVersionComesFromTheBuild(t *testing.T) {
-	stamped := &debug.BuildInfo{Main: debug.Module{Version: "v1.4.0"}, Settings: []debug.BuildSetting{
-		{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.time", Value: "2026-11-23T12:00:00Z"}, {Key: "vcs.modified", Value: "true"},
-	}}
-	for name, test := range map[string]struct {
-		set  string
-		info *debug.BuildInfo
-		want build
-	}{
-		"stamped":     {"", stamped, build{"v1.4.0", "abc+modified", "2026-11-23T12:00:00Z"}},
-		"set":         {"v2", stamped, build{"v2", "abc+modified", "2026-11-23T12:00:00Z"}},
-		"from a test": {"", &debug.BuildInfo{Main: debug.Module{Version: "(devel)"}}, build{version: "0.0.0-dev"}},
-		"stripped":    {"", nil, build{version: "0.0.0-dev"}},
-	} {
-		if got := buildOf(test.set, test.info, test.info != nil); got != test.want {
-			t.Errorf("%s: got %+v, want %+v", name, got, test.want)
-		}
 	}
 }

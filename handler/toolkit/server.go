@@ -17,6 +17,7 @@ import (
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
+	"entramcp/handler/version"
 )
 
 // GrantReader reads the grant that a call belongs to; its errors are
@@ -69,7 +70,7 @@ type Options struct {
 type Server struct {
 	about          About
 	authentication string
-	build          build
+	version        string
 	definitions    []*definition
 	tools          []*Tool // by name, as tools/list has them
 	resources      []*Resource
@@ -101,11 +102,10 @@ const defaultDeadline = 10 * time.Minute
 // New makes the server of a catalogue. It panics where the catalogue cannot work:
 // the program is wrong.
 func New(o Options) *Server {
-	info, ok := debug.ReadBuildInfo()
 	s := &Server{
 		about:          o.Catalogue.About,
 		authentication: cmp.Or(o.Authentication, "OAuth 2.1 with Microsoft Entra ID"),
-		build:          buildOf(o.Version, info, ok),
+		version:        cmp.Or(o.Version, version.String()),
 		hooks:          o.Catalogue.Hooks,
 		deadline:       cmp.Or(o.Deadline, defaultDeadline),
 		grants:         o.Grants,
@@ -140,7 +140,7 @@ func New(o Options) *Server {
 	if o.Configure != nil {
 		o.Configure(options)
 	}
-	s.mcp = mcp.NewServer(s.about.implementation(s.build.version), options)
+	s.mcp = mcp.NewServer(s.about.implementation(s.version), options)
 	s.register(o.Catalogue)
 	s.mcp.AddReceivingMiddleware(s.recovering, served(options), s.visible)
 	return s
@@ -241,9 +241,10 @@ func (s *Server) About() About { return s.about }
 
 // describe is what the running server says of itself.
 func (s *Server) describe(access *grants.Access) Description {
+	revision, time := version.Commit()
 	d := Description{
-		Name: s.about.Name, Title: s.about.Title, Version: s.build.version,
-		Revision: s.build.revision, RevisionTime: s.build.time,
+		Name: s.about.Name, Title: s.about.Title, Version: s.version,
+		Revision: revision, RevisionTime: time,
 		Authentication: s.authentication, Tools: make([]ToolDescription, 0, len(s.tools)),
 	}
 	for _, t := range s.tools {
