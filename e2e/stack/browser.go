@@ -55,6 +55,8 @@ type Page struct {
 	Forms  []Form
 	// Refresh is where the page's meta refresh leads, if it has one.
 	Refresh string
+	// AppLink leads to an app with its own scheme, if there is such a link.
+	AppLink string
 }
 
 // Form is one HTML form with its hidden fields; Buttons are its named submit
@@ -108,6 +110,9 @@ func (b *Browser) walk(start string, choose func(*Page) (Form, string, error)) (
 		b.Seen = append(b.Seen, page)
 		if next == "" && page.Refresh != "" {
 			next = page.Refresh
+		}
+		if next == "" && len(page.Forms) == 0 {
+			next = page.AppLink // which a person clicks
 		}
 		if next != "" {
 			u, err := req.URL.Parse(next)
@@ -187,7 +192,7 @@ func (b *Browser) fetch(req *http.Request) (page *Page, location string, err err
 	return page, res.Header.Get("Location"), nil
 }
 
-// read collects forms and the meta refresh.
+// read collects forms, the meta refresh and a link to an app.
 func (p *Page) read(n *html.Node, form *Form) {
 	attr := func(name string) string {
 		for _, a := range n.Attr {
@@ -209,6 +214,10 @@ func (p *Page) read(n *html.Node, form *Form) {
 				form.Buttons = append(form.Buttons, attr("name")+"="+attr("value"))
 			case attr("type") == "hidden":
 				form.Fields.Add(attr("name"), attr("value"))
+			}
+		case "a":
+			if u, err := url.Parse(attr("href")); err == nil && u.IsAbs() && u.Scheme != "https" && u.Scheme != "http" {
+				p.AppLink = attr("href")
 			}
 		case "meta":
 			if strings.EqualFold(attr("http-equiv"), "refresh") {
