@@ -150,6 +150,8 @@ const (
 	// callBodyTime that of a call, which may have 4 MiB.
 	bodyTime     = 10 * time.Second
 	callBodyTime = 30 * time.Second
+
+	rootPath = "/{$}"
 )
 
 // routes is the whole route table.
@@ -160,13 +162,20 @@ func (s *Server) routes(guard *resource.Guard, offered *toolkit.Server) http.Han
 		mux.Handle(path+"/{$}", guard.Metadata())
 	}
 	for _, route := range s.as.Routes() {
-		mux.Handle(route.Method+" "+route.Path, middleware.Timeout(s.cfg.Timeout+storageShare, route.Handler))
+		h := middleware.Timeout(s.cfg.Timeout+storageShare, route.Handler)
+		if route.Path == rootPath {
+			mux.Handle(rootPath, guard.NotHere(h))
+			continue
+		}
+		mux.Handle(route.Method+" "+route.Path, h)
 	}
 	mux.HandleFunc("GET /healthz", s.health.Up)
 	mux.HandleFunc("GET /readyz", s.health.Ready)
 
 	top := http.NewServeMux()
-	top.Handle(config.MCPPath, middleware.BodyDeadline(callBodyTime, guard.Protect(offered.Handler())))
+	endpoint := middleware.BodyDeadline(callBodyTime, guard.Protect(offered.Handler()))
+	top.Handle(config.MCPPath, endpoint)
+	top.Handle(config.MCPPath+"/{$}", endpoint) // a redirect would lose the body
 	top.Handle("/", middleware.BodyDeadline(bodyTime, mux))
 	return top
 }

@@ -4,12 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 
-	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
 )
 
@@ -26,7 +24,7 @@ func (c challenge) header(metadataURL string) string {
 	var b strings.Builder
 	b.WriteString("Bearer ")
 	if c.err != nil {
-		b.WriteString(`error="` + string(c.err.Code) + `", error_description="` + c.err.Description + `", `)
+		b.WriteString(`error="` + string(c.err.Code) + `", error_description="` + oauth.Describe(c.err.Description) + `", `)
 	}
 	if len(c.scope) > 0 {
 		b.WriteString(`scope="` + c.scope.String() + `", `)
@@ -40,16 +38,39 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error, c chal
 	oauth.WriteError(w, r, g.log, err)
 }
 
-// elevate asks for more scopes. The challenge names all that the client needs
-// for the operation together with those it has: some clients ask for exactly
-// what the challenge says and would lose the others.
-func (g *Guard) elevate(w http.ResponseWriter, r *http.Request, access *grants.Access, required oauth.Scopes) {
-	g.log.LogAttrs(r.Context(), slog.LevelInfo, "scope elevation",
-		slog.String("subject", string(access.Subject)), slog.String("grant_id", access.GrantID),
-		slog.String("client_id", access.ClientID),
-		slog.String("granted", access.Scopes.String()), slog.String("required", required.String()))
-	refused := oauth.New(oauth.InsufficientScope, "This operation needs more scopes than were granted.")
-	g.refuse(w, r, refused, challenge{err: refused, scope: withoutOffline(access.Scopes.Union(required))})
+// invalidToken says that a token is not good. What exactly is wrong helps only
+// those who try out forgeries, so it goes to the log.
+func invalidToken(cause error) *oauth.Error {
+	return oauth.New(oauth.InvalidToken, "The access token is not valid here, has expired or was revoked.").Because(cause)
+}
+
+func (g *Guard) refuseToken(w http.ResponseWriter, r *http.Request, cause error) {
+	refused := invalidToken(cause)
+	g.refuse(w, r, refused, challenge{err: refused, scope: g.baseline})
+}
+
+// rightAddress is a sentence for a client that was given another name of the
+// server, which RFC 9728 §3.3 tells it to refuse: the name that counts.
+func (g *Guard) rightAddress(r *http.Request) string {
+	asked := *g.endpoint
+	asked.Host = r.Host
+	if origin(&asked) == origin(g.endpoint) {
+		return ""
+	}
+	return " The address of this server is " + g.endpoint.String() + ": use it as it is."
+}
+
+// requireScopes asks for more scopes. The challenge names all that the client
+// needs for the operation together with those it has: some clients ask for
+// exactly what the challenge says and would lose the others. The body names what
+// is missing, as it is all that many clients show.
+func (g *Guard) requireScopes(w http.ResponseWriter, r *http.Request, missing, all oauth.Scopes) {
+	scopes := "the scope " + missing.String() + ", which was"
+	if len(missing) > 1 {
+		scopes = "the scopes " + missing.String() + ", which were"
+	}
+	refused := oauth.New(oauth.InsufficientScope, "This operation needs "+scopes+" not granted. Connect to the server again and approve what it asks for.")
+	g.refuse(w, r, refused, challenge{err: refused, scope: withoutOffline(all)})
 }
 
 // forbid is a refusal that no token would change: there is no challenge. The
@@ -67,7 +88,7 @@ func withoutOffline(scopes oauth.Scopes) oauth.Scopes {
 
 // unreadable refuses a body in the words of JSON-RPC 2.0 §5.1.
 func unreadable(w http.ResponseWriter, err error) {
-	refusal := `{"code":-32700,"message":"The body is no JSON-RPC message."}`
+	refusal := `{"code":-32700,"message":"The body is not a JSON-RPC message."}`
 	if errors.Is(err, errLongBatch) {
 		refusal = fmt.Sprintf(`{"code":-32600,"message":"The batch has more than %d messages."}`, maxBatch)
 	}

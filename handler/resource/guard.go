@@ -1,6 +1,6 @@
 // Package resource stands in front of the MCP endpoint as its OAuth resource
-// server: it says who may enter (RFC 6750, OAuth 2.1 §5), how a client without
-// a token gets one (RFC 9728), and from which web pages requests may come.
+// server: it says who may call (RFC 6750, OAuth 2.1 §5), how a client without a
+// token gets one (RFC 9728), and from which web pages requests may come.
 package resource
 
 import (
@@ -10,10 +10,15 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/auth"
 
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
 )
 
 // Options are what New needs.
@@ -53,7 +58,8 @@ type Guard struct {
 	verify       func(ctx context.Context, raw string) (*grants.Access, error)
 	baseline     oauth.Scopes
 	scopesFor    func(method, tool string) oauth.Scopes
-	pages        pages
+	endpoint     *url.URL
+	origins      originPolicy
 	inAzure      bool
 	metadata     metadata
 	metadataPath string // the one that the challenge names
@@ -61,18 +67,19 @@ type Guard struct {
 	log          *slog.Logger
 }
 
-// New makes a guard. It panics if Resource is no absolute URL: the
+// New makes a guard. It panics if Resource is not an absolute URL: the
 // configuration has been checked before.
 func New(o Options) *Guard {
 	endpoint, err := url.Parse(string(o.Resource))
 	if err != nil || endpoint.Host == "" {
-		panic("resource: the resource is no absolute URL")
+		panic("resource: the resource is not an absolute URL")
 	}
 	g := &Guard{
 		verify:       o.Verify,
 		baseline:     withoutOffline(o.Baseline),
 		scopesFor:    o.ScopesFor,
-		pages:        newPages(endpoint, o.AllowedOrigins, o.AllowedHosts),
+		endpoint:     endpoint,
+		origins:      newOriginPolicy(endpoint, o.AllowedOrigins, o.AllowedHosts),
 		inAzure:      o.InAzure,
 		metadataPath: wellKnown + endpoint.EscapedPath(),
 		log:          o.Log,
@@ -101,13 +108,13 @@ func New(o Options) *Guard {
 // challenge. next finds the access in the SDK's TokenInfo and never sees the
 // token itself.
 func (g *Guard) Protect(next http.Handler) http.Handler {
-	next = hand(next)
+	next = withoutCredentials(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !g.pages.host(r.Host) {
-			g.forbid(w, r, "The Host header does not name this server.", r.Host)
+		if !g.origins.allowsHost(r.Host) {
+			g.forbid(w, r, "The Host header does not name this server, which is at "+g.endpoint.String()+".", r.Host)
 			return
 		}
-		if !g.crossOrigin(w, r) {
+		if !g.allowOrigin(w, r) {
 			g.forbid(w, r, "Requests from this web page are not allowed.", r.Header.Get("Origin"))
 			return
 		}
@@ -119,36 +126,33 @@ func (g *Guard) Protect(next http.Handler) http.Handler {
 		if access == nil {
 			return
 		}
-		required, body, err := g.required(r)
+		calls, err := callsOf(r)
 		if err != nil {
 			unreadable(w, err)
 			return
 		}
-		if !access.Scopes.Has(required...) {
-			g.elevate(w, r, access, required)
+		if !g.inScope(w, r, access, calls) {
 			return
 		}
-		r = admitted(r, access)
-		r.Body = body
 		// Streams pass through proxies unbuffered (MCP streamable HTTP,
 		// "Sending Messages to the Server").
 		w.Header().Set("X-Accel-Buffering", "no")
 		w.Header().Set("Cache-Control", "no-store")
-		next.ServeHTTP(w, r)
+		withAccess(access, next).ServeHTTP(w, r)
 	})
 }
 
 // authenticate answers the request itself and returns nil if there is no good
 // token.
 func (g *Guard) authenticate(w http.ResponseWriter, r *http.Request) *grants.Access {
-	token, err := credential(r)
+	token, err := bearerToken(r)
 	switch {
 	case err != nil:
 		g.refuse(w, r, err, challenge{err: oauth.AsError(err), scope: g.baseline})
 		return nil
 	case token == "":
 		// RFC 6750 §3.1: no error code where no token was sent.
-		g.refuse(w, r, oauth.New(oauth.InvalidToken, "No access token was sent. Sign in first."), challenge{scope: g.baseline})
+		g.refuse(w, r, oauth.New(oauth.NoCredentials, "No access token was sent. Sign in first."+g.rightAddress(r)), challenge{scope: g.baseline})
 		return nil
 	}
 	access, err := g.verify(r.Context(), token)
@@ -156,12 +160,98 @@ func (g *Guard) authenticate(w http.ResponseWriter, r *http.Request) *grants.Acc
 		return access
 	}
 	if errors.Is(err, oauth.New(oauth.InvalidToken, "")) {
-		// What exactly is wrong helps only those who try out forgeries.
-		refused := oauth.New(oauth.InvalidToken, "The access token is not valid here, has expired or was revoked.").Because(err)
-		g.refuse(w, r, refused, challenge{err: refused, scope: g.baseline})
+		g.refuseToken(w, r, err)
 		return nil
 	}
 	wait := max(oauth.AsError(err).RetryAfter, time.Second)
 	oauth.WriteError(w, r, g.log, oauth.Unavailable("The access token cannot be checked now. Try again.", wait, err))
 	return nil
+}
+
+// inScope reports whether access has the scopes that calls need, and else
+// answers the request with all that it lacks.
+func (g *Guard) inScope(w http.ResponseWriter, r *http.Request, access *grants.Access, calls []call) bool {
+	required, refused := g.baseline, ""
+	for _, c := range calls {
+		scopes := g.scopesFor(c.method, c.tool)
+		if refused == "" && !access.Scopes.Has(scopes...) {
+			refused = c.tool
+		}
+		required = required.Union(scopes)
+	}
+	if access.Scopes.Has(required...) {
+		return true
+	}
+	missing := slices.DeleteFunc(slices.Clone(required), func(s string) bool { return access.Scopes.Has(s) })
+	observe.Audit(r.Context(), g.log, observe.Event{
+		Name: observe.ToolRefused, Client: observe.AuditClient{ID: access.ClientID}, Grant: access.GrantID,
+		Subject: string(access.Subject), Tenant: access.TenantID, Scopes: missing, Tool: refused, Reason: string(oauth.InsufficientScope),
+	})
+	g.requireScopes(w, r, missing, access.Scopes.Union(required))
+	return false
+}
+
+// maxToken bounds what is looked at; our tokens are below 1 KiB.
+const maxToken = 8 << 10
+
+var errLongToken = oauth.New(oauth.InvalidToken, "the token is longer than any of ours")
+
+// bearerToken reads the Authorization header (RFC 6750 §2.1). It is "" if there
+// is none or if another scheme is used; an invalid_request if the header is
+// malformed. Tokens in the query or a form body are never looked for: URLs end
+// up in logs and histories (OAuth 2.1, "Bearer Token Requests").
+func bearerToken(r *http.Request) (string, error) {
+	lines := r.Header.Values("Authorization")
+	if len(lines) == 0 {
+		return "", nil
+	}
+	if len(lines) > 1 {
+		return "", oauth.New(oauth.InvalidRequest, "There is more than one Authorization header.")
+	}
+	scheme, token, _ := strings.Cut(strings.TrimSpace(lines[0]), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", nil
+	}
+	token = strings.TrimSpace(token)
+	if len(token) > maxToken {
+		return "", invalidToken(errLongToken)
+	}
+	if strings.ContainsAny(token, " \t,") {
+		return "", oauth.New(oauth.InvalidRequest, "The Authorization header does not hold a single access token.")
+	}
+	return token, nil
+}
+
+// withAccess gives the request to next with the TokenInfo that the SDK looks
+// for. Only the SDK's own middleware can set it, so that runs here with nothing
+// left to decide: the token is verified, and its expiry judged by the
+// verifier's clock.
+func withAccess(access *grants.Access, next http.Handler) http.Handler {
+	info := &auth.TokenInfo{
+		Scopes: access.Scopes,
+		UserID: string(access.Subject),
+		Extra:  map[string]any{grants.AccessKey: access},
+	}
+	verified := func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return info, nil }
+	return auth.RequireBearerToken(verified, &auth.RequireBearerTokenOptions{AllowMissingExpiration: true})(next)
+}
+
+// withoutCredentials keeps credentials and claims about the user from what
+// comes behind: tools see the headers, and must neither pass the client's token
+// on (MCP security best practices, "Token Passthrough") nor believe the headers
+// with which App Service authentication names a user, which anyone can send
+// where that feature is off. The request is the SDK's copy, so that only the
+// headers are copied here.
+func withoutCredentials(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := make(http.Header, len(r.Header))
+		for name, values := range r.Header {
+			if name == "Authorization" || name == "Cookie" || strings.HasPrefix(name, "X-Ms-Client-Principal") || strings.HasPrefix(name, "X-Ms-Token-") {
+				continue
+			}
+			header[name] = values
+		}
+		r.Header = header
+		next.ServeHTTP(w, r)
+	})
 }

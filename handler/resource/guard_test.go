@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -118,11 +119,10 @@ func TestCredentials(t *testing.T) {
 		"two headers, one is Basic": {endpoint, []string{"Authorization", "Basic eA==", "Authorization", "Bearer good"}, 400, "invalid_request"},
 		"two tokens":                {endpoint, []string{"Authorization", "Bearer good good"}, 400, "invalid_request"},
 		"joined headers":            {endpoint, []string{"Authorization", "Bearer good,Bearer good"}, 400, "invalid_request"},
-		"endless token":             {endpoint, []string{"Authorization", "Bearer " + strings.Repeat("a", maxToken+1)}, 400, "invalid_request"},
-		"token in the query":        {endpoint + "?access_token=good", nil, 400, "invalid_request"},
-		"escaped name in the query": {endpoint + "?%61ccess_token=good", nil, 400, "invalid_request"},
-		"query beside a broken one": {endpoint + "?a;b&access_token=good", nil, 400, "invalid_request"},
-		"query and header":          {endpoint + "?access_token=good", []string{"Authorization", "Bearer good"}, 400, "invalid_request"},
+		"endless token":             {endpoint, []string{"Authorization", "Bearer " + strings.Repeat("a", maxToken+1)}, 401, invalid},
+		"token in the query":        {endpoint + "?access_token=good", nil, 401, "Bearer " + baseline},
+		"query and header":          {endpoint + "?access_token=forged", []string{"Authorization", "Bearer good"}, 200, ""},
+		"query and a forged header": {endpoint + "?access_token=good", []string{"Authorization", "Bearer forged"}, 401, invalid},
 		"another query":             {endpoint + "?code=1", []string{"Authorization", "Bearer good"}, 200, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -181,7 +181,7 @@ func rpc(method, tool string) string {
 	return fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":%q,"params":{"name":%q,"arguments":{}}}`, method, tool)
 }
 
-func TestLackingScopeIs403InBothEras(t *testing.T) {
+func TestLackingScopeIs403InEveryRevision(t *testing.T) {
 	const modern, legacy, first = "2026-07-28", "2025-11-25", "2025-03-26"
 	for name, test := range map[string]struct {
 		revision, method, tool, body string
@@ -218,10 +218,10 @@ func TestLackingScopeIs403InBothEras(t *testing.T) {
 				}
 				return
 			}
-			want := `Bearer error="insufficient_scope", error_description="This operation needs more scopes than were granted.", scope="` +
-				test.want + `", resource_metadata="` + metadataURL + `"`
-			if w.Code != http.StatusForbidden || challenges(w) != want {
-				t.Errorf("got %d %s, want %s", w.Code, challenges(w), want)
+			got := challenges(w)
+			if w.Code != http.StatusForbidden || !strings.HasPrefix(got, `Bearer error="insufficient_scope", error_description="This operation needs the scope`) ||
+				!strings.HasSuffix(got, `", scope="`+test.want+`", resource_metadata="`+metadataURL+`"`) {
+				t.Errorf("got %d %s, want the scopes %s", w.Code, got, test.want)
 			}
 		})
 	}
@@ -271,14 +271,62 @@ func TestTokenWithoutTheBaselineIs403(t *testing.T) {
 	}
 }
 
-func TestElevationIsLogged(t *testing.T) {
+// TestTheAnswerNamesTheScopeThatIsMissing: the body is all that many clients
+// show.
+func TestTheAnswerNamesTheScopeThatIsMissing(t *testing.T) {
+	for body, want := range map[string]string{
+		rpc("tools/call", "send"): "This operation needs the scope Mail.Send, which was not granted. Connect to the server again and approve what it asks for.",
+		"[" + rpc("tools/call", "send") + "," + rpc("tools/call", "wipe") + "]": "This operation needs the scopes Admin.All Mail.Send, which were not granted. Connect to the server again and approve what it asks for.",
+	} {
+		w := do(options(), request("POST", endpoint, body, "Authorization", "Bearer good"))
+		var answer map[string]string
+		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || answer["error"] != "insufficient_scope" || answer["error_description"] != want {
+			t.Errorf("got %s, want %s", w.Body, want)
+		}
+		if !strings.Contains(challenges(w), want) {
+			t.Errorf("the challenge says otherwise: %s", challenges(w))
+		}
+	}
+}
+
+func TestARefusedToolIsOneAuditEvent(t *testing.T) {
 	var out bytes.Buffer
 	o := options()
 	o.Log = slog.New(slog.NewJSONHandler(&out, nil))
-	do(o, request("POST", endpoint, rpc("tools/call", "send"), "Authorization", "Bearer good"))
-	for _, want := range []string{`"msg":"scope elevation"`, `"granted":"Mail.Read email offline_access openid profile"`, `"required":"Mail.Read Mail.Send email openid profile"`, `"grant_id":"grant-1"`} {
+	do(o, request("POST", endpoint, "["+rpc("tools/call", "hello")+","+rpc("tools/call", "send")+"]", "Authorization", "Bearer good"))
+	if n := strings.Count(out.String(), `"category":"audit"`); n != 1 {
+		t.Fatalf("%d events in %s", n, &out)
+	}
+	for _, want := range []string{`"event":"tool_refused"`, `"client_id":"client-1"`, `"grant_id":"grant-1"`, `"subject":"5ab1ec7"`, `"scopes":["Mail.Send"]`, `"tool":"send"`, `"reason":"insufficient_scope"`} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %s in %s", want, &out)
+		}
+	}
+}
+
+// TestNoErrorWhereNoTokenWasSent: RFC 6750 §3.1, in the body as in the header.
+func TestNoErrorWhereNoTokenWasSent(t *testing.T) {
+	w := do(options(), request("POST", endpoint, ""))
+	var answer map[string]string
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || answer["error"] != "" || answer["error_description"] != "No access token was sent. Sign in first." {
+		t.Errorf("got %s, %v", w.Body, err)
+	}
+}
+
+// TestAnotherNameOfTheServerIsCorrected: a client that was given it refuses our
+// metadata (RFC 9728 §3.3), and its user has to know why.
+func TestAnotherNameOfTheServerIsCorrected(t *testing.T) {
+	for host, corrected := range map[string]bool{
+		"mcp.example.com": false, "MCP.example.com:443": false,
+		"mcp.example.com:8443": true, "127.0.0.1:7071": true, "localhost": true, "func.azurewebsites.net": true,
+	} {
+		o := options()
+		o.AllowedHosts = []string{"func.azurewebsites.net"}
+		r := request("POST", "/mcp", "")
+		r.Host = host
+		w := do(o, r)
+		if got := strings.Contains(w.Body.String(), "The address of this server is "+endpoint); w.Code != http.StatusUnauthorized || got != corrected {
+			t.Errorf("%s: %d %s", host, w.Code, w.Body)
 		}
 	}
 }
@@ -293,6 +341,22 @@ func TestTokensAreNeverLogged(t *testing.T) {
 	}
 	if out.Len() == 0 || strings.Contains(out.String(), "s3cr3t") {
 		t.Errorf("logged %s", &out)
+	}
+}
+
+// TestABodyThatBreaksOffIsNotTakenForAWholeOne: the handler behind sees the
+// same error.
+func TestABodyThatBreaksOffIsNotTakenForAWholeOne(t *testing.T) {
+	broken := errors.New("connection reset")
+	r := request("POST", endpoint, "", "Authorization", "Bearer good")
+	r.Body = io.NopCloser(io.MultiReader(strings.NewReader(rpc("tools/call", "hello")), iotest.ErrReader(broken)))
+	var read []byte
+	var err error
+	New(options()).Protect(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		read, err = io.ReadAll(r.Body)
+	})).ServeHTTP(httptest.NewRecorder(), r)
+	if !errors.Is(err, broken) || string(read) != rpc("tools/call", "hello") {
+		t.Errorf("the handler read %q, %v", read, err)
 	}
 }
 

@@ -2,7 +2,10 @@ package resource
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 
+	"entramcp/handler/cors"
 	"entramcp/handler/oauth"
 )
 
@@ -22,32 +25,70 @@ type metadata struct {
 	Documentation        string         `json:"resource_documentation"`
 }
 
-// MetadataPaths are the paths to serve Metadata at.
-func (g *Guard) MetadataPaths() []string { return []string{wellKnown, g.metadataPath} }
+// MetadataPaths are the paths to serve Metadata at: after the host, with and
+// without the path of the resource and of what is above it. A gateway that
+// serves us below a path may take that away or not.
+func (g *Guard) MetadataPaths() []string {
+	own := g.endpoint.EscapedPath()
+	above := own[:strings.LastIndexByte(own, '/')]
+	last := own[len(above):]
+	paths := []string{wellKnown, wellKnown + last, wellKnown + above, g.metadataPath}
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}
 
 // Metadata serves the protected resource metadata, for any web page to read. It
 // is the same at every path.
 func (g *Guard) Metadata() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		if !g.inAzure {
-			h.Set("Access-Control-Allow-Origin", "*")
-		}
+	serve := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
 		case http.MethodGet, http.MethodHead:
-			h.Set("Cache-Control", "public, max-age=300")
+			w.Header().Set("Cache-Control", "public, max-age=300")
 			oauth.WriteJSON(w, http.StatusOK, g.metadata)
 		case http.MethodOptions:
-			h.Set("Allow", "GET, HEAD, OPTIONS")
-			if !g.inAzure {
-				h.Set("Access-Control-Allow-Methods", "GET, HEAD")
-				h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, MCP-Protocol-Version")
-				h.Set("Access-Control-Max-Age", "600")
-			}
+			w.Header().Set("Allow", metadataMethods)
 			w.WriteHeader(http.StatusNoContent)
 		default:
-			h.Set("Allow", "GET, HEAD, OPTIONS")
+			w.Header().Set("Allow", metadataMethods)
 			w.WriteHeader(http.StatusMethodNotAllowed)
 		}
 	})
+	if g.inAzure {
+		return serve
+	}
+	readable, preflight := cors.AnyOrigin(serve), cors.AnyOriginPreflight(metadataMethods)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodOptions {
+			preflight.ServeHTTP(w, r)
+			return
+		}
+		readable.ServeHTTP(w, r)
+	})
+}
+
+const metadataMethods = "GET, HEAD, OPTIONS"
+
+// NotHere answers what clients send to the root when they were given the origin
+// for the endpoint's address: 405 for POST, which says where the endpoint is,
+// and 406 for a GET that wants events, since a page would be waited on.
+func (g *Guard) NotHere(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		where := "The MCP endpoint is " + g.endpoint.String() + ": use this address."
+		accept := strings.Join(r.Header.Values("Accept"), ",")
+		switch {
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			w.Header().Set("Allow", "GET, HEAD")
+			oauth.WriteJSON(w, http.StatusMethodNotAllowed, misdirected{oauth.InvalidRequest, where, g.endpoint.String()})
+		case strings.Contains(accept, "text/event-stream") && !strings.Contains(accept, "text/html"):
+			oauth.WriteJSON(w, http.StatusNotAcceptable, misdirected{oauth.InvalidRequest, where, g.endpoint.String()})
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+type misdirected struct {
+	Error       oauth.Code `json:"error"`
+	Description string     `json:"error_description"`
+	Endpoint    string     `json:"mcp_endpoint"`
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -61,5 +62,58 @@ func TestMetadataURLStandsBetweenHostAndPath(t *testing.T) {
 		if got := New(o).metadataURL; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
+	}
+}
+
+func TestMetadataIsServedWhereverClientsLook(t *testing.T) {
+	for resource, want := range map[string]string{
+		"https://x.example/mcp":     " /mcp",
+		"https://x.example/a/b/mcp": " /a/b /a/b/mcp /mcp",
+	} {
+		o := options()
+		o.Resource = oauth.Resource(resource)
+		var got []string
+		for _, path := range New(o).MetadataPaths() {
+			got = append(got, strings.TrimPrefix(path, wellKnown))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, want %q", resource, strings.Join(got, " "), want)
+		}
+	}
+}
+
+// TestTheOriginGivenForTheEndpointIsCorrected: the C# SDK posts there, and then
+// waits for events.
+func TestTheOriginGivenForTheEndpointIsCorrected(t *testing.T) {
+	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) })
+	for name, tt := range map[string]struct {
+		method, accept string
+		status         int
+	}{
+		"a call":                   {"POST", "application/json, text/event-stream", http.StatusMethodNotAllowed},
+		"the end of a session":     {"DELETE", "", http.StatusMethodNotAllowed},
+		"waiting for events":       {"GET", "text/event-stream", http.StatusNotAcceptable},
+		"a browser":                {"GET", "text/html,application/xhtml+xml,*/*;q=0.8", http.StatusOK},
+		"a browser that takes all": {"GET", "text/html, text/event-stream", http.StatusOK},
+		"the probe of the host":    {"GET", "", http.StatusOK},
+		"the probe of a monitor":   {"HEAD", "*/*", http.StatusOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			r := request(tt.method, issuer+"/", "")
+			if tt.accept != "" {
+				r.Header.Set("Accept", tt.accept)
+			}
+			New(options()).NotHere(page).ServeHTTP(w, r)
+			if w.Code != tt.status {
+				t.Fatalf("got %d", w.Code)
+			}
+			if says := strings.Contains(w.Body.String(), endpoint); says != (tt.status != http.StatusOK) {
+				t.Errorf("got %s", w.Body)
+			}
+			if (w.Header().Get("Allow") == "GET, HEAD") != (tt.status == http.StatusMethodNotAllowed) {
+				t.Errorf("Allow: %s", w.Header().Get("Allow"))
+			}
+		})
 	}
 }

@@ -8,44 +8,45 @@ import (
 	"slices"
 	"strings"
 
+	"entramcp/handler/cors"
 	"entramcp/handler/oauth"
 )
 
-// pages knows the web pages that may send requests, by Origin, and guards
-// against those that reach us under a name of theirs (DNS rebinding), by Host.
-type pages struct {
+// originPolicy says from which web pages requests may come, by Origin, and
+// refuses names that a page's author points at us (DNS rebinding), by Host.
+type originPolicy struct {
 	origins []string
 	hosts   []string
 	local   bool // we are on loopback, and so are our developers' pages
 }
 
-func newPages(endpoint *url.URL, origins, hosts []string) pages {
-	p := pages{local: oauth.Loopback(endpoint.Hostname()), origins: []string{origin(endpoint)}, hosts: []string{bare(endpoint.Host)}}
+func newOriginPolicy(endpoint *url.URL, origins, hosts []string) originPolicy {
+	p := originPolicy{local: oauth.Loopback(endpoint.Hostname()), origins: []string{origin(endpoint)}, hosts: []string{hostName(endpoint.Host)}}
 	for _, o := range origins {
 		if u, err := url.Parse(o); err == nil && u.Host != "" {
 			p.origins = append(p.origins, origin(u))
 		}
 	}
 	for _, h := range hosts {
-		p.hosts = append(p.hosts, bare(h))
+		p.hosts = append(p.hosts, hostName(h))
 	}
 	return p
 }
 
-// host reports whether a Host header may be ours. The port is not compared:
-// proxies and port forwarding change it, and rebinding does not depend on it. An
-// address and localhost always pass, for a page can only rebind a name that its
-// author has in DNS.
-func (p pages) host(header string) bool {
-	name := bare(header)
+// allowsHost reports whether a Host header may be ours. The port is not
+// compared: proxies and port forwarding change it, and rebinding does not depend
+// on it. An address and localhost always pass, for a page can only rebind a name
+// that its author has in DNS.
+func (p originPolicy) allowsHost(header string) bool {
+	name := hostName(header)
 	if _, err := netip.ParseAddr(name); err == nil || name == "localhost" {
 		return true
 	}
 	return slices.Contains(p.hosts, name)
 }
 
-// origin reports whether a request may come from a page of that origin.
-func (p pages) origin(header string) bool {
+// allowsOrigin reports whether a request may come from a page of that origin.
+func (p originPolicy) allowsOrigin(header string) bool {
 	u, err := url.Parse(header)
 	if err != nil || u.Host == "" || !strings.EqualFold(u.Scheme+"://"+u.Host, header) {
 		return false
@@ -56,8 +57,8 @@ func (p pages) origin(header string) bool {
 	return slices.Contains(p.origins, origin(u))
 }
 
-// bare is a host header without port and brackets, in lower case.
-func bare(hostport string) string {
+// hostName is a Host header without port and brackets, in lower case.
+func hostName(hostport string) string {
 	name, _, err := net.SplitHostPort(hostport)
 	if err != nil {
 		name = strings.TrimSuffix(strings.TrimPrefix(hostport, "["), "]")
@@ -77,16 +78,16 @@ func origin(u *url.URL) string {
 	return scheme + "://" + host
 }
 
-// crossOrigin reports whether the request may come from the page it comes from,
+// allowOrigin reports whether the request may come from the page it comes from,
 // if it comes from one, and lets that page read the answer. The check is made
 // for every method (MCP streamable HTTP, "Security Warning").
-func (g *Guard) crossOrigin(w http.ResponseWriter, r *http.Request) bool {
+func (g *Guard) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
 	w.Header().Add("Vary", "Origin")
 	from := r.Header.Values("Origin")
 	if len(from) == 0 {
 		return true
 	}
-	if len(from) > 1 || !g.pages.origin(from[0]) {
+	if len(from) > 1 || !g.origins.allowsOrigin(from[0]) {
 		return false
 	}
 	if !g.inAzure {
@@ -94,4 +95,15 @@ func (g *Guard) crossOrigin(w http.ResponseWriter, r *http.Request) bool {
 	}
 	w.Header().Set("Access-Control-Expose-Headers", "WWW-Authenticate, Mcp-Session-Id, Retry-After, X-Correlation-Id")
 	return true
+}
+
+// preflight answers OPTIONS, which browsers send without credentials (Fetch,
+// "CORS-preflight fetch"). In Azure preflights end at the platform.
+func (g *Guard) preflight(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Origin") == "" || g.inAzure {
+		w.Header().Set("Allow", "POST, OPTIONS")
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	cors.Preflight(w, r, "POST, GET, DELETE, OPTIONS")
 }

@@ -10,6 +10,27 @@ import (
 	"entramcp/handler/oauth"
 )
 
+// TestARefusedPageOrNameCallsNothing: the refusal is not only said.
+func TestARefusedPageOrNameCallsNothing(t *testing.T) {
+	called := false
+	h := New(options()).Protect(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called = true }))
+	foreignPage := request("POST", endpoint, rpc("ping", ""), "Authorization", "Bearer good", "Origin", "https://evil.example")
+	reboundName := request("POST", endpoint, rpc("ping", ""), "Authorization", "Bearer good")
+	reboundName.Host = "evil.example"
+	for name, r := range map[string]*http.Request{"foreign page": foreignPage, "rebound name": reboundName} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != http.StatusForbidden || called {
+			t.Errorf("%s: got %d, called %v", name, w.Code, called)
+		}
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, request("POST", endpoint, rpc("ping", ""), "Authorization", "Bearer good"))
+	if !called {
+		t.Errorf("and our own: %d", w.Code)
+	}
+}
+
 func TestOriginIsCheckedOnEveryMethod(t *testing.T) {
 	for _, method := range append([]string{"OPTIONS"}, methods...) {
 		w := do(options(), request(method, endpoint, "", "Authorization", "Bearer good", "Origin", "https://evil.example"))
@@ -97,18 +118,53 @@ func TestHosts(t *testing.T) {
 }
 
 func TestPreflightNeedsNoToken(t *testing.T) {
-	w := do(options(), request("OPTIONS", endpoint, "", "Origin", issuer, "Access-Control-Request-Method", "POST",
-		"Access-Control-Request-Headers", "authorization,mcp-param-city, Mcp-Param-Zip_Code,x-evil,mcp-param-,mcp-param-a\"b"))
-	want := http.Header{
-		"Allow":                         {"POST, OPTIONS"},
-		"Vary":                          {"Origin"},
-		"Access-Control-Allow-Origin":   {issuer},
-		"Access-Control-Allow-Methods":  {"POST, GET, DELETE"},
-		"Access-Control-Allow-Headers":  {"Authorization, Content-Type, MCP-Protocol-Version, Mcp-Method, Mcp-Name, Mcp-Session-Id, Last-Event-ID, Mcp-Param-city, Mcp-Param-zip_code"},
-		"Access-Control-Expose-Headers": {"WWW-Authenticate, Mcp-Session-Id, Retry-After, X-Correlation-Id"},
-		"Access-Control-Max-Age":        {"600"},
+	asked := []string{"Origin", issuer, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization,mcp-param-city, Mcp-Param-Zip_Code,traceparent"}
+	for name, tt := range map[string]struct {
+		inAzure bool
+		handler func(*Guard) http.Handler
+		want    http.Header
+	}{
+		"endpoint": {false, func(g *Guard) http.Handler { return g.Protect(reached) }, http.Header{
+			"Allow":                         {"POST, GET, DELETE, OPTIONS"},
+			"Vary":                          {"Origin", "Access-Control-Request-Headers"},
+			"Access-Control-Allow-Origin":   {issuer},
+			"Access-Control-Allow-Methods":  {"POST, GET, DELETE, OPTIONS"},
+			"Access-Control-Allow-Headers":  {"authorization, mcp-param-city, Mcp-Param-Zip_Code, traceparent"},
+			"Access-Control-Expose-Headers": {"WWW-Authenticate, Mcp-Session-Id, Retry-After, X-Correlation-Id"},
+			"Access-Control-Max-Age":        {"3600"},
+		}},
+		"metadata": {false, (*Guard).Metadata, http.Header{
+			"Allow":                        {"GET, HEAD, OPTIONS"},
+			"Vary":                         {"Access-Control-Request-Headers"},
+			"Access-Control-Allow-Origin":  {"*"},
+			"Access-Control-Allow-Methods": {"GET, HEAD, OPTIONS"},
+			"Access-Control-Allow-Headers": {"authorization, mcp-param-city, Mcp-Param-Zip_Code, traceparent"},
+			"Access-Control-Max-Age":       {"3600"},
+		}},
+		"endpoint in Azure": {true, func(g *Guard) http.Handler { return g.Protect(reached) }, http.Header{
+			"Allow":                         {"POST, OPTIONS"},
+			"Vary":                          {"Origin"},
+			"Access-Control-Expose-Headers": {"WWW-Authenticate, Mcp-Session-Id, Retry-After, X-Correlation-Id"},
+		}},
+		"metadata in Azure": {true, (*Guard).Metadata, http.Header{"Allow": {"GET, HEAD, OPTIONS"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options()
+			o.InAzure = tt.inAzure
+			w := httptest.NewRecorder()
+			tt.handler(New(o)).ServeHTTP(w, request("OPTIONS", endpoint, "", asked...))
+			if diff := cmp.Diff(tt.want, w.Header()); diff != "" || w.Code != http.StatusNoContent {
+				t.Error(w.Code, diff)
+			}
+		})
 	}
-	if diff := cmp.Diff(want, w.Header()); diff != "" || w.Code != http.StatusNoContent {
+}
+
+// TestOptionsWithoutAPageIsAnswered: it is no preflight, and no CORS header
+// belongs in the answer.
+func TestOptionsWithoutAPageIsAnswered(t *testing.T) {
+	w := do(options(), request("OPTIONS", endpoint, ""))
+	if diff := cmp.Diff(http.Header{"Allow": {"POST, OPTIONS"}, "Vary": {"Origin"}}, w.Header()); diff != "" || w.Code != http.StatusNoContent {
 		t.Error(w.Code, diff)
 	}
 }

@@ -1,0 +1,128 @@
+package resource
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+)
+
+var (
+	errNotJSONRPC = errors.New("resource: the body is not a JSON-RPC message")
+	errLongBatch  = errors.New("resource: the batch is too long")
+)
+
+// firstHeaders is the first revision that names method and tool in headers. The
+// SDK refuses requests of that and later revisions whose headers and body
+// disagree; earlier clients send such headers too, but nobody checks them.
+const firstHeaders = "2026-07-28"
+
+// maxPeek is how much of a body is looked at, in bytes: the SDK takes no more.
+const maxPeek = 4 << 20
+
+// callsOf are the calls that the request makes. It fails with errNotJSONRPC for a
+// body it cannot read (the SDK's parser is more lenient, and what the guard does
+// not understand it does not let through) and with errLongBatch. A body that is
+// too large or breaks off is left as it is, for the SDK to refuse. What was read
+// of the body is put back, and GetBody gives it again.
+func callsOf(r *http.Request) ([]call, error) {
+	if r.Method != http.MethodPost {
+		return nil, nil
+	}
+	if r.Header.Get("Mcp-Protocol-Version") >= firstHeaders {
+		return []call{{r.Header.Get("Mcp-Method"), r.Header.Get("Mcp-Name")}}, nil
+	}
+	read, err := io.ReadAll(io.LimitReader(r.Body, maxPeek+1))
+	if err != nil {
+		r.Body = putBack(read, failingReader{err}, r.Body)
+		return nil, nil
+	}
+	r.Body = putBack(read, r.Body, r.Body)
+	if len(read) == 0 || len(read) > maxPeek {
+		return nil, nil
+	}
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(read)), nil }
+	return parseCalls(read)
+}
+
+// putBack is a body that begins with what was read already.
+func putBack(read []byte, rest io.Reader, closer io.Closer) io.ReadCloser {
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(read), rest), closer}
+}
+
+// failingReader repeats a read error to whoever reads on.
+type failingReader struct{ err error }
+
+func (f failingReader) Read([]byte) (int, error) { return 0, f.err }
+
+// maxBatch is how many messages a batch may have. What limits requests, such as
+// the platform's concurrency, counts a batch as one, and a body of the largest
+// size has room for 50,000 calls.
+const maxBatch = 100
+
+// call is what one JSON-RPC message asks for. Both are empty for a response; the
+// tool is only looked at in tools/call.
+type call struct{ method, tool string }
+
+// parseCalls reads a message, or a batch of them, which revision 2025-03-26 allows,
+// with the SDK's eyes: what follows the first JSON value is ignored, names are
+// case-sensitive, and of two members of one name the last one counts.
+func parseCalls(body []byte) ([]call, error) {
+	messages := make([]object, 1)
+	if body = bytes.TrimLeft(body, " \t\r\n"); len(body) > 0 && body[0] == '[' {
+		var err error
+		if messages, err = batch(body); err != nil {
+			return nil, err
+		}
+	} else if !decode(body, &messages[0]) {
+		return nil, errNotJSONRPC
+	}
+	out := make([]call, len(messages))
+	for i, message := range messages {
+		if !decode(message["method"], &out[i].method) {
+			return nil, errNotJSONRPC
+		}
+		if out[i].method != "tools/call" {
+			continue
+		}
+		var params object
+		if !decode(message["params"], &params) || !decode(params["name"], &out[i].tool) {
+			return nil, errNotJSONRPC
+		}
+	}
+	return out, nil
+}
+
+// batch reads an array message by message, so that one that is too long takes
+// no more memory than one that is not.
+func batch(body []byte) (messages []object, err error) {
+	in := json.NewDecoder(bytes.NewReader(body))
+	_, err = in.Token()
+	for err == nil && in.More() {
+		if len(messages) == maxBatch {
+			return nil, errLongBatch
+		}
+		messages = append(messages, nil)
+		err = in.Decode(&messages[len(messages)-1])
+	}
+	if err == nil {
+		_, err = in.Token()
+	}
+	if err != nil {
+		return nil, errNotJSONRPC
+	}
+	return messages, nil
+}
+
+// object is a map because encoding/json ignores case in names of fields.
+type object map[string]json.RawMessage
+
+// decode leaves v as it is if there is no value. It takes no null: to the SDK a
+// null after another member of that name leaves the first one standing.
+func decode(data []byte, v any) bool {
+	return len(data) == 0 || string(data) != "null" && json.NewDecoder(bytes.NewReader(data)).Decode(v) == nil
+}
