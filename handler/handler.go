@@ -23,6 +23,7 @@ import (
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/health"
+	"entramcp/handler/home"
 	"entramcp/handler/keyring"
 	"entramcp/handler/middleware"
 	"entramcp/handler/oauth"
@@ -70,6 +71,7 @@ type Server struct {
 	as     *authserver.Server
 	sweep  *sweep.Sweeper
 	health *health.Health
+	home   *home.Home
 	// onBehalfOf is nil without an API scope.
 	onBehalfOf *onBehalfOf
 	// prepare is what must be done once before the table can be used.
@@ -126,6 +128,12 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Checks: map[string]func(context.Context) error{"storage": s.storageReady, "keys": s.ring.Ready, "entra": s.entra.Ready},
 		Now:    deps.Now, Log: deps.Log,
 	})
+	if s.home, err = home.New(home.Options{
+		About: offered.About(), Endpoint: cfg.Resource, Version: version.String(), Tools: offered.Open(),
+		Simulated: cfg.Entra.Simulated(), InAzure: cfg.InAzure, RegistryProof: cfg.RegistryProof, AppsChallenge: cfg.AppsChallenge,
+	}); err != nil {
+		return nil, fmt.Errorf("make the page at the root: %w", err)
+	}
 	s.Handler = observe.Correlate(deps.Log, observe.CorrelateOptions{
 		Hosted: cfg.Hosted, Proxies: observe.Proxies{Appended: cfg.InAzure, Trusted: cfg.TrustedProxies},
 	}, middleware.Headers(strings.HasPrefix(cfg.Issuer, "https:"), deps.Telemetry.Middleware(s.routes(guard, offered))))
@@ -168,6 +176,10 @@ func (s *Server) routes(guard *resource.Guard, offered *toolkit.Server) http.Han
 			continue
 		}
 		mux.Handle(route.Method+" "+route.Path, h)
+	}
+	mux.Handle("/{$}", s.home)
+	for path, document := range s.home.Routes() {
+		mux.Handle("GET "+path, document)
 	}
 	mux.HandleFunc("GET /healthz", s.health.Up)
 	mux.HandleFunc("GET /readyz", s.health.Ready)

@@ -128,11 +128,3 @@ func TestInAzureThePlatformAnswersCORS(t *testing.T) {
 		t.Errorf("a second Access-Control-Allow-Origin: %q", got)
 	}
 }
-
-func TestHomeSaysWhereToConnect(t *testing.T) {
-	resp := newWorld(t).browser().get(issuer + "/")
-	wantStatus(t, resp, http.StatusOK)
-	if body := text(t, resp); !strings.Contains(body, issuer+"/mcp") || !strings.Contains(body, "claude mcp add --transport http mcp ") {
-		t.Error(body)
-	}
-}

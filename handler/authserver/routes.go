@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"entramcp/handler/cors"
-	"entramcp/handler/pages"
 )
 
 // Route is one method on one path. Path is a pattern of net/http without the
@@ -39,7 +38,6 @@ func (s *Server) table() []Route {
 		{"POST", authorizePath, "", http.HandlerFunc(s.authorize)},
 		{"POST", consentPath, "", http.HandlerFunc(s.consent)},
 		{"GET", s.CallbackPath, "", http.HandlerFunc(s.callback)},
-		{"GET", "/{$}", "", http.HandlerFunc(s.home)},
 	}
 	for _, e := range []struct {
 		path, member string
@@ -71,12 +69,4 @@ func (s *Server) crossOrigin(method, path, member string, handler http.HandlerFu
 		{method, path, member, cors.AnyOrigin(handler)},
 		{"OPTIONS", path, "", cors.AnyOriginPreflight(method + ", OPTIONS")},
 	}
-}
-
-// home is the page at the root. The Functions host probes it while it starts,
-// so it does nothing that could be slow.
-func (s *Server) home(w http.ResponseWriter, r *http.Request) {
-	pages.Render(w, r, http.StatusOK, pages.Home{
-		Endpoint: string(s.Resource), Name: s.Name, Tenant: s.Tenant, Simulated: s.Simulated,
-	})
 }

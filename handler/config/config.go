@@ -92,6 +92,9 @@ type Config struct {
 
 	LogLevel  slog.Level
 	LogFormat LogFormat
+	// RegistryProof and AppsChallenge are the texts that registries of servers
+	// read at this server's address, or empty.
+	RegistryProof, AppsChallenge string
 	// AuditObjectIDs writes the object id of users to audit events.
 	AuditObjectIDs bool
 

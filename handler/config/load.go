@@ -39,6 +39,8 @@ func Load(getenv func(string) string) (Config, error) {
 		IdentityClientID: r.text("AZURE_CLIENT_ID"),
 		LogLevel:         r.level("LOG_LEVEL"),
 		LogFormat:        LogFormat(r.choice("LOG_FORMAT", string(LogAuto), string(LogText), string(LogJSON))),
+		RegistryProof:    r.text("MCP_REGISTRY_AUTH"),
+		AppsChallenge:    r.text("OPENAI_APPS_CHALLENGE"),
 		AuditObjectIDs:   r.choice("AUDIT_OBJECT_IDS", "off", "on") == "on",
 	}
 	if len(c.RequiredScopes) == 0 {

@@ -76,6 +76,9 @@ var Settings = []Setting{
 	{Name: "LOG_FORMAT", Default: "`text` on a terminal, else `json`", Does: "The form of log lines"},
 	{Name: "AUDIT_OBJECT_IDS", Default: "`off`", Does: "`on` writes the object ID of users to audit events"},
 
+	{Name: "MCP_REGISTRY_AUTH", Does: "What `/.well-known/mcp-registry-auth` says, to publish the server in the MCP registry: `v=MCPv1; k=ed25519; p=…`"},
+	{Name: "OPENAI_APPS_CHALLENGE", Does: "What `/.well-known/openai-apps-challenge` says, for OpenAI's review of apps"},
+
 	{Name: "LOCAL_SETTINGS", Default: "`local.settings.json`", Does: "A file whose `Values` count where the environment is silent; `none` reads no file"},
 
 	{Name: "FUNCTIONS_CUSTOMHANDLER_PORT", Platform: true, Does: "The port that the Functions host wants the handler on"},

@@ -50,16 +50,3 @@ type Notice struct {
 }
 
 func (Notice) file() string { return "notice.html" }
-
-// Home says how to connect a client.
-type Home struct {
-	// Endpoint is the URL of the MCP endpoint and Name what to call the
-	// server in a client's list.
-	Endpoint, Name string
-	// Tenant says which Entra accounts may sign in.
-	Tenant string
-	// Simulated is set when the tenant is the stand-in for local runs.
-	Simulated bool
-}
-
-func (Home) file() string { return "home.html" }

@@ -37,10 +37,23 @@ func Render(w http.ResponseWriter, _ *http.Request, status int, p Page) {
 		http.Error(w, "The page could not be shown.", http.StatusInternalServerError)
 		return
 	}
+	write(w, status, body.Bytes())
+}
+
+// Fixed renders p once and answers with it from then on.
+func Fixed(p Page) (http.Handler, error) {
+	var body bytes.Buffer
+	if err := templates.ExecuteTemplate(&body, p.file(), p); err != nil {
+		return nil, err
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { write(w, http.StatusOK, body.Bytes()) }), nil
+}
+
+func write(w http.ResponseWriter, status int, body []byte) {
 	secure(w.Header())
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes())
+	_, _ = w.Write(body)
 }
 
 // secure sets the headers that every page carries. Cross-Origin-Opener-Policy
@@ -66,7 +79,7 @@ func contentSecurityPolicy(css string) string {
 	return strings.Join([]string{
 		"default-src 'none'",
 		"style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'",
-		"img-src 'none'",
+		"img-src data:", // the server's icon
 		"form-action 'self'",
 		"frame-ancestors 'none'",
 		"base-uri 'none'",
@@ -78,6 +91,7 @@ func parse() *template.Template {
 		"style": func() template.CSS { return template.CSS(style) }, // our own file
 		"plain": plain,
 		"link":  link,
+		"icon":  icon,
 	}).ParseFS(files, "html/*.html"))
 }
 

@@ -22,7 +22,13 @@ func every() map[string]pages.Page {
 		"done":     pages.Done{Client: "Cursor", To: "cursor://anysphere.cursor-mcp/oauth/callback?code=c&state=s"},
 		"failure":  pages.Failure{Title: "Sign-in failed", Summary: "Why.", NextStep: "What.", ConsentURL: "https://login.microsoftonline.com/t/adminconsent", CorrelationID: "ab12", Client: "Cursor", ReturnTo: "cursor://x/cb?error=access_denied&state=s", ReturnAfter: 20},
 		"notice":   pages.Notice{Title: "Approved", Summary: "It is done.", NextStep: "Go back."},
-		"home":     pages.Home{Endpoint: "https://mcp.example.com/mcp", Name: "mcp-example", Tenant: "Contoso", Simulated: true},
+		"home": pages.Home{
+			Title: "Example", Description: "What it is for.", Endpoint: "https://mcp.example.com/mcp", Simulated: true,
+			Tools:   []pages.HomeTool{{Name: "hello", Title: "Hello", Description: "Say hello."}},
+			Buttons: []pages.HomeButton{{Client: "VS Code", URL: "https://vscode.dev/redirect/mcp/install?name=x&config=%7B%7D"}, {Client: "Goose", URL: "goose://extension?id=x"}},
+			Recipes: []pages.HomeRecipe{{Client: "Claude Code", Where: "In a terminal", Text: "claude mcp add", Then: "Then run /mcp."}},
+			Account: "/account", Support: "mailto:help@example.com", Version: "1.2.3",
+		},
 	}
 }
 
@@ -59,7 +65,7 @@ func TestPolicyAllowsExactlyTheStyleOnThePage(t *testing.T) {
 			}
 			sum := sha256.Sum256([]byte(m[0][1]))
 			want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-				"'; img-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+				"'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 			if got := resp.Header.Get("Content-Security-Policy"); got != want {
 				t.Errorf("policy %q\nwant   %q", got, want)
 			}
@@ -230,18 +236,20 @@ func TestFailureLeadsBackToTheClient(t *testing.T) {
 	}
 }
 
-func TestHomeSaysHowToConnect(t *testing.T) {
+func TestHomeShowsWhatItIsGiven(t *testing.T) {
 	_, body := render(t, every()["home"])
 	body = html.UnescapeString(body)
 	for _, part := range []string{
-		"claude mcp add --transport http mcp-example https://mcp.example.com/mcp",
-		`code --add-mcp '{"name":"mcp-example","type":"http","url":"https://mcp.example.com/mcp"}'`,
-		`{"mcpServers":{"mcp-example":{"url":"https://mcp.example.com/mcp"}}}`,
-		"Microsoft Entra ID", "Simulated tenant",
+		"<h1>Example</h1>", "What it is for.", "https://mcp.example.com/mcp", "Say hello.", `href="goose://extension?id=x"`, "claude mcp add",
+		`href="/account"`, `href="mailto:help@example.com"`, "Version 1.2.3", "Simulated tenant",
 	} {
 		if !strings.Contains(body, part) {
 			t.Errorf("the page does not say %q", part)
 		}
+	}
+	_, body = render(t, pages.Home{Icon: "data:text/html;base64,PHNjcmlwdD4=", Support: "javascript:alert(1)", Buttons: []pages.HomeButton{{URL: "data:text/html,x"}}})
+	if strings.Contains(body, "data:text") || strings.Contains(body, "javascript:") {
+		t.Error("an address that runs something is a link")
 	}
 }
 

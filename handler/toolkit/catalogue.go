@@ -106,7 +106,7 @@ type Description struct {
 }
 
 // ToolDescription is one tool of a Description.
-type ToolDescription struct{ Name, Description string }
+type ToolDescription struct{ Name, Title, Description string }
 
 func (a About) implementation(version string) *mcp.Implementation {
 	return &mcp.Implementation{

@@ -239,6 +239,18 @@ func (s *Server) ScopeWords() map[string]string { return wordsOf(s.definitions) 
 // About is how the server presents itself.
 func (s *Server) About() About { return s.about }
 
+// Open are the tools that every signed-in user sees: those without a rule about
+// scopes or roles.
+func (s *Server) Open() []ToolDescription {
+	var open []ToolDescription
+	for _, d := range s.definitions {
+		if d.kind == tool && len(d.required) == 0 && len(d.roles) == 0 {
+			open = append(open, ToolDescription{d.name, d.title, d.description})
+		}
+	}
+	return open
+}
+
 // describe is what the running server says of itself.
 func (s *Server) describe(access *grants.Access) Description {
 	revision, time := version.Commit()
@@ -249,7 +261,7 @@ func (s *Server) describe(access *grants.Access) Description {
 	}
 	for _, t := range s.tools {
 		if t.shownTo(access) {
-			d.Tools = append(d.Tools, ToolDescription{t.name, t.description})
+			d.Tools = append(d.Tools, ToolDescription{t.name, t.title, t.description})
 		}
 	}
 	return d

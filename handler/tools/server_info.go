@@ -27,7 +27,7 @@ func serverInfo(_ context.Context, caller *toolkit.Caller, _ struct{}) (serverDe
 		Authentication: d.Authentication, Tools: []toolDescription{},
 	}
 	for _, t := range d.Tools {
-		info.Tools = append(info.Tools, toolDescription(t))
+		info.Tools = append(info.Tools, toolDescription{t.Name, t.Description})
 	}
 	return info, nil
 }

@@ -1,0 +1,33 @@
+package pages
+
+// Home is the page at the root: what this server is and how to connect to it.
+type Home struct {
+	// Title, Description and Icon present the server; Icon is a data URL or
+	// empty.
+	Title, Description, Icon string
+	// Endpoint is the URL of the MCP endpoint.
+	Endpoint string
+	// Tools are those that every signed-in user sees.
+	Tools []HomeTool
+	// Buttons open a client that has a link for it; Recipes are for the others.
+	Buttons []HomeButton
+	Recipes []HomeRecipe
+	// Account is the path of the page of connected apps, or empty.
+	Account string
+	// Website, Support, Privacy and Terms are links, or empty.
+	Website, Support, Privacy, Terms string
+	Version                          string
+	// Simulated is set when the tenant is the stand-in for local runs.
+	Simulated bool
+}
+
+func (Home) file() string { return "home.html" }
+
+// HomeTool is one tool in the list.
+type HomeTool struct{ Name, Title, Description string }
+
+// HomeButton is a link into a client.
+type HomeButton struct{ Client, URL string }
+
+// HomeRecipe is a command or a piece of a file for a client.
+type HomeRecipe struct{ Client, Where, Text, Then string }
