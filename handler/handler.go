@@ -26,7 +26,6 @@ import (
 	"entramcp/handler/home"
 	"entramcp/handler/keyring"
 	"entramcp/handler/middleware"
-	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
 	"entramcp/handler/resource"
 	"entramcp/handler/store"
@@ -103,7 +102,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	offered := s.newToolServer()
 	s.grants = grants.New(grants.Options{
 		Table: deps.Table, Ring: s.ring, Issuer: cfg.Issuer, Resource: cfg.Resource,
-		KnownScopes:    cfg.RequiredScopes.Union(offered.Scopes()).Union(oauth.NewScopes("offline_access")),
+		Required:       cfg.RequiredScopes,
 		AccessLifetime: cfg.AccessTokenLifetime, RefreshLifetime: cfg.RefreshLifetime,
 		Now: deps.Now, Log: deps.Log,
 	})
@@ -125,7 +124,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	})
 	s.sweep = sweep.New(sweep.Options{Table: deps.Table, Kinds: s.kinds(), Interval: cfg.SweepInterval, Now: deps.Now, Log: deps.Log})
 	s.health = health.New(health.Options{
-		Checks: map[string]func(context.Context) error{"storage": s.storageReady, "keys": s.ring.Ready, "entra": s.entra.Ready},
+		Checks: map[string]func(context.Context) error{"storage": s.storageReady, "keys": s.ring.Ready, "revocations": s.grants.Ready, "entra": s.entra.Ready},
 		Now:    deps.Now, Log: deps.Log,
 	})
 	if s.home, err = home.New(home.Options{

@@ -113,6 +113,7 @@ func (d *door) signIn(t testing.TB, scopes ...string) grants.Code {
 		ClientID: "client-1", RedirectURI: mcpRedirect, Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
 		Scopes:   oauth.NewScopes(append(scopes, "openid", "profile")...),
 		Identity: grants.Identity{TenantID: "tenant", ObjectID: "ada", Name: "Ada Lovelace", Username: "ada@contoso.com", Roles: []string{"Reader"}},
+		Upstream: grants.Upstream{RefreshToken: grants.EntraRefreshToken{Value: secret.New("entra-rt")}},
 	})
 	if err != nil {
 		t.Fatal(err)

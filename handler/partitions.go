@@ -3,6 +3,7 @@ package handler
 import (
 	"entramcp/handler/authserver"
 	"entramcp/handler/clients"
+	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
 	"entramcp/handler/store"
 	"entramcp/handler/sweep"
@@ -15,8 +16,10 @@ func (s *Server) kinds() []sweep.Kind {
 	return []sweep.Kind{
 		{Name: "transactions", Prefix: authserver.TransactionPrefix},
 		{Name: "challenges", Prefix: authserver.ClaimsPrefix},
-		{Name: "grants", Prefix: "g-"},
-		{Name: "revoked", Prefix: "revoked"},
+		{Name: "grants", Prefix: grants.GrantPrefix},
+		{Name: "revocations", Prefix: grants.RevocationPrefix, Before: s.grants.CompleteRevocations},
+		{Name: "revoked", Prefix: grants.LegacyRevocationPartition, Before: s.grants.CompleteRevocations},
+		{Name: "blocks", Prefix: grants.BlockPartition},
 		{Name: "clients", Prefix: clients.RegistrationPrefix},
 		{Name: "documents", Prefix: clients.DocumentPrefix},
 		{Name: "assertions", Prefix: clients.AssertionPrefix},

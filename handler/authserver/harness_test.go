@@ -83,7 +83,7 @@ func (w *world) restart(change ...func(*clients.Options)) {
 		w.t.Fatal(err)
 	}
 	w.grants = grants.New(grants.Options{Table: w.table, Ring: ring, Issuer: issuer, Resource: issuer + "/mcp",
-		KnownScopes: oauth.NewScopes("openid", "profile", "email", "offline_access", "tasks"), Now: w.clock, Log: log})
+		Required: oauth.NewScopes("openid", "profile", "email"), Now: w.clock, Log: log})
 	o := authserver.Options{
 		Issuer: issuer, Resource: issuer + "/mcp", Table: w.table, Ring: ring, Clients: registry, Grants: w.grants, Upstream: w.upstream,
 		Required: oauth.NewScopes("openid", "profile", "email"), Optional: oauth.NewScopes("tasks"),

@@ -3,6 +3,7 @@ package grants
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"strings"
 	"time"
@@ -21,8 +22,10 @@ const AccessKey = "entramcp.access"
 // Access is what a valid access token says. It is shared between requests and
 // must not be modified.
 type Access struct {
-	Subject  Subject
-	GrantID  string
+	Subject Subject
+	GrantID string
+	// ClientID is the client's id, or the SHA-256 in base64url of one that is
+	// longer than 128 characters.
 	ClientID string
 	TenantID string
 	// ID is the token's jti.
@@ -35,6 +38,9 @@ type Access struct {
 	// no grant: what that token says.
 	Kind     CallerKind
 	Identity *Identity
+
+	approved time.Time // when the grant was
+	parties  partyHashes
 }
 
 // CallerKind says on whose behalf a call is made. The zero value is a user.
@@ -55,6 +61,18 @@ func (k CallerKind) String() string {
 	return string(k)
 }
 
+// maxClientID is the longest client id that access tokens carry as it is.
+const maxClientID = 128
+
+// tokenClientID is how access tokens name a client.
+func tokenClientID(id string) string {
+	if len(id) <= maxClientID {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
 // claims are those of RFC 9068 §2.2, the grant, and the tenant. Names and mail
 // addresses stay out: access tokens end up in logs.
 type claims struct {
@@ -69,6 +87,11 @@ type claims struct {
 	IssuedAt int64    `json:"iat"`
 	Expires  int64    `json:"exp"`
 	ID       string   `json:"jti"`
+	// AuthTime is when the grant was approved (RFC 9068 §2.2.1). The hashes
+	// name the hosts of the client's metadata document and redirect URI.
+	AuthTime     int64  `json:"auth_time,omitempty"`
+	DocumentHost string `json:"dh,omitempty"`
+	RedirectHost string `json:"rh,omitempty"`
 }
 
 func (c *claims) GetIssuer() (string, error)              { return c.Issuer, nil }
@@ -104,31 +127,38 @@ func (s *Service) mint(ctx context.Context, r record, identity Identity, scopes 
 		return Tokens{}, unavailable(err)
 	}
 	now := s.now()
+	lifetime := s.accessLifetime
+	if end := s.endOf(r); !end.IsZero() {
+		lifetime = min(lifetime, end.Sub(now))
+	}
+	parties := r.parties()
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, &claims{
-		Issuer: s.issuer, Audience: string(s.resource), Subject: r.subject, ClientID: r.ClientID,
+		Issuer: s.issuer, Audience: string(s.resource), Subject: r.subject, ClientID: tokenClientID(r.ClientID),
 		Scope: scopes.String(), Roles: identity.Roles, GrantID: r.id, TenantID: identity.TenantID,
-		IssuedAt: now.Unix(), Expires: now.Add(s.accessLifetime).Unix(),
-		ID: oauth.RandomID(),
+		IssuedAt: now.Unix(), Expires: now.Add(lifetime).Unix(), ID: oauth.RandomID(),
+		AuthTime: r.Created.Unix(), DocumentHost: parties.documentHost, RedirectHost: parties.redirectHost,
 	})
 	token.Header["typ"], token.Header["kid"] = tokenType, kid
 	access, err := token.SignedString(key)
 	if err != nil {
 		return Tokens{}, unavailable(err)
 	}
+	tokens := Tokens{Access: AccessToken{secret.New(access)}, ExpiresIn: lifetime, Scopes: scopes, Grant: r.grant(identity)}
+	if r.WithoutRefresh {
+		return tokens, nil
+	}
 	refresh, err := s.sealHandle(ctx, keyring.RefreshHandle, r, s.refreshLifetime)
 	if err != nil {
 		return Tokens{}, unavailable(err)
 	}
-	return Tokens{
-		Access: AccessToken{secret.New(access)}, Refresh: RefreshToken{secret.New(refresh)},
-		ExpiresIn: s.accessLifetime, Scopes: scopes, Grant: r.grant(identity),
-	}, nil
+	tokens.Refresh = RefreshToken{secret.New(refresh)}
+	return tokens, nil
 }
 
 // Verify decides about a bearer token: invalid_token, or 503 if the keys or the
-// list of revoked grants cannot be had. What it has verified it remembers until
-// the token expires or is revoked. It does no storage I/O while Run keeps the
-// list fresh; a list older than MaxStale is read again first.
+// list of revocations cannot be had. Verified tokens are cached until they expire
+// or are revoked. It does no storage I/O while Run keeps the list current; a list
+// older than MaxStale is read again first.
 func (s *Service) Verify(ctx context.Context, raw string) (*Access, error) {
 	s.noteRequest()
 	if raw == "" || len(raw) > maxToken {
@@ -147,10 +177,11 @@ func (s *Service) Verify(ctx context.Context, raw string) (*Access, error) {
 		s.verified.Remove(key)
 		return nil, invalid(jwt.ErrTokenExpired)
 	}
-	if err := s.fresh(ctx); err != nil {
+	if err := s.ensureCurrent(ctx); err != nil {
 		return nil, err
 	}
-	if s.revoked.has(access.GrantID) {
+	_, blocked := s.blocks.Load().find(access.parties, access.approved)
+	if blocked || s.revoked.hasToken(access.GrantID, access.Issued) {
 		s.verified.Remove(key)
 		return nil, invalid(errRevoked)
 	}
@@ -191,10 +222,19 @@ func (s *Service) parse(ctx context.Context, raw string) (*Access, error) {
 		// than was announced helps only who has stolen it.
 		return nil, invalid(jwt.ErrTokenExpired)
 	}
+	approved := c.AuthTime
+	if approved == 0 {
+		approved = c.IssuedAt // a token of an earlier version
+	}
 	return &Access{
 		Subject: c.Subject, GrantID: c.GrantID, ClientID: c.ClientID, TenantID: c.TenantID, ID: c.ID,
 		Scopes: oauth.ParseScopes(c.Scope), Roles: c.Roles,
 		Issued: time.Unix(c.IssuedAt, 0).UTC(), Expires: time.Unix(expires, 0).UTC(),
+		approved: time.Unix(approved, 0).UTC(),
+		parties: partyHashes{
+			client: partyHash(c.ClientID), documentHost: c.DocumentHost, redirectHost: c.RedirectHost,
+			user: partyHash(string(c.Subject)), tenant: partyHash(c.TenantID),
+		},
 	}, nil
 }
 

@@ -23,7 +23,7 @@ func TestVerifyDoesNoStorageIO(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)
 	tokens, again := signIn(t, i.Service), signIn(t, i.Service)
-	i.refreshRevoked(context.Background()) // what Run does
+	i.poll(context.Background()) // what Run does
 	reads, writes := i.wire.counts()
 	for range 1000 {
 		mustVerify(t, i.Service, tokens.Access)
@@ -65,8 +65,9 @@ func TestStalledStorageIs503InTwoSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newInstance(t, newTable(t), time.Now)
 		tokens := signIn(t, i.Service)
+		time.Sleep(MaxStale + time.Second)
 		i.wire.disturb(func(string) error { time.Sleep(30 * time.Second); return errDown }, nil)
-		go i.refreshRevoked(context.Background()) // waits longer than a request may
+		go i.poll(context.Background()) // waits longer than a request may
 		time.Sleep(time.Second)
 		begun := time.Now()
 		_, err := i.Verify(t.Context(), tokens.Access.Reveal())
@@ -106,9 +107,7 @@ func TestShorterLifetimeBindsTokensIssuedBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Advance(time.Hour)
-	if err := remove(now.wire.Table, revokedPartition, revoked.Grant.ID); err != nil { // as the sweep does
-		t.Fatal(err)
-	}
+	sweepExpired(t, now)
 	for _, tokens := range []Tokens{revoked, kept} {
 		for _, instance := range []*instance{now, newInstance(t, before.wire.Table, c.Now)} { // cached, and not
 			_, err := instance.Verify(context.Background(), tokens.Access.Reveal())

@@ -12,33 +12,41 @@ import (
 )
 
 // Approval is a finished sign-in: what the user approved, who they are, and what
-// Entra gave us for them. Challenge is the client's S256 code challenge.
+// Entra gave us for them.
 type Approval struct {
-	ClientID    string
+	ClientID string
+	// ClientName is what the client calls itself, and Verified says that the
+	// name belongs to the host of its metadata document.
+	ClientName  string
+	Verified    bool
 	RedirectURI string
-	Challenge   string
-	Scopes      oauth.Scopes
-	Identity    Identity
-	Upstream    Upstream
+	// Challenge is the client's S256 code challenge. The caller decides which
+	// clients may come without one.
+	Challenge string
+	Scopes    oauth.Scopes
+	Identity  Identity
+	Upstream  Upstream
 }
 
 // Create inserts a grant at generation 0 and returns its code, which can be
-// redeemed once within CodeLifetime. One write. If it fails there is no grant a
-// client could reach: a row whose code nobody was given is swept.
+// redeemed within CodeLifetime. One write. If it fails there is no grant a client
+// could reach: a row whose code nobody was given is swept. Tokens of Entra's that
+// are too large to be kept are a server_error.
 func (s *Service) Create(ctx context.Context, a Approval) (Code, error) {
-	if !oauth.ValidChallenge(a.Challenge) {
+	if a.Challenge != "" && !oauth.ValidChallenge(a.Challenge) {
 		return Code{}, oauth.New(oauth.InvalidRequest, "The code_challenge is not an S256 challenge.")
 	}
 	now := s.now().UTC()
 	r := record{
 		subject: SubjectOf(a.Identity.TenantID, a.Identity.ObjectID), id: oauth.RandomID(),
 		expires:  now.Add(CodeLifetime + margin),
-		ClientID: a.ClientID, Scopes: a.Scopes, Created: now, LastUsed: now,
+		ClientID: a.ClientID, ClientName: a.ClientName, Verified: a.Verified, RedirectHost: hostOf(a.RedirectURI),
+		TenantHash: partyHash(a.Identity.TenantID), Scopes: a.Scopes, Created: now, LastUsed: now,
 		Code: &bindings{RedirectURI: a.RedirectURI, Challenge: a.Challenge},
 	}
 	var err error
 	if r.Sealed, err = s.seal(ctx, r, userData{a.Identity, a.Upstream}); err != nil {
-		return Code{}, unavailable(err)
+		return Code{}, err
 	}
 	code, err := s.sealHandle(ctx, keyring.CodeHandle, r, CodeLifetime)
 	if err != nil {
@@ -54,94 +62,148 @@ func (s *Service) Create(ctx context.Context, a Approval) (Code, error) {
 	return Code{secret.New(code)}, nil
 }
 
+// Unredeemed reports whether code can still be redeemed for the first time. One
+// read; an error is a 503.
+func (s *Service) Unredeemed(ctx context.Context, code Code) (bool, error) {
+	h, err := s.openLive(ctx, keyring.CodeHandle, code.Reveal())
+	if err != nil {
+		return false, ignoreInvalidGrant(err)
+	}
+	r, err := s.live(ctx, h.subjectID(), h.grantID())
+	if ended(err) {
+		return false, nil
+	}
+	return err == nil && r.Generation == 0, err
+}
+
+// CheckCode fails as Redeem does for a code that was not issued by this server or
+// has expired. No storage I/O.
+func (s *Service) CheckCode(ctx context.Context, code Code) error {
+	_, err := s.openLive(ctx, keyring.CodeHandle, code.Reveal())
+	return err
+}
+
 // Redemption is what a client presents together with a code.
 type Redemption struct {
-	ClientID    string // as authenticated
+	ClientID string // as authenticated
+	// RedirectURI is empty if the request has none, which a code with a
+	// challenge allows (OAuth 2.1 §10.2).
 	RedirectURI string
 	Verifier    string
+	// WithoutRefresh says that the client must not get a refresh token, because
+	// it has not registered for that grant type.
+	WithoutRefresh bool
 }
 
 var (
 	errWrongClient   = errors.New("issued to another client")
 	errWrongRedirect = errors.New("redirect_uri differs from the authorization request's")
 	errWrongVerifier = errors.New("code_verifier does not match the code_challenge")
+	errNoBindings    = errors.New("used before, and it is not known by whom")
 	errReused        = errors.New("used before")
 	errLost          = errors.New("the grant changed in a way no other request explains")
 )
 
 // Redeem exchanges a code for the first tokens (RFC 6749 §4.1.3, RFC 7636 §4.6):
-// one read and one conditional write, which clears what the code was bound to.
+// one read and one conditional write.
 //
-// A presenter who cannot prove the bindings is refused and changes nothing:
-// somebody who has seen a code cannot end the sign-in of the client that can
-// redeem it, and a verifier cannot be guessed. A code that was redeemed and is
-// presented again is known to two parties: the grant is revoked (OAuth 2.1
-// §4.1.3), and that includes the losers of a parallel redemption. After CodeLifetime a code has no effect at all, so
-// one that is found in a log ends nobody's sign-in.
+// A presenter who cannot prove what the code is bound to is refused and changes
+// nothing, before and after redemption: somebody who has seen a code cannot end
+// the sign-in of the client that can redeem it.
 //
-// When the outcome of the write is unknown the answer is 503. Should the write
-// have happened, the client's retry is a second redemption and refused as one.
+// A client that repeats a redemption within RepeatWindow, because the answer was
+// lost, gets tokens of the grant's current generation. Later, until CodeLifetime
+// is over, a code that its own client shows again is known to two parties, and
+// the grant is revoked (OAuth 2.1 §4.1.3). After that a code has no effect. A
+// code without a challenge is never repeated.
 func (s *Service) Redeem(ctx context.Context, code Code, by Redemption) (Tokens, error) {
 	s.noteRequest()
-	h, err := s.openHandle(ctx, keyring.CodeHandle, code.Reveal())
+	h, err := s.openLive(ctx, keyring.CodeHandle, code.Reveal())
 	if err != nil {
 		return Tokens{}, err
 	}
-	if h.expired(s.now()) {
-		return Tokens{}, invalidGrant(keyring.CodeHandle, errExpired)
+	if err := s.ensureCurrent(ctx); err != nil {
+		return Tokens{}, err
 	}
-	r, err := s.unredeemed(ctx, h, by)
+	r, err := s.liveForCode(ctx, h, by)
 	if err != nil {
 		return Tokens{}, err
 	}
-	if err := r.Code.match(r, by); err != nil {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "code refused", slog.Any("grant", r.grant(Identity{})),
-			slog.String("presented_by", by.ClientID), slog.Any("cause", err))
-		return Tokens{}, invalidGrant(keyring.CodeHandle, err)
+	if r.Generation > 0 {
+		return s.repeatRedemption(ctx, r, by)
 	}
 	user, err := s.unseal(ctx, r)
 	if err != nil {
 		return Tokens{}, err
 	}
-	now := s.now().UTC()
-	r.Generation, r.Code = 1, nil
-	r.LastUsed, r.RotatedAt, r.expires = now, now, now.Add(s.refreshLifetime)
+	next := r.advanced(s.now().UTC())
+	next.expires = next.RotatedAt.Add(s.refreshLifetime)
+	next.WithoutRefresh = by.WithoutRefresh || user.Upstream.RefreshToken.IsZero()
+	if next.WithoutRefresh {
+		next.expires = next.RotatedAt.Add(s.accessLifetime + margin)
+	}
 	// Everything that can fail for our own reasons comes before the write
 	// that consumes the code.
-	tokens, err := s.mint(ctx, r, user.Identity, r.Scopes)
+	tokens, err := s.mint(ctx, next, user.Identity, next.Scopes)
 	if err != nil {
 		return Tokens{}, err
 	}
-	r, err = s.replace(ctx, r)
+	next, err = s.replace(ctx, next)
 	switch {
 	case err == nil:
-		tokens.Grant.etag = r.etag
+		if next.WithoutRefresh && !by.WithoutRefresh {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "Entra gave no refresh token, so the client gets none: it has to sign in again when its access token expires",
+				slog.Any("grant", next.grant(Identity{})))
+		}
+		tokens.Grant.etag = next.etag
 		return tokens, nil
 	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound):
-		if _, err := s.unredeemed(ctx, h, by); err != nil {
+		r, err := s.liveForCode(ctx, h, by)
+		if err != nil {
 			return Tokens{}, err
 		}
-		return Tokens{}, unavailable(errLost)
+		if r.Generation == 0 {
+			return Tokens{}, unavailable(errLost)
+		}
+		return s.repeatRedemption(ctx, r, by)
 	}
 	return Tokens{}, unavailable(err)
 }
 
-// unredeemed returns the grant while its code can be redeemed. If it was redeemed
-// already, this is a replay and ends the grant.
-func (s *Service) unredeemed(ctx context.Context, h handle, by Redemption) (record, error) {
+// repeatRedemption answers a code that has been redeemed already, to a client
+// that has proved to be its own.
+func (s *Service) repeatRedemption(ctx context.Context, r record, by Redemption) (Tokens, error) {
+	redeemed, known := r.rotatedAt(0)
+	if !known || r.Code.Challenge == "" || s.now().Sub(redeemed) > RepeatWindow {
+		if err := s.end(ctx, r, "authorization code used twice", by.ClientID); err != nil {
+			return Tokens{}, err
+		}
+		return Tokens{}, invalidGrant(keyring.CodeHandle, errReused)
+	}
+	user, err := s.unseal(ctx, r)
+	if err != nil {
+		return Tokens{}, err
+	}
+	s.log.LogAttrs(ctx, slog.LevelInfo, "redemption repeated", slog.Any("grant", r.grant(Identity{})))
+	return s.mint(ctx, r, user.Identity, r.Scopes)
+}
+
+// liveForCode is the grant of a code, presented by somebody who proves what the
+// code was bound to.
+func (s *Service) liveForCode(ctx context.Context, h handle, by Redemption) (record, error) {
 	r, err := s.live(ctx, h.subjectID(), h.grantID())
-	switch {
-	case ended(err):
+	if ended(err) {
 		return record{}, invalidGrant(keyring.CodeHandle, err)
-	case err != nil:
-		return record{}, err
-	case r.Generation == 0 && r.Code != nil:
-		return r, nil
 	}
-	if err := s.end(ctx, r, "authorization code used twice", by.ClientID); err != nil {
+	if err != nil {
 		return record{}, err
 	}
-	return record{}, invalidGrant(keyring.CodeHandle, errReused)
+	if err := r.Code.match(r, by); err != nil {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "code refused", slog.Any("grant", r.grant(Identity{})),
+			slog.String("presented_by", by.ClientID), slog.Any("cause", err))
+		return record{}, invalidGrant(keyring.CodeHandle, err)
+	}
+	return r, nil
 }
 
 // match compares byte by byte: OAuth 2.1 §4.1.3 asks for the redirect_uri of
@@ -150,9 +212,13 @@ func (b *bindings) match(r record, by Redemption) error {
 	switch {
 	case r.ClientID != by.ClientID:
 		return errWrongClient
-	case by.RedirectURI != "" && b.RedirectURI != by.RedirectURI:
+	case b == nil: // redeemed by a version that removes the bindings
+		return errNoBindings
+	case b.RedirectURI != by.RedirectURI && (by.RedirectURI != "" || b.Challenge == ""):
 		return errWrongRedirect
-	case !oauth.VerifierMatches(by.Verifier, b.Challenge):
+	case b.Challenge == "" && by.Verifier != "":
+		return errWrongVerifier // RFC 9700 §2.1.1: no downgrade
+	case b.Challenge != "" && !oauth.VerifierMatches(by.Verifier, b.Challenge):
 		return errWrongVerifier
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
 
 func TestCodeRedeemsOnceWithOneReadAndOneWrite(t *testing.T) {
@@ -17,6 +18,8 @@ func TestCodeRedeemsOnceWithOneReadAndOneWrite(t *testing.T) {
 	if reads != 0 || writes != 1 {
 		t.Errorf("create: %d reads and %d writes, want 0 and 1", reads, writes)
 	}
+	mustBeCurrent(t, i)
+	reads, writes = i.wire.counts()
 	tokens, err := i.Redeem(context.Background(), code, testRedemption())
 	if err != nil {
 		t.Fatal(err)
@@ -33,9 +36,12 @@ func TestCodeRedeemsOnceWithOneReadAndOneWrite(t *testing.T) {
 	if tokens.Grant.Identity.Name != testIdentity.Name || tokens.ExpiresIn != 30*time.Minute {
 		t.Errorf("tokens %+v", tokens)
 	}
-	r0, _ := i.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
-	if r0.Code != nil {
-		t.Error("the bindings are still there after redemption")
+	c.Advance(CodeLifetime + leeway + time.Second)
+	if _, err := refresh(i.Service, tokens.Refresh); err != nil {
+		t.Fatal(err)
+	}
+	if r, _ := i.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID); r.Code != nil {
+		t.Error("the bindings are kept after the code has expired")
 	}
 }
 
@@ -66,35 +72,222 @@ func TestCodeIsRefusedAndUnharmed(t *testing.T) {
 	}
 }
 
-func TestCodeReplayRevokesGrant(t *testing.T) {
+// A code that its own client shows again, when no answer can have been lost any
+// more, is known to somebody else.
+func TestLateCodeReplayRevokesGrant(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+	code := create(t, a.Service)
+	tokens, err := a.Redeem(context.Background(), code, testRedemption())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustVerify(t, a.Service, tokens.Access)
+	c.Advance(RepeatWindow + time.Second)
+	_, err = b.Redeem(context.Background(), code, testRedemption())
+	wantCode(t, err, oauth.InvalidGrant)
+	_, err = refresh(a.Service, tokens.Refresh)
+	wantCode(t, err, oauth.InvalidGrant)
+	c.Advance(MaxStale + time.Second)
+	_, err = a.Verify(context.Background(), tokens.Access.Reveal())
+	wantCode(t, err, oauth.InvalidToken)
+	if !strings.Contains(b.log.String(), "presented_by="+testClient) {
+		t.Errorf("the log does not say who presented it: %s", b.log)
+	}
+}
+
+// Whoever cannot prove what the code was bound to changes nothing, also when it
+// has been redeemed, and however late.
+func TestCodeShownAgainByOthersEndsNothing(t *testing.T) {
 	for name, change := range map[string]func(*Redemption){
-		"by the client itself": func(*Redemption) {},
-		"by another client":    func(r *Redemption) { r.ClientID = "client-2" },
-		"without the verifier": func(r *Redemption) { r.Verifier = "" },
+		"by another client":     func(r *Redemption) { r.ClientID = "client-2" },
+		"without the verifier":  func(r *Redemption) { r.Verifier = "" },
+		"with another verifier": func(r *Redemption) { r.Verifier = strings.Repeat("a", 43) },
+		"with another redirect": func(r *Redemption) { r.RedirectURI += "/" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClock()
-			table := newTable(t)
-			a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
-			code := create(t, a.Service)
-			tokens, err := a.Redeem(context.Background(), code, testRedemption())
+			i := newInstance(t, newTable(t), c.Now)
+			code := create(t, i.Service)
+			tokens, err := i.Redeem(context.Background(), code, testRedemption())
 			if err != nil {
 				t.Fatal(err)
 			}
-			mustVerify(t, a.Service, tokens.Access)
 			by := testRedemption()
 			change(&by)
-			_, err = b.Redeem(context.Background(), code, by)
-			wantCode(t, err, oauth.InvalidGrant)
-			_, err = refresh(a.Service, tokens.Refresh)
-			wantCode(t, err, oauth.InvalidGrant)
-			c.Advance(MaxStale + time.Second)
-			_, err = a.Verify(context.Background(), tokens.Access.Reveal())
-			wantCode(t, err, oauth.InvalidToken)
-			if !strings.Contains(b.log.String(), "presented_by="+by.ClientID) {
-				t.Errorf("the log does not say who presented it: %s", b.log)
+			for range 3 {
+				_, err = i.Redeem(context.Background(), code, by)
+				wantCode(t, err, oauth.InvalidGrant)
+				c.Advance(25 * time.Second)
+			}
+			if _, err := refresh(i.Service, tokens.Refresh); err != nil {
+				t.Errorf("a stranger's attempt ended the sign-in: %v", err)
 			}
 		})
+	}
+}
+
+// A client that lost the answer repeats the redemption, on whichever instance.
+func TestRepeatedRedemptionGetsTokensOfTheCurrentGeneration(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+	mustBeCurrent(t, b)
+	code := create(t, a.Service)
+	first, err := a.Redeem(context.Background(), code, testRedemption())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(10 * time.Second)
+	reads, writes := b.wire.counts()
+	again, err := b.Redeem(context.Background(), code, testRedemption())
+	if err != nil || generation(t, b.Service, again.Refresh) != 1 {
+		t.Fatalf("%v", err)
+	}
+	if r, w := b.wire.counts(); r-reads != 1 || w != writes {
+		t.Errorf("%d reads and %d writes, want 1 and 0", r-reads, w-writes)
+	}
+	mustVerify(t, a.Service, again.Access)
+	if _, err := refresh(a.Service, first.Refresh); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(10 * time.Second)
+	again, err = b.Redeem(context.Background(), code, testRedemption())
+	if err != nil || generation(t, b.Service, again.Refresh) != 2 {
+		t.Fatalf("after a rotation: %v", err)
+	}
+}
+
+// Only clients that an operator made may come without PKCE. Then the
+// redirect_uri is what binds the code, and a repetition cannot be told from a
+// replay.
+func TestCodeWithoutChallenge(t *testing.T) {
+	issue := func(t *testing.T) (*instance, Code) {
+		i := newInstance(t, newTable(t), newClock().Now)
+		a := testApproval()
+		a.Challenge = ""
+		code, err := i.Create(context.Background(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return i, code
+	}
+	for name, by := range map[string]Redemption{
+		"with a verifier":       testRedemption(),
+		"without redirect_uri":  {ClientID: testClient},
+		"with another redirect": {ClientID: testClient, RedirectURI: testRedirect + "/"},
+		"by another client":     {ClientID: "client-2", RedirectURI: testRedirect},
+	} {
+		t.Run("is refused "+name, func(t *testing.T) {
+			i, code := issue(t)
+			_, err := i.Redeem(context.Background(), code, by)
+			wantCode(t, err, oauth.InvalidGrant)
+		})
+	}
+	t.Run("is never repeated", func(t *testing.T) {
+		i, code := issue(t)
+		by := Redemption{ClientID: testClient, RedirectURI: testRedirect}
+		tokens, err := i.Redeem(context.Background(), code, by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = i.Redeem(context.Background(), code, by)
+		wantCode(t, err, oauth.InvalidGrant)
+		_, err = refresh(i.Service, tokens.Refresh)
+		wantCode(t, err, oauth.InvalidGrant)
+	})
+}
+
+func TestRedirectURIMayBeLeftOutWithPKCE(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	by := testRedemption()
+	by.RedirectURI = ""
+	if _, err := i.Redeem(context.Background(), create(t, i.Service), by); err != nil {
+		t.Error(err)
+	}
+}
+
+// A client that has not registered for refresh_token gets none, and neither does
+// one for whose user Entra gave none: it could not be used.
+func TestNoRefreshTokenThatCouldNotBeUsed(t *testing.T) {
+	for name, change := range map[string]func(*Approval, *Redemption){
+		"not registered for it": func(_ *Approval, r *Redemption) { r.WithoutRefresh = true },
+		"Entra gave none":       func(a *Approval, _ *Redemption) { a.Upstream.RefreshToken = EntraRefreshToken{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			i := newInstance(t, newTable(t), c.Now)
+			a, by := testApproval(), testRedemption()
+			change(&a, &by)
+			code, err := i.Create(context.Background(), a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tokens, err := i.Redeem(context.Background(), code, by)
+			if err != nil || !tokens.Refresh.IsZero() {
+				t.Fatalf("a refresh token: %t; %v", !tokens.Refresh.IsZero(), err)
+			}
+			if again, err := i.Redeem(context.Background(), code, by); err != nil || !again.Refresh.IsZero() {
+				t.Errorf("repeated: a refresh token: %t; %v", !again.Refresh.IsZero(), err)
+			}
+			c.Advance(29 * time.Minute)
+			mustVerify(t, i.Service, tokens.Access)
+			if _, err := i.Get(context.Background(), tokens.Grant.Subject, tokens.Grant.ID); err != nil {
+				t.Errorf("tools cannot read the grant of a valid token: %v", err)
+			}
+			r, err := i.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
+			if err != nil || r.expires.Sub(c.Now()) > 10*time.Minute {
+				t.Errorf("the grant is kept until %s, %v", r.expires, err)
+			}
+		})
+	}
+}
+
+func TestUnredeemedSaysWhetherACodeIsStillToBeRedeemed(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	want := func(code Code, want bool) {
+		t.Helper()
+		if got, err := i.Unredeemed(context.Background(), code); err != nil || got != want {
+			t.Errorf("%t, %v, want %t", got, err, want)
+		}
+	}
+	used, unused := create(t, i.Service), create(t, i.Service)
+	want(used, true)
+	if _, err := i.Redeem(context.Background(), used, testRedemption()); err != nil {
+		t.Fatal(err)
+	}
+	want(used, false)
+	want(Code{secret.New("garbage")}, false)
+	i.wire.disturb(always(errDown), nil)
+	_, err := i.Unredeemed(context.Background(), unused)
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+	i.wire.disturb(nil, nil)
+	c.Advance(CodeLifetime)
+	want(unused, false)
+}
+
+func TestHandlesAreCheckedWithoutIO(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	ctx := context.Background()
+	code, tokens := create(t, i.Service), signIn(t, i.Service)
+	reads, writes := i.wire.counts()
+	if err := i.CheckCode(ctx, code); err != nil {
+		t.Error(err)
+	}
+	if err := i.CheckRefreshToken(ctx, tokens.Refresh); err != nil {
+		t.Error(err)
+	}
+	wantCode(t, i.CheckCode(ctx, Code{secret.New(tokens.Refresh.Reveal())}), oauth.InvalidGrant)
+	wantCode(t, i.CheckRefreshToken(ctx, RefreshToken{secret.New(code.Reveal())}), oauth.InvalidGrant)
+	c.Advance(CodeLifetime)
+	wantCode(t, i.CheckCode(ctx, code), oauth.InvalidGrant)
+	c.Advance(90 * 24 * time.Hour)
+	wantCode(t, i.CheckRefreshToken(ctx, tokens.Refresh), oauth.InvalidGrant)
+	if r, w := i.wire.counts(); r != reads || w != writes {
+		t.Errorf("%d reads and %d writes", r-reads, w-writes)
 	}
 }
 
@@ -145,7 +338,7 @@ func TestUnredeemedGrantIsLeftToTheSweep(t *testing.T) {
 
 func TestChallengeMustBeS256(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
-	for _, challenge := range []string{"", "short", strings.Repeat("a", 44), oauth.S256("x") + "="} {
+	for _, challenge := range []string{"short", strings.Repeat("a", 44), oauth.S256("x") + "="} {
 		a := testApproval()
 		a.Challenge = challenge
 		_, err := i.Create(context.Background(), a)
@@ -153,10 +346,11 @@ func TestChallengeMustBeS256(t *testing.T) {
 	}
 }
 
-func TestLostAnswerOfRedemptionIsCleanlyRefused(t *testing.T) {
+func TestLostAnswerOfRedemptionIsRetryable(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)
 	code := create(t, i.Service)
+	mustBeCurrent(t, i)
 	i.wire.disturb(nil, func(op string) error {
 		if op == "replace" {
 			return errLate
@@ -166,8 +360,10 @@ func TestLostAnswerOfRedemptionIsCleanlyRefused(t *testing.T) {
 	_, err := i.Redeem(context.Background(), code, testRedemption())
 	wantCode(t, err, oauth.TemporarilyUnavailable)
 	i.wire.disturb(nil, nil)
-	_, err = i.Redeem(context.Background(), code, testRedemption())
-	wantCode(t, err, oauth.InvalidGrant)
+	tokens, err := i.Redeem(context.Background(), code, testRedemption())
+	if err != nil || generation(t, i.Service, tokens.Refresh) != 1 {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestStorageFaultBeforeRedemptionIsRetryable(t *testing.T) {

@@ -50,7 +50,7 @@ func (s *Service) UpdateUpstream(ctx context.Context, g Grant, upstream Upstream
 	}
 	user.Upstream = upstream.replacing(user.Upstream)
 	if r.Sealed, err = s.seal(ctx, r, user); err != nil {
-		return Grant{}, unavailable(err)
+		return Grant{}, err
 	}
 	r, err = s.replace(ctx, r)
 	switch {
@@ -76,7 +76,7 @@ func (s *Service) List(ctx context.Context, subject Subject) ([]Grant, error) {
 			if err != nil {
 				return nil, unavailable(err)
 			}
-			if r.Generation == 0 || !r.Revoked.IsZero() || s.revoked.has(r.id) || !s.now().Before(r.expires) {
+			if r.Generation == 0 || !r.Revoked.IsZero() || s.revoked.has(r.id) || s.expired(r) {
 				continue
 			}
 			user, err := s.unseal(ctx, r)

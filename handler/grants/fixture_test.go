@@ -142,7 +142,17 @@ func newTable(tb testing.TB) store.Table {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = table.Close() })
+	endRollout(tb, table)
 	return table
+}
+
+// endRollout makes the table one that no earlier version uses any more.
+func endRollout(tb testing.TB, table store.Table) {
+	tb.Helper()
+	row := store.Row{Partition: BlockPartition, Key: rolloutKey, Value: []byte(`{"v":1,"at":"2026-01-01T00:00:00Z"}`)}
+	if _, err := table.Insert(context.Background(), row); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // instance is one process of the server.
@@ -173,6 +183,63 @@ func newInstance(t failer, table store.Table, now func() time.Time) *instance {
 		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: i.log}, nil)),
 	})
 	return i
+}
+
+// sweepExpired removes what is over by the clock of i, as the sweep does: i
+// completes revocations before their rows go.
+func sweepExpired(t failer, i *instance) {
+	t.Helper()
+	var over []store.Row
+	for cursor := store.Cursor(""); ; {
+		page, err := i.wire.Table.ListExpired(context.Background(), i.now(), cursor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		over = append(over, page.Rows...)
+		if cursor = page.Next; cursor == "" {
+			break
+		}
+	}
+	for _, row := range over {
+		if strings.HasPrefix(row.Partition, RevocationPrefix) || row.Partition == LegacyRevocationPartition {
+			if err := i.CompleteRevocations(context.Background(), []store.Row{row}); err != nil {
+				continue
+			}
+		}
+		err := i.wire.Table.Delete(context.Background(), row.Partition, row.Key, row.ETag)
+		if err != nil && !errors.Is(err, store.ErrConflict) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func mustBeCurrent(t failer, i *instance) {
+	t.Helper()
+	if err := i.ensureCurrent(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantMarked(t failer, i *instance, tokens Tokens) {
+	t.Helper()
+	r, err := i.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
+	if err != nil || r.Revoked.IsZero() {
+		t.Fatalf("the grant is not marked: %v", err)
+	}
+}
+
+// revocationRows counts the rows of both kinds of partitions.
+func revocationRows(t failer, i *instance) int {
+	t.Helper()
+	n := 0
+	for _, span := range []store.Span{store.Prefix(RevocationPrefix), store.Partition(LegacyRevocationPartition)} {
+		page, err := i.wire.Table.List(context.Background(), span, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(page.Rows)
+	}
+	return n
 }
 
 type lockedWriter struct {
@@ -224,6 +291,7 @@ func renewOK(context.Context, Upstream, Identity) (Renewal, error) {
 	return Renewal{Upstream: Upstream{RefreshToken: entraRefresh("entra-rt-n")}}, nil
 }
 
+// refresh is what a client does with its newest token.
 func refresh(s *Service, token RefreshToken) (Tokens, error) {
 	return s.Refresh(context.Background(), token, testClient, nil, renewOK)
 }
@@ -245,13 +313,4 @@ func mustVerify(t failer, s *Service, token AccessToken) *Access {
 		t.Fatal(err)
 	}
 	return access
-}
-
-// remove removes a row whatever its version.
-func remove(table store.Table, partition, key string) error {
-	row, err := table.Get(context.Background(), partition, key)
-	if err != nil {
-		return err
-	}
-	return table.Delete(context.Background(), row.Partition, row.Key, row.ETag)
 }

@@ -23,7 +23,10 @@ func SubjectOf(tenantID, objectID string) Subject {
 	return Subject(hex.EncodeToString(sum[:]))
 }
 
-func (s Subject) partition() string { return "g-" + string(s) }
+// GrantPrefix begins the partitions of grants: one for each user.
+const GrantPrefix = "g-"
+
+func (s Subject) partition() string { return GrantPrefix + string(s) }
 
 // Identity is the user as Entra described them at sign-in, or at the last
 // renewal.
@@ -76,7 +79,14 @@ type Grant struct {
 	ID       string
 	Subject  Subject
 	ClientID string
-	Scopes   oauth.Scopes
+	// ClientName is what the client calls itself; Verified says that the name
+	// belongs to the host of its metadata document, DocumentHost.
+	ClientName   string
+	Verified     bool
+	DocumentHost string
+	RedirectHost string
+	Scopes       oauth.Scopes
+	// Identity is empty in listings of more than one user's grants.
 	Identity Identity
 	Created  time.Time
 	// LastUsed is when the code was redeemed or a refresh token last rotated.

@@ -1,5 +1,5 @@
 // Package grants issues what clients hold, codes, refresh tokens and access
-// tokens, and decides what each of them is still worth.
+// tokens, and decides whether each of them is still valid.
 //
 // A grant is one user's sign-in for one client. It is one row, and its
 // generation is the whole state: a code is the sealed handle of generation 0, a
@@ -10,10 +10,16 @@
 //
 //	shown                         found                     answer
 //	code                          generation 0              redeemed, generation 1
-//	code                          any later generation      the grant is revoked
-//	refresh token n               generation n              rotated, generation n+1
-//	refresh token n               n+1, rotated ≤ 60 s ago   a handle of n+1, nothing changes
+//	code, ≤ 30 s after that       any later generation g    tokens of g, nothing changes
+//	code, later                   any later generation      the grant is revoked
+//	refresh token n               n, younger than 4 s       tokens of n, nothing changes
+//	refresh token n               n                         rotated, generation n+1
+//	refresh token n               g > n, n ended ≤ 60 s ago tokens of g, nothing changes
 //	refresh token n               anything else             the grant is revoked
+//
+// A code counts only from the client that it was issued to, with the verifier of
+// its challenge; a refresh token only from its client. Anything else is refused
+// and changes nothing.
 //
 // A dependency that does not answer never turns into one of these verdicts: the
 // client is told 503, and may repeat the request.
@@ -38,10 +44,13 @@ const (
 	// CodeLifetime is how long a code can be redeemed. OAuth 2.1 §4.1.2
 	// recommends ten minutes at most; clients redeem within seconds.
 	CodeLifetime = time.Minute
-	// RefreshGrace is how long the handle of the previous generation still
+	// RepeatWindow is how long the client of a redeemed code may repeat the
+	// redemption because its answer was lost.
+	RepeatWindow = 30 * time.Second
+	// DefaultRefreshGrace is how long a refresh token that was used still
 	// yields one of the current generation: clients refresh in parallel and
 	// lose responses.
-	RefreshGrace = time.Minute
+	DefaultRefreshGrace = time.Minute
 	// MaxStale bounds how long an instance may go on accepting the access
 	// tokens of a grant that another instance has revoked.
 	MaxStale = 15 * time.Second
@@ -57,11 +66,12 @@ const (
 	// verifiedTokens bounds the cache of verified access tokens, about
 	// 0.5 KiB each.
 	verifiedTokens = 8192
-	// inFlight bounds a rotation or a revocation that outlives the request
-	// it began with. Upstream calls have shorter bounds of their own.
-	inFlight = 30 * time.Second
-	// retryAfter is well inside RefreshGrace, so that a client that repeats
-	// what was answered with 503 finds its handle still good.
+	// rotationLimit bounds a rotation that outlives the request it began with.
+	// Upstream calls have shorter bounds of their own.
+	rotationLimit = 30 * time.Second
+	// revocationLimit bounds all reads and writes of a revocation together.
+	revocationLimit = 8 * time.Second
+	// retryAfter is for a client that is told 503.
 	retryAfter = 2 * time.Second
 )
 
@@ -73,17 +83,22 @@ type Options struct {
 	// Issuer and Resource become iss and aud of access tokens.
 	Issuer   string
 	Resource oauth.Resource
-	// KnownScopes are the scopes the server knows. A refresh request may name
-	// others, which are ignored; naming a known scope that was not granted is
-	// invalid_scope. Empty means that only offline_access is ignored.
-	KnownScopes oauth.Scopes
+	// Required are the scopes without which no call is accepted. A refresh
+	// that asks for fewer keeps them.
+	Required oauth.Scopes
 	// AccessLifetime is 30 minutes if zero.
 	AccessLifetime time.Duration
-	// RefreshLifetime is how long a grant survives without being used: 90
-	// days if zero.
+	// RefreshLifetime is how long a grant lasts without being used: 90 days if
+	// zero, and at least AccessLifetime.
 	RefreshLifetime time.Duration
-	Now             func() time.Time
-	Log             *slog.Logger
+	// GrantLifetime is how long a grant lasts however often it is used, counted
+	// from its approval; without limit if zero.
+	GrantLifetime time.Duration
+	// RefreshGrace is DefaultRefreshGrace if zero, but at most half of
+	// AccessLifetime.
+	RefreshGrace time.Duration
+	Now          func() time.Time
+	Log          *slog.Logger
 }
 
 // Service is the state machine. It is safe for concurrent use, and any number
@@ -93,25 +108,33 @@ type Service struct {
 	ring            *keyring.Ring
 	issuer          string
 	resource        oauth.Resource
-	known           oauth.Scopes
+	required        oauth.Scopes
 	accessLifetime  time.Duration
 	refreshLifetime time.Duration
+	grantLifetime   time.Duration
+	refreshGrace    time.Duration
 	now             func() time.Time
 	log             *slog.Logger
 
 	parser    *jwt.Parser
 	verified  *lru.Cache[[32]byte, *Access]
-	revoked   revokedList
-	polls     singleflight.Group
+	revoked   revocationList
+	blocks    atomic.Pointer[blockTable]
+	readings  singleflight.Group
 	rotations singleflight.Group
-	lastUse   atomic.Int64 // Unix seconds of the last request
+	// lastRequest is in Unix seconds.
+	lastRequest atomic.Int64
+	// legacyUntil is when revocations are no longer written for instances of
+	// earlier versions, in Unix seconds; zero if that is not known yet.
+	legacyUntil atomic.Int64
 }
 
 // New makes a Service. It does no I/O.
 func New(o Options) *Service {
 	s := &Service{
-		table: o.Table, ring: o.Ring, issuer: o.Issuer, resource: o.Resource, known: o.KnownScopes,
+		table: o.Table, ring: o.Ring, issuer: o.Issuer, resource: o.Resource, required: o.Required,
 		accessLifetime: o.AccessLifetime, refreshLifetime: o.RefreshLifetime,
+		grantLifetime: o.GrantLifetime, refreshGrace: o.RefreshGrace,
 		now: o.Now, log: o.Log,
 	}
 	if s.accessLifetime <= 0 {
@@ -119,6 +142,10 @@ func New(o Options) *Service {
 	}
 	if s.refreshLifetime <= 0 {
 		s.refreshLifetime = defaultRefreshLifetime
+	}
+	s.refreshLifetime = max(s.refreshLifetime, s.accessLifetime)
+	if s.refreshGrace <= 0 {
+		s.refreshGrace = min(DefaultRefreshGrace, s.accessLifetime/2)
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -136,8 +163,8 @@ func unavailable(cause error) error {
 	return oauth.Unavailable("The server cannot reach its storage or keys. Try again.", retryAfter, cause)
 }
 
-// detached outlives the request, so that a client that hangs up cannot stop a
-// change half-way.
-func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), inFlight)
+// detached outlives the request by at most limit, so that a client that hangs up
+// cannot stop a change half-way.
+func detached(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), limit)
 }

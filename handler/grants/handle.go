@@ -108,3 +108,12 @@ func invalidGrant(purpose keyring.Purpose, cause error) error {
 	}
 	return oauth.New(oauth.InvalidGrant, what).Because(cause)
 }
+
+// openLive is openHandle for a handle that has not expired.
+func (s *Service) openLive(ctx context.Context, purpose keyring.Purpose, text string) (handle, error) {
+	h, err := s.openHandle(ctx, purpose, text)
+	if err == nil && h.expired(s.now()) {
+		err = invalidGrant(purpose, errExpired)
+	}
+	return h, err
+}

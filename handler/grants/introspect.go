@@ -26,6 +26,9 @@ type Introspection struct {
 // of this client is inactive, whatever the reason (§2.2). An error is a 503.
 func (s *Service) Introspect(ctx context.Context, token, clientID string) (Introspection, error) {
 	s.noteRequest()
+	if err := s.ensureCurrent(ctx); err != nil {
+		return Introspection{}, err
+	}
 	h, err := s.openHandle(ctx, keyring.RefreshHandle, token)
 	switch {
 	case err == nil:
@@ -37,7 +40,7 @@ func (s *Service) Introspect(ctx context.Context, token, clientID string) (Intro
 	if err != nil {
 		return Introspection{}, ignoreInvalid(err)
 	}
-	if access.ClientID != clientID {
+	if access.ClientID != tokenClientID(clientID) || s.revoked.hasToken(access.GrantID, access.Issued) {
 		return Introspection{}, nil
 	}
 	if _, err := s.live(ctx, access.Subject, access.GrantID); ended(err) {
@@ -46,7 +49,7 @@ func (s *Service) Introspect(ctx context.Context, token, clientID string) (Intro
 		return Introspection{}, err
 	}
 	return Introspection{
-		Active: true, Scope: access.Scopes.String(), ClientID: access.ClientID, TokenType: "Bearer",
+		Active: true, Scope: access.Scopes.String(), ClientID: clientID, TokenType: "Bearer",
 		Expires: access.Expires.Unix(), IssuedAt: access.Issued.Unix(), Subject: access.Subject,
 		Audience: string(s.resource), Issuer: s.issuer, ID: access.ID,
 	}, nil
@@ -62,7 +65,7 @@ func (s *Service) introspectRefresh(ctx context.Context, h handle, clientID stri
 		return Introspection{}, nil
 	case err != nil:
 		return Introspection{}, err
-	case r.ClientID != clientID || (h.generation != r.Generation && !s.inGrace(h, r)):
+	case r.ClientID != clientID || (h.generation != r.Generation && !s.inGrace(r, h.generation)):
 		return Introspection{}, nil
 	}
 	return Introspection{

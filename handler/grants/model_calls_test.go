@@ -30,12 +30,46 @@ func (w *world) create(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &modelGrant{subject: h.subjectID(), id: h.grantID(), client: a.ClientID, code: code, codeEnds: ends,
+	g := &modelGrant{subject: h.subjectID(), id: h.grantID(), client: a.ClientID, code: code, codeEnds: ends, ended: map[uint64]time.Time{},
 		honest: rapid.IntRange(0, 2).Draw(t, "honest") == 0}
 	g.state = w.peek(g)
 	w.grants = append(w.grants, g)
 	if g.honest {
-		w.redeemWith(t, g, i, fault{new(bool)})
+		w.redeemHonestly(t, g)
+	}
+}
+
+// redeemHonestly is a client that repeats its redemption when it is told 503 or
+// its answer was lost, to whichever instance, within RepeatWindow.
+func (w *world) redeemHonestly(t *rapid.T, g *modelGrant) {
+	for try := range 4 {
+		i := w.any(t)
+		if redeemed, ok := g.ended[0]; ok && i.now().Sub(redeemed) > RepeatWindow {
+			return // by a clock that is ahead; it never saw a token
+		}
+		f := fault{new(bool)}
+		if try < 3 {
+			f = w.fault(t, i)
+		}
+		tokens, err := i.Redeem(context.Background(), g.code, Redemption{ClientID: g.client, RedirectURI: testRedirect, Verifier: testVerifier})
+		i.wire.disturb(nil, nil)
+		w.look(g)
+		switch {
+		case err == nil:
+			w.issued(t, g, i, tokens)
+			if try == 3 || rapid.Bool().Draw(t, "answer arrives") {
+				g.shared = g.refresh[len(g.refresh)-1]
+				for n := range g.processes {
+					g.processes[n].token, g.processes[n].read = g.shared, w.clock.Now()
+				}
+				return
+			}
+		case !*f.fired || oauth.AsError(err).Code != oauth.TemporarilyUnavailable:
+			t.Fatalf("a redemption was answered %v; fault %t", err, *f.fired)
+		}
+		// At most 9 s for all tries, and 15 s of clock error, are within
+		// RepeatWindow.
+		w.clock.Advance(time.Duration(rapid.IntRange(0, 3).Draw(t, "pause")) * time.Second)
 	}
 }
 
@@ -47,32 +81,40 @@ func (w *world) redeem(t *rapid.T) {
 func (w *world) redeemWith(t *rapid.T, g *modelGrant, i *instance, f fault) {
 	t.Helper()
 	want := verdict{"", advances}
-	if v, ok := w.gone(i, g); i.now().Unix() >= g.codeEnds {
+	if v, ok := w.gone(i, g, true); i.now().Unix() >= g.codeEnds {
 		want = verdict{oauth.InvalidGrant, nothing}
 	} else if ok {
 		want = v
+	} else if g.state.generation > 0 && i.now().Sub(g.ended[0]) <= RepeatWindow {
+		want = verdict{"", nothing}
 	} else if g.state.generation > 0 {
 		want = verdict{oauth.InvalidGrant, revokes}
 	}
 	tokens, err := i.Redeem(context.Background(), g.code, Redemption{ClientID: g.client, RedirectURI: testRedirect, Verifier: testVerifier})
 	w.settleCall(t, g, i, f, want, err)
 	if err == nil {
-		g.redeemed++
 		w.issued(t, g, i, tokens)
 	}
 }
 
+// redeemWrongly changes nothing, whatever the state of the grant.
 func (w *world) redeemWrongly(t *rapid.T) {
 	g, i := w.pick(t, wild), w.any(t)
 	want := verdict{oauth.InvalidGrant, nothing}
-	if v, ok := w.gone(i, g); i.now().Unix() >= g.codeEnds {
-	} else if ok {
+	if v, ok := w.gone(i, g, true); i.now().Unix() < g.codeEnds && ok {
 		want = v
-	} else if g.state.generation > 0 {
-		want.effect = revokes
+	}
+	by := Redemption{ClientID: g.client, RedirectURI: testRedirect, Verifier: testVerifier}
+	switch rapid.IntRange(0, 2).Draw(t, "wrong") {
+	case 0:
+		by.Verifier += "x"
+	case 1:
+		by.ClientID = "somebody else"
+	case 2:
+		by.RedirectURI += "/"
 	}
 	f := w.fault(t, i)
-	_, err := i.Redeem(context.Background(), g.code, Redemption{ClientID: g.client, RedirectURI: testRedirect, Verifier: testVerifier + "x"})
+	_, err := i.Redeem(context.Background(), g.code, by)
 	w.settleCall(t, g, i, f, want, err)
 }
 
@@ -89,17 +131,23 @@ func (w *world) issued(t *rapid.T, g *modelGrant, i *instance, tokens Tokens) {
 
 func hasRefresh(g *modelGrant) bool { return wild(g) && len(g.refresh) > 0 }
 
+// young is the part of the grace within which a generation is not rotated.
+const young = DefaultRefreshGrace / 15
+
 // expectRefresh is the table in the package comment.
 func (w *world) expectRefresh(i *instance, g *modelGrant, r issuedRefresh) verdict {
-	if v, ok := w.gone(i, g); i.now().Unix() >= r.ends {
+	if v, ok := w.gone(i, g, true); i.now().Unix() >= r.ends {
 		return verdict{oauth.InvalidGrant, nothing}
 	} else if ok {
 		return v
 	}
+	ended, over := g.ended[r.generation]
 	switch {
+	case r.generation == g.state.generation && r.generation > 1 && i.now().Sub(g.state.rotated) < young:
+		return verdict{"", nothing}
 	case r.generation == g.state.generation:
 		return verdict{"", advances}
-	case r.generation+1 == g.state.generation && i.now().Sub(g.state.rotated) <= RefreshGrace:
+	case over && i.now().Sub(ended) <= DefaultRefreshGrace:
 		return verdict{"", nothing}
 	}
 	return verdict{oauth.InvalidGrant, revokes}
@@ -113,7 +161,7 @@ func (w *world) refresh(t *rapid.T) {
 	client, scopes := g.client, oauth.Scopes(nil)
 	renew, upstream := renewOK, rapid.SampledFrom([]string{"ok", "ok", "ok", "over", "outage"}).Draw(t, "upstream")
 	want := w.expectRefresh(i, g, r)
-	_, dead := w.gone(i, g)
+	_, dead := w.gone(i, g, true)
 	dead = dead || i.now().Unix() >= r.ends
 	switch rapid.IntRange(0, 7).Draw(t, "variation") {
 	case 0:
@@ -125,9 +173,6 @@ func (w *world) refresh(t *rapid.T) {
 		scopes = oauth.NewScopes("files.read", "offline_access")
 	case 2:
 		scopes = oauth.NewScopes("files.read", "files.write")
-		if want.code == "" {
-			want = verdict{oauth.InvalidScope, nothing}
-		}
 	}
 	if want.effect == advances {
 		switch upstream {
@@ -178,18 +223,21 @@ func (w *world) refreshInParallel(t *rapid.T) {
 		default:
 			inner, err := other.Refresh(ctx, r.token, g.client, nil, renewOK)
 			if err == nil && meanwhile == "refresh twice" {
+				w.look(g)
+				w.issued(t, g, other, inner)
+				w.clock.Advance(5 * time.Second)
 				inner, err = other.Refresh(ctx, inner.Refresh, g.client, nil, renewOK)
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			g.state = w.peek(g)
+			w.look(g)
 			w.issued(t, g, other, inner)
 			if refused {
 				return Renewal{}, ErrSignInOver
 			}
 		}
-		g.state = w.peek(g)
+		w.look(g)
 		return renewOK(ctx, up, id)
 	})
 	want := verdict{"", nothing}
@@ -205,45 +253,90 @@ func (w *world) refreshInParallel(t *rapid.T) {
 	}
 }
 
-// honest is a client that does nothing wrong: it shows its newest token,
-// repeats the request when told 503 or when it lost the answer, to whichever
-// instance, and is never logged out.
-func (w *world) honest(t *rapid.T) {
-	g := w.pick(t, func(g *modelGrant) bool { return g.honest && len(g.refresh) > 0 })
-	r := g.refresh[len(g.refresh)-1]
-	if !g.state.exists || w.clock.Now().Add(30*time.Second).After(g.state.expires) {
+// process is one process of a client that keeps its tokens in a file. It uses
+// the token that it has taken from there at most 20 s ago, repeats the request
+// when it is told 503, may lose the answer or get it late, and writes what it
+// gets to the file. Such a client is never logged out.
+func (w *world) process(t *rapid.T) {
+	g := w.pick(t, func(g *modelGrant) bool { return g.honest && g.shared.token.Reveal() != "" })
+	p := &g.processes[rapid.IntRange(0, len(g.processes)-1).Draw(t, "process")]
+	now := w.clock.Now()
+	for n := range g.processes { // answers that were on their way
+		if late := g.processes[n].late; late != nil && !now.Before(g.processes[n].arrives) {
+			g.processes[n].late = nil
+			if late.generation > g.shared.generation {
+				g.shared = *late
+			}
+		}
+	}
+	if now.Sub(p.read) > 20*time.Second || rapid.Bool().Draw(t, "reads the file") {
+		p.token, p.read = g.shared, now
+	}
+	if !g.state.exists || now.Add(30*time.Second).After(g.state.expires) {
 		t.Skip("expired of disuse")
 	}
-	for try := range 4 {
-		i := w.any(t)
-		f := fault{new(bool)}
-		if try < 3 {
-			f = w.fault(t, i)
+	// 30 s, and 30 s of clock errors, are within the grace.
+	if ended, over := g.ended[p.token.generation]; over && now.Sub(ended) > 30*time.Second {
+		if p.token, p.read = g.shared, now; g.shared.generation < g.state.generation && now.Sub(g.ended[g.shared.generation]) > 30*time.Second {
+			g.honest = false // it lost an answer and did not repeat the request in time
+			return
 		}
-		tokens, err := i.Refresh(context.Background(), r.token, g.client, nil, renewOK)
-		i.wire.disturb(nil, nil)
-		g.state = w.peek(g)
-		switch {
-		case err == nil:
-			w.issued(t, g, i, tokens)
-			if rapid.Bool().Draw(t, "answer arrives") {
-				return
-			}
-			g.refresh = g.refresh[:len(g.refresh)-1] // it never saw this one
-		case !*f.fired || oauth.AsError(err).Code != oauth.TemporarilyUnavailable:
-			t.Fatalf("an honest client was told %v; fault %t", err, *f.fired)
-		}
-		// At most 24 s for all tries, and 30 s of clock error, are within
-		// the grace.
-		w.clock.Advance(time.Duration(rapid.IntRange(0, 8).Draw(t, "pause")) * time.Second)
 	}
 	i := w.any(t)
-	tokens, err := i.Refresh(context.Background(), r.token, g.client, nil, renewOK)
+	f := w.fault(t, i)
+	tokens, err := i.Refresh(context.Background(), p.token.token, g.client, nil, renewOK)
+	i.wire.disturb(nil, nil)
+	w.look(g)
 	if err != nil {
-		t.Fatalf("an honest client was logged out: %v", err)
+		if !*f.fired || oauth.AsError(err).Code != oauth.TemporarilyUnavailable {
+			t.Fatalf("an honest client was told %v; fault %t; token %d of %d, ended %v", err, *f.fired, p.token.generation, g.state.generation, g.ended)
+		}
+		return // and will be tried again
 	}
-	g.state = w.peek(g)
 	w.issued(t, g, i, tokens)
+	got := g.refresh[len(g.refresh)-1]
+	switch rapid.IntRange(0, 3).Draw(t, "answer") {
+	case 0: // lost
+	case 1:
+		p.late, p.arrives = &got, now.Add(time.Duration(rapid.IntRange(1, 20).Draw(t, "late by"))*time.Second)
+	default:
+		p.token, p.read = got, now
+		if got.generation > g.shared.generation {
+			g.shared = got
+		}
+	}
+}
+
+// revokeWhilePaused is a writer that stops between stamping a revocation and
+// writing it, while others go on.
+func (w *world) revokeWhilePaused(t *rapid.T) {
+	g, i := w.pick(t, hasRefresh), w.any(t)
+	r := g.refresh[len(g.refresh)-1]
+	if i.now().Unix() >= r.ends || !g.state.exists || g.state.marked {
+		t.Skip("useless")
+	}
+	pause := rapid.SampledFrom([]time.Duration{10 * time.Second, 40 * time.Second, 6 * time.Minute}).Draw(t, "pause")
+	other := w.any(t)
+	paused := false
+	i.wire.disturb(func(op string) error {
+		if op == "insert" && !paused {
+			paused = true
+			w.clock.Advance(pause)
+			if other != i {
+				other.poll(context.Background())
+			}
+		}
+		return nil
+	}, nil)
+	w.lookAtAll()
+	if err := i.Revoke(context.Background(), r.token.Reveal(), g.client); err != nil {
+		t.Fatal(err)
+	}
+	i.wire.disturb(nil, nil)
+	w.lookAtAll()
+	if !g.state.marked {
+		t.Fatal("revoked and not marked")
+	}
 }
 
 func (w *world) revoke(t *rapid.T) {
@@ -275,7 +368,7 @@ func (w *world) revokeWrongly(t *rapid.T) {
 
 func (w *world) updateUpstream(t *rapid.T) {
 	g, i := w.pick(t, hasRefresh), w.any(t)
-	if _, dead := w.gone(i, g); dead {
+	if _, dead := w.gone(i, g, false); dead {
 		t.Skip("ended")
 	}
 	current, err := i.Get(context.Background(), g.subject, g.id)
@@ -291,7 +384,7 @@ func (w *world) updateUpstream(t *rapid.T) {
 func (w *world) read(t *rapid.T) {
 	g, i := w.pick(t, func(g *modelGrant) bool { return g.redeemed > 0 }), w.any(t)
 	want := verdict{"", nothing}
-	if v, ok := w.gone(i, g); ok {
+	if v, ok := w.gone(i, g, false); ok {
 		want = verdict{oauth.InvalidToken, v.effect}
 	}
 	f := w.fault(t, i)

@@ -1,10 +1,14 @@
 package grants
 
 import (
+	"bytes"
+	"compress/flate"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"time"
 
 	"entramcp/handler/keyring"
@@ -29,9 +33,21 @@ type record struct {
 	Scopes     oauth.Scopes `json:"scopes"`
 	Created    time.Time    `json:"created"`
 	LastUsed   time.Time    `json:"used"`
-	RotatedAt  time.Time    `json:"rotated,omitzero"`
-	// Code is there while the code has not been redeemed.
+	// RotatedAt is when the current generation began.
+	RotatedAt time.Time `json:"rotated,omitzero"`
+	// Rotations are when the generations before the current one ended, in Unix
+	// milliseconds, at most maxRotations, the last one last.
+	Rotations []int64 `json:"rotations,omitempty"`
+	// Code is what the code was bound to, for as long as it has not expired.
 	Code *bindings `json:"code,omitempty"`
+	// WithoutRefresh says that the client got no refresh token.
+	WithoutRefresh bool `json:"norefresh,omitempty"`
+
+	// What is shown of the client, and by what it can be blocked.
+	ClientName   string `json:"name,omitempty"`
+	Verified     bool   `json:"verified,omitempty"`
+	RedirectHost string `json:"rhost,omitempty"`
+	TenantHash   string `json:"tenant,omitempty"`
 	// Revoked is when the grant ended, and Reason why.
 	Revoked time.Time `json:"revoked,omitzero"`
 	Reason  string    `json:"reason,omitempty"`
@@ -128,10 +144,70 @@ func (s *Service) live(ctx context.Context, subject Subject, id string) (record,
 			return record{}, err
 		}
 		return record{}, errRevoked
-	case !s.now().Before(r.expires):
+	case s.expired(r):
 		return record{}, errExpired
 	}
+	if b, blocked := s.blocks.Load().find(r.parties(), r.Created); blocked {
+		if err := s.end(ctx, r, reasonOf(b), ""); err != nil {
+			return record{}, err
+		}
+		return record{}, errRevoked
+	}
 	return r, nil
+}
+
+// expired reports whether the grant was not used for too long, or is older than
+// grants may be.
+func (s *Service) expired(r record) bool {
+	now := s.now()
+	end := s.endOf(r)
+	return !now.Before(r.expires) || (!end.IsZero() && !now.Before(end))
+}
+
+// endOf is when r ends however often it is used; zero if it does not.
+func (s *Service) endOf(r record) time.Time {
+	if s.grantLifetime <= 0 {
+		return time.Time{}
+	}
+	return r.Created.Add(s.grantLifetime)
+}
+
+// parties are those whose block ends the grant.
+func (r record) parties() partyHashes {
+	return partyHashes{
+		client: partyHash(tokenClientID(r.ClientID)), documentHost: partyHash(documentHost(r.ClientID)),
+		redirectHost: partyHash(r.RedirectHost), user: partyHash(string(r.subject)), tenant: r.TenantHash,
+	}
+}
+
+// maxRotations is how many rotations a grant remembers: as many as there can be
+// within the grace, since a generation that is younger than a fifteenth of it is
+// not rotated.
+const maxRotations = 16
+
+// advanced is r at its next generation.
+func (r record) advanced(now time.Time) record {
+	r.Rotations = append(slices.Clip(r.Rotations), now.UnixMilli())
+	if extra := len(r.Rotations) - maxRotations; extra > 0 {
+		r.Rotations = slices.Clone(r.Rotations[extra:])
+	}
+	r.Generation++
+	r.RotatedAt, r.LastUsed = now, now
+	return r
+}
+
+// rotatedAt is when generation ended; ok is false if that is not known, or if it
+// has not.
+func (r record) rotatedAt(generation uint64) (at time.Time, ok bool) {
+	if generation >= r.Generation {
+		return time.Time{}, false
+	}
+	age := r.Generation - generation
+	if age <= uint64(len(r.Rotations)) {
+		return time.UnixMilli(r.Rotations[uint64(len(r.Rotations))-age]), true
+	}
+	// Versions that kept only the last rotation drop the others.
+	return r.RotatedAt, age == 1 && !r.RotatedAt.IsZero()
 }
 
 // ended tells a grant that has ended from one that cannot be read.
@@ -149,16 +225,72 @@ func (s *Service) replace(ctx context.Context, r record) (record, error) {
 	return r, err
 }
 
+// maxSealed is the longest plain text in bytes whose sealed form fits into a row
+// beside the rest of a record.
+const maxSealed = 44 << 10
+
+// compressed begins a plain text that was too long and is compressed (RFC 1951).
+const compressed = 1
+
+var errTooLarge = errors.New("Entra's tokens are too large to be kept")
+
+// seal fails with a server_error for tokens that are too large, and else with a
+// 503. A set of tokens that is too large (users with very many groups or roles)
+// is compressed, and if that is not enough kept without the access token, which
+// the refresh token brings again when it is needed.
 func (s *Service) seal(ctx context.Context, r record, user userData) (string, error) {
+	plain, err := encodeUserData(user)
+	if len(plain) > maxSealed && err == nil {
+		user.Upstream.APIToken, user.Upstream.APITokenExpires = EntraAccessToken{}, time.Time{}
+		plain, err = encodeUserData(user)
+	}
+	if err != nil {
+		return "", err
+	}
+	if len(plain) > maxSealed {
+		return "", oauth.New(oauth.ServerError, "The sign-in cannot be kept: the tokens from Entra are too large. An administrator can make them smaller by leaving groups out of them.").
+			Because(fmt.Errorf("%w: %d bytes, at most %d", errTooLarge, len(plain), maxSealed))
+	}
+	sealed, err := s.ring.Seal(ctx, keyring.UpstreamTokens, r.rowKey(), plain)
+	if err != nil {
+		return "", unavailable(err)
+	}
+	return sealed, nil
+}
+
+func encodeUserData(user userData) ([]byte, error) {
 	data := sealedData{Identity: user.Identity}
 	data.Upstream.RefreshToken = user.Upstream.RefreshToken.Reveal()
 	data.Upstream.APIToken = user.Upstream.APIToken.Reveal()
 	data.Upstream.APITokenExpires = user.Upstream.APITokenExpires
 	plain, err := json.Marshal(data)
-	if err != nil {
-		return "", err
+	if err != nil || len(plain) <= maxSealed {
+		return plain, err
 	}
-	return s.ring.Seal(ctx, keyring.UpstreamTokens, r.rowKey(), plain)
+	var out bytes.Buffer
+	out.WriteByte(compressed)
+	w, err := flate.NewWriter(&out, flate.BestSpeed)
+	if err == nil {
+		_, err = w.Write(plain)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	return out.Bytes(), err
+}
+
+// maxUserData bounds what is made of a compressed text, in bytes.
+const maxUserData = 1 << 20
+
+func decodeUserData(plain []byte) (sealedData, error) {
+	var data sealedData
+	if len(plain) > 0 && plain[0] == compressed {
+		var err error
+		if plain, err = io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(plain[1:])), maxUserData)); err != nil {
+			return data, err
+		}
+	}
+	return data, json.Unmarshal(plain, &data)
 }
 
 // unseal fails with a 503: that we cannot read what we have sealed says nothing
@@ -168,8 +300,8 @@ func (s *Service) unseal(ctx context.Context, r record) (userData, error) {
 	if err != nil {
 		return userData{}, unavailable(fmt.Errorf("open the sealed part of grant %s: %w", r.id, err))
 	}
-	var data sealedData
-	if err := json.Unmarshal(plain, &data); err != nil {
+	data, err := decodeUserData(plain)
+	if err != nil {
 		return userData{}, unavailable(fmt.Errorf("read the sealed part of grant %s: %w", r.id, err))
 	}
 	return userData{data.Identity, Upstream{
@@ -182,7 +314,8 @@ func (s *Service) unseal(ctx context.Context, r record) (userData, error) {
 // grant is the public view of r.
 func (r record) grant(identity Identity) Grant {
 	return Grant{
-		ID: r.id, Subject: r.subject, ClientID: r.ClientID, Scopes: r.Scopes, Identity: identity,
+		ID: r.id, Subject: r.subject, ClientID: r.ClientID, ClientName: r.ClientName, Verified: r.Verified,
+		DocumentHost: documentHost(r.ClientID), RedirectHost: r.RedirectHost, Scopes: r.Scopes, Identity: identity,
 		Created: r.Created, LastUsed: r.LastUsed, sealed: r.Sealed, etag: r.etag,
 	}
 }

@@ -35,32 +35,44 @@ var errOtherUser = errors.New("renewal is for another user")
 // OAuth 2.1 §4.3.1). scopes narrows the access token, never the grant; nil is
 // all that was granted.
 //
-// Parallel requests with one token on one instance share one rotation, and those
-// on different instances are settled by the conditional write: all of them get
-// a handle of the same next generation. So does whoever repeats a request within
-// RefreshGrace because the answer was lost. After that, two parties have the
-// token, and the grant is revoked.
+// Clients refresh in parallel, come late and lose answers. Requests with one
+// token share one rotation on one instance, and the conditional write decides
+// between instances. Whoever presents a token that was current within the grace
+// gets a handle of the current generation, and nothing changes. A token that was
+// used longer ago is known to two parties, and the grant is revoked. So that the
+// grant can remember every rotation within the grace, a generation younger than a
+// fifteenth of it is answered as it is; the first, which only the redemption of
+// the code issues, is always rotated.
 //
 // A token presented by another client than its own is refused and logged, and
 // the grant stays: the client that presents it cannot use it, and ending the
 // grant would let strangers log the user out.
 //
 // Nothing is written unless renew succeeds or says ErrSignInOver. Errors of
-// renew that are not an *oauth.Error, and every fault of storage or keys, are 503.
+// renew that are not an *oauth.Error, and every fault of storage or keys, are
+// 503. No answer asks a client to wait for longer than half of the grace.
 func (s *Service) Refresh(ctx context.Context, token RefreshToken, clientID string, scopes oauth.Scopes, renew Renew) (Tokens, error) {
+	tokens, err := s.refresh(ctx, token, clientID, scopes, renew)
+	if e, ok := errors.AsType[*oauth.Error](err); ok && e.RetryAfter > s.refreshGrace/2 {
+		capped := *e
+		capped.RetryAfter = s.refreshGrace / 2
+		return tokens, &capped
+	}
+	return tokens, err
+}
+
+func (s *Service) refresh(ctx context.Context, token RefreshToken, clientID string, scopes oauth.Scopes, renew Renew) (Tokens, error) {
 	s.noteRequest()
-	h, err := s.openHandle(ctx, keyring.RefreshHandle, token.Reveal())
+	h, err := s.openLive(ctx, keyring.RefreshHandle, token.Reveal())
 	if err != nil {
 		return Tokens{}, err
 	}
-	if h.expired(s.now()) {
-		return Tokens{}, invalidGrant(keyring.RefreshHandle, errExpired)
-	}
-	r, err := s.rotateShared(ctx, h, clientID, scopes, renew)
-	if err != nil {
+	// A grant whose revocation was announced and not marked yet must not be
+	// served, also by an instance that has been idle.
+	if err := s.ensureCurrent(ctx); err != nil {
 		return Tokens{}, err
 	}
-	narrowed, err := s.narrow(r.Scopes, scopes)
+	r, err := s.rotateShared(ctx, h, clientID, renew)
 	if err != nil {
 		return Tokens{}, err
 	}
@@ -68,16 +80,23 @@ func (s *Service) Refresh(ctx context.Context, token RefreshToken, clientID stri
 	if err != nil {
 		return Tokens{}, err
 	}
-	return s.mint(ctx, r, user.Identity, narrowed)
+	return s.mint(ctx, r, user.Identity, s.narrow(r.Scopes, scopes))
+}
+
+// CheckRefreshToken fails as Refresh does for a token that was not issued by
+// this server or has expired. No storage I/O.
+func (s *Service) CheckRefreshToken(ctx context.Context, token RefreshToken) error {
+	_, err := s.openLive(ctx, keyring.RefreshHandle, token.Reveal())
+	return err
 }
 
 // rotateShared lets equal requests that overlap share one rotation.
-func (s *Service) rotateShared(ctx context.Context, h handle, clientID string, scopes oauth.Scopes, renew Renew) (record, error) {
-	key := fmt.Sprintf("%x %q %q", h.encode(), clientID, scopes.String())
+func (s *Service) rotateShared(ctx context.Context, h handle, clientID string, renew Renew) (record, error) {
+	key := fmt.Sprintf("%x %q", h.encode(), clientID)
 	result := s.rotations.DoChan(key, func() (any, error) {
-		ctx, cancel := detached(ctx)
+		ctx, cancel := detached(ctx, rotationLimit)
 		defer cancel()
-		return s.rotate(ctx, h, clientID, scopes, renew)
+		return s.rotate(ctx, h, clientID, renew)
 	})
 	select {
 	case <-ctx.Done():
@@ -88,8 +107,9 @@ func (s *Service) rotateShared(ctx context.Context, h handle, clientID string, s
 	}
 }
 
-// rotate brings the grant to the generation after h and returns it.
-func (s *Service) rotate(ctx context.Context, h handle, clientID string, scopes oauth.Scopes, renew Renew) (record, error) {
+// rotate brings the grant to the generation after h, unless it is there already
+// or was brought to h just now, and returns it.
+func (s *Service) rotate(ctx context.Context, h handle, clientID string, renew Renew) (record, error) {
 	r, err := s.liveForRefresh(ctx, h)
 	if err != nil {
 		return record{}, err
@@ -102,8 +122,8 @@ func (s *Service) rotate(ctx context.Context, h handle, clientID string, scopes 
 	if h.generation != r.Generation {
 		return s.answerOld(ctx, h, r, clientID)
 	}
-	if _, err := s.narrow(r.Scopes, scopes); err != nil {
-		return record{}, err
+	if r.Generation > 1 && s.now().Sub(r.RotatedAt) < s.refreshGrace/(maxRotations-1) {
+		return r, nil
 	}
 	user, err := s.unseal(ctx, r)
 	if err != nil {
@@ -123,9 +143,12 @@ func (s *Service) rotate(ctx context.Context, h handle, clientID string, scopes 
 	if renewal.Identity != nil {
 		user.Identity = *renewal.Identity
 	}
+	if r.TenantHash == "" { // a row of an earlier version
+		r.TenantHash = partyHash(user.Identity.TenantID)
+	}
 	sealed, err := s.seal(ctx, r, user)
 	if err != nil {
-		return record{}, unavailable(err)
+		return record{}, err
 	}
 	return s.writeNext(ctx, h, r, sealed)
 }
@@ -137,10 +160,11 @@ func (s *Service) writeNext(ctx context.Context, h handle, r record, sealed stri
 	const attempts = 4
 	var cause error
 	for range attempts {
-		next := r
-		next.Sealed, next.Generation = sealed, h.generation+1
-		next.RotatedAt = s.now().UTC()
-		next.LastUsed, next.expires = next.RotatedAt, next.RotatedAt.Add(s.refreshLifetime)
+		next := r.advanced(s.now().UTC())
+		next.Sealed, next.expires = sealed, next.RotatedAt.Add(s.refreshLifetime)
+		if next.RotatedAt.Sub(next.Created) > CodeLifetime+leeway {
+			next.Code = nil
+		}
 		var err error
 		if next, err = s.replace(ctx, next); err == nil {
 			return next, nil
@@ -163,7 +187,9 @@ func (s *Service) writeNext(ctx context.Context, h handle, r record, sealed stri
 
 // answerOld decides about a handle that is not of the current generation.
 func (s *Service) answerOld(ctx context.Context, h handle, r record, clientID string) (record, error) {
-	if s.inGrace(h, r) {
+	if s.inGrace(r, h.generation) {
+		s.log.LogAttrs(ctx, slog.LevelInfo, "refresh token used again within the grace", slog.Any("grant", r.grant(Identity{})),
+			slog.Uint64("generation", h.generation), slog.Uint64("current", r.Generation))
 		return r, nil
 	}
 	reason := "refresh token reuse, generation " + strconv.FormatUint(h.generation, 10) +
@@ -174,11 +200,11 @@ func (s *Service) answerOld(ctx context.Context, h handle, r record, clientID st
 	return record{}, invalidGrant(keyring.RefreshHandle, errReused)
 }
 
-// inGrace: h is of the generation before r's, and was until a moment ago.
-// Another instance's clock may be ahead of ours: a rotation in the future
-// happened just now.
-func (s *Service) inGrace(h handle, r record) bool {
-	return h.generation+1 == r.Generation && s.now().Sub(r.RotatedAt) <= RefreshGrace
+// inGrace reports whether generation ended within the grace. Another instance's
+// clock may be ahead of ours: what ended in the future ended just now.
+func (s *Service) inGrace(r record, generation uint64) bool {
+	at, known := r.rotatedAt(generation)
+	return known && s.now().Sub(at) <= s.refreshGrace
 }
 
 // signInOver ends the grant, unless another request has renewed it with newer
@@ -215,22 +241,15 @@ func renewFailed(err error) error {
 	return oauth.Unavailable("The sign-in service did not answer. Try again.", retryAfter, err)
 }
 
-// narrow is RFC 6749 §6: no more than was granted. Scopes the server does not
-// know, and offline_access, are ignored, because clients ask for them on every
-// refresh; a request of nothing else is a request of everything.
-func (s *Service) narrow(granted, asked oauth.Scopes) (oauth.Scopes, error) {
-	var out oauth.Scopes
-	for _, scope := range oauth.NewScopes(asked...) {
-		switch {
-		case granted.Has(scope):
-			out = append(out, scope)
-		case scope == "offline_access", len(s.known) > 0 && !s.known.Has(scope):
-		default:
-			return nil, oauth.New(oauth.InvalidScope, "The refresh asks for a scope that was not granted. Authorize again for more.")
-		}
+// narrow is the scopes of an access token for which a client asks. Whatever was
+// not granted is ignored, known to the server or not, as at the authorization
+// endpoint: the response says which scopes the token has (RFC 6749 §3.3, §5.1).
+// The required scopes are kept, since no call is accepted without them. A request
+// of nothing that was granted is a request of everything.
+func (s *Service) narrow(granted, asked oauth.Scopes) oauth.Scopes {
+	kept := granted.Intersect(asked)
+	if len(kept) == 0 {
+		return granted
 	}
-	if len(out) == 0 {
-		return granted, nil
-	}
-	return out, nil
+	return kept.Union(granted.Intersect(s.required))
 }

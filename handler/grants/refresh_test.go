@@ -26,6 +26,7 @@ func TestRefreshRotatesWithOneReadAndOneWrite(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)
 	first := signIn(t, i.Service)
+	mustBeCurrent(t, i)
 	reads, writes := i.wire.counts()
 	second, err := refresh(i.Service, first.Refresh)
 	if err != nil {
@@ -54,7 +55,7 @@ func TestRefreshRetryWithinGraceYieldsSameSuccessor(t *testing.T) {
 	if _, err := refresh(a.Service, first.Refresh); err != nil {
 		t.Fatal(err)
 	}
-	c.Advance(RefreshGrace)
+	c.Advance(DefaultRefreshGrace)
 	_, writes := b.wire.counts()
 	renewed := false
 	retry, err := b.Refresh(context.Background(), first.Refresh, testClient, nil, func(ctx context.Context, u Upstream, id Identity) (Renewal, error) {
@@ -78,13 +79,15 @@ func TestRefreshRetryWithinGraceYieldsSameSuccessor(t *testing.T) {
 func TestRefreshReuseRevokesGrant(t *testing.T) {
 	for name, reuse := range map[string]func(*clock, *Service, RefreshToken, RefreshToken) RefreshToken{
 		"previous after the grace": func(c *clock, _ *Service, first, _ RefreshToken) RefreshToken {
-			c.Advance(RefreshGrace + time.Second)
+			c.Advance(DefaultRefreshGrace + time.Second)
 			return first
 		},
-		"older within the grace": func(_ *clock, s *Service, first, second RefreshToken) RefreshToken {
+		"older after the grace": func(c *clock, s *Service, first, second RefreshToken) RefreshToken {
+			c.Advance(40 * time.Second)
 			if _, err := refresh(s, second); err != nil {
 				panic(err)
 			}
+			c.Advance(21 * time.Second)
 			return first
 		},
 		"a generation that is not there yet": func(_ *clock, s *Service, first, _ RefreshToken) RefreshToken {
@@ -137,9 +140,12 @@ func TestRefreshTokenOfAnotherClientIsRefusedAndLogged(t *testing.T) {
 	}
 }
 
+// One rule for every scope that was not granted: it is ignored, and the answer
+// says which scopes the token has.
 func TestRefreshNarrowsScopes(t *testing.T) {
-	i := newInstance(t, newTable(t), newClock().Now)
-	i.known = oauth.NewScopes("openid", "profile", "files.read", "files.write")
+	clk := newClock()
+	i := newInstance(t, newTable(t), clk.Now)
+
 	token := signIn(t, i.Service).Refresh
 	for _, c := range []struct{ ask, want string }{
 		{"", testScopes.String()},
@@ -147,6 +153,8 @@ func TestRefreshNarrowsScopes(t *testing.T) {
 		{" openid  files.read ", "files.read openid"},
 		{"openid offline_access", "openid"},
 		{"openid never-heard-of", "openid"},
+		{"openid files.write", "openid"}, // known, and not granted
+		{"files.write", testScopes.String()},
 		{"offline_access", testScopes.String()},
 	} {
 		tokens, err := i.Refresh(context.Background(), token, testClient, oauth.ParseScopes(c.ask), renewOK)
@@ -157,12 +165,18 @@ func TestRefreshNarrowsScopes(t *testing.T) {
 			t.Errorf("%q: token has %q, response %q, want %q", c.ask, got, tokens.Scopes, c.want)
 		}
 		token = tokens.Refresh
+		clk.Advance(time.Minute)
 	}
-	before := generation(t, i.Service, token)
-	_, err := i.Refresh(context.Background(), token, testClient, oauth.NewScopes("openid", "files.write"), renewOK)
-	wantCode(t, err, oauth.InvalidScope)
-	if tokens, err := refresh(i.Service, token); err != nil || generation(t, i.Service, tokens.Refresh) != before+1 {
-		t.Errorf("asking for too much consumed the token: %v", err)
+}
+
+// Clients that refresh with their configured scopes leave out what every call
+// needs.
+func TestRefreshKeepsTheRequiredScopes(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	i.required = oauth.NewScopes("openid", "profile", "never.granted")
+	tokens, err := i.Refresh(context.Background(), signIn(t, i.Service).Refresh, testClient, oauth.NewScopes("openid"), renewOK)
+	if err != nil || tokens.Scopes.String() != "openid profile" {
+		t.Errorf("%q, %v", tokens.Scopes, err)
 	}
 }
 
@@ -182,6 +196,154 @@ func TestLostAnswerOfRotationIsFoundOut(t *testing.T) {
 	i.wire.disturb(nil, nil)
 	if g := generation(t, i.Service, second.Refresh); g != 2 {
 		t.Errorf("generation %d", g)
+	}
+}
+
+// Clients race, and one of them uses the answer at once. Whoever comes late
+// within the grace gets the current generation, however many there were.
+func TestLateDuplicatesWithinTheGraceAreAnswered(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+	tokens := signIn(t, a.Service)
+	var used []RefreshToken
+	begun := c.Now()
+	for n := uint64(2); c.Now().Sub(begun) <= DefaultRefreshGrace; n++ {
+		used = append(used, tokens.Refresh)
+		var err error
+		if tokens, err = refresh(a.Service, tokens.Refresh); err != nil || generation(t, a.Service, tokens.Refresh) != n {
+			t.Fatalf("rotation to %d: %v", n, err)
+		}
+		for at, late := range used {
+			answer, err := refresh(b.Service, late)
+			if err != nil || generation(t, b.Service, answer.Refresh) != n {
+				t.Fatalf("generation %d while the grant is at %d: %v", at+1, n, err)
+			}
+		}
+		c.Advance(DefaultRefreshGrace / 15)
+	}
+	if len(used) != maxRotations {
+		t.Errorf("%d rotations within the grace, and the grant remembers %d", len(used), maxRotations)
+	}
+	if _, err := refresh(b.Service, tokens.Refresh); err != nil {
+		t.Errorf("the newest: %v", err)
+	}
+}
+
+// So that a grant can remember every rotation within the grace, what is younger
+// than a fifteenth of it is answered as it is.
+func TestYoungGenerationIsNotRotated(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	second, err := refresh(i.Service, signIn(t, i.Service).Refresh)
+	if err != nil || generation(t, i.Service, second.Refresh) != 2 {
+		t.Fatalf("the first generation: %v", err)
+	}
+	c.Advance(4*time.Second - time.Millisecond)
+	_, writes := i.wire.counts()
+	again, err := i.Refresh(context.Background(), second.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) {
+		t.Error("Entra was asked")
+		return Renewal{}, errDown
+	})
+	if err != nil || generation(t, i.Service, again.Refresh) != 2 {
+		t.Fatalf("%v", err)
+	}
+	if _, w := i.wire.counts(); w != writes {
+		t.Error("something was written")
+	}
+	c.Advance(time.Millisecond)
+	if third, err := refresh(i.Service, again.Refresh); err != nil || generation(t, i.Service, third.Refresh) != 3 {
+		t.Errorf("after it: %v", err)
+	}
+}
+
+// An instance of a version that kept only the last rotation drops the others.
+func TestRotationsOfEarlierVersionsAreHonoured(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	first := signIn(t, i.Service)
+	second, err := refresh(i.Service, first.Refresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := i.read(context.Background(), first.Grant.Subject, first.Grant.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Rotations = nil
+	if _, err := i.replace(context.Background(), r); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(DefaultRefreshGrace)
+	if again, err := refresh(i.Service, first.Refresh); err != nil || generation(t, i.Service, again.Refresh) != 2 {
+		t.Errorf("%v", err)
+	}
+	if _, err := refresh(i.Service, second.Refresh); err != nil {
+		t.Error(err)
+	}
+}
+
+// The grace may not be so long that a stolen token is never noticed.
+func TestGraceIsAtMostHalfTheLifeOfAccessTokens(t *testing.T) {
+	for life, want := range map[time.Duration]time.Duration{
+		time.Hour: time.Minute, 2 * time.Minute: time.Minute, time.Minute: 30 * time.Second, 10 * time.Second: 5 * time.Second,
+	} {
+		if got := New(Options{AccessLifetime: life}).refreshGrace; got != want {
+			t.Errorf("%s: %s, want %s", life, got, want)
+		}
+	}
+	if got := New(Options{RefreshGrace: 5 * time.Minute}).refreshGrace; got != 5*time.Minute {
+		t.Errorf("set: %s", got)
+	}
+}
+
+// However long Entra wants to be left alone, a client that waits as it is told
+// finds its token still accepted, even if another of its processes used it.
+func TestNobodyIsToldToWaitForLongerThanTheGraceAllows(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	first := signIn(t, i.Service)
+	_, err := i.Refresh(context.Background(), first.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) {
+		return Renewal{}, oauth.Unavailable("Entra is busy.", 5*time.Minute, nil)
+	})
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+	wait := oauth.AsError(err).RetryAfter
+	if wait <= 0 || wait > DefaultRefreshGrace/2 {
+		t.Fatalf("told to wait %s", wait)
+	}
+	if _, err := refresh(i.Service, first.Refresh); err != nil { // another process
+		t.Fatal(err)
+	}
+	c.Advance(wait)
+	if _, err := refresh(i.Service, first.Refresh); err != nil {
+		t.Errorf("who waited was logged out: %v", err)
+	}
+}
+
+func TestGrantLifetimeEndsAGrantHoweverOftenItIsUsed(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	i.grantLifetime = 3 * time.Hour
+	tokens := signIn(t, i.Service)
+	for range 5 {
+		c.Advance(30 * time.Minute)
+		var err error
+		if tokens, err = refresh(i.Service, tokens.Refresh); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Advance(20 * time.Minute)
+	tokens, err := refresh(i.Service, tokens.Refresh)
+	if err != nil || tokens.ExpiresIn != 10*time.Minute {
+		t.Fatalf("the last access token lives %s, %v", tokens.ExpiresIn, err)
+	}
+	c.Advance(10 * time.Minute)
+	_, err = i.Verify(context.Background(), tokens.Access.Reveal())
+	wantCode(t, err, oauth.InvalidToken)
+	_, err = refresh(i.Service, tokens.Refresh)
+	wantCode(t, err, oauth.InvalidGrant)
+	if list, err := i.List(context.Background(), tokens.Grant.Subject); err != nil || len(list) != 0 {
+		t.Errorf("listed: %v, %v", list, err)
 	}
 }
 

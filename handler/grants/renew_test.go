@@ -89,7 +89,8 @@ func TestRenewalElsewhereOutlivesStaleRefusal(t *testing.T) {
 }
 
 func TestRenewalReplacesRolesButNeverTheUser(t *testing.T) {
-	i := newInstance(t, newTable(t), newClock().Now)
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
 	first := signIn(t, i.Service)
 	now := testIdentity
 	now.Roles = []string{"Writer"}
@@ -102,6 +103,7 @@ func TestRenewalReplacesRolesButNeverTheUser(t *testing.T) {
 	if access := mustVerify(t, i.Service, second.Access); !slices.Equal(access.Roles, []string{"Writer"}) {
 		t.Errorf("roles %v", access.Roles)
 	}
+	c.Advance(time.Minute)
 	now.ObjectID = "33333333-3333-3333-3333-333333333333"
 	_, err = i.Refresh(context.Background(), second.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) {
 		return Renewal{Identity: &now}, nil

@@ -2,10 +2,8 @@ package grants
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
-	"time"
 
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
@@ -23,12 +21,17 @@ import (
 // happens to it (§2.1). Revoke can be repeated: it finishes what it finds begun.
 func (s *Service) Revoke(ctx context.Context, token, clientID string) error {
 	s.noteRequest()
-	subject, id, err := s.locate(ctx, token)
+	ctx, cancel := detached(ctx, revocationLimit)
+	defer cancel()
+	subject, id, owner, err := s.locate(ctx, token)
 	if err != nil {
 		return ignoreInvalid(err)
 	}
 	r, err := s.read(ctx, subject, id)
 	switch {
+	case errors.Is(err, errNoGrant) && owner == tokenClientID(clientID) && !s.revoked.has(id):
+		// The grant is gone, and its access tokens can still be valid.
+		return s.publish(ctx, revocation{Subject: subject, Grant: id, Reason: revokedByClient})
 	case errors.Is(err, errNoGrant):
 		return nil
 	case err != nil:
@@ -46,20 +49,21 @@ const (
 	revokedByUser   = "disconnected by the user"
 )
 
-// locate finds the grant that a refresh or access token belongs to.
-func (s *Service) locate(ctx context.Context, token string) (Subject, string, error) {
-	h, err := s.openHandle(ctx, keyring.RefreshHandle, token)
-	if err == nil && !h.expired(s.now()) {
-		return h.subjectID(), h.grantID(), nil
+// locate finds the grant that a refresh or access token belongs to, and for an
+// access token the client as it names it.
+func (s *Service) locate(ctx context.Context, token string) (subject Subject, id, owner string, err error) {
+	h, err := s.openLive(ctx, keyring.RefreshHandle, token)
+	if err == nil {
+		return h.subjectID(), h.grantID(), "", nil
 	}
-	if err != nil && !errors.Is(err, oauth.New(oauth.InvalidGrant, "")) {
-		return "", "", err
+	if ignoreInvalidGrant(err) != nil {
+		return "", "", "", err
 	}
 	access, err := s.parse(ctx, token)
 	if err != nil {
-		return "", "", err
+		return "", "", "", err
 	}
-	return access.Subject, access.GrantID, nil
+	return access.Subject, access.GrantID, access.ClientID, nil
 }
 
 // ignoreInvalid turns invalid_token into success: there is nothing to revoke. An
@@ -71,12 +75,20 @@ func ignoreInvalid(err error) error {
 	return err
 }
 
+// ignoreInvalidGrant turns invalid_grant into success. An outage stays an error.
+func ignoreInvalidGrant(err error) error {
+	if errors.Is(err, oauth.New(oauth.InvalidGrant, "")) {
+		return nil
+	}
+	return err
+}
+
 // end revokes r in two writes: first the row that every instance's list picks
-// up, then the mark on the grant, which makes it useless at once. In between,
-// the first row is the intent: any instance that has it in its list refuses
-// access tokens, and completes the second write when it polls or when the grant
-// is used. The other order could lose the first half for good, because nobody
-// looks at a grant that is marked.
+// up, then the mark on the grant, which ends it at once. In between, the first
+// row is the intent: any instance that has it in its list refuses access tokens,
+// and completes the second write when the grant is used; at the latest the sweep
+// does, before it removes the row. The other order could lose the first half for
+// good, because nobody looks at a grant that is marked.
 func (s *Service) end(ctx context.Context, r record, reason, presenter string) error {
 	if !r.Revoked.IsZero() {
 		return nil
@@ -87,63 +99,15 @@ func (s *Service) end(ctx context.Context, r record, reason, presenter string) e
 	}
 	s.log.LogAttrs(ctx, level, "grant revoked", slog.Any("grant", r.grant(Identity{})),
 		slog.String("reason", reason), slog.String("presented_by", presenter))
-	ctx, cancel := detached(ctx)
+	ctx, cancel := detached(ctx, revocationLimit)
 	defer cancel()
-	if err := s.publish(ctx, r.subject, r.id, reason); err != nil {
+	if err := s.publish(ctx, revocation{Subject: r.subject, Grant: r.id, Reason: reason}); err != nil {
 		return err
 	}
 	return s.mark(ctx, r, reason)
 }
 
-const (
-	revokedPartition = "revoked"
-	writeAttempts    = 8
-)
-
-// revocation is the value of a row in the revoked partition.
-type revocation struct {
-	Subject Subject   `json:"sub"`
-	At      time.Time `json:"at"`
-	Reason  string    `json:"reason"`
-}
-
-// publish makes sure that the revoked partition names the grant for as long as
-// any access token of it can be valid.
-func (s *Service) publish(ctx context.Context, subject Subject, id, reason string) error {
-	now := s.now().UTC()
-	value, err := json.Marshal(revocation{subject, now, reason})
-	if err != nil {
-		return err
-	}
-	needed := now.Add(s.accessLifetime + leeway)
-	row := store.Row{Partition: revokedPartition, Key: id, Value: value, Expires: needed.Add(margin).Truncate(time.Second)}
-	for range writeAttempts {
-		_, err = s.table.Insert(ctx, row)
-		if errors.Is(err, store.ErrExists) {
-			err = s.extend(ctx, row, needed)
-		}
-		switch {
-		case err == nil:
-			s.revoked.add(id, row.Expires)
-			return nil
-		case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound):
-			continue // swept, or extended by somebody else, in this moment
-		}
-		break
-	}
-	return unavailable(err)
-}
-
-// extend keeps a row that was published earlier and never acted upon.
-func (s *Service) extend(ctx context.Context, row store.Row, needed time.Time) error {
-	old, err := s.table.Get(ctx, row.Partition, row.Key)
-	if err != nil || !old.Expires.Before(needed) {
-		return err
-	}
-	row.ETag = old.ETag
-	_, err = s.table.Replace(ctx, row)
-	return err
-}
+const writeAttempts = 8
 
 // mark makes the grant row say that it is revoked, and forgets the user's
 // tokens and data. The row stays while access tokens may be about, so that a
@@ -152,14 +116,14 @@ func (s *Service) mark(ctx context.Context, r record, reason string) error {
 	var err error
 	for range writeAttempts {
 		if !r.Revoked.IsZero() {
-			s.revoked.settled(r.id)
+			s.revoked.setMarked(r.id)
 			return nil
 		}
 		r.Revoked, r.Reason = s.now().UTC(), reason
-		r.Sealed, r.Code = "", nil
+		r.Sealed, r.Code, r.Rotations = "", nil, nil
 		r.expires = r.Revoked.Add(s.accessLifetime + leeway + margin)
 		if _, err = s.replace(ctx, r); err == nil {
-			s.revoked.settled(r.id)
+			s.revoked.setMarked(r.id)
 			return nil
 		}
 		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {

@@ -127,17 +127,52 @@ func TestHalfRevocationIsCompletedByOthers(t *testing.T) {
 		wantCode(t, a.Revoke(context.Background(), tokens.Refresh.Reveal(), testClient), oauth.TemporarilyUnavailable)
 		return c, a, b, tokens
 	}
-	t.Run("when it polls", func(t *testing.T) {
-		_, _, b, tokens := half(t)
-		b.refreshRevoked(context.Background())
-		r, err := b.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
-		if err != nil || r.Revoked.IsZero() {
-			t.Errorf("grant is not marked: %v", err)
+	t.Run("before an instance forgets it", func(t *testing.T) {
+		c, _, b, tokens := half(t)
+		b.poll(context.Background())
+		c.Advance(time.Hour)
+		if !b.revoked.has(tokens.Grant.ID) {
+			t.Fatal("forgotten before it is completed")
 		}
-		reads, _ := b.wire.counts()
-		b.refreshRevoked(context.Background())
-		if again, _ := b.wire.counts(); again != reads+1 {
-			t.Errorf("a settled revocation costs %d reads per poll, want 1", again-reads)
+		b.poll(context.Background())
+		wantMarked(t, b, tokens)
+		b.poll(context.Background())
+		if b.revoked.has(tokens.Grant.ID) {
+			t.Error("kept although it is completed and over")
+		}
+	})
+	t.Run("before the sweep removes it", func(t *testing.T) {
+		c, _, b, tokens := half(t)
+		c.Advance(time.Hour)
+		sweepExpired(t, b)
+		wantMarked(t, b, tokens)
+		if rows := revocationRows(t, b); rows != 0 {
+			t.Errorf("%d rows are left", rows)
+		}
+	})
+	t.Run("when the sweep cannot, the row stays", func(t *testing.T) {
+		c, _, b, tokens := half(t)
+		c.Advance(time.Hour)
+		b.wire.disturb(func(op string) error {
+			if op == "replace" {
+				return errDown
+			}
+			return nil
+		}, nil)
+		sweepExpired(t, b)
+		if rows := revocationRows(t, b); rows == 0 {
+			t.Error("the row was removed before its grant is marked")
+		}
+		b.wire.disturb(nil, nil)
+		_, err := refresh(b.Service, tokens.Refresh)
+		wantCode(t, err, oauth.InvalidGrant)
+	})
+	t.Run("when an idle instance is asked to refresh", func(t *testing.T) {
+		c, _, b, tokens := half(t)
+		for _, idle := range []time.Duration{time.Second, time.Hour, 24 * time.Hour} {
+			c.Advance(idle)
+			_, err := refresh(newInstance(t, b.wire.Table, c.Now).Service, tokens.Refresh)
+			wantCode(t, err, oauth.InvalidGrant)
 		}
 	})
 	t.Run("when the grant is used", func(t *testing.T) {
@@ -146,10 +181,7 @@ func TestHalfRevocationIsCompletedByOthers(t *testing.T) {
 		wantCode(t, err, oauth.InvalidToken)
 		_, err = refresh(b.Service, tokens.Refresh)
 		wantCode(t, err, oauth.InvalidGrant)
-		r, err := b.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
-		if err != nil || r.Revoked.IsZero() {
-			t.Errorf("grant is not marked: %v", err)
-		}
+		wantMarked(t, b, tokens)
 	})
 	t.Run("when it is repeated", func(t *testing.T) {
 		_, _, b, tokens := half(t)
@@ -161,22 +193,28 @@ func TestHalfRevocationIsCompletedByOthers(t *testing.T) {
 	})
 }
 
-// The row of a revocation that was begun long ago must outlive the tokens that
-// were minted since.
+// A revocation that was begun long ago must outlive the tokens that were minted
+// since.
 func TestRepeatedRevocationCoversLaterTokens(t *testing.T) {
 	c := newClock()
-	i := newInstance(t, newTable(t), c.Now)
+	table := newTable(t)
+	i := newInstance(t, table, c.Now)
 	tokens := signIn(t, i.Service)
-	if err := i.publish(context.Background(), tokens.Grant.Subject, tokens.Grant.ID, "begun"); err != nil {
+	v := revocation{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID, Reason: "begun"}
+	if err := i.publish(context.Background(), v); err != nil {
 		t.Fatal(err)
 	}
 	c.Advance(20 * time.Minute)
 	if err := i.Revoke(context.Background(), tokens.Refresh.Reveal(), testClient); err != nil {
 		t.Fatal(err)
 	}
-	row, err := i.wire.Get(context.Background(), revokedPartition, tokens.Grant.ID)
-	if err != nil || row.Expires.Before(c.Now().Add(30*time.Minute+leeway)) {
-		t.Errorf("row expires %s, %v", row.Expires, err)
+	sweepExpired(t, i)
+	c.Advance(29 * time.Minute)
+	for _, instance := range []*instance{i, newInstance(t, table, c.Now)} {
+		mustBeCurrent(t, instance)
+		if !instance.revoked.has(tokens.Grant.ID) {
+			t.Error("the revocation is forgotten while tokens can be valid")
+		}
 	}
 }
 
@@ -208,7 +246,7 @@ func TestIntrospection(t *testing.T) {
 	if !ask(tokens.Refresh.Reveal(), testClient).Active {
 		t.Error("a token within its grace still works, so it is active")
 	}
-	c.Advance(RefreshGrace + time.Second)
+	c.Advance(DefaultRefreshGrace + time.Second)
 	for name, inactive := range map[string]Introspection{
 		"garbage":                 ask("garbage", testClient),
 		"nothing":                 ask("", testClient),

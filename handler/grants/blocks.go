@@ -1,0 +1,358 @@
+package grants
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"entramcp/handler/oauth"
+	"entramcp/handler/store"
+)
+
+// BlockPartition holds the blocks and the sign-outs. Every instance keeps a copy
+// of all of it in memory.
+const BlockPartition = "blocks"
+
+// BlockKind is what a block or a sign-out is about.
+type BlockKind string
+
+// The kinds of blocks.
+const (
+	BlockClient       BlockKind = "client"        // a client_id
+	BlockDocumentHost BlockKind = "document-host" // the host of client ID metadata documents
+	BlockRedirectHost BlockKind = "redirect-host" // the host of a redirect URI
+	BlockApp          BlockKind = "app"           // the app id of a caller with a token of Entra's own
+	BlockUser         BlockKind = "user"          // a Subject
+	BlockTenant       BlockKind = "tenant"        // a tenant id
+	// everyone is only signed out, never blocked.
+	everyone BlockKind = "everyone"
+)
+
+// A Block refuses a party until it is removed. Its grants end at their next use,
+// and its access tokens are not accepted from MaxStale later on every instance.
+type Block struct {
+	Kind   BlockKind `json:"kind"`
+	Value  string    `json:"value,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+	At     time.Time `json:"at"`
+	// SignedOutBefore, if set, makes this a sign-out: it ends what was
+	// approved before that time and refuses nothing later.
+	SignedOutBefore time.Time `json:"before,omitzero"`
+	Version         int       `json:"v"`
+}
+
+// Parties are those whom a request is about. Empty fields match no block.
+type Parties struct {
+	ClientID     string
+	DocumentHost string
+	RedirectHost string
+	AppID        string
+	Subject      Subject
+	TenantID     string
+}
+
+// reasonOf is why a grant ends that b is about.
+func reasonOf(b Block) string {
+	if b.SignedOutBefore.IsZero() {
+		return "blocked: " + string(b.Kind)
+	}
+	return "signed out: " + string(b.Kind)
+}
+
+// partyHashes are Parties as tokens and grants carry them.
+type partyHashes struct{ client, documentHost, redirectHost, app, user, tenant string }
+
+func (p Parties) hashes() partyHashes {
+	return partyHashes{
+		client: partyHash(tokenClientID(p.ClientID)), documentHost: partyHash(p.DocumentHost), redirectHost: partyHash(p.RedirectHost),
+		app: partyHash(p.AppID), user: partyHash(string(p.Subject)), tenant: partyHash(p.TenantID),
+	}
+}
+
+// partyHash is 96 bits of the SHA-256 of value without regard to its case, or
+// empty for an empty value. Client ids are compared as they are; that two differ
+// only in case and one is blocked does not happen to anybody by accident.
+func partyHash(value string) string {
+	if value == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(strings.ToLower(value)))
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
+}
+
+// documentHost is the host of a client whose id is the URL of its metadata
+// document, else empty.
+func documentHost(clientID string) string {
+	if !strings.HasPrefix(clientID, "https://") {
+		return ""
+	}
+	return hostOf(clientID)
+}
+
+func hostOf(uri string) string {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Hostname())
+}
+
+// blockTable is an immutable copy of the partition.
+type blockTable struct {
+	blocks, signOuts map[blockKey]Block
+	list             []Block
+}
+
+type blockKey struct {
+	kind BlockKind
+	hash string
+}
+
+func (b Block) key() blockKey {
+	value := b.Value
+	if b.Kind == BlockClient {
+		value = tokenClientID(value)
+	}
+	return blockKey{b.Kind, partyHash(value)}
+}
+
+// find returns the block of one of h, or the sign-out that ends what was approved
+// at approved.
+func (t *blockTable) find(h partyHashes, approved time.Time) (Block, bool) {
+	if t == nil || len(t.list) == 0 {
+		return Block{}, false
+	}
+	for _, key := range [...]blockKey{
+		{BlockClient, h.client}, {BlockDocumentHost, h.documentHost}, {BlockRedirectHost, h.redirectHost},
+		{BlockApp, h.app}, {BlockUser, h.user}, {BlockTenant, h.tenant}, {everyone, ""},
+	} {
+		if key.hash == "" && key.kind != everyone {
+			continue
+		}
+		if b, ok := t.blocks[key]; ok {
+			return b, true
+		}
+		if b, ok := t.signOuts[key]; ok && approved.Before(b.SignedOutBefore) {
+			return b, true
+		}
+	}
+	return Block{}, false
+}
+
+// Blocked returns the block that refuses one of p, or nil. It does no I/O while
+// the list of revocations is current; an error is a 503.
+func (s *Service) Blocked(ctx context.Context, p Parties) (*Block, error) {
+	s.noteRequest()
+	if err := s.ensureCurrent(ctx); err != nil {
+		return nil, err
+	}
+	t := s.blocks.Load()
+	if t == nil || len(t.list) == 0 {
+		return nil, nil
+	}
+	if b, found := t.find(p.hashes(), s.now()); found {
+		return &b, nil
+	}
+	return nil, nil
+}
+
+// Blocks lists the blocks and the sign-outs that are in force.
+func (s *Service) Blocks(ctx context.Context) ([]Block, error) {
+	if err := s.loadBlocks(ctx); err != nil {
+		return nil, unavailable(err)
+	}
+	return s.blocks.Load().list, nil
+}
+
+// Block refuses a party from now on. Blocking again replaces the reason. It
+// takes effect on other instances within MaxStale.
+func (s *Service) Block(ctx context.Context, kind BlockKind, value, reason string) error {
+	if err := checkBlock(kind, value); err != nil {
+		return err
+	}
+	return s.putBlock(ctx, Block{Kind: kind, Value: value, Reason: reason, At: s.now().UTC()}, time.Time{})
+}
+
+// SignOut ends everything that was approved for a party until now; it can be
+// approved again. One write, however many grants there are: each ends at its next
+// use, and access tokens are refused on every instance within MaxStale.
+func (s *Service) SignOut(ctx context.Context, kind BlockKind, value, reason string) error {
+	if err := checkBlock(kind, value); err != nil {
+		return err
+	}
+	return s.signOut(ctx, kind, value, reason, s.now())
+}
+
+// SignOutEveryone is SignOut for all grants that were approved before a time.
+func (s *Service) SignOutEveryone(ctx context.Context, before time.Time, reason string) error {
+	return s.signOut(ctx, everyone, "", reason, before)
+}
+
+func (s *Service) signOut(ctx context.Context, kind BlockKind, value, reason string, before time.Time) error {
+	now := s.now().UTC()
+	// Tokens carry the approval in whole seconds; the second of the sign-out
+	// counts as before it. A grant that is not used for refreshLifetime has expired by itself.
+	return s.putBlock(ctx, Block{Kind: kind, Value: value, Reason: reason, At: now, SignedOutBefore: before.UTC().Truncate(time.Second).Add(time.Second)},
+		now.Add(s.refreshLifetime+margin))
+}
+
+func checkBlock(kind BlockKind, value string) error {
+	switch kind {
+	case BlockClient, BlockDocumentHost, BlockRedirectHost, BlockApp, BlockUser, BlockTenant:
+	default:
+		return oauth.New(oauth.InvalidRequest, "There is no such kind of block. Use client, document-host, redirect-host, app, user or tenant.")
+	}
+	if value == "" {
+		return oauth.New(oauth.InvalidRequest, "A block needs a value.")
+	}
+	return nil
+}
+
+// rowKey is one row for the block and one for the sign-out of a party.
+func (b Block) rowKey() string {
+	prefix := "block-"
+	if !b.SignedOutBefore.IsZero() {
+		prefix = "out-"
+	}
+	return prefix + string(b.Kind) + "-" + b.key().hash
+}
+
+func (s *Service) putBlock(ctx context.Context, b Block, expires time.Time) error {
+	b.Version = 1
+	value, err := json.Marshal(b)
+	if err != nil {
+		return err
+	}
+	row := store.Row{Partition: BlockPartition, Key: b.rowKey(), Value: value, Expires: expires.Truncate(time.Second)}
+	for range writeAttempts {
+		if _, err = s.table.Insert(ctx, row); errors.Is(err, store.ErrExists) {
+			var old store.Row
+			if old, err = s.table.Get(ctx, row.Partition, row.Key); err == nil {
+				row.ETag = old.ETag
+				_, err = s.table.Replace(ctx, row)
+			}
+			row.ETag = ""
+		}
+		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+			break
+		}
+	}
+	if err != nil {
+		return unavailable(err)
+	}
+	return s.announceBlocks(ctx)
+}
+
+// Unblock removes a block. One that is not there is no error.
+func (s *Service) Unblock(ctx context.Context, kind BlockKind, value string) error {
+	if err := checkBlock(kind, value); err != nil {
+		return err
+	}
+	key := Block{Kind: kind, Value: value}.rowKey()
+	var err error
+	for range writeAttempts {
+		var row store.Row
+		if row, err = s.table.Get(ctx, BlockPartition, key); err == nil {
+			err = s.table.Delete(ctx, BlockPartition, key, row.ETag)
+		}
+		if !errors.Is(err, store.ErrConflict) {
+			break
+		}
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return unavailable(err)
+	}
+	return s.announceBlocks(ctx)
+}
+
+func (s *Service) announceBlocks(ctx context.Context) error {
+	if err := s.publish(ctx, revocation{Kind: blocksChanged}); err != nil {
+		return err
+	}
+	if err := s.loadBlocks(ctx); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// rolloutKey is the row that says since when a version with hourly partitions of
+// revocations uses the table.
+const rolloutKey = "hourly-revocations"
+
+// rolloutWindow is how long after that instances of an earlier version are
+// expected to be about. They read revocations in LegacyRevocationPartition only.
+const rolloutWindow = 24 * time.Hour
+
+// loadBlocks reads the whole partition.
+func (s *Service) loadBlocks(ctx context.Context) error {
+	t := &blockTable{blocks: map[blockKey]Block{}, signOuts: map[blockKey]Block{}}
+	var since time.Time
+	for cursor := store.Cursor(""); ; {
+		page, err := s.table.List(ctx, store.Partition(BlockPartition), cursor)
+		if err != nil {
+			return err
+		}
+		for _, row := range page.Rows {
+			var b Block
+			if err := json.Unmarshal(row.Value, &b); err != nil {
+				return fmt.Errorf("block %s is damaged: %w", row.Key, err)
+			}
+			switch {
+			case row.Key == rolloutKey:
+				since = b.At
+			case b.SignedOutBefore.IsZero():
+				t.blocks[b.key()], t.list = b, append(t.list, b)
+			default:
+				t.signOuts[b.key()], t.list = b, append(t.list, b)
+			}
+		}
+		if cursor = page.Next; cursor == "" {
+			break
+		}
+	}
+	s.blocks.Store(t)
+	if since.IsZero() {
+		return s.beginRollout(ctx)
+	}
+	s.legacyUntil.Store(since.Add(rolloutWindow).Unix())
+	return nil
+}
+
+func (s *Service) beginRollout(ctx context.Context) error {
+	value, err := json.Marshal(Block{At: s.now().UTC(), Version: 1})
+	if err != nil {
+		return err
+	}
+	_, err = s.table.Insert(ctx, store.Row{Partition: BlockPartition, Key: rolloutKey, Value: value})
+	if errors.Is(err, store.ErrExists) {
+		return nil // read at the next loading
+	}
+	return err
+}
+
+// publishLegacy writes the row that instances of earlier versions look for, while
+// a rollout can be under way.
+func (s *Service) publishLegacy(ctx context.Context, v revocation) error {
+	until := s.legacyUntil.Load()
+	if v.Grant == "" || !v.IssuedBefore.IsZero() || (until != 0 && s.now().Unix() > until) {
+		return nil
+	}
+	value, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = s.table.Insert(ctx, store.Row{
+		Partition: LegacyRevocationPartition, Key: v.Grant, Value: value,
+		Expires: v.At.Add(s.tokenLifetime() + margin).UTC().Truncate(time.Second),
+	})
+	if err != nil && !errors.Is(err, store.ErrExists) {
+		return unavailable(err)
+	}
+	return nil
+}
