@@ -104,6 +104,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Table: deps.Table, Ring: s.ring, Issuer: cfg.Issuer, Resource: cfg.Resource,
 		Required:       cfg.RequiredScopes,
 		AccessLifetime: cfg.AccessTokenLifetime, RefreshLifetime: cfg.RefreshLifetime,
+		GrantLifetime: cfg.GrantLifetime, RefreshGrace: cfg.RefreshGrace,
 		Now: deps.Now, Log: deps.Log,
 	})
 	s.as = authserver.New(authserver.Options{
@@ -255,7 +256,7 @@ func EntraConfig(cfg config.Config) entra.Config {
 		Secret: entra.Secret(e.ClientSecret), CertificatePath: e.CertificatePath,
 		CertificatePassword: entra.Secret(e.CertificatePassword), ManagedIdentityClientID: e.ManagedIdentityClientID,
 		APIScope: e.APIScope, Authority: e.Authority,
-		RedirectURI: cfg.Issuer + cfg.RedirectPath, Timeout: cfg.Timeout, MaxRetryAfter: grants.RefreshGrace / 2,
+		RedirectURI: cfg.Issuer + cfg.RedirectPath, Timeout: cfg.Timeout, MaxRetryAfter: cfg.RefreshGrace / 2,
 	}
 }
 
