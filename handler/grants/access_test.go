@@ -131,7 +131,7 @@ func TestForgedAccessTokens(t *testing.T) {
 	}
 	forge := func(method jwt.SigningMethod, key any, change func(*claims, map[string]any)) string {
 		cl := &claims{Issuer: testIssuer, Audience: string(testResource), Subject: tokens.Grant.Subject, GrantID: tokens.Grant.ID,
-			ClientID: testClient, IssuedAt: c.Now().Unix(), Expires: c.Now().Add(time.Minute).Unix(), ID: "x"}
+			ClientID: testClient, IssuedAt: c.Now().Add(-time.Minute).Unix(), Expires: c.Now().Add(time.Minute).Unix(), ID: "x"}
 		token := jwt.NewWithClaims(method, cl)
 		token.Header["typ"], token.Header["kid"] = tokenType, kid
 		if change != nil {
