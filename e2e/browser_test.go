@@ -76,7 +76,7 @@ func TestAPersonSignsInWithChromium(t *testing.T) {
 	c.Do("consent", chromedp.Navigate(start("one")), chromedp.WaitVisible(approve))
 	c.Look("consent")
 	text := stack.Script[string](c, `document.body.innerText`)
-	for _, want := range []string{"Example Desktop", "An app on this computer", "User.Read", "offline_access"} {
+	for _, want := range []string{"Example Desktop", "An app on this computer", "Read your Microsoft profile", "Stay connected"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the consent page does not show %q:\n%s", want, text)
 		}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -192,6 +193,10 @@ func (b *Browser) fetch(req *http.Request) (page *Page, location string, err err
 	return page, res.Header.Get("Location"), nil
 }
 
+func has(n *html.Node, name string) bool {
+	return slices.ContainsFunc(n.Attr, func(a html.Attribute) bool { return a.Key == name })
+}
+
 // read collects forms, the meta refresh and a link to an app.
 func (p *Page) read(n *html.Node, form *Form) {
 	attr := func(name string) string {
@@ -212,7 +217,7 @@ func (p *Page) read(n *html.Node, form *Form) {
 			case form == nil:
 			case n.Data == "button" || attr("type") == "submit":
 				form.Buttons = append(form.Buttons, attr("name")+"="+attr("value"))
-			case attr("type") == "hidden":
+			case attr("type") == "hidden", attr("type") == "checkbox" && has(n, "checked"):
 				form.Fields.Add(attr("name"), attr("value"))
 			}
 		case "a":

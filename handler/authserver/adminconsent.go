@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"entramcp/handler/entra"
-	"entramcp/handler/observe"
 	"entramcp/handler/pages"
 )
 
@@ -25,19 +24,10 @@ func fromAdminConsent(q url.Values) bool {
 func (s *Server) adminConsent(w http.ResponseWriter, r *http.Request, q url.Values) {
 	f := s.Upstream.FromRedirect(q)
 	if f == nil && strings.EqualFold(q.Get("admin_consent"), "true") {
-		pages.Render(w, r, http.StatusOK, pages.Notice{
-			Title:    "Back from the administrator's page",
-			Summary:  "If you approved there, people in your organization can now sign in to this server.",
-			NextStep: "Go back to your app and connect again. An approval may take a minute to arrive everywhere.",
-		})
+		pages.Render(w, r, http.StatusOK, pages.Notice{Words: pages.BackFromAdminConsent})
 		return
 	}
-	page := pages.Failure{
-		Title:         "Not approved",
-		Summary:       "The administrator did not approve what this server asks for.",
-		NextStep:      "Open the link again, or ask another administrator.",
-		CorrelationID: observe.CorrelationID(r.Context()),
-	}
+	page := s.failure(r, pages.WordsFor(pages.AdminNotApproved))
 	// Here Entra words the administrator's own no as consent_required, or as
 	// permission_denied without a number.
 	if f != nil && f.AADSTS != 0 && f.Kind != entra.Declined && f.Kind != entra.ConsentNeeded {

@@ -45,15 +45,19 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, f consentFor
 		s.redirectErrorUnasked(w, r, f.Request, client, err)
 		return
 	}
-	verified := ""
-	if client.Source == clients.SourceFetched || client.Source == clients.SourcePinned {
-		verified = client.Host
-	}
 	pages.Render(w, r, http.StatusOK, pages.Consent{
 		Action: consentPath, Form: sealed, Server: s.host,
-		Client: client.Name, VerifiedHost: verified,
+		App:    appOf(client, f.Request.RedirectURI),
 		Target: pages.TargetOf(f.Request.RedirectURI),
-		Scopes: pages.Permissions(f.Request.Scopes, s.ScopeWords),
+		Scopes: pages.Permissions(f.Request.Scopes, s.Required, s.ScopeWords), StaysConnected: registeredFor(client, grantRefresh),
 		Tenant: s.Tenant, Simulated: s.Simulated,
 	})
+}
+
+// appOf is what the page says of client.
+func appOf(client clients.Client, redirectURI string) pages.App {
+	return pages.App{
+		Name: client.Name, Host: client.Host, Unchecked: client.Source == clients.SourceBuiltIn,
+		Caution: !client.Trusted(redirectURI), Elsewhere: client.LeavesHost(redirectURI),
+	}
 }

@@ -97,7 +97,7 @@ func TestServerIsNoOpenRedirector(t *testing.T) {
 	if to := offered(t, resp); !strings.HasPrefix(to, "https://evil.example/login?error=invalid_request&") {
 		t.Errorf("the button leads to %s", to)
 	}
-	if body := text(t, resp); !strings.Contains(body, "leads to evil.example") {
+	if body := text(t, resp); !strings.Contains(body, `leads to <strong class="host">evil.example</strong>`) {
 		t.Error("the page does not say where the button leads")
 	}
 }
@@ -198,8 +198,8 @@ func TestConsentPageShowsWhoAsksForWhat(t *testing.T) {
 	id, _ := w.register(`{"client_name":"Claude & <b>friends</b>","redirect_uris":["http://localhost:3118/callback"],"token_endpoint_auth_method":"none"}`)
 	q := request(id, "redirect_uri", "http://localhost:51234/callback", "scope", "tasks")
 	body := text(t, w.browser().get(issuer+"/authorize?"+q.Encode()))
-	for _, part := range []string{"Claude &amp; bfriends", "Self-asserted name", "An app on this computer", "http://localhost:51234/callback",
-		"Any app on this computer could claim", "contoso.example", "<code>tasks</code>", "See your name", "mcp.example.com"} {
+	for _, part := range []string{"Claude &amp; bfriends", "chose this name itself", "An app on this computer", "http://localhost:51234/callback",
+		"Any app on this computer could claim", "contoso.example", "<code>tasks</code>", "your name, user name and e-mail address", "mcp.example.com", `action="/consent"`, "Stay connected"} {
 		if !strings.Contains(body, part) {
 			t.Errorf("the page does not show %q", part)
 		}

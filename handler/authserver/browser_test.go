@@ -15,64 +15,173 @@ import (
 	"entramcp/handler/authserver"
 )
 
+// mouse makes a headless Chromium report a mouse. Without it the browser says
+// that nothing hovers, as on a phone.
+const mouse = "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
+
 // chromium runs headless until the test ends.
-func chromium(t *testing.T) context.Context {
+func chromium(t *testing.T, blinkSettings string) context.Context {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
+	if blinkSettings != "" {
+		options = append(options, chromedp.Flag("blink-settings", blinkSettings))
+	}
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 900), chromedp.Navigate("about:blank")); err != nil {
 		t.Fatalf("Chromium does not start: %v", err)
 	}
 	return ctx
 }
 
-// TestAChromiumGoesThroughWithTheStrictPolicy is about what only a browser
-// decides: that no policy stops the way from the consent page over another
-// origin to the client, and that the cookies and headers it sends are enough.
-func TestAChromiumGoesThroughWithTheStrictPolicy(t *testing.T) {
+// site is a world behind a listener, an Entra on another origin that signs in
+// at once, and a client.
+type site struct {
+	*world
+	origin, start string
+}
+
+func newSite(t *testing.T) site {
+	t.Helper()
 	client := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte("<!doctype html><title>client</title><p id=got>" + html.EscapeString(r.URL.RawQuery)))
 	}))
-	defer client.Close()
-
+	t.Cleanup(client.Close)
 	var w *world
 	entra := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		// A sign-in that the user's session answers at once, on another host.
 		back := strings.Replace(w.upstream.signIn(t, r.URL.String()), issuer, w.server.Issuer, 1)
 		http.Redirect(rw, r, back, http.StatusFound)
 	}))
-	defer entra.Close()
-
+	t.Cleanup(entra.Close)
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.mux.ServeHTTP(rw, r) }))
-	defer server.Close()
+	t.Cleanup(server.Close)
 	origin := strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
-	w = newWorld(t, func(o *authserver.Options) { o.Issuer = origin })
+	w = newWorld(t, func(o *authserver.Options) { o.Issuer, o.Simulated = origin, true })
 	w.upstream.at = entra.URL
 	w.now = time.Time{}
 	id, _ := w.register(`{"client_name":"Chromium test","redirect_uris":["` + client.URL + `/callback"],"token_endpoint_auth_method":"none"}`)
-	start := origin + "/authorize?" + request(id, "redirect_uri", client.URL+"/callback").Encode()
-	ctx := chromium(t)
+	return site{w, origin, origin + "/authorize?" + request(id, "redirect_uri", client.URL+"/callback", "scope", "openid profile email offline_access").Encode()}
+}
 
+func (s site) do(ctx context.Context, what string, steps ...chromedp.Action[chromedp.Void]) {
+	s.t.Helper()
+	steps20s, stop := context.WithTimeout(ctx, 20*time.Second)
+	defer stop()
+	if err := chromedp.Do(steps20s, steps...); err != nil {
+		s.t.Fatalf("%s: %v at %s\n%s", what, err, s.at(ctx), s.log)
+	}
+}
+
+func (s site) at(ctx context.Context) string {
+	s.t.Helper()
+	at, err := chromedp.Run(ctx, chromedp.Location())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return at
+}
+
+// undecided checks that the browser is still where it asks, though everything
+// had time to happen.
+func (s site) undecided(ctx context.Context, after string) {
+	s.t.Helper()
+	time.Sleep(200 * time.Millisecond)
+	if at := s.at(ctx); !strings.HasPrefix(at, s.origin+"/authorize?") {
+		s.t.Fatalf("%s: the browser is at %s", after, at)
+	}
+}
+
+// middle is where the approve button is.
+func (s site) middle(ctx context.Context) (x, y float64) {
+	s.t.Helper()
+	at, err := chromedp.Run(ctx, chromedp.Evaluate[[]float64](`(b => { const r = b.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] })(document.querySelector("button[value=approve]"))`))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return at[0], at[1]
+}
+
+// TestAChromiumGoesThroughWithTheStrictPolicy is about what only a browser
+// decides: that no policy stops the way from the consent page over another
+// origin to the client, and that the cookies and headers it sends are enough.
+func TestAChromiumGoesThroughWithTheStrictPolicy(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	ctx := chromium(t, "")
 	for decision, want := range map[string]string{"approve": "code", "cancel": "error"} {
-		steps, stop := context.WithTimeout(ctx, 20*time.Second)
-		err := chromedp.Do(steps, chromedp.Navigate(start), chromedp.Sleep(900*time.Millisecond), chromedp.Click(`button[value="`+decision+`"]`), chromedp.WaitVisible("#got"))
-		if err != nil {
-			at, _ := chromedp.Run(ctx, chromedp.Location())
-			stop()
-			t.Fatalf("%s: %v at %s\n%s", decision, err, at, w.log)
+		s.do(ctx, decision, chromedp.Navigate(s.start), chromedp.Sleep(900*time.Millisecond), chromedp.Click(`button[value="`+decision+`"]`), chromedp.WaitVisible("#got"))
+		u, err := url.Parse(s.at(ctx))
+		if err != nil || u.Query().Get(want) == "" || u.Query().Get("state") != "client state" || u.Query().Get("iss") != s.origin {
+			t.Errorf("%s ended at %s", decision, u)
 		}
-		at, err := chromedp.Run(steps, chromedp.Location())
-		stop()
-		if err != nil {
-			t.Fatal(err)
-		}
-		u, err := url.Parse(at)
-		if err != nil || u.Query().Get(want) == "" || u.Query().Get("state") != "client state" || u.Query().Get("iss") != origin {
-			t.Errorf("%s ended at %s", decision, at)
+	}
+}
+
+// The page was opened long before, under something of an attacker's that is gone
+// at the first click: the second one of a double click lands on the button.
+func TestNoClickLandsOnApproveByAccident(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	ctx := chromium(t, mouse)
+	hovers, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`matchMedia("(hover: hover)").matches`))
+	if err != nil || !hovers {
+		t.Fatalf("the browser has no mouse: %v", err)
+	}
+	const decoy = `(d => { d.style = "position:fixed;inset:0;background:red"; d.onmousedown = () => d.remove(); document.body.append(d) })(document.createElement("div"))`
+
+	s.do(ctx, "open", chromedp.Navigate(s.start), chromedp.Sleep(time.Second))
+	if _, err := chromedp.Run(ctx, chromedp.Evaluate[any](decoy)); err != nil {
+		t.Fatal(err)
+	}
+	x, y := s.middle(ctx)
+	click, there, away := chromedp.MouseClickXY(x, y), chromedp.MouseEvent(chromedp.MouseMoved, x, y), chromedp.MouseEvent(chromedp.MouseMoved, 5, 5)
+	s.do(ctx, "double click on the decoy", there, chromedp.Sleep(time.Second), click, chromedp.Sleep(150*time.Millisecond), click)
+	s.undecided(ctx, "a double click on a decoy")
+
+	s.do(ctx, "the pointer comes", away, chromedp.Sleep(time.Second), there, chromedp.Sleep(300*time.Millisecond), click)
+	s.undecided(ctx, "a click as soon as the pointer is there")
+	s.do(ctx, "it leaves and comes back", there, chromedp.Sleep(500*time.Millisecond), away, there, chromedp.Sleep(400*time.Millisecond), click)
+	s.undecided(ctx, "a pointer that left in between")
+
+	s.do(ctx, "a person decides", away, there, chromedp.Sleep(900*time.Millisecond), click, chromedp.WaitVisible("#got"))
+}
+
+func TestTheKeyboardNeedsNoPointer(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	ctx := chromium(t, mouse)
+	s.do(ctx, "Tab and Enter", chromedp.Navigate(s.start), chromedp.Sleep(800*time.Millisecond), chromedp.KeyEvent("\t"), chromedp.KeyEvent("\r"), chromedp.WaitVisible("#got"))
+	if u, err := url.Parse(s.at(ctx)); err != nil || u.Query().Get("code") == "" {
+		t.Errorf("ended at %s", u)
+	}
+}
+
+func TestWhereNothingHoversThePageItselfArms(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	ctx := chromium(t, "")
+	s.do(ctx, "open", chromedp.Navigate(s.start))
+	x, y := s.middle(ctx)
+	s.do(ctx, "at once", chromedp.MouseClickXY(x, y))
+	s.undecided(ctx, "a tap at once")
+	s.do(ctx, "later", chromedp.Sleep(900*time.Millisecond), chromedp.MouseClickXY(x, y), chromedp.WaitVisible("#got"))
+}
+
+func TestTheDecisionIsInSightWithoutScrolling(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	ctx := chromium(t, "")
+	for _, screen := range [][2]int64{{390, 844}, {1280, 700}} {
+		s.do(ctx, "look", chromedp.EmulateViewport(screen[0], screen[1]), chromedp.Navigate(s.start), chromedp.WaitVisible(`button[value="approve"]`))
+		for _, selector := range []string{"button[value=approve]", "button[value=cancel]", ".facts"} {
+			bottom, err := chromedp.Run(ctx, chromedp.Evaluate[float64](`document.querySelector("`+selector+`").getBoundingClientRect().bottom`))
+			if err != nil || bottom > float64(screen[1]) {
+				t.Errorf("%dx%d: %s ends at %.0f (%v)", screen[0], screen[1], selector, bottom, err)
+			}
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
+	"entramcp/handler/pages"
 	"entramcp/handler/secret"
 )
 
@@ -29,7 +30,7 @@ var defaultAnswerWaits = []time.Duration{100 * time.Millisecond, 200 * time.Mill
 	800 * time.Millisecond, 1500 * time.Millisecond, 2 * time.Second}
 
 // errInterrupted: a sign-in was claimed and will not be answered any more.
-var errInterrupted = oauth.New(oauth.InvalidRequest, "This sign-in was interrupted before it was finished.")
+var errInterrupted = stop(pages.Interrupted, oauth.InvalidRequest, "This sign-in was interrupted before it was finished.")
 
 // callback finishes a sign-in: the state and this browser's cookies agree, the
 // transaction is claimed before Entra is asked, Entra's ID token is verified,
@@ -69,7 +70,7 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request) {
 		s.repeatAnswer(w, r, t)
 		return
 	case err != nil:
-		s.failurePage(w, r, t.request, s.failureOf(t.request, err))
+		s.retryPage(w, r, t.request, err)
 		return
 	}
 	// From here on the sign-in can no longer be repeated: it is finished even if
@@ -189,9 +190,7 @@ func (s *Server) answerError(r *http.Request, req request, err error) answer {
 func (s *Server) answerFailure(r *http.Request, req request, f *entra.Failure) answer {
 	refusal := f.AtCallback()
 	a := s.answerError(r, req, refusal)
-	if page, said := failureAtEntra(f); said {
-		a.Failure = &page
-	}
+	a.Failure = failureAtEntra(f)
 	return a
 }
 
@@ -210,8 +209,7 @@ func (s *Server) writeAnswer(w http.ResponseWriter, r *http.Request, t transacti
 		}
 	}
 	if a.Failure != nil {
-		a.Failure.To = a.To
-		s.failurePage(w, r, t.request, *a.Failure)
+		s.failurePage(w, r, t.request, *a.Failure, a.To)
 		return
 	}
 	s.redirect(w, r, t.request, a.To)

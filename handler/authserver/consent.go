@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"entramcp/handler/clients"
@@ -69,7 +70,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !approved {
-		s.redirectError(w, r, req, oauth.New(oauth.AccessDenied, "The user did not approve the app."))
+		s.redirectDenied(w, r, req)
 		return
 	}
 	if f.hasty(s.Now()) {
@@ -122,18 +123,34 @@ func (s *Server) readDecision(w http.ResponseWriter, r *http.Request) (approved 
 		return false, f, err
 	}
 	if !s.browser(r).matches(f.Browser) {
-		return false, f, oauth.New(oauth.InvalidRequest, "This page was opened in another browser, or the browser did not send its cookie.")
+		return false, f, stop(pages.OtherBrowser, oauth.InvalidRequest, "This page was opened in another browser, or the browser did not send its cookie.")
 	}
 	if !s.Now().Before(f.Expires) {
-		return false, f, oauth.New(oauth.InvalidRequest, "The page has been open for too long.")
+		return false, f, stop(pages.PageExpired, oauth.InvalidRequest, "The page has been open for too long.")
 	}
 	switch p.Get("decision") {
 	case "approve":
+		f.Request.Scopes = s.allowed(f.Request.Scopes, p)
 		return true, f, nil
 	case "cancel":
 		return false, f, nil
 	}
-	return false, f, oauth.New(oauth.InvalidRequest, "The form holds no decision.")
+	return false, f, stop(pages.UnreadableForm, oauth.InvalidRequest, "The form holds no decision.")
+}
+
+// allowed are the scopes without those that the person has unticked. A form
+// whose page had no check boxes leaves nothing out.
+func (s *Server) allowed(asked oauth.Scopes, p params) oauth.Scopes {
+	if !p.Has(pages.ChoiceField) {
+		return asked
+	}
+	var out []string
+	for _, permission := range pages.Permissions(asked, s.Required, nil) {
+		if !permission.Optional || p.Has(permission.Field()) {
+			out = append(out, permission.Scope)
+		}
+	}
+	return oauth.NewScopes(out...)
 }
 
 // sameOrigin refuses forms that another site submits. Browsers too old for
@@ -144,7 +161,7 @@ func (s *Server) sameOrigin(r *http.Request) error {
 	site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
 	fromHere := site == "" || site == "same-origin" || site == "none"
 	if !fromHere || (origin != "" && origin != "null" && origin != s.Issuer) {
-		return oauth.New(oauth.AccessDenied, "The form was sent by another site.")
+		return stop(pages.OtherSite, oauth.AccessDenied, "The form was sent by another site.")
 	}
 	return nil
 }
@@ -164,7 +181,7 @@ func (s *Server) sealConsent(ctx context.Context, f consentForm) (string, error)
 func (s *Server) openConsent(ctx context.Context, sealed string) (f consentForm, err error) {
 	plain, err := s.Ring.Open(ctx, keyring.ConsentForm, nil, sealed)
 	if errors.Is(err, keyring.ErrNotOurs) {
-		return f, oauth.New(oauth.InvalidRequest, "The form was not made by this server.")
+		return f, stop(pages.UnreadableForm, oauth.InvalidRequest, "The form was not made by this server.")
 	}
 	if err != nil {
 		return f, keysUnavailable(err)
@@ -183,7 +200,7 @@ func (s *Server) registered(ctx context.Context, req request) (clients.Client, e
 		return clients.Client{}, err
 	}
 	if !client.Allows(req.RedirectURI) {
-		return clients.Client{}, oauth.New(oauth.InvalidRedirectURI, "The app is no longer registered for the address it asked to be answered at.")
+		return clients.Client{}, stop(pages.WithdrawnAddress, oauth.InvalidRedirectURI, "The app is no longer registered for the address it asked to be answered at.")
 	}
 	return client, nil
 }
@@ -205,6 +222,14 @@ func (s *Server) beginTransaction(ctx context.Context, f consentForm) (to string
 	}
 	if t.claim != "" {
 		return "", state, errNoTransaction
+	}
+	if !slices.Equal(t.request.Scopes, f.Request.Scopes) { // the last decision counts
+		t.request.Scopes = f.Request.Scopes
+		if _, err := s.replaceTransaction(ctx, t); errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
+			return "", state, errNoTransaction
+		} else if err != nil {
+			return "", state, storageUnavailable(err)
+		}
 	}
 	to, err = s.authorizeURL(ctx, t)
 	return to, state, err

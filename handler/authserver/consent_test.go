@@ -417,6 +417,38 @@ func TestAbandonedTabsDoNotOverflowTheHeader(t *testing.T) {
 	wantPage(t, b.get(w.upstream.signIn(t, signIns[11])), http.StatusBadRequest)
 }
 
+func TestWhatIsUntickedIsNotGranted(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	b := w.browser()
+	decide := func(form string, ticked ...string) string {
+		t.Helper()
+		f := url.Values{"request": {form}, "decision": {"approve"}, "choice": {"yes"}}
+		for _, scope := range ticked {
+			f.Set("allow:"+scope, "yes")
+		}
+		return onward(t, b.do(formRequest("/consent", f.Encode())))
+	}
+	granted := func(to string) any {
+		t.Helper()
+		return w.tokens(id, b.arrive(w.upstream.signIn(t, to)).Get("code"))["scope"]
+	}
+	if got := granted(decide(b.open(request(id)), "tasks")); got != "email openid profile tasks" {
+		t.Errorf("all ticked: %v", got)
+	}
+	if got := granted(decide(b.open(request(id)))); got != "email openid profile" {
+		t.Errorf("unticked: %v", got)
+	}
+	if got := granted(decide(b.open(request(id, "scope", "openid")), "tasks", "admin")); got != "email openid profile" {
+		t.Errorf("ticked without having been asked for: %v", got)
+	}
+	form := b.open(request(id)) // back from Entra's page, and another decision
+	decide(form, "tasks")
+	if got := granted(decide(form)); got != "email openid profile" {
+		t.Errorf("unticked afterwards: %v", got)
+	}
+}
+
 // Browsers send cookies in an order of their own.
 func TestTheOldestBindingGivesWay(t *testing.T) {
 	w := newWorld(t)

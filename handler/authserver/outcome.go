@@ -76,29 +76,85 @@ func (s *Server) redirectErrorUnasked(w http.ResponseWriter, r *http.Request, re
 		s.redirectError(w, r, req, err)
 		return
 	}
-	s.logRefused(r, req.ClientID, err)
-	e := oauth.AsError(err)
-	oauth.SetRetryAfter(w.Header(), e.RetryAfter)
-	pages.Render(w, r, e.Status(), pages.Failure{
-		Title:   "This sign-in cannot go on",
-		Summary: e.Description,
-		NextStep: "Connect again from your app. The button leads to " + pages.TargetOf(req.RedirectURI).Where +
-			": use it only if that is where you came from.",
-		CorrelationID: observe.CorrelationID(r.Context()),
-		Client:        req.ClientName, ReturnTo: s.errorURL(req, err),
-	})
+	page := s.failureOf(r, err)
+	page.Client, page.ReturnTo, page.Where = req.ClientName, s.errorURL(req, err), pages.TargetOf(req.RedirectURI).Where
+	s.errorPageOf(w, r, req.ClientID, err, page)
 }
 
-// failure is a page that says what went wrong and then goes on to the client.
-type failure struct {
-	Status     int           `json:"status"`
-	Title      string        `json:"title"`
-	Summary    string        `json:"summary"`
-	NextStep   string        `json:"next_step"`
-	ConsentURL string        `json:"consent_url,omitempty"`
-	To         string        `json:"-"`
-	After      int           `json:"after"` // seconds
-	RetryAfter time.Duration `json:"-"`
+// pageError is an error whose words for people say more than its code.
+type pageError struct {
+	problem pages.Problem
+	err     *oauth.Error
+}
+
+func stop(problem pages.Problem, code oauth.Code, description string) error {
+	return &pageError{problem, oauth.New(code, description)}
+}
+
+func (e *pageError) Error() string { return e.err.Error() }
+func (e *pageError) Unwrap() error { return e.err }
+
+// problemOf is why err stops a sign-in, as far as a person can tell.
+func problemOf(err error) pages.Problem {
+	var p *pageError
+	if errors.As(err, &p) {
+		return p.problem
+	}
+	switch oauth.ErrorCode(err) {
+	case oauth.InvalidClient:
+		return pages.UnknownApp
+	case oauth.InvalidRedirectURI:
+		return pages.UnregisteredAddress
+	case oauth.TemporarilyUnavailable:
+		return pages.NotAvailable
+	case oauth.SlowDown:
+		return pages.TooMany
+	case oauth.ServerError:
+		return pages.Fault
+	}
+	return pages.RejectedRequest
+}
+
+// failure is a page with words for people, and without a way on.
+func (s *Server) failure(r *http.Request, words pages.Words) pages.Failure {
+	return pages.Failure{Words: words, Reference: observe.CorrelationID(r.Context()), Time: s.Now().UTC().Format(time.DateTime) + " UTC", Support: s.Support}
+}
+
+// failureOf is the page for err, without a way on.
+func (s *Server) failureOf(r *http.Request, err error) pages.Failure {
+	e := oauth.AsError(err)
+	page := s.failure(r, pages.WordsFor(problemOf(err)))
+	page.Technical = string(e.Code) + ": " + oauth.Describe(e.Description)
+	return page
+}
+
+// errorPage shows err to the person at the browser and takes nobody anywhere.
+func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, clientID string, err error) {
+	s.errorPageOf(w, r, clientID, err, s.failureOf(r, err))
+}
+
+func (s *Server) errorPageOf(w http.ResponseWriter, r *http.Request, clientID string, err error, page pages.Failure) {
+	s.logRefused(r, clientID, err)
+	e := oauth.AsError(err)
+	status, wait := e.Status(), e.RetryAfter
+	switch status {
+	case http.StatusUnauthorized: // is for who can authenticate
+		status = http.StatusBadRequest
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		wait = max(wait, time.Second)
+	}
+	oauth.SetRetryAfter(w.Header(), wait)
+	pages.Render(w, r, status, page)
+}
+
+// entraFailure is a failure at Entra that is said on a page.
+type entraFailure struct {
+	Status     int    `json:"status"`
+	Title      string `json:"title"`
+	Summary    string `json:"summary"`
+	NextStep   string `json:"next_step"`
+	ConsentURL string `json:"consent_url,omitempty"`
+	After      int    `json:"after"` // seconds
 }
 
 // How many seconds a failure can be read before the browser goes back to the
@@ -110,81 +166,48 @@ const (
 )
 
 // failureAtEntra is the page for a failure at Entra that the person can do
-// something about; said is false for all others.
-func failureAtEntra(f *entra.Failure) (page failure, said bool) {
-	page = failure{Status: http.StatusForbidden, Summary: f.Summary, NextStep: f.NextStep, ConsentURL: f.ConsentURL, After: returnAfter}
+// something about; nil for all others.
+func failureAtEntra(f *entra.Failure) *entraFailure {
+	problem, status, after := pages.NotAllowedThere, http.StatusForbidden, returnAfter
 	switch f.Kind {
 	case entra.NotAllowed:
-		page.Title = "You cannot sign in here"
 	case entra.PolicyBlocked:
-		page.Title = "An administrator has to act"
+		problem = pages.AdminPolicy
 	case entra.ConsentNeeded:
-		page.Title, page.After = "An administrator has to approve this first", returnAfterConsent
+		problem, after = pages.AdminConsent, returnAfterConsent
 	case entra.Misconfigured:
-		page.Title, page.Status = "This server is not set up correctly", http.StatusInternalServerError
+		problem, status = pages.Misconfigured, http.StatusInternalServerError
 	default:
-		return failure{}, false
+		return nil
 	}
-	return page, true
+	words := pages.WordsFor(problem)
+	return &entraFailure{Status: status, Title: words.Title, Summary: f.Summary, NextStep: f.NextStep, ConsentURL: f.ConsentURL, After: after}
 }
 
-// failureOf is the page for an outage of ours after which the same callback can
-// be tried again.
-func (s *Server) failureOf(req request, err error) failure {
-	e := oauth.AsError(err)
-	return failure{
-		Status: e.Status(), Title: "Not available right now", Summary: e.Description,
-		NextStep: "Load this page again in a few seconds. Otherwise your app is told that it did not work, and you connect again.",
-		To:       s.errorURL(req, err), After: returnAfter, RetryAfter: e.RetryAfter,
-	}
-}
-
-// failurePage shows f, with a link to the client that the browser follows by
-// itself after a while.
-func (s *Server) failurePage(w http.ResponseWriter, r *http.Request, req request, f failure) {
-	oauth.SetRetryAfter(w.Header(), f.RetryAfter)
-	page := pages.Failure{
-		Title: f.Title, Summary: f.Summary, NextStep: f.NextStep, ConsentURL: f.ConsentURL,
-		CorrelationID: observe.CorrelationID(r.Context()),
-		Client:        req.ClientName, ReturnTo: f.To,
-	}
-	if isWebURL(f.To) {
-		page.ReturnAfter = f.After
-	}
+// failurePage shows what failed at Entra, with a link to the client that the
+// browser follows by itself after a while.
+func (s *Server) failurePage(w http.ResponseWriter, r *http.Request, req request, f entraFailure, to string) {
+	page := s.failure(r, pages.Words{Title: f.Title, Summary: f.Summary, NextStep: f.NextStep})
+	page.ConsentURL = f.ConsentURL
+	s.withReturn(&page, req, to, f.After)
 	pages.Render(w, r, f.Status, page)
 }
 
-// errorPage shows err to the person at the browser and takes nobody anywhere.
-func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, clientID string, err error) {
-	s.logRefused(r, clientID, err)
-	e := oauth.AsError(err)
-	page := pages.Failure{
-		Title:         "This sign-in cannot go on",
-		Summary:       e.Description,
-		NextStep:      "Go back to your app and connect again.",
-		CorrelationID: observe.CorrelationID(r.Context()),
+// retryPage is shown where the same callback can be tried again. The client is
+// told if the person does not.
+func (s *Server) retryPage(w http.ResponseWriter, r *http.Request, req request, err error) {
+	page := s.failure(r, pages.WordsFor(pages.TryReload))
+	s.withReturn(&page, req, s.errorURL(req, err), returnAfter)
+	s.errorPageOf(w, r, req.ClientID, err, page)
+}
+
+// withReturn adds the way to the client, which the browser takes by itself
+// unless it opens an app.
+func (s *Server) withReturn(page *pages.Failure, req request, to string, after int) {
+	page.Client, page.ReturnTo = req.ClientName, to
+	if isWebURL(to) {
+		page.ReturnAfter = after
 	}
-	status, wait := http.StatusBadRequest, e.RetryAfter
-	switch e.Code {
-	case oauth.InvalidClient:
-		page.Title = "This app is not known here"
-		page.Summary = strings.TrimSuffix(e.Description, " Register again.") // which is for the app
-		page.NextStep = "Remove this server from your app and add it again, so that the app registers again."
-	case oauth.InvalidRedirectURI:
-		page.NextStep = "Do not go on if you did not start this yourself. Otherwise remove this server from your app and add it again."
-	case oauth.AccessDenied:
-		status = http.StatusForbidden
-	case oauth.TemporarilyUnavailable:
-		page.Title, page.NextStep, status = "Not available right now", "Wait a minute and connect again from your app.", http.StatusServiceUnavailable
-		wait = max(wait, time.Second)
-	case oauth.SlowDown:
-		page.Title, page.NextStep, status = "Not available right now", "Wait a minute and connect again from your app.", http.StatusTooManyRequests
-		wait = max(wait, time.Second)
-	case oauth.ServerError:
-		page.Title, status = "Something went wrong", http.StatusInternalServerError
-	}
-	oauth.SetRetryAfter(w.Header(), wait)
-	pages.Render(w, r, status, page)
 }
 
 // jsonError answers a client with err. A client that came with Basic is told to
@@ -196,6 +219,14 @@ func (s *Server) jsonError(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.Header().Set("Pragma", "no-cache")
 	oauth.WriteError(w, r, s.Log, err)
+}
+
+// redirectDenied tells the client that the person did not approve.
+func (s *Server) redirectDenied(w http.ResponseWriter, r *http.Request, req request) {
+	err := oauth.New(oauth.AccessDenied, "The user did not approve the app.")
+	s.logRefused(r, req.ClientID, err)
+	to := s.errorURL(req, err)
+	pages.Render(w, r, http.StatusOK, pages.Done{Client: req.ClientName, To: to, App: !isWebURL(to), Denied: true})
 }
 
 // maxLogged bounds what of a client_id goes to the log, in bytes. It is the text

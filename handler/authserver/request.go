@@ -6,6 +6,7 @@ import (
 
 	"entramcp/handler/clients"
 	"entramcp/handler/oauth"
+	"entramcp/handler/pages"
 )
 
 // maxState is the longest state in bytes that a client may have echoed.
@@ -22,12 +23,14 @@ type request struct {
 	Scopes        oauth.Scopes `json:"scopes"`
 }
 
+var errIncomplete = stop(pages.IncompleteLink, oauth.InvalidRequest, "The request must name one client_id and one redirect_uri.")
+
 // recipient establishes who asks and where answers go. Until both are known
 // nothing may be redirected anywhere (RFC 6749 §4.1.2.1), so an error here is
 // for the person at the browser.
 func (s *Server) recipient(ctx context.Context, p params) (request, clients.Client, error) {
 	if p.Get("client_id") == "" || p.isRepeated("client_id", "redirect_uri") {
-		return request{}, clients.Client{}, oauth.New(oauth.InvalidRequest, "The link that brought you here is not complete: it must name one client_id and one redirect_uri.")
+		return request{}, clients.Client{}, errIncomplete
 	}
 	client, err := s.Clients.Lookup(ctx, p.Get("client_id"))
 	if err != nil {
@@ -37,12 +40,12 @@ func (s *Server) recipient(ctx context.Context, p params) (request, clients.Clie
 	if redirectURI == "" {
 		// RFC 6749 §3.1.2.3: it may be left out if there is no choice.
 		if len(client.RedirectURIs) != 1 {
-			return request{}, clients.Client{}, oauth.New(oauth.InvalidRequest, "The link that brought you here is not complete: it must name one client_id and one redirect_uri.")
+			return request{}, clients.Client{}, errIncomplete
 		}
 		redirectURI = client.RedirectURIs[0]
 	}
 	if !client.Allows(redirectURI) {
-		return request{}, clients.Client{}, oauth.New(oauth.InvalidRedirectURI, "The app asked to be answered at an address that it has not registered.")
+		return request{}, clients.Client{}, stop(pages.UnregisteredAddress, oauth.InvalidRedirectURI, "The app asked to be answered at an address that it has not registered.")
 	}
 	return request{ClientID: client.ID, ClientName: client.Name, RedirectURI: redirectURI, State: p.Get("state")}, client, nil
 }

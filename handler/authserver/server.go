@@ -61,6 +61,9 @@ type Options struct {
 	// local runs.
 	Tenant    string
 	Simulated bool
+	// Support is whom people ask when a sign-in fails: a mail address or an
+	// https URL. It may be empty.
+	Support string
 	// Name is what to call the server in a client's list. By default it is
 	// made from the issuer's host.
 	Name string

@@ -12,6 +12,7 @@ import (
 
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/pages"
 	"entramcp/handler/secret"
 	"entramcp/handler/store"
 )
@@ -70,7 +71,7 @@ type answer struct {
 	// Next is the state of the transaction that To continues with at Entra.
 	Next string `json:"next,omitempty"`
 	// Failure, if set, is said on a page first.
-	Failure *failure `json:"failure,omitempty"`
+	Failure *entraFailure `json:"failure,omitempty"`
 }
 
 // transactionRecord is the stored form, sealed as a whole: verifier and nonce
@@ -136,7 +137,7 @@ func parseState(raw string, now time.Time) (upstreamState, error) {
 }
 
 var (
-	errNoTransaction = oauth.New(oauth.InvalidRequest, "This sign-in has expired or was finished already.")
+	errNoTransaction = stop(pages.SignInOver, oauth.InvalidRequest, "This sign-in has expired or was finished already.")
 	// errClaimed: another callback has claimed the transaction.
 	errClaimed = errors.New("authserver: the transaction has been claimed")
 )
@@ -174,7 +175,7 @@ func (s *Server) readTransaction(ctx context.Context, state upstreamState) (tran
 	}
 	plain, err := s.Ring.Open(ctx, keyring.Transaction, state.ad(), string(row.Value))
 	if errors.Is(err, keyring.ErrNotOurs) {
-		return transaction{}, errNoTransaction.Because(err)
+		return transaction{}, errNoTransaction
 	}
 	if err != nil {
 		return transaction{}, keysUnavailable(err)

@@ -11,64 +11,86 @@ type Consent struct {
 	Action, Form string
 	// Server is the host people know this server by.
 	Server string
-	// Client is the name as the app gave it; VerifiedHost is the host whose
-	// document confirms it, empty if nothing does.
-	Client, VerifiedHost string
+	App    App
 	// Target is where the browser goes afterwards.
 	Target Target
+	// Scopes are what the app asks for.
 	Scopes []Permission
+	// StaysConnected is set if the app gets refresh tokens.
+	StaysConnected bool
 	// Tenant says which Entra accounts may sign in.
 	Tenant string
 	// Simulated is set when the tenant is the stand-in for local runs.
 	Simulated bool
+	// Remembered is set if this person approved the same before, in this
+	// browser: what was asked in full then is not asked again.
+	Remembered bool
 }
 
 func (Consent) file() string { return "consent.html" }
 
+// App is the app as the server knows it.
+type App struct {
+	// Name is what the app calls itself, made fit to be shown.
+	Name string
+	// Host is where its metadata document is from, empty for an app that
+	// registered itself.
+	Host string
+	// Unchecked is set if Host could not be asked, and the document is a copy
+	// that ships with the server.
+	Unchecked bool
+	// Caution is set where the operator has neither pinned nor listed the app.
+	Caution bool
+	// Elsewhere is set if access goes to another host than Host.
+	Elsewhere bool
+}
+
 // Permission is one scope in plain words.
 type Permission struct {
 	Scope, Words string
+	// Optional permissions can be left out by the person.
+	Optional bool
 }
 
+// Field is the name of the permission's check box in the form.
+func (p Permission) Field() string { return AllowPrefix + p.Scope }
+
+const (
+	// AllowPrefix begins the name of the check box of an optional scope. One
+	// that is ticked is sent with the form.
+	AllowPrefix = "allow:"
+	// ChoiceField is sent with every form that had check boxes, so that none
+	// ticked is told from none shown.
+	ChoiceField = "choice"
+)
+
+// identityScopes are about who the person is: what this server, and not the
+// app, learns from Entra.
+var identityScopes = []string{"openid", "profile", "email"}
+
 // Permissions describes scopes; one that is not known is shown as it is. known
-// adds or replaces descriptions.
-func Permissions(scopes []string, known map[string]string) []Permission {
+// adds or replaces descriptions. Those that are not required are optional.
+func Permissions(scopes, required []string, known map[string]string) []Permission {
 	out := make([]Permission, 0, len(scopes))
 	for _, s := range scopes {
 		words := known[s]
 		if words == "" {
-			words = describe(s)
+			words = scopeWords[s]
 		}
-		out = append(out, Permission{Scope: s, Words: words})
+		fixed := slices.Contains(required, s) || slices.Contains(identityScopes, s) || s == "offline_access"
+		out = append(out, Permission{Scope: s, Words: words, Optional: !fixed})
 	}
-	slices.SortStableFunc(out, func(a, b Permission) int { return rank(a.Scope) - rank(b.Scope) })
 	return out
 }
 
-func describe(scope string) string {
-	switch scope {
-	case "openid":
-		return "Know that it is you"
-	case "profile":
-		return "See your name and username"
-	case "email":
-		return "See your e-mail address"
-	case "offline_access":
-		return "Stay connected when you are away, until you disconnect it"
-	case "User.Read":
-		return "Read your Microsoft profile"
-	}
-	return ""
+// Access are the permissions that let the app do something.
+func (c Consent) Access() []Permission {
+	return slices.DeleteFunc(slices.Clone(c.Scopes), func(p Permission) bool {
+		return slices.Contains(identityScopes, p.Scope) || p.Scope == "offline_access"
+	})
 }
 
-// rank puts the familiar scopes first, in the order people think of them.
-func rank(scope string) int {
-	order := []string{"openid", "profile", "email", "User.Read"}
-	if i := slices.Index(order, scope); i >= 0 {
-		return i
-	}
-	if scope == "offline_access" {
-		return len(order) + 1
-	}
-	return len(order)
+// Choice reports whether the person can leave something out.
+func (c Consent) Choice() bool {
+	return slices.ContainsFunc(c.Scopes, func(p Permission) bool { return p.Optional })
 }

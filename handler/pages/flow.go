@@ -15,29 +15,36 @@ func (Continue) file() string { return "continue.html" }
 
 // Done takes the result to the client where a redirect would not do: in answer
 // to a form, for the reason given at Continue, and to an app with its own URL
-// scheme, because the browser stays where it is and needs something to show.
+// scheme, which is opened by a click alone.
 type Done struct {
 	Client string
 	// To is the redirect with its result.
 	To string
 	// App is set if To opens an app beside the browser.
 	App bool
+	// Denied is set if the person did not approve.
+	Denied bool
 }
 
 func (Done) file() string { return "done.html" }
 
 // Failure says in plain words what went wrong and what to do about it.
 type Failure struct {
-	// Title, Summary and NextStep are for people; none carries raw upstream
-	// text.
-	Title, Summary, NextStep string
+	Words
 	// ConsentURL, if set, is where an administrator approves this app.
 	ConsentURL string
-	// CorrelationID finds the entry in the log.
-	CorrelationID string
+	// Reference finds the entry in the log. Time is when it happened.
+	Reference, Time string
+	// Support is whom to ask: a mail address or an https URL. Without one it is
+	// whoever runs this server.
+	Support string
+	// Technical is for whoever develops the app: an error code and what it is
+	// about. It may be empty.
+	Technical string
 	// Client and ReturnTo, if set, lead back to the app that began the
-	// sign-in, which also learns of the failure that way.
-	Client, ReturnTo string
+	// sign-in, which also learns of the failure that way. Where says where
+	// that is, if the person should look before they follow it.
+	Client, ReturnTo, Where string
 	// ReturnAfter is in how many seconds the browser goes back by itself.
 	ReturnAfter int
 }
@@ -46,7 +53,7 @@ func (Failure) file() string { return "failure.html" }
 
 // Notice says that something is done which began elsewhere.
 type Notice struct {
-	Title, Summary, NextStep string
+	Words
 }
 
 func (Notice) file() string { return "notice.html" }

@@ -88,10 +88,11 @@ func contentSecurityPolicy(css string) string {
 
 func parse() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"style": func() template.CSS { return template.CSS(style) }, // our own file
-		"plain": plain,
-		"link":  link,
-		"icon":  icon,
+		"style":   func() template.CSS { return template.CSS(style) }, // our own file
+		"named":   named,
+		"link":    link,
+		"support": supportLink,
+		"icon":    icon,
 	}).ParseFS(files, "html/*.html"))
 }
 

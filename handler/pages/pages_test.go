@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,12 +17,18 @@ import (
 func every() map[string]pages.Page {
 	target := pages.TargetOf("http://localhost:3118/callback")
 	return map[string]pages.Page{
-		"consent": pages.Consent{Action: "/consent", Form: "sealed", Server: "mcp.example.com", Client: "Claude Code", Target: target,
-			Scopes: pages.Permissions([]string{"openid", "profile"}, nil), Tenant: "Contoso"},
+		"consent": pages.Consent{Action: "/consent", Form: "sealed", Server: "mcp.example.com", App: pages.App{Name: "Claude Code"}, Target: target,
+			Scopes: pages.Permissions([]string{"openid", "profile", "tasks"}, []string{"openid"}, nil), StaysConnected: true, Tenant: "Contoso"},
+		"again": pages.Consent{Action: "/consent", Form: "sealed", Server: "mcp.example.com", App: pages.App{Name: "Claude", Host: "claude.ai"},
+			Target: pages.TargetOf("https://claude.ai/api/mcp/auth_callback"), Remembered: true},
 		"continue": pages.Continue{To: "https://login.microsoftonline.com/t/oauth2/v2.0/authorize?state=s&nonce=n", Host: "login.microsoftonline.com", Client: "Claude Code"},
-		"done":     pages.Done{Client: "Cursor", To: "cursor://anysphere.cursor-mcp/oauth/callback?code=c&state=s"},
-		"failure":  pages.Failure{Title: "Sign-in failed", Summary: "Why.", NextStep: "What.", ConsentURL: "https://login.microsoftonline.com/t/adminconsent", CorrelationID: "ab12", Client: "Cursor", ReturnTo: "cursor://x/cb?error=access_denied&state=s", ReturnAfter: 20},
-		"notice":   pages.Notice{Title: "Approved", Summary: "It is done.", NextStep: "Go back."},
+		"done":     pages.Done{Client: "Claude", To: "https://claude.ai/api/mcp/auth_callback?code=c&state=s"},
+		"app":      pages.Done{Client: "Cursor", To: "cursor://anysphere.cursor-mcp/oauth/callback?code=c&state=s", App: true},
+		"denied":   pages.Done{Client: "Claude", To: "https://claude.ai/api/mcp/auth_callback?error=access_denied", Denied: true},
+		"failure": pages.Failure{Words: pages.Words{Title: "Sign-in failed", Summary: "Why.", NextStep: "What."}, ConsentURL: "https://login.microsoftonline.com/t/adminconsent",
+			Reference: "ab12", Time: "2026-11-26 11:30:00 UTC", Support: "help@example.com", Technical: "invalid_request: x",
+			Client: "Claude", ReturnTo: "https://claude.ai/cb?error=access_denied&state=s", ReturnAfter: 20},
+		"notice": pages.Notice{Words: pages.BackFromAdminConsent},
 		"home": pages.Home{
 			Title: "Example", Description: "What it is for.", Endpoint: "https://mcp.example.com/mcp", Simulated: true,
 			Tools:   []pages.HomeTool{{Name: "hello", Title: "Hello", Description: "Say hello."}},
@@ -108,25 +115,16 @@ func TestPagesAreReadableByAssistiveTechnology(t *testing.T) {
 	}
 }
 
-func TestHostileNamesAreEscapedAndShownPlain(t *testing.T) {
-	for _, name := range []string{
-		`<script>alert(1)</script>`,
-		`"><form action="https://evil.example">`,
-		"Claude\u202Eedoc\u2066 \u200B\x00Code",
-		strings.Repeat("long ", 100),
-		" \u200B ",
-	} {
-		_, body := render(t, pages.Consent{Client: name, Target: pages.TargetOf("https://evil.example/cb")})
+func TestHostileNamesAreEscaped(t *testing.T) {
+	for _, name := range []string{`<script>alert(1)</script>`, `"><form action="https://evil.example">`} {
+		_, body := render(t, pages.Consent{App: pages.App{Name: name}, Target: pages.TargetOf("https://evil.example/cb")})
 		if strings.Contains(body, "<script") || strings.Count(body, "<form") != 1 {
 			t.Errorf("%q is markup on the page", name)
 		}
-		if strings.ContainsAny(body, "\u202E\u2066\u200B\x00") {
-			t.Errorf("%q keeps characters that reorder or hide text", name)
-		}
-		shown := html.UnescapeString(regexp.MustCompile(`<bdi>(.*?)</bdi>`).FindStringSubmatch(body)[1])
-		if n := len([]rune(shown)); n == 0 || n > 60 {
-			t.Errorf("%q is shown as %d characters", name, n)
-		}
+	}
+	_, body := render(t, pages.Consent{})
+	if !strings.Contains(body, "An app without a name") {
+		t.Error("an app without a name has nothing in its place")
 	}
 }
 
@@ -147,7 +145,7 @@ func TestConsentShowsWhereAccessGoes(t *testing.T) {
 		if got := pages.TargetOf(tt.uri); got != want {
 			t.Errorf("%s is %+v, want %+v", tt.uri, got, want)
 		}
-		_, body := render(t, pages.Consent{Client: "Any", Target: pages.TargetOf(tt.uri)})
+		_, body := render(t, pages.Consent{App: pages.App{Name: "Any"}, Target: pages.TargetOf(tt.uri)})
 		if !strings.Contains(body, tt.where) {
 			t.Errorf("%s: the page does not show %q", tt.uri, tt.where)
 		}
@@ -157,34 +155,74 @@ func TestConsentShowsWhereAccessGoes(t *testing.T) {
 	}
 }
 
-func TestConsentTellsVerifiedFromSelfAsserted(t *testing.T) {
-	_, body := render(t, pages.Consent{Client: "Claude", VerifiedHost: "claude.ai"})
-	if !strings.Contains(body, "Verified: claude.ai") || strings.Contains(body, "Self-asserted") {
-		t.Error("a verified client is not shown as such")
-	}
-	_, body = render(t, pages.Consent{Client: "Claude"})
-	if strings.Contains(body, "Verified") || !strings.Contains(body, "Self-asserted name") {
-		t.Error("a self-asserted name passes as verified")
+// What a host says of an app stands beside the host, and nothing of it is a mark
+// of approval: the name is the app's own word in either case.
+func TestConsentSaysWhoVouchesForTheApp(t *testing.T) {
+	for name, tt := range map[string]struct {
+		app      pages.App
+		redirect string
+		says     []string
+		not      []string
+	}{
+		"registered, unknown":        {pages.App{Name: "Agents", Caution: true}, "https://agents.example/cb", []string{"chose this name itself", "This server does not know this app", "agents.example"}, []string{"described by"}},
+		"registered, listed":         {pages.App{Name: "Agents"}, "https://agents.example/cb", []string{"chose this name itself"}, []string{"does not know this app", "described by"}},
+		"document, own host":         {pages.App{Name: "Claude", Host: "claude.ai"}, "https://claude.ai/cb", []string{"described by <span class=\"host\">claude.ai</span>"}, []string{"does not know this app", "Look twice", "chose this name"}},
+		"document, other host":       {pages.App{Name: "Claude", Host: "a.example", Elsewhere: true, Caution: true}, "https://b.example/cb", []string{"Look twice", "described by <span class=\"host\">a.example</span>", "access goes to <span class=\"host\">b.example</span>"}, nil},
+		"document, a copy of ours":   {pages.App{Name: "Claude", Host: "claude.ai", Unchecked: true}, "https://claude.ai/cb", []string{"said to be from <span class=\"host\">claude.ai</span>, which could not be asked"}, []string{"described by"}},
+		"document, on this computer": {pages.App{Name: "Claude Code", Host: "claude.ai"}, "http://localhost/cb", []string{"Did you start this?"}, []string{"does not know this app", "Look twice"}},
+	} {
+		_, body := render(t, pages.Consent{App: tt.app, Target: pages.TargetOf(tt.redirect)})
+		for _, part := range tt.says {
+			if !strings.Contains(body, part) {
+				t.Errorf("%s: the page does not say %q", name, part)
+			}
+		}
+		for _, part := range append(tt.not, "Verified", "badge") {
+			if strings.Contains(body, part) {
+				t.Errorf("%s: the page says %q", name, part)
+			}
+		}
 	}
 }
 
 func TestScopesAreSaidInPlainWords(t *testing.T) {
-	got := pages.Permissions([]string{"Files.Read", "email", "offline_access", "openid", "tasks"}, map[string]string{"tasks": "See your tasks"})
+	got := pages.Permissions([]string{"Files.Read", "email", "offline_access", "openid", "tasks"}, []string{"openid", "email", "tasks"}, map[string]string{"tasks": "See your tasks"})
 	want := []pages.Permission{
-		{"openid", "Know that it is you"},
-		{"email", "See your e-mail address"},
-		{"Files.Read", ""},
-		{"tasks", "See your tasks"},
-		{"offline_access", "Stay connected when you are away, until you disconnect it"},
+		{"Files.Read", "", true},
+		{"email", "See your e-mail address", false},
+		{"offline_access", "Stay connected when you are away", false},
+		{"openid", "Know that it is you", false},
+		{"tasks", "See your tasks", false},
 	}
-	for i := range want {
-		if i >= len(got) || got[i] != want[i] {
-			t.Fatalf("got %+v\nwant %+v", got, want)
+	if !slices.Equal(got, want) {
+		t.Fatalf("got %+v\nwant %+v", got, want)
+	}
+	_, body := render(t, pages.Consent{App: pages.App{Name: "Any"}, Scopes: got, StaysConnected: true})
+	for _, part := range []string{"<code>Files.Read</code>", "See your tasks", "Stay connected when you are away", `name="allow:Files.Read" value="yes" checked`, `name="choice"`} {
+		if !strings.Contains(body, part) {
+			t.Errorf("the page does not hold %q", part)
 		}
 	}
-	_, body := render(t, pages.Consent{Client: "Any", Scopes: got})
-	if !strings.Contains(body, "<code>Files.Read</code>") {
-		t.Error("a scope without a description is not shown at all")
+	if strings.Count(body, `type="checkbox"`) != 1 {
+		t.Error("what is required can be left out")
+	}
+	_, list, _ := strings.Cut(body, `<ul class="scopes">`)
+	list, _, _ = strings.Cut(list, "</ul>")
+	if strings.Contains(list, "e-mail") || strings.Contains(list, "name") && strings.Contains(list, "See your name") {
+		t.Errorf("the app is promised what only this server learns:\n%s", list)
+	}
+	_, details, _ := strings.Cut(body, "<details>")
+	for _, p := range got {
+		if !strings.Contains(details, "<code>"+p.Scope+"</code>") {
+			t.Errorf("the code of %s is nowhere to be seen", p.Scope)
+		}
+	}
+}
+
+func TestAConnectionWithoutRefreshTokensDoesNotStay(t *testing.T) {
+	_, body := render(t, pages.Consent{App: pages.App{Name: "Any"}, Scopes: pages.Permissions([]string{"offline_access"}, nil, nil)})
+	if strings.Contains(body, "Stay connected") {
+		t.Error("the page promises what the app does not get")
 	}
 }
 
@@ -219,20 +257,68 @@ func TestAppSchemesAreKeptAndActiveOnesAreBlocked(t *testing.T) {
 	}
 }
 
-func TestFailureLeadsBackToTheClient(t *testing.T) {
+// A stranger's link could otherwise lead into any app.
+func TestAnAppIsOpenedByAClickAlone(t *testing.T) {
+	for name, p := range map[string]pages.Page{"done": every()["app"], "denied": pages.Done{Client: "Cursor", To: "cursor://x", App: true, Denied: true}} {
+		_, body := render(t, p)
+		if strings.Contains(body, "http-equiv") || strings.Count(body, "<a ") != 1 || !strings.Contains(body, "Open <bdi>Cursor</bdi>") {
+			t.Errorf("%s: %s", name, body)
+		}
+	}
+}
+
+func TestDeniedLooksDenied(t *testing.T) {
+	_, body := render(t, every()["denied"])
+	if !strings.Contains(body, "<h1>Not approved</h1>") || !strings.Contains(body, "gets no access") || strings.Contains(body, `class="button primary"`) {
+		t.Error(body)
+	}
+}
+
+func TestFailureLeadsBackToTheClientAndSaysWhomToAsk(t *testing.T) {
 	p := every()["failure"].(pages.Failure)
 	_, body := render(t, p)
 	if got, want := refresh(t, body), "20;url="+p.ReturnTo; got != want {
 		t.Errorf("refresh %q, want %q", got, want)
 	}
-	for _, part := range []string{"Return to <bdi>Cursor</bdi>", "ab12", "I am an administrator", ">https://login.microsoftonline.com/t/adminconsent</code>"} {
+	for _, part := range []string{"Return to <bdi>Claude</bdi>", `<code class="select copy">ab12 · 2026-11-26 11:30:00 UTC</code>`, `href="mailto:help@example.com"`,
+		"I am an administrator", ">https://login.microsoftonline.com/t/adminconsent</code>", "For whoever develops the app", "invalid_request: x"} {
 		if !strings.Contains(body, part) {
 			t.Errorf("no %q on the page", part)
 		}
 	}
-	_, body = render(t, pages.Failure{Title: "Unknown app"})
+	_, body = render(t, pages.Failure{Words: pages.WordsFor(pages.UnknownApp), Reference: "ab12"})
 	if strings.Contains(body, "refresh") || strings.Contains(body, "<a ") {
 		t.Error("a failure without a safe way back has a link all the same")
+	}
+	if !strings.Contains(body, "whoever runs this server") {
+		t.Error("the page does not say whom to ask")
+	}
+	_, body = render(t, pages.Failure{Words: pages.WordsFor(pages.RejectedRequest), Client: "Agents", ReturnTo: "https://agents.example/cb", Where: "agents.example"})
+	if !strings.Contains(body, `leads to <strong class="host">agents.example</strong>`) {
+		t.Error("the page does not say where its button leads")
+	}
+}
+
+// PKCE, states and cookies of ours are no words for people, whatever happened.
+func TestEveryProblemHasWordsForPeople(t *testing.T) {
+	seen := map[string]pages.Problem{}
+	for _, p := range pages.Problems() {
+		w := pages.WordsFor(p)
+		if w.Title == "" {
+			t.Errorf("%s has no title", p)
+		}
+		if w.Summary == "" && seen[w.Title] != "" {
+			t.Errorf("%s says the same as %s", p, seen[w.Title])
+		}
+		seen[w.Title] = p
+		for _, word := range []string{"PKCE", "OAuth", "redirect", "client_id", "scope", "state", "token", "CSRF", "URI"} {
+			if strings.Contains(w.Title+w.Summary+w.NextStep, word) {
+				t.Errorf("%s says %q", p, word)
+			}
+		}
+	}
+	if pages.WordsFor("unheard of") != pages.WordsFor(pages.Fault) {
+		t.Error("a problem without words has none")
 	}
 }
 

@@ -4,37 +4,27 @@ import (
 	"html/template"
 	"net/url"
 	"strings"
-	"unicode"
 
 	"golang.org/x/net/idna"
 
 	"entramcp/handler/oauth"
 )
 
-// maxName is the longest name shown, in runes: room for every honest one, and
-// too short to push the facts below it off the screen.
-const maxName = 60
-
-// plain makes a name that a stranger chose fit to be read: control and format
-// characters, which can reorder or hide text, are gone, white space is single,
-// and the length is bounded. Escaping is the template's part.
-func plain(name string) string {
-	name = strings.Join(strings.FieldsFunc(name, func(r rune) bool {
-		return unicode.IsSpace(r) || unicode.IsControl(r)
-	}), " ")
-	name = strings.Map(func(r rune) rune {
-		if unicode.In(r, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp) || r == unicode.ReplacementChar {
-			return -1
-		}
-		return r
-	}, name)
-	if runes := []rune(name); len(runes) > maxName {
-		name = string(runes[:maxName-1]) + "…"
-	}
-	if strings.TrimSpace(name) == "" {
-		return "An app without a name"
+// named is the name of an app, which the registry has made fit to be shown, or
+// words for one that has none. Escaping is the template's part.
+func named(name string) string {
+	if name == "" {
+		return namelessApp
 	}
 	return name
+}
+
+// supportLink is where Support leads: a web page, or a letter.
+func supportLink(support string) string {
+	if strings.HasPrefix(support, "https://") {
+		return support
+	}
+	return "mailto:" + support
 }
 
 // link lets a URL with an app's own scheme through html/template, which knows
@@ -79,14 +69,14 @@ type Target struct {
 func TargetOf(redirectURI string) Target {
 	u, err := url.Parse(redirectURI)
 	if err != nil {
-		return Target{Where: "an unreadable address"}
+		return Target{Where: badAddress}
 	}
 	detail := (&url.URL{Scheme: u.Scheme, Host: ascii(u.Host), Path: u.Path}).String()
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
-		return Target{Where: "An app on this computer", Detail: u.Scheme + "://" + ascii(u.Host), Local: true}
+		return Target{Where: thisComputer, Detail: u.Scheme + "://" + ascii(u.Host), Local: true}
 	case oauth.Loopback(u.Hostname()):
-		return Target{Where: "An app on this computer", Detail: detail, Local: true}
+		return Target{Where: thisComputer, Detail: detail, Local: true}
 	}
 	return Target{Where: ascii(u.Host), Detail: detail}
 }

@@ -1,0 +1,9 @@
+package pages
+
+import (
+	"maps"
+	"slices"
+)
+
+// Problems are those that have words.
+func Problems() []Problem { return slices.Sorted(maps.Keys(problemWords)) }

@@ -1,0 +1,133 @@
+package pages
+
+// The words that the server says to people are here and in html/, for whoever
+// wants to change or translate them. What is elsewhere: what Entra's failures
+// mean (package entra), and what the tools' own scopes allow (package tools).
+
+// Words are what a page says: what happened, and what to do.
+type Words struct {
+	Title, Summary, NextStep string
+}
+
+// Problem is why a sign-in stops, as far as a person can tell.
+type Problem string
+
+// The problems that have words.
+const (
+	IncompleteLink      Problem = "incomplete link"
+	UnknownApp          Problem = "unknown app"
+	UnregisteredAddress Problem = "unregistered address"
+	WithdrawnAddress    Problem = "withdrawn address"
+	RejectedRequest     Problem = "rejected request"
+	UnreadableRequest   Problem = "unreadable request"
+	OtherSite           Problem = "other site"
+	OtherBrowser        Problem = "other browser"
+	PageExpired         Problem = "page expired"
+	UnreadableForm      Problem = "unreadable form"
+	SignInOver          Problem = "sign-in over"
+	SignInElsewhere     Problem = "sign-in elsewhere"
+	Interrupted         Problem = "interrupted"
+	NotAvailable        Problem = "not available"
+	TryReload           Problem = "try reload"
+	TooMany             Problem = "too many"
+	Blocked             Problem = "blocked"
+	Fault               Problem = "fault"
+
+	// At Entra, with a summary and a next step of Entra's own.
+	NotAllowedThere  Problem = "not allowed"
+	AdminConsent     Problem = "administrator's consent"
+	AdminPolicy      Problem = "administrator's policy"
+	Misconfigured    Problem = "misconfigured"
+	AdminNotApproved Problem = "administrator did not approve"
+)
+
+const connectAgain = "Go back to your app and connect again."
+
+var problemWords = map[Problem]Words{
+	IncompleteLink: {"This link is not complete",
+		"The link that brought you here does not say which app it is for, or where to answer it.", connectAgain},
+	UnknownApp: {"This app is not known here",
+		"The app has not registered with this server, its registration has expired, or what it says of itself could not be used.",
+		"Remove this server from your app and add it again, so that the app registers again."},
+	UnregisteredAddress: {"This sign-in cannot go on",
+		"The app asked to be answered at an address that it has not registered.",
+		"Do not go on if you did not start this yourself. Otherwise remove this server from your app and add it again."},
+	WithdrawnAddress: {"This sign-in cannot go on",
+		"The app is no longer registered for the address it asked to be answered at.",
+		"Do not go on if you did not start this yourself. Otherwise remove this server from your app and add it again."},
+	RejectedRequest: {"This sign-in cannot go on",
+		"The app sent a request that this server does not accept.",
+		"Connect again from your app. If this page comes back, the app needs a change: show this page to whoever develops or set it up."},
+	UnreadableRequest: {"This sign-in cannot go on",
+		"The request cannot be read.", connectAgain},
+	OtherSite: {"This sign-in cannot go on",
+		"The form was sent by another site.", "Do not go on if you did not start this yourself. Otherwise connect again from your app."},
+	OtherBrowser: {"This sign-in cannot go on",
+		"This page was opened in another browser, or the browser did not send its cookie.",
+		"Connect again from your app, and allow cookies for this server."},
+	PageExpired: {"This page has expired",
+		"The page has been open for too long.", connectAgain},
+	UnreadableForm: {"This sign-in cannot go on",
+		"The form cannot be read, or was not made by this server.", connectAgain},
+	SignInOver: {"This sign-in is over",
+		"It has expired or was finished already.",
+		"If your app is connected, you can close this page. Otherwise connect again from your app."},
+	SignInElsewhere: {"This sign-in cannot go on",
+		"This sign-in was not started in this browser, or the browser did not send its cookie.",
+		"Connect again from your app, and allow cookies for this server."},
+	Interrupted: {"This sign-in was interrupted",
+		"The server stopped before this sign-in was finished.", connectAgain},
+	NotAvailable: {"Not available right now",
+		"The server cannot reach something that it needs. Nothing is lost.", "Wait a minute and connect again from your app."},
+	TryReload: {"Not available right now",
+		"The server cannot reach something that it needs. Nothing is lost.",
+		"Load this page again in a few seconds. Otherwise your app is told that it did not work, and you connect again."},
+	TooMany: {"Not available right now",
+		"Too many sign-ins have been started.", "Wait a minute and connect again from your app."},
+	Blocked: {"This app is blocked",
+		"Whoever runs this server does not allow this app, account or organization.", "Ask whoever runs this server."},
+	Fault: {"Something went wrong",
+		"The server could not complete the request.", connectAgain},
+	NotAllowedThere: {Title: "You cannot sign in here"},
+	AdminConsent:    {Title: "An administrator has to approve this first"},
+	AdminPolicy:     {Title: "An administrator has to act"},
+	Misconfigured:   {Title: "This server is not set up correctly"},
+	AdminNotApproved: {"Not approved",
+		"The administrator did not approve what this server asks for.", "Open the link again, or ask another administrator."},
+}
+
+// WordsFor are the words for p. A problem without words is a fault.
+func WordsFor(p Problem) Words {
+	if w, ok := problemWords[p]; ok {
+		return w
+	}
+	return problemWords[Fault]
+}
+
+// WordsAtEntra are the words for p at Entra, with what Entra's failure means.
+func WordsAtEntra(p Problem, summary, nextStep string) Words {
+	w := WordsFor(p)
+	w.Summary, w.NextStep = summary, nextStep
+	return w
+}
+
+// BackFromAdminConsent is said to an administrator who comes back from Entra's
+// page. Anybody can open the address, so nothing is claimed.
+var BackFromAdminConsent = Words{"Back from the administrator's page",
+	"If you approved there, people in your organization can now sign in to this server.",
+	"Go back to your app and connect again. An approval may take a minute to arrive everywhere."}
+
+const (
+	thisComputer = "An app on this computer"
+	namelessApp  = "An app without a name"
+	badAddress   = "an unreadable address"
+)
+
+// scopeWords are what the scopes that are not a tool's own allow.
+var scopeWords = map[string]string{
+	"openid":         "Know that it is you",
+	"profile":        "See your name and user name",
+	"email":          "See your e-mail address",
+	"offline_access": "Stay connected when you are away",
+	"User.Read":      "Read your Microsoft profile",
+}
