@@ -3,6 +3,7 @@ package infra
 import (
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -197,5 +198,30 @@ func TestBicepAgreesWithPublishedTypes(t *testing.T) {
 				t.Errorf("only %d resources came out", len(d.instances))
 			}
 		})
+	}
+}
+
+// TestParameterSetsEvaluate: those of which the compiler's workflow keeps
+// snapshots.
+func TestParameterSetsEvaluate(t *testing.T) {
+	files, err := filepath.Glob("snapshots/*.bicepparam")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%d parameter sets, %v", len(files), err)
+	}
+	for _, file := range files {
+		d := &deployment{template: parsedTemplate(t), facts: readFacts(t), cloud: "AzureCloud"}
+		set := readParameterSet(t, file)
+		for name := range set {
+			if d.template["main.bicep"].params[name] == nil {
+				t.Errorf("%s: there is no parameter %s", file, name)
+			}
+		}
+		d.run("main.bicep", set, file, "")
+		for _, in := range d.instances {
+			d.facts.check(in, d.bad)
+		}
+		for _, p := range d.problems {
+			t.Errorf("%s: %s", file, p)
+		}
 	}
 }

@@ -1,0 +1,4 @@
+using '../main.bicep'
+
+param environmentName = 'mcp-test'
+param location = 'westeurope'
