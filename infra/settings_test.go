@@ -97,7 +97,7 @@ func TestHandlerReadsWhatBicepWrites(t *testing.T) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(read)) {
 		if !written[name] && notWritten[name] == "" && !strings.HasPrefix(name, "FASTMCP_SERVER_AUTH_AZURE_") {
-			t.Errorf("the handler reads %s: add it to serverSettings in main.parameters.json and to docs/deploy.md", name)
+			t.Errorf("the handler reads %s: add it to serverSettings in main.parameters.json", name)
 		}
 	}
 }

@@ -174,7 +174,7 @@ func (p *program) checkServer(parameters []parameter) []finding {
 	}
 	var findings []finding
 	for _, problem := range problems {
-		findings = append(findings, finding{check: "setting", what: "MCP_" + problem.Name + " " + problem.Wrong, remedy: problem.Write})
+		findings = append(findings, finding{check: "setting", what: "MCP_" + strings.TrimPrefix(problem.Name, "MCP_") + " " + problem.Wrong, remedy: problem.Write})
 	}
 	return findings
 }
