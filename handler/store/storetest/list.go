@@ -13,6 +13,11 @@ import (
 // many inserts n rows into partition and returns their keys in order.
 func many(t *testing.T, table store.Table, partition string, n int) []string {
 	t.Helper()
+	return manyExpiring(t, table, partition, n, time.Time{})
+}
+
+func manyExpiring(t *testing.T, table store.Table, partition string, n int, expires time.Time) []string {
+	t.Helper()
 	keys := make([]string, n)
 	for i := range keys {
 		keys[i] = fmt.Sprintf("%05d", i)
@@ -21,7 +26,7 @@ func many(t *testing.T, table store.Table, partition string, n int) []string {
 	for part := range slices.Chunk(keys, max(1, n/8)) {
 		writers.Go(func() {
 			for _, key := range part {
-				if _, err := table.Insert(t.Context(), store.Row{Partition: partition, Key: key}); err != nil {
+				if _, err := table.Insert(t.Context(), store.Row{Partition: partition, Key: key, Expires: expires}); err != nil {
 					t.Errorf("insert %s/%s: %v", partition, key, err)
 				}
 			}
@@ -163,7 +168,7 @@ func testListPages(t *testing.T, table store.Table) {
 func wantExpired(t *testing.T, table store.Table, before time.Time, want ...string) {
 	t.Helper()
 	rows, _ := follow(t, func(from store.Cursor) (store.Page, error) { return table.ListExpired(t.Context(), before, from) }, nil)
-	for _, row := range rows {
+	for _, row := range rows[:min(len(rows), 10)] {
 		wantSame(t, get(t, table, row.Partition, row.Key), row)
 	}
 	got := names(rows)
@@ -218,10 +223,7 @@ func testListExpired(t *testing.T, table store.Table) {
 func testListExpiredPages(t *testing.T, table store.Table) {
 	var keys []string
 	for i, partition := range []string{"p", "q"} {
-		for _, key := range many(t, table, partition, store.MaxPage/2+15) {
-			row := get(t, table, partition, key)
-			row.Expires = time.Unix(1000-int64(i), 0)
-			replace(t, table, row)
+		for _, key := range manyExpiring(t, table, partition, store.MaxPage/2+15, time.Unix(1000-int64(i), 0)) {
 			keys = append(keys, partition+"/"+key)
 		}
 	}
