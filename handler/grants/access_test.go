@@ -243,6 +243,37 @@ func TestKeyRotationLogsNobodyOut(t *testing.T) {
 	}
 }
 
+// A newer handle may point to a grant that was sealed with an older key. When
+// that has leaked and is retired, the grant cannot go on: its client is told to
+// sign in again, not to try again.
+func TestGrantThatARetiredKeySealedEnds(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	first := signIn(t, i.Service)
+	if err := i.ring.Rotate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(keyring.PublishBefore - 10*time.Second)
+	if _, err := refresh(i.Service, first.Refresh); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(20 * time.Second)
+	late, err := refresh(i.Service, first.Refresh) // in grace: a handle of the new key
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := i.ring.Retire(context.Background(), 1); err != nil {
+		t.Fatal(err)
+	}
+	_, err = i.Get(context.Background(), late.Grant.Subject, late.Grant.ID)
+	wantCode(t, err, oauth.InvalidToken)
+	_, err = refresh(i.Service, first.Refresh)
+	wantCode(t, err, oauth.InvalidGrant)
+	_, err = refresh(i.Service, late.Refresh)
+	wantCode(t, err, oauth.InvalidGrant)
+	wantMarked(t, i, late)
+}
+
 func TestKeysOutOfReachAre503(t *testing.T) {
 	c := newClock()
 	table := newTable(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
 )
@@ -19,7 +20,10 @@ func (s *Service) Get(ctx context.Context, subject Subject, grantID string) (Gra
 		return Grant{}, err
 	}
 	user, err := s.unseal(ctx, r)
-	if err != nil {
+	switch {
+	case errors.Is(err, keyring.ErrRetired):
+		return Grant{}, oauth.New(oauth.InvalidToken, "The sign-in behind this token has ended. Sign in again.").Because(err)
+	case err != nil:
 		return Grant{}, err
 	}
 	return r.grant(user.Identity), nil

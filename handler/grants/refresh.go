@@ -77,6 +77,9 @@ func (s *Service) refresh(ctx context.Context, token RefreshToken, clientID stri
 		return Tokens{}, err
 	}
 	user, err := s.unseal(ctx, r)
+	if errors.Is(err, keyring.ErrRetired) {
+		return Tokens{}, invalidGrant(keyring.RefreshHandle, err)
+	}
 	if err != nil {
 		return Tokens{}, err
 	}
@@ -126,6 +129,9 @@ func (s *Service) rotate(ctx context.Context, h handle, clientID string, renew R
 		return r, nil
 	}
 	user, err := s.unseal(ctx, r)
+	if errors.Is(err, keyring.ErrRetired) {
+		return s.signInOver(ctx, h, err)
+	}
 	if err != nil {
 		return record{}, err
 	}
@@ -217,7 +223,7 @@ func (s *Service) signInOver(ctx context.Context, h handle, cause error) (record
 	if r.Generation > h.generation {
 		return r, nil
 	}
-	s.log.LogAttrs(ctx, slog.LevelInfo, "upstream refused to renew", slog.Any("grant", r.grant(Identity{})), slog.Any("cause", cause))
+	s.log.LogAttrs(ctx, slog.LevelInfo, "the sign-in cannot be renewed", slog.Any("grant", r.grant(Identity{})), slog.Any("cause", cause))
 	if err := s.end(ctx, r, "upstream sign-in is over", r.ClientID); err != nil {
 		return record{}, err
 	}
