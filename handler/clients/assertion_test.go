@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
 	"sync"
@@ -309,5 +310,178 @@ func TestKeySetsThatProveNothingAreRefused(t *testing.T) {
 	x5u := strings.Replace(jwks(t, false, s.ec), `"kty"`, `"x5u":"https://127.0.0.1/cert","kty"`, 1)
 	if _, err := parseKeys([]byte(x5u)); err != nil {
 		t.Errorf("a certificate URL is not ignored: %v", err)
+	}
+}
+
+// rfc7523bis makes the issuer the only audience; the token endpoint is accepted
+// with a line in the log until the operator ends that.
+func TestTokenEndpointAsAudienceCanBeEnded(t *testing.T) {
+	s := newSigners(t)
+	clock := newClock()
+	table := openTable(t)
+	var log strings.Builder
+	lenient := newRegistry(t, Options{Table: table, Now: clock.now, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	strict := newRegistry(t, Options{Table: table, Now: clock.now, Issuer: testIssuer, TokenEndpoint: testToken, IssuerAudienceOnly: true})
+	id := register(t, lenient, `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+s.jwks+`}`).ClientID
+	authenticate := func(r *Registry, aud any) error {
+		_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at, "aud", aud))))
+		return err
+	}
+	if err := authenticate(lenient, testIssuer); err != nil || log.Len() != 0 {
+		t.Errorf("issuer: %v, log %s", err, &log)
+	}
+	if err := authenticate(lenient, testToken); err != nil || !strings.Contains(log.String(), "token endpoint") || !strings.Contains(log.String(), id) {
+		t.Errorf("token endpoint: %v, log %s", err, &log)
+	}
+	if err := authenticate(strict, testIssuer); err != nil {
+		t.Error(err)
+	}
+	wantCode(t, authenticate(strict, testToken), oauth.InvalidClient)
+	wantCode(t, authenticate(strict, ""), oauth.InvalidClient)
+}
+
+func TestDeclaredAlgorithmIsTheOnlyOne(t *testing.T) {
+	s := newSigners(t)
+	clock := newClock()
+	r := newRegistry(t, Options{Now: clock.now})
+	id := register(t, r, `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_signing_alg":"PS256","jwks":`+s.jwks+`}`).ClientID
+	for method, accepted := range map[jwt.SigningMethod]bool{jwt.SigningMethodPS256: true, jwt.SigningMethodRS256: false} {
+		_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, method, s.rsa, "k0", goodClaims(id, clock.at))))
+		if (err == nil) != accepted {
+			t.Errorf("%s: %v", method.Alg(), err)
+		}
+	}
+	_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at))))
+	wantCode(t, err, oauth.InvalidClient)
+	_, err = r.Register(t.Context(), "application/json", strings.NewReader(`{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_signing_alg":"HS256","jwks":`+s.jwks+`}`))
+	wantCode(t, err, oauth.InvalidClientMetadata)
+}
+
+// counting counts the signatures that are checked.
+type counting struct {
+	jwt.SigningMethod
+	checks *int
+}
+
+func (c counting) Verify(text string, sig []byte, key any) error {
+	*c.checks++
+	return c.SigningMethod.Verify(text, sig, key)
+}
+
+// A bogus assertion costs two signatures at most, and none if anything that is
+// cheaper to see is wrong with it.
+func TestAForgedAssertionCostsLittle(t *testing.T) {
+	s := newSigners(t)
+	clock := newClock()
+	r := newRegistry(t, Options{Now: clock.now})
+	more := []crypto.Signer{}
+	for range maxKeys {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		more = append(more, key)
+	}
+	checks := 0
+	jwt.RegisterSigningMethod("ES256", func() jwt.SigningMethod { return counting{jwt.SigningMethodES256, &checks} })
+	t.Cleanup(func() {
+		jwt.RegisterSigningMethod("ES256", func() jwt.SigningMethod { return jwt.SigningMethodES256 })
+	})
+	client := func(keys string) string {
+		return register(t, r, `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+keys+`}`).ClientID
+	}
+	one, two, many := client(jwks(t, false, more[0])), client(jwks(t, false, more[:2]...)), client(jwks(t, false, more...))
+	for name, tt := range map[string]struct {
+		id, kid string
+		changes []any
+		want    int
+	}{
+		"one key":             {one, "", nil, 1},
+		"two keys":            {two, "", nil, 2},
+		"eight keys, no kid":  {many, "", nil, 0},
+		"eight keys, one kid": {many, "k3", nil, 1},
+		"expired":             {one, "", []any{"exp", clock.at.Add(-time.Hour).Unix()}, 0},
+		"wrong audience":      {one, "", []any{"aud", "https://else.example"}, 0},
+		"wrong issuer":        {one, "", []any{"iss", "x"}, 0},
+		"no jti":              {one, "", []any{"jti", nil}, 0},
+		"long life":           {one, "", []any{"exp", clock.at.Add(time.Hour).Unix()}, 0},
+	} {
+		checks = 0
+		form := assertionForm(sign(t, jwt.SigningMethodES256, s.ec, tt.kid, goodClaims(tt.id, clock.at, tt.changes...)))
+		form.Set("client_id", tt.id)
+		_, err := r.Authenticate(t.Context(), nil, form)
+		wantCode(t, err, oauth.InvalidClient)
+		if checks != tt.want {
+			t.Errorf("%s: %d signatures checked, want %d", name, checks, tt.want)
+		}
+	}
+}
+
+// Assertions that fail are limited, by address and in total; those that are
+// good take nothing from the limit.
+func TestFailedAssertionsAreLimited(t *testing.T) {
+	s, stranger := newSigners(t), newSigners(t)
+	clock := newClock()
+	r := newRegistry(t, Options{Now: clock.now})
+	id := register(t, r, `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+s.jwks+`}`).ClientID
+	attempt := func(address string, key any) error {
+		_, err := r.Authenticate(as(address), nil, assertionForm(sign(t, jwt.SigningMethodES256, key, "k1", goodClaims(id, clock.at))))
+		return err
+	}
+	for range 3 * addressAssertions.Burst {
+		if err := attempt("192.0.2.9", s.ec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range addressAssertions.Burst {
+		wantCode(t, attempt("192.0.2.1", stranger.ec), oauth.InvalidClient)
+	}
+	wantCode(t, attempt("192.0.2.1", stranger.ec), oauth.SlowDown)
+	if err := attempt("198.51.100.1", s.ec); err != nil {
+		t.Errorf("another address: %v", err)
+	}
+	for i := range 2 * instanceAssertions.Burst {
+		_ = attempt(fmt.Sprintf("10.0.%d.%d", i%50, i/50+1), stranger.ec)
+	}
+	if err := attempt("203.0.113.1", s.ec); err != nil {
+		t.Errorf("an honest client during a flood from many addresses: %v", err)
+	}
+}
+
+// A request that is refused for another reason uses no assertion up, so a
+// stranger's bogus codes and tokens write no rows.
+func TestAuthenticatingAloneWritesNothing(t *testing.T) {
+	s := newSigners(t)
+	clock := newClock()
+	table := openTable(t)
+	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	id := register(t, r, `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+s.jwks+`}`).ClientID
+	form := assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at)))
+	var c Client
+	for range 3 {
+		var err error
+		if c, err = r.Authenticate(t.Context(), nil, form); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := countRows(t, table, AssertionPrefix); n != 0 {
+		t.Errorf("%d rows", n)
+	}
+	if err := r.Consume(t.Context(), c); err != nil {
+		t.Error(err)
+	}
+	refusal := wantCode(t, r.Consume(t.Context(), c), oauth.InvalidClient)
+	if !strings.Contains(refusal.Description, "used before") {
+		t.Error(refusal.Description)
+	}
+	public := register(t, r, realRegistrations[0].body).ClientID
+	for range 2 {
+		c, err := r.Authenticate(t.Context(), nil, url.Values{"client_id": {public}})
+		if err != nil || r.Consume(t.Context(), c) != nil {
+			t.Error(err)
+		}
+	}
+	if n := countRows(t, table, AssertionPrefix); n != 1 {
+		t.Errorf("%d rows, want 1", n)
 	}
 }

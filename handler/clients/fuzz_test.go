@@ -17,6 +17,9 @@ func FuzzRegistrationKeepsOnlyWhatThePolicyAccepts(f *testing.F) {
 	}
 	f.Add([]byte(`{"redirect_uris":["javascript:x",null,"https://a.example/"],"client_name":{},"grant_types":"x","scope":["a"]}`))
 	f.Add([]byte(`{"redirect_uris":["https://a.example/"],"token_endpoint_auth_method":"private_key_jwt","jwks":{"keys":[{"kty":"EC"}]}}`))
+	for _, uri := range slices.Concat(acceptedRedirects, refusedRedirects) {
+		f.Add([]byte(asJSON(f, map[string]any{"redirect_uris": []string{"https://a.example/", uri}})))
+	}
 	var policy RedirectPolicy
 	f.Fuzz(func(t *testing.T, body []byte) {
 		fields, err := readFields(bytes.NewReader(body))
@@ -27,9 +30,18 @@ func FuzzRegistrationKeepsOnlyWhatThePolicyAccepts(f *testing.F) {
 		if err != nil {
 			return
 		}
+		var sent struct {
+			URIs []string `json:"redirect_uris"`
+		}
+		if err := json.Unmarshal(bytes.TrimPrefix(body, []byte("\ufeff")), &sent); err != nil {
+			t.Fatal(err)
+		}
 		for _, uri := range m.RedirectURIs {
-			if err := policy.Check(uri); err != nil {
-				t.Errorf("%q: %v", uri, err)
+			if why := unsafeRedirect(uri); why != "" {
+				t.Errorf("%q is kept: %s", uri, why)
+			}
+			if !slices.ContainsFunc(sent.URIs, func(s string) bool { return strings.EqualFold(s, uri) || isLoopbackURI(uri) && isLoopbackURI(s) }) {
+				t.Errorf("%q is kept and was not sent", uri)
 			}
 		}
 		if len(m.RedirectURIs) == 0 || !slices.Contains(m.GrantTypes, "authorization_code") || !slices.Equal(m.ResponseTypes, []string{"code"}) {
@@ -50,6 +62,37 @@ func FuzzRegistrationKeepsOnlyWhatThePolicyAccepts(f *testing.F) {
 			t.Errorf("%s becomes %s, %v", canonical, second, err)
 		}
 	})
+}
+
+// unsafeRedirect judges a redirect URI without the policy's help.
+func unsafeRedirect(uri string) string {
+	u, err := url.Parse(uri)
+	switch {
+	case err != nil:
+		return err.Error()
+	case u.Fragment != "" || strings.Contains(uri, "#"):
+		return "fragment"
+	case u.User != nil:
+		return "user"
+	case u.Scheme == "https":
+		if u.Hostname() == "" {
+			return "no host"
+		}
+	case u.Scheme == "http":
+		if h := u.Hostname(); h != "localhost" && h != "127.0.0.1" && h != "::1" {
+			return "http to another machine"
+		}
+	case slices.Contains([]string{"", "javascript", "data", "file", "vbscript", "blob", "about", "ms-settings", "search-ms", "mailto"}, u.Scheme):
+		return "scheme " + u.Scheme
+	case u.Scheme == "cursor" && !strings.HasPrefix(uri, "cursor://anysphere.cursor-mcp/oauth/") && !strings.HasPrefix(uri, "cursor://anysphere.cursor-retrieval/oauth/") && !strings.HasPrefix(uri, "cursor://saoudrizwan.claude-dev/mcp-auth/callback/") && uri != "cursor://vscode.github-authentication/did-authenticate":
+		return "no callback of Cursor"
+	}
+	for name := range u.Query() {
+		if slices.Contains([]string{"code", "state", "iss", "error"}, strings.ToLower(name)) {
+			return "holds " + name
+		}
+	}
+	return ""
 }
 
 func FuzzDocumentNeverSpeaksForAnotherURL(f *testing.F) {
