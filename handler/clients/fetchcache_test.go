@@ -474,3 +474,95 @@ func TestTightenedPolicyBindsCachedDocuments(t *testing.T) {
 	_, err = newRegistry(t, o).Lookup(t.Context(), id)
 	wantCode(t, err, oauth.InvalidClient)
 }
+
+// A shared copy that cannot be used any more, because a stricter policy refuses
+// it or a later version wrote it, is replaced for all instances.
+func TestSharedCopyThatIsRefusedIsReplaced(t *testing.T) {
+	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
+		s := newSite(t)
+		id := s.URL + "/client.json"
+		s.serveJSON(strings.Replace(documentFor(id, "Old"), "http://localhost/callback", "https://old.example/cb", 1))
+		r, _ := documentRegistry(t, s, Options{Table: table})
+		c, err := r.Lookup(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Approve(t.Context(), c)
+		s.serveJSON(documentFor(id, "New"))
+		strict := s.localOptions()
+		strict.Table, strict.Now = table, newClock().now
+		if strict.Policy, err = NewRedirectPolicy("only", "http://localhost/callback"); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := newRegistry(t, strict).Lookup(t.Context(), id); err != nil || c.Name != "New" {
+			t.Fatal(c.Name, err)
+		}
+		before := s.hits.Load()
+		if c, err := newRegistry(t, strict).Lookup(t.Context(), id); err != nil || c.Name != "New" {
+			t.Error(c.Name, err)
+		}
+		if n := s.hits.Load() - before; n != 0 {
+			t.Error("the new copy is not shared")
+		}
+		partition, key := r.documents.key(id)
+		for _, unreadable := range []string{"", "x", "{}\n{}", `{"url":"` + id + `","fresh":"2099-01-01T00:00:00Z"}` + "\n<html>", `{"url":"https://other.example/","fresh":"2099-01-01T00:00:00Z"}` + "\n" + documentFor(id, "Forged"), "[]\n" + documentFor(id, "Forged")} {
+			row, err := table.Get(t.Context(), partition, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			row.Value = []byte(unreadable)
+			if _, err := table.Replace(t.Context(), row); err != nil {
+				t.Fatal(err)
+			}
+			if c, err := newRegistry(t, strict).Lookup(t.Context(), id); err != nil || c.Name != "New" {
+				t.Errorf("%q: %q, %v", unreadable, c.Name, err)
+			}
+			if row, err = table.Get(t.Context(), partition, key); err != nil || string(row.Value) == unreadable {
+				t.Errorf("%q is not replaced: %v", unreadable, err)
+			}
+		}
+		if n := countRows(t, table, DocumentPrefix); n != 1 {
+			t.Errorf("%d rows", n)
+		}
+	})
+}
+
+// Copies written before rows had a version are read.
+func TestCopiesOfEarlierVersionsAreRead(t *testing.T) {
+	s := newSite(t)
+	id := s.URL + "/client.json"
+	s.serveStatus(http.StatusForbidden)
+	table := openTable(t)
+	r, clock := documentRegistry(t, s, Options{Table: table})
+	partition, key := r.documents.key(id)
+	value := fmt.Sprintf(`{"url":%q,"etag":"\"v1\"","fetched":"2026-11-23T11:00:00Z","fresh":"2026-11-23T13:00:00Z"}`+"\n%s", id, documentFor(id, "Earlier"))
+	if _, err := table.Insert(t.Context(), store.Row{Partition: partition, Key: key, Value: []byte(value), Expires: expiry(clock.at, time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := r.Lookup(t.Context(), id); err != nil || c.Name != "Earlier" {
+		t.Error(c.Name, err)
+	}
+}
+
+// Made-up documents are kept in memory only, and there is room for a few.
+func TestDocumentsOfStrangersFillNothing(t *testing.T) {
+	s := newSite(t)
+	s.serve(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(documentFor(s.URL+r.URL.Path, "App")))
+	})
+	table := openTable(t)
+	r, clock := documentRegistry(t, s, Options{Table: table})
+	for i := range copiesKept + 20 {
+		clock.advance(5 * time.Second)
+		if _, err := r.Lookup(t.Context(), fmt.Sprintf("%s/%d.json", s.URL, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := countRows(t, table, ""); n != 0 {
+		t.Errorf("%d rows", n)
+	}
+	if n := r.documents.copies.Len(); n > copiesKept {
+		t.Errorf("%d copies in memory", n)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
@@ -247,4 +248,157 @@ func TestStorageFaultIsNotAnUnknownClient(t *testing.T) {
 	wantCode(t, err, oauth.TemporarilyUnavailable)
 	_, err = r.Register(context.Background(), "application/json", strings.NewReader(realRegistrations[1].body))
 	wantCode(t, err, oauth.TemporarilyUnavailable)
+}
+
+// An answer of 201 without a row is a client that can never come back.
+func TestRegistrationThatIsNotWrittenFails(t *testing.T) {
+	table := &flaky{Table: openTable(t)}
+	clock := newClock()
+	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	public := register(t, r, realRegistrations[0].body).ClientID
+	table.insert.Store(true)
+	table.replace.Store(true)
+	for name, body := range map[string]string{
+		"with a secret": `{"redirect_uris":["https://a.example/cb"]}`,
+		"public":        `{"redirect_uris":["http://localhost/cb"]}`,
+		"keys":          `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":` + newSigners(t).jwks + `}`,
+	} {
+		reg, err := r.Register(t.Context(), "application/json", strings.NewReader(body))
+		wantCode(t, err, oauth.TemporarilyUnavailable)
+		if reg.ClientID != "" || !reg.Secret.IsZero() {
+			t.Errorf("%s: an answer was made", name)
+		}
+	}
+	// One that exists needs no write until it has to be renewed.
+	if got := register(t, r, realRegistrations[0].body).ClientID; got != public {
+		t.Error(got)
+	}
+	clock.advance(29 * 24 * time.Hour)
+	_, err := r.Register(t.Context(), "application/json", strings.NewReader(realRegistrations[0].body))
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+	if n := countRows(t, table, RegistrationPrefix); n != 1 {
+		t.Errorf("%d rows", n)
+	}
+}
+
+// Microsoft 365 uses no registration without a secret and says so nowhere;
+// everybody else gets what they ask for.
+func TestMicrosoft365GetsASecret(t *testing.T) {
+	const teams = `"https://teams.microsoft.com/api/platform/v1.0/oAuthRedirect"`
+	for body, want := range map[string]string{
+		`{"redirect_uris":[` + teams + `]}`:                                                                                                     AuthSecretPost,
+		`{"redirect_uris":[` + teams + `],"application_type":"native"}`:                                                                         AuthSecretPost,
+		`{"redirect_uris":[` + teams + `],"application_type":"native","token_endpoint_auth_method":"none"}`:                                     AuthSecretPost,
+		`{"redirect_uris":[` + teams + `],"token_endpoint_auth_method":"client_secret_basic"}`:                                                  AuthSecretBasic,
+		`{"redirect_uris":["http://localhost/cb"],"application_type":"native","token_endpoint_auth_method":"client_secret_post"}`:               AuthSecretPost,
+		`{"redirect_uris":["https://teams.microsoft.com.evil.example/x"],"token_endpoint_auth_method":"none"}`:                                  AuthNone,
+		`{"redirect_uris":[` + teams + `,"http://localhost/cb"],"token_endpoint_auth_method":"none"}`:                                           AuthNone,
+		`{"redirect_uris":["https://global.consent.azure-apim.net/redirect/my-20tool-5f1c"],"token_endpoint_auth_method":"client_secret_post"}`: AuthSecretPost,
+		`{"redirect_uris":["https://global.consent.azure-apim.net/redirect/my-20tool-5f1c"]}`:                                                   AuthSecretBasic,
+		`{"redirect_uris":["https://vscode.dev/redirect","http://127.0.0.1/"],"token_endpoint_auth_method":"none","application_type":"native"}`: AuthNone,
+	} {
+		r := newRegistry(t, Options{})
+		reg := register(t, r, body)
+		if reg.AuthMethod != want || reg.Secret.IsZero() != (want == AuthNone) {
+			t.Errorf("%s: %s with a secret: %v, want %s", body, reg.AuthMethod, !reg.Secret.IsZero(), want)
+		}
+		if !reg.Secret.IsZero() {
+			if _, err := r.Authenticate(t.Context(), nil, with(reg.ClientID, reg.Secret)); err != nil {
+				t.Errorf("%s: %v", body, err)
+			}
+		}
+	}
+}
+
+// VS Code registers a loopback URI without a port beside its page on the web.
+func TestVSCodeComesOnAnyPortBesideItsPage(t *testing.T) {
+	r := newRegistry(t, Options{})
+	c, err := r.Lookup(t.Context(), register(t, r, `{"client_name":"Visual Studio Code","redirect_uris":["https://vscode.dev/redirect","http://127.0.0.1/"],"token_endpoint_auth_method":"none"}`).ClientID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, uri := range []string{"https://vscode.dev/redirect", "http://127.0.0.1:49321/", "http://localhost:49321/"} {
+		if !c.Allows(uri) {
+			t.Errorf("%s is not allowed", uri)
+		}
+	}
+	if c.Allows("https://vscode.dev:49321/redirect") {
+		t.Error("the port of a web site is free")
+	}
+}
+
+// What was registered by earlier versions, or under a wider policy, has to pass
+// every check of today when it is used.
+func TestEveryCheckOfRegistrationHoldsAtEveryUse(t *testing.T) {
+	table := openTable(t)
+	clock := newClock()
+	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	insert := func(id, metadata string) {
+		t.Helper()
+		_, err := table.Insert(t.Context(), store.Row{Partition: partition(id), Key: id, Expires: expiry(clock.at, time.Hour),
+			Value: []byte(`{"metadata":` + metadata + `,"issued_at":1795435200}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := func(c string) string { return publicPrefix + strings.Repeat(c, 43) }
+	const rest = `"token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],"response_types":["code"],"application_type":"native"`
+	insert(id("a"), `{"client_name":"✔ Verified: Claude ────","redirect_uris":["cursor://anysphere.cursor-deeplink/mcp/install?x=y","https://a.example/cb?iss=https%3A%2F%2Fevil.example","https://a.example/cb"],`+rest+`}`)
+	c, err := r.Lookup(t.Context(), id("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Name != "Verified: Claude" || !slices.Equal(c.RedirectURIs, []string{"https://a.example/cb"}) {
+		t.Errorf("name %q, redirect URIs %q", c.Name, c.RedirectURIs)
+	}
+	insert(id("b"), `{"redirect_uris":["javascript:alert(1)","vscode:mcp/install"],`+rest+`}`)
+	_, err = r.Lookup(t.Context(), id("b"))
+	wantCode(t, err, oauth.InvalidClient)
+}
+
+// Ids of every form that was given out are known, and secrets of that time are
+// good.
+func TestRecordsOfEarlierVersionsAreRead(t *testing.T) {
+	table := openTable(t)
+	clock := newClock()
+	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	secret := newSecret()
+	const old = secretPrefix + "AbCdEfGhIjKlMnOpQrStUvWx"
+	value := `{"metadata":{"client_name":"Claude","redirect_uris":["https://claude.ai/api/mcp/auth_callback"],"token_endpoint_auth_method":"client_secret_post","grant_types":["authorization_code","refresh_token"],"response_types":["code"],"application_type":"web"},"issued_at":1795435200,"secret":` + asJSON(t, hashSecret(secret)) + `}`
+	if _, err := table.Insert(t.Context(), store.Row{Partition: "c-Ab", Key: old, Expires: expiry(clock.at, 90*24*time.Hour), Value: []byte(value)}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := r.Authenticate(t.Context(), nil, with(old, secret))
+	if err != nil || c.Name != "Claude" {
+		t.Fatal(err)
+	}
+	r.Touch(t.Context(), c)
+	clock.advance(399 * 24 * time.Hour)
+	if _, err := r.Authenticate(t.Context(), nil, with(old, secret)); err != nil {
+		t.Error(err)
+	}
+	// Those written now say their version.
+	row, err := table.Get(t.Context(), partition(old), old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := register(t, r, `{"redirect_uris":["https://a.example/cb"]}`)
+	if row, err = table.Get(t.Context(), partition(reg.ClientID), reg.ClientID); err != nil || !strings.Contains(string(row.Value), `"v":1,`) {
+		t.Errorf("%s, %v", row.Value, err)
+	}
+}
+
+// The client_id of a public client is a hash of its metadata: it must not change
+// from one version of the server to the next, or no client finds itself again.
+func TestPublicClientIDsStayWhatTheyAre(t *testing.T) {
+	clock := newClock()
+	r := newRegistry(t, Options{Now: clock.now})
+	for body, want := range map[string]string{
+		realRegistrations[0].body: "p-oMQd0_U4y0bqXrIvmmmtURJznkUKJU4M6rOd2ZH7CNA",
+		realRegistrations[2].body: "p-Za1WQUy9E8PTj5lJ57HrteMvl60BXCj1L9GkwqqEbLE",
+	} {
+		if got := register(t, r, body).ClientID; got != want {
+			t.Errorf("%s, want %s, for %s", got, want, body)
+		}
+	}
 }
