@@ -25,6 +25,7 @@ import (
 	"entramcp/handler/health"
 	"entramcp/handler/home"
 	"entramcp/handler/keyring"
+	"entramcp/handler/mcphttp"
 	"entramcp/handler/middleware"
 	"entramcp/handler/observe"
 	"entramcp/handler/resource"
@@ -185,7 +186,7 @@ func (s *Server) routes(guard *resource.Guard, offered *toolkit.Server) http.Han
 	mux.HandleFunc("GET /readyz", s.health.Ready)
 
 	top := http.NewServeMux()
-	endpoint := middleware.BodyDeadline(callBodyTime, guard.Protect(offered.Handler()))
+	endpoint := middleware.BodyDeadline(callBodyTime, guard.Protect(mcphttp.Handler(offered.Handler())))
 	top.Handle(config.MCPPath, endpoint)
 	top.Handle(config.MCPPath+"/{$}", endpoint) // a redirect would lose the body
 	top.Handle("/", middleware.BodyDeadline(bodyTime, mux))
