@@ -114,7 +114,7 @@ func (r *reader) public(c *Config, ownPort int) {
 	case u.Scheme == "http" && !oauth.Loopback(u.Hostname()):
 		r.bad(name, fmt.Sprintf("is %q; without TLS it may only name this computer", v), "Write https://"+canonicalHost(u)+path)
 		return
-	case c.InAzure && oauth.Loopback(u.Hostname()):
+	case c.InAzure && oauth.Loopback(u.Hostname()) && !r.simulated():
 		r.bad(name, fmt.Sprintf("is %q, which names each client's own computer", v), "Write the address that clients use, such as https://"+site)
 		return
 	}
@@ -127,6 +127,10 @@ func (r *reader) public(c *Config, ownPort int) {
 	}
 	c.SharedHost = r.choice("PUBLIC_HOST", shared...) == "shared"
 }
+
+// simulated reports whether the tenant is a simulated one on this computer, and
+// so Azure is an emulated one.
+func (r *reader) simulated() bool { return Entra{Authority: r.text("ENTRA_AUTHORITY")}.Simulated() }
 
 // ownPaths are taken by other routes.
 var ownPaths = []string{MCPPath, "/register", "/authorize", "/consent", "/token", "/revoke", "/introspect", "/healthz", "/readyz", "/account"}
