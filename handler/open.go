@@ -40,14 +40,6 @@ func Open(cfg config.Config, deps Dependencies) (*Server, error) {
 // Close releases what Open opened. Run must have returned.
 func (s *Server) Close() error { return s.close() }
 
-// RotateKeys publishes the next epoch of the key ring.
-func (s *Server) RotateKeys(ctx context.Context) error {
-	if err := s.prepare(ctx); err != nil {
-		return err
-	}
-	return s.ring.Rotate(ctx)
-}
-
 // prepared readies the table, as often as it takes, and says whether ctx still
 // lasts.
 func (s *Server) prepared(ctx context.Context) bool {

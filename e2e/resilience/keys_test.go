@@ -38,8 +38,8 @@ func TestRotatingKeysLogsNobodyOut(t *testing.T) {
 		t.Fatalf("four instances that started together made %d epochs", n)
 	}
 	for range 2 { // the second finds a rotation under way
-		if out, err := s.Command(t, nil, "rotate-keys").CombinedOutput(); err != nil {
-			t.Fatalf("rotate-keys: %v\n%s", err, out)
+		if out, err := s.Command(t, nil, "keys", "rotate").CombinedOutput(); err != nil {
+			t.Fatalf("keys rotate: %v\n%s", err, out)
 		}
 		if n := len(rows(t, s, "keys")); n != 2 {
 			t.Fatalf("there are %d epochs, want 2", n)
@@ -125,8 +125,8 @@ func TestWrongMasterKeyStartsNothing(t *testing.T) {
 	if log := wrong.Log(); !strings.Contains(log, "or MASTER_KEY_PREVIOUS if MASTER_KEY was changed") || !strings.Contains(log, `"level":"ERROR"`) {
 		t.Error("the log does not say what to set")
 	}
-	if cmd := s.Command(t, map[string]string{"MASTER_KEY": secondKey}, "rotate-keys"); cmd.Run() == nil {
-		t.Error("rotate-keys succeeded with the wrong key")
+	if cmd := s.Command(t, map[string]string{"MASTER_KEY": secondKey}, "keys", "rotate"); cmd.Run() == nil {
+		t.Error("keys rotate succeeded with the wrong key")
 	}
 	after := rows(t, s, "keys")
 	if len(after) != len(before) || string(after[0].Value) != string(before[0].Value) {

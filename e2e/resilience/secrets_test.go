@@ -48,7 +48,7 @@ func TestNothingSecretIsEverLogged(t *testing.T) {
 	if a := public.refresh(got.refresh); !a.is(http.StatusBadRequest, "invalid_grant") {
 		t.Errorf("a disabled user's refresh: %d %s", a.status, a.body)
 	}
-	rotation, err := s.Command(t, nil, "rotate-keys").CombinedOutput()
+	rotation, err := s.Command(t, nil, "keys", "rotate").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, rotation)
 	}

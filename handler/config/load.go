@@ -65,6 +65,22 @@ func Load(getenv func(string) string) (Config, error) {
 	return c, nil
 }
 
+// LoadStore reads and checks what concerns the table and the keys, for commands
+// that act on them alone. The rest of the result is empty. The error, if any, is
+// Problems.
+func LoadStore(getenv func(string) string) (Config, error) {
+	r := &reader{getenv: getenv}
+	c := Config{LogLevel: r.level("LOG_LEVEL"), IdentityClientID: r.text("AZURE_CLIENT_ID"), AuditObjectIDs: r.choice("AUDIT_OBJECT_IDS", "off", "on") == "on"}
+	r.public(&c, r.port("PORT", 7071))
+	r.lifetimes(&c)
+	r.store(&c)
+	r.keys(&c)
+	if len(r.problems) > 0 {
+		return Config{}, r.problems
+	}
+	return c, nil
+}
+
 func (r *reader) listenAddress() netip.Addr {
 	const name = "LISTEN_ADDRESS"
 	address, err := netip.ParseAddr(strings.Trim(r.textOr(name, "127.0.0.1"), "[]"))

@@ -1,10 +1,10 @@
 // Package process is the server as a process: its commands, signals and exit
 // statuses.
 //
-//	app               serve
-//	app doctor        check the configuration and all that it names
-//	app rotate-keys   publish a new epoch of the key ring now
-//	app version       print the version
+//	app           serve
+//	app doctor    check the configuration and all that it names
+//	app version   print the version
+//	app help      list the commands for operators
 package process
 
 import (
@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -40,14 +41,6 @@ const (
 	exitEnded = 143
 )
 
-const usage = `usage: app [command]
-
-  (none)       serve
-  doctor       check the configuration and all that it names, and say what to fix
-  rotate-keys  publish a new epoch of the key ring now
-  version      print the version
-`
-
 // Main runs the command that the arguments name and returns the exit status.
 // deps is what the server is made of beside its configuration, which Main reads;
 // most callers leave it empty or set the catalogue of tools.
@@ -59,25 +52,28 @@ func Main(deps handler.Dependencies) int {
 }
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer, deps handler.Dependencies) int {
-	command := ""
-	if len(args) > 0 {
-		command = args[0]
-	}
-	if len(args) > 1 {
-		command = "help"
-	}
-	switch command {
-	case "version":
+	switch {
+	case len(args) == 0, len(args) == 1 && args[0] == "doctor":
+	case len(args) == 1 && args[0] == "version":
 		fmt.Fprintln(stdout, version.String())
 		return exitOK
-	case "", "doctor", "rotate-keys":
+	case args[0] == "help" || isHelp(args[0]):
+		usage(stdout)
+		return exitOK
 	default:
-		fmt.Fprint(stderr, usage)
+		if c, rest, ok := find(args); ok {
+			return runCommand(ctx, c, rest, getenv, stdout, stderr)
+		}
+		fmt.Fprintf(stderr, "app has no command %q.", strings.Join(args, " "))
+		if name := nearest(args); name != "" {
+			fmt.Fprintf(stderr, " Did you mean app %s?", name)
+		}
+		fmt.Fprint(stderr, "\nRun app help for the list of commands.\n")
 		return exitUsage
 	}
 
 	cfg, problems := load(getenv)
-	if command == "doctor" {
+	if len(args) == 1 {
 		return diagnose(ctx, cfg, problems, stdout)
 	}
 	if len(problems) > 0 {
@@ -90,23 +86,18 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	for _, n := range cfg.Notices {
 		deps.Log.WarnContext(ctx, "setting without effect", "setting", n.Name, "notice", n.String())
 	}
+	tuneCollector(getenv)
 	var err error
-	switch command {
-	case "rotate-keys":
-		err = rotateKeys(ctx, cfg, deps)
-	default:
-		tuneCollector(getenv)
-		deps.Telemetry, err = telemetry.New(telemetry.Options{
-			Getenv: getenv, Name: cmp.Or(getenv("WEBSITE_SITE_NAME"), "entramcp"), Version: version.String(), Instance: rand.Text(),
-			ToLog: cfg.InAzure, Log: deps.Log,
-		})
-		if err != nil {
-			fmt.Fprintf(stderr, "The configuration does not work:\n%v\n", err)
-			return exitConfig
-		}
-		err = serve(ctx, cfg, deps)
-		sendRest(ctx, deps.Telemetry)
+	deps.Telemetry, err = telemetry.New(telemetry.Options{
+		Getenv: getenv, Name: cmp.Or(getenv("WEBSITE_SITE_NAME"), "entramcp"), Version: version.String(), Instance: rand.Text(),
+		ToLog: cfg.InAzure, Log: deps.Log,
+	})
+	if err != nil {
+		fmt.Fprintf(stderr, "The configuration does not work:\n%v\n", err)
+		return exitConfig
 	}
+	err = serve(ctx, cfg, deps)
+	sendRest(ctx, deps.Telemetry)
 	switch {
 	case err != nil && ctx.Err() == nil:
 		fmt.Fprintln(stderr, err)
@@ -154,20 +145,6 @@ func sendRest(ctx context.Context, t *telemetry.Telemetry) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	_ = t.Shutdown(ctx) // reported by telemetry itself
-}
-
-// rotateKeys publishes the next epoch of the key ring. It signs ten minutes
-// later; nobody is signed out.
-func rotateKeys(ctx context.Context, cfg config.Config, deps handler.Dependencies) error {
-	s, err := handler.Open(cfg, deps)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	if err := s.RotateKeys(ctx); err != nil {
-		return fmt.Errorf("rotate the keys: %w", err)
-	}
-	return nil
 }
 
 // diagnose reports on the configuration and all that it names. Only a
