@@ -72,8 +72,6 @@ type Server struct {
 	sweep  *sweep.Sweeper
 	health *health.Health
 	home   *home.Home
-	// onBehalfOf is nil without an API scope.
-	onBehalfOf *onBehalfOf
 	// prepare is what must be done once before the table can be used.
 	prepare func(context.Context) error
 	close   func() error
@@ -100,7 +98,8 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure Entra: %w", err)
 	}
-	offered := s.newToolServer()
+	catalogue := s.catalogue()
+	scopes := catalogue.Scopes(cfg.Entra.APIScope != "")
 	s.grants = grants.New(grants.Options{
 		Table: deps.Table, Ring: s.ring, Issuer: cfg.Issuer, Resource: cfg.Resource,
 		Required:       cfg.RequiredScopes,
@@ -111,14 +110,12 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	s.as = authserver.New(authserver.Options{
 		Issuer: cfg.Issuer, Resource: cfg.Resource, CallbackPath: cfg.RedirectPath,
 		Table: deps.Table, Ring: s.ring, Clients: registry, Grants: s.grants, Upstream: s.entra,
-		Required: cfg.RequiredScopes, Optional: offered.Scopes(), ScopeWords: offered.ScopeWords(),
+		Required: cfg.RequiredScopes, Optional: scopes, ScopeWords: catalogue.ScopeWords(),
 		Tenant: cfg.Entra.TenantID, Simulated: cfg.Entra.Simulated(),
 		ClientMetadata: registry.AcceptsDocuments(), InAzure: cfg.InAzure,
 		Timeout: cfg.Timeout + storageShare, Now: deps.Now, Log: deps.Log,
 	})
-	if s.onBehalfOf != nil {
-		s.onBehalfOf.grants, s.onBehalfOf.remember = s.grants, s.as.KeepClaimsChallenge
-	}
+	offered := s.newToolServer(catalogue)
 	guard := resource.New(resource.Options{
 		Verify: s.grants.Verify, Issuer: cfg.Issuer, Resource: cfg.Resource, Name: s.as.Name,
 		Baseline: cfg.RequiredScopes, ScopesFor: offered.ScopesFor,
@@ -261,34 +258,28 @@ func EntraConfig(cfg config.Config) entra.Config {
 	}
 }
 
-func (s *Server) newToolServer() *toolkit.Server {
-	catalogue := s.deps.Catalogue
-	if catalogue == nil {
-		own := tools.Catalogue()
-		catalogue = &own
+// catalogue is what the server offers.
+func (s *Server) catalogue() toolkit.Catalogue {
+	if s.deps.Catalogue != nil {
+		return *s.deps.Catalogue
 	}
+	return tools.Catalogue()
+}
+
+func (s *Server) newToolServer(catalogue toolkit.Catalogue) *toolkit.Server {
 	o := toolkit.Options{
-		Catalogue: *catalogue, Grants: grantReader{s}, GraphURL: s.cfg.Entra.GraphURL, HTTPClient: s.deps.HTTPClient,
+		Catalogue: catalogue, Grants: s.grants, GraphURL: s.cfg.Entra.GraphURL, HTTPClient: s.deps.HTTPClient,
 		Table: s.deps.Table, Sealer: s.ring, Version: version.String(),
 		Authentication: "Microsoft Entra ID (tenant " + s.cfg.Entra.TenantID + "), through this server's own OAuth 2.1 authorization server",
 		UserCalls:      toolkit.CallLimit(s.cfg.UserCalls), ToolCalls: toolkit.CallLimit(s.cfg.ToolCalls), Deadline: s.cfg.ToolDeadline,
-		Configure: s.deps.Configure, Now: s.deps.Now, Log: s.deps.Log,
+		Telemetry: s.deps.Telemetry, Configure: s.deps.Configure, Now: s.deps.Now, Log: s.deps.Log,
 	}
 	if s.cfg.Entra.APIScope != "" {
-		s.onBehalfOf = &onBehalfOf{exchange: entra.NewOnBehalfOf(s.entra), log: s.deps.Log}
-		o.API = s.onBehalfOf
+		o.API = &onBehalfOf{exchange: entra.NewOnBehalfOf(s.entra), grants: s.grants, remember: s.as.KeepClaimsChallenge, log: s.deps.Log}
 	}
 	server := toolkit.New(o)
 	if s.deps.Extend != nil {
 		s.deps.Extend(server.MCP())
 	}
 	return server
-}
-
-// grantReader defers to the grants, which are made after the tools because
-// they need to know the tools' scopes.
-type grantReader struct{ server *Server }
-
-func (r grantReader) Get(ctx context.Context, subject grants.Subject, grantID string) (grants.Grant, error) {
-	return r.server.grants.Get(ctx, subject, grantID)
 }

@@ -12,9 +12,7 @@ import (
 )
 
 // onBehalfOf gets tools their tokens for other APIs: entra's exchange over the
-// tokens that a grant holds. Its fields after the first are set when the
-// grants exist, which are made after the tools because they need to know the
-// tools' scopes.
+// tokens that a grant holds.
 type onBehalfOf struct {
 	exchange *entra.OnBehalfOf
 	grants   *grants.Service

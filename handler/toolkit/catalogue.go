@@ -21,12 +21,17 @@ package toolkit
 
 import (
 	"cmp"
+	"encoding/hex"
 	"fmt"
+	"maps"
+	"math"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"entramcp/handler/oauth"
 )
 
 // Catalogue is what a server offers and how it presents itself.
@@ -37,6 +42,43 @@ type Catalogue struct {
 	Prompts   []Prompt
 	// Hooks run around everything above, in this order.
 	Hooks []Hook
+}
+
+// Scopes are all scopes that something requires or makes use of. Those of other APIs
+// are left out where the server gets no tokens for them.
+func (c Catalogue) Scopes(callsAPIs bool) oauth.Scopes {
+	var scopes oauth.Scopes
+	for _, d := range c.definitions() {
+		scopes = scopes.Union(d.required).Union(d.optional)
+		if callsAPIs {
+			scopes = scopes.Union(d.api)
+		}
+	}
+	return scopes
+}
+
+// ScopeWords are the scopes that something describes, in plain words.
+func (c Catalogue) ScopeWords() map[string]string {
+	words := map[string]string{}
+	for _, d := range c.definitions() {
+		maps.Copy(words, d.words)
+	}
+	return words
+}
+
+// definitions are those of all kinds.
+func (c Catalogue) definitions() []*definition {
+	var all []*definition
+	for i := range c.Tools {
+		all = append(all, &c.Tools[i].definition)
+	}
+	for i := range c.Resources {
+		all = append(all, &c.Resources[i].definition)
+	}
+	for i := range c.Prompts {
+		all = append(all, &c.Prompts[i].definition)
+	}
+	return all
 }
 
 // capabilities are those that the catalogue has something for. Nothing is
@@ -74,8 +116,13 @@ type About struct {
 	// Instructions tell a model how the tools belong together. Clients may put
 	// them into every prompt: a few hundred words at most.
 	Instructions string
-	// Website is an https URL, or empty.
-	Website string
+	// Website, Privacy and Terms are https URLs, or empty: about the server, what it
+	// does with data, and the terms of its use.
+	Website, Privacy, Terms string
+	// Accent is the colour of buttons and links on the pages, as #rrggbb. White text
+	// on it must be readable (WCAG 2.2, 1.4.3: contrast of 4.5). Empty is the pages'
+	// own.
+	Accent string
 	// Support is where people turn to when something fails: a mail address or
 	// an https URL. It may be empty.
 	Support string
@@ -124,8 +171,15 @@ func (a About) check() {
 	if a.Name != "" && !validServerName.MatchString(a.Name) {
 		refuse("Name %q must match %s", a.Name, validServerName)
 	}
-	if a.Website != "" && !isHTTPS(a.Website) {
-		refuse("Website %q is not an https URL", a.Website)
+	for name, address := range map[string]string{"Website": a.Website, "Privacy": a.Privacy, "Terms": a.Terms} {
+		if address != "" && !isHTTPS(address) {
+			refuse("%s %q is not an https URL", name, address)
+		}
+	}
+	if a.Accent != "" {
+		if contrast, err := contrastWithWhite(a.Accent); err != nil || contrast < 4.5 {
+			refuse("Accent %q must be #rrggbb, dark enough for white text (a contrast of 4.5, and this has %.1f)", a.Accent, contrast)
+		}
 	}
 	if a.Support != "" && !isHTTPS(a.Support) && !formats["email"](a.Support) {
 		refuse("Support %q is neither a mail address nor an https URL", a.Support)
@@ -140,4 +194,21 @@ func (a About) check() {
 func isHTTPS(raw string) bool {
 	u, err := url.Parse(raw)
 	return err == nil && u.Scheme == "https" && u.Host != ""
+}
+
+// contrastWithWhite is that of WCAG 2.2, between 1 and 21.
+func contrastWithWhite(colour string) (float64, error) {
+	rgb, err := hex.DecodeString(strings.TrimPrefix(colour, "#"))
+	if err != nil || len(rgb) != 3 || colour[0] != '#' {
+		return 0, fmt.Errorf("%q is not #rrggbb", colour)
+	}
+	linear := func(c byte) float64 {
+		v := float64(c) / 255
+		if v <= 0.04045 {
+			return v / 12.92
+		}
+		return math.Pow((v+0.055)/1.055, 2.4)
+	}
+	luminance := 0.2126*linear(rgb[0]) + 0.7152*linear(rgb[1]) + 0.0722*linear(rgb[2])
+	return 1.05 / (luminance + 0.05), nil
 }

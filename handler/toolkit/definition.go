@@ -2,7 +2,6 @@ package toolkit
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -238,26 +237,4 @@ func sdkIcons(icons []Icon) []mcp.Icon {
 		out = append(out, mcp.Icon{Source: icon.Source, MIMEType: icon.MIMEType, Sizes: icon.Sizes})
 	}
 	return out
-}
-
-// scopesOf are all scopes that some definition requires or makes use of. Those
-// of other APIs are left out where no token for them can be had.
-func scopesOf(all []*definition, api bool) oauth.Scopes {
-	var scopes oauth.Scopes
-	for _, d := range all {
-		scopes = scopes.Union(d.required).Union(d.optional)
-		if api {
-			scopes = scopes.Union(d.api)
-		}
-	}
-	return scopes
-}
-
-// wordsOf are what definitions say of their scopes.
-func wordsOf(all []*definition) map[string]string {
-	words := map[string]string{}
-	for _, d := range all {
-		maps.Copy(words, d.words)
-	}
-	return words
 }

@@ -3,10 +3,13 @@ package toolkit
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +20,7 @@ import (
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
+	"entramcp/handler/telemetry"
 	"entramcp/handler/version"
 )
 
@@ -59,6 +63,8 @@ type Options struct {
 	// Deadline ends what takes longer, 10 minutes if zero. A tool may have one of
 	// its own.
 	Deadline time.Duration
+	// Telemetry may be nil.
+	Telemetry *telemetry.Telemetry
 	// Configure, if not nil, may change how the MCP server is made, for what the
 	// catalogue has no place for.
 	Configure func(*mcp.ServerOptions)
@@ -85,6 +91,7 @@ type Server struct {
 	graphURL       string
 	client         *http.Client
 	running        running
+	telemetry      *telemetry.Telemetry
 	mcp            *mcp.Server
 	now            func() time.Time
 	log            *slog.Logger
@@ -114,6 +121,7 @@ func New(o Options) *Server {
 		api:            o.API,
 		graphURL:       strings.TrimSuffix(cmp.Or(o.GraphURL, "https://graph.microsoft.com"), "/"),
 		client:         o.HTTPClient,
+		telemetry:      o.Telemetry,
 		now:            o.Now,
 		log:            o.Log,
 	}
@@ -142,7 +150,7 @@ func New(o Options) *Server {
 	}
 	s.mcp = mcp.NewServer(s.about.implementation(s.version), options)
 	s.register(o.Catalogue)
-	s.mcp.AddReceivingMiddleware(s.recovering, served(options), s.visible)
+	s.mcp.AddReceivingMiddleware(s.traced, s.recovering, served(options), s.visible)
 	return s
 }
 
@@ -185,10 +193,10 @@ func (s *Server) addTool(t *Tool) {
 	annotations.Title = t.title
 	published := &mcp.Tool{
 		Name: t.name, Title: t.title, Description: t.description, Annotations: &annotations,
-		InputSchema: t.input, Icons: t.sdkIcons(), Meta: t.meta,
+		InputSchema: encoded(t.input), Icons: t.sdkIcons(), Meta: t.meta,
 	}
 	if t.output != nil {
-		published.OutputSchema = t.output
+		published.OutputSchema = encoded(t.output)
 	}
 	s.mcp.AddTool(published, func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		call := &Call{Kind: string(tool), Name: t.name, Arguments: req.Params.Arguments}
@@ -201,6 +209,15 @@ func (s *Server) addTool(t *Tool) {
 		called, _ := result.(*mcp.CallToolResult)
 		return called, err
 	})
+}
+
+// encoded is a schema as the SDK sends it: it would encode it again for every call.
+func encoded(s *schema) json.RawMessage {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // it holds nothing that has no form in JSON
+	}
+	return raw
 }
 
 // MCP is the SDK's server, to add to it what a catalogue has no place for, before
@@ -229,27 +246,8 @@ func (s *Server) definitionOf(method, name string) *definition {
 	return nil
 }
 
-// Scopes are all scopes that something requires or makes use of. Those of other
-// APIs are left out where no token for them can be had.
-func (s *Server) Scopes() oauth.Scopes { return scopesOf(s.definitions, s.api != nil) }
-
-// ScopeWords are the scopes that something describes, in plain words.
-func (s *Server) ScopeWords() map[string]string { return wordsOf(s.definitions) }
-
 // About is how the server presents itself.
 func (s *Server) About() About { return s.about }
-
-// Open are the tools that every signed-in user sees: those without a rule about
-// scopes or roles.
-func (s *Server) Open() []ToolDescription {
-	var open []ToolDescription
-	for _, d := range s.definitions {
-		if d.kind == tool && len(d.required) == 0 && len(d.roles) == 0 {
-			open = append(open, ToolDescription{d.name, d.title, d.description})
-		}
-	}
-	return open
-}
 
 // describe is what the running server says of itself.
 func (s *Server) describe(access *grants.Access) Description {
@@ -261,10 +259,23 @@ func (s *Server) describe(access *grants.Access) Description {
 	}
 	for _, t := range s.tools {
 		if t.shownTo(access) {
-			d.Tools = append(d.Tools, ToolDescription{t.name, t.title, t.description})
+			d.Tools = append(d.Tools, t.describe())
 		}
 	}
 	return d
+}
+
+func (t *Tool) describe() ToolDescription { return ToolDescription{t.name, t.title, t.description} }
+
+// Open are the tools that every user may call, whatever their scopes and roles.
+func (s *Server) Open() []ToolDescription {
+	var open []ToolDescription
+	for _, t := range s.tools {
+		if t.allowed(nil, nil) == nil {
+			open = append(open, t.describe())
+		}
+	}
+	return open
 }
 
 // cacheable marks what clients may keep: lists for a while, and what a resource
@@ -279,6 +290,47 @@ func (s *Server) cacheable(_ context.Context, req mcp.Request, c *mcp.Cacheable)
 	if d := s.definitionOf("resources/read", read.Params.URI); d != nil {
 		c.TTLMs = int(d.keepFor.Milliseconds())
 	}
+}
+
+// traced makes a span of every request. Names that a client made up stay out of it.
+func (s *Server) traced(next mcp.MethodHandler) mcp.MethodHandler {
+	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		o := telemetry.Operation{Method: method, Protocol: revisionOf(req)}
+		if access, ok := accessOf(req); ok {
+			o.Subject = string(access.Subject)
+		}
+		switch r := req.(type) {
+		case *mcp.CallToolRequest:
+			if s.definitionOf(method, r.Params.Name) != nil {
+				o.Tool = r.Params.Name
+			}
+		case *mcp.GetPromptRequest:
+			if s.definitionOf(method, r.Params.Name) != nil {
+				o.Prompt = r.Params.Name
+			}
+		}
+		if params := req.GetParams(); params != nil {
+			o.TraceParent, _ = params.GetMeta()["traceparent"].(string)
+		}
+		ctx, end := s.telemetry.MCP(ctx, o)
+		result, err := next(ctx, method, req)
+		end(errorType(result, err))
+		return result, err
+	}
+}
+
+// errorType is "error.type" of the semantic conventions for MCP.
+func errorType(result mcp.Result, err error) string {
+	if protocol := new(jsonrpc.Error); errors.As(err, &protocol) {
+		return strconv.FormatInt(protocol.Code, 10)
+	}
+	if called, ok := result.(*mcp.CallToolResult); err == nil && ok && called.IsError {
+		return "tool_error"
+	}
+	if err != nil {
+		return strconv.Itoa(jsonrpc.CodeInternalError)
+	}
+	return ""
 }
 
 // recovering keeps a panic anywhere in a request from ending the process: the SDK

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"entramcp/handler/grants"
@@ -373,5 +374,59 @@ func TestNoSessionOutlivesItsRequest(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("sessions pile up")
 		}
+	}
+}
+
+func TestResultsThatAreNoObjectsAreWrapped(t *testing.T) {
+	s := New(Options{Catalogue: offer(
+		Define("list", "List.", func(context.Context, *Caller, struct{}) ([]string, error) { return []string{"a", "b"}, nil }),
+		Define("number", "Count.", func(context.Context, *Caller, struct{}) (int, error) { return 7, nil }),
+		Define("image", "Draw.", func(context.Context, *Caller, struct{}) (*mcp.CallToolResult, error) {
+			return &mcp.CallToolResult{Content: []mcp.Content{&mcp.ImageContent{MIMEType: "image/png", Data: []byte{1}}}}, nil
+		}),
+	)})
+	for _, revision := range revisions {
+		session := connect(t, serve(t, s, access()), revision, nil)
+		list := call(t, session, "list", nil)
+		if diff := cmp.Diff(map[string]any{"result": []any{"a", "b"}}, list.StructuredContent); diff != "" || text(t, list) != `["a","b"]` {
+			t.Error(revision, diff, text(t, list))
+		}
+		number := call(t, session, "number", nil)
+		if diff := cmp.Diff(map[string]any{"result": 7.0}, number.StructuredContent); diff != "" || text(t, number) != "7" {
+			t.Error(revision, diff, text(t, number))
+		}
+		image := call(t, session, "image", nil)
+		if _, ok := image.Content[0].(*mcp.ImageContent); !ok || image.StructuredContent != nil {
+			t.Errorf("%s: got %+v", revision, image)
+		}
+	}
+}
+
+// TestGoClientsCallWithoutArguments: the Go SDK's client sends null for an empty
+// map, and its server cannot fill defaults into that.
+func TestGoClientsCallWithoutArguments(t *testing.T) {
+	url := serve(t, New(Options{Catalogue: offer()}), access())
+	for _, revision := range revisions {
+		session := connect(t, url, revision, nil)
+		for name, arguments := range map[string]any{
+			"left out": nil, "an empty map": map[string]any(nil), "null": json.RawMessage(" null "), "none": map[string]any{},
+		} {
+			if got := text(t, call(t, session, "greet", arguments)); !strings.HasPrefix(got, "Hello, World!") {
+				t.Errorf("%s: %s: %s", revision, name, got)
+			}
+		}
+	}
+}
+
+// TestToolsCanSpeakTheProtocol: a tool can refuse a call with a code of its own.
+func TestToolsCanSpeakTheProtocol(t *testing.T) {
+	s := New(Options{Catalogue: offer(
+		Define("refuse", "Refuse.", func(context.Context, *Caller, struct{}) (string, error) {
+			return "", &jsonrpc.Error{Code: mcp.CodeMissingRequiredClientCapabilities, Message: "sampling"}
+		}),
+	)})
+	_, err := connect(t, serve(t, s, access()), "2026-07-28", nil).CallTool(t.Context(), &mcp.CallToolParams{Name: "refuse"})
+	if refused := new(jsonrpc.Error); !errors.As(err, &refused) || refused.Code != mcp.CodeMissingRequiredClientCapabilities {
+		t.Errorf("got %v", err)
 	}
 }

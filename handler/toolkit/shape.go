@@ -355,7 +355,7 @@ func (s *shape) consistent() error {
 		return errors.New("minItems is above maxItems")
 	}
 	for _, value := range target.enum {
-		if _, err := target.check(value, ""); err != nil {
+		if _, err := target.check(value, "it"); err != nil {
 			return fmt.Errorf("the tag enum: %q: %w", value, err)
 		}
 	}
@@ -364,14 +364,14 @@ func (s *shape) consistent() error {
 		if target.kind != "string" {
 			value = json.Number(text)
 		}
-		if _, err := target.check(value, ""); err != nil {
+		if _, err := target.check(value, "it"); err != nil {
 			return fmt.Errorf("the tag examples: %q: %w", text, err)
 		}
 	}
 	if s.fallback != nil {
 		value, err := decodeAny(s.fallback)
 		if err == nil {
-			_, err = s.check(value, "")
+			_, err = s.check(value, "it")
 		}
 		if err != nil {
 			return fmt.Errorf("the tag default: %w", err)

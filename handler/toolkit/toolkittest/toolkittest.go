@@ -29,8 +29,11 @@ import (
 
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
+	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
+	"entramcp/handler/store"
+	"entramcp/handler/store/embedded"
 	"entramcp/handler/toolkit"
 )
 
@@ -125,12 +128,54 @@ func SignIn(t testing.TB, catalogue toolkit.Catalogue, user User, options ...Opt
 	for _, o := range options {
 		o.apply(&s)
 	}
+	if s.options.Table == nil {
+		s.options.Table = Table(t)
+	}
+	if s.options.Sealer == nil {
+		wrapper, err := keyring.NewMasterKey(keyring.MasterKey{Value: secret.New(strings.Repeat("toolkittest-key-", 2))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.options.Sealer = keyring.New(keyring.Options{Table: s.options.Table, Wrapper: wrapper, Now: s.options.Now})
+	}
 	s.options.Grants = signIn{user, access, s.signedOut}
 	if s.graph != nil || s.noConsent != nil {
 		s.options.GraphURL = serve(t, checked(t, cmp.Or[http.Handler](s.graph, Graph{})))
 		s.options.API = fakeEntra{s.options.GraphURL, s.noConsent}
 	}
 	return &Session{t: t, Client: connect(t, serve(t, admit(access, toolkit.New(s.options).Handler())), s)}
+}
+
+// Table is a table of its own, to share between the sessions of one test.
+func Table(t testing.TB) store.Table {
+	t.Helper()
+	table, err := embedded.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = table.Close() })
+	return table
+}
+
+// On serves from table, which two sessions share if two users, or two instances of
+// one server, are meant.
+func On(table store.Table) Option { return option(func(s *setup) { s.options.Table = table }) }
+
+// At is the server's clock.
+func At(now func() time.Time) Option { return option(func(s *setup) { s.options.Now = now }) }
+
+// Answering makes the client one that shows forms and opens links, and answer what its
+// user does with each: the action, such as "accept", and what a form was filled with.
+func Answering(answer func(message, url string) (action string, content map[string]any)) Option {
+	return ClientOptions(mcp.ClientOptions{
+		Capabilities: &mcp.ClientCapabilities{Elicitation: &mcp.ElicitationCapabilities{
+			Form: &mcp.FormElicitationCapabilities{}, URL: &mcp.URLElicitationCapabilities{},
+		}},
+		ElicitationHandler: func(_ context.Context, req *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+			action, content := answer(req.Params.Message, req.Params.URL)
+			return &mcp.ElicitResult{Action: action, Content: content}, nil
+		},
+	})
 }
 
 // admit does what the bearer check of a running server does.
@@ -195,6 +240,39 @@ func (s *Session) Call(tool string, arguments any) Result {
 	}
 	r.Text = strings.Join(lines, "\n")
 	return r
+}
+
+// Read reads a resource and returns the text of its contents. An error, a missing
+// resource too, ends the test.
+func (s *Session) Read(uri string) string {
+	s.t.Helper()
+	read, err := s.Client.ReadResource(s.t.Context(), &mcp.ReadResourceParams{URI: uri})
+	if err != nil {
+		s.t.Fatalf("%s: %v", uri, err)
+	}
+	var all strings.Builder
+	for _, c := range read.Contents {
+		all.WriteString(c.Text)
+		all.Write(c.Blob)
+	}
+	return all.String()
+}
+
+// Prompt gets a prompt and returns the text of its messages, one line for each. An error
+// ends the test.
+func (s *Session) Prompt(name string, arguments map[string]string) string {
+	s.t.Helper()
+	got, err := s.Client.GetPrompt(s.t.Context(), &mcp.GetPromptParams{Name: name, Arguments: arguments})
+	if err != nil {
+		s.t.Fatalf("%s: %v", name, err)
+	}
+	var lines []string
+	for _, m := range got.Messages {
+		if text, ok := m.Content.(*mcp.TextContent); ok {
+			lines = append(lines, text.Text)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // signIn is the grant behind the calls.
