@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -150,7 +151,7 @@ func New(o Options) *Server {
 	}
 	s.mcp = mcp.NewServer(s.about.implementation(s.version), options)
 	s.register(o.Catalogue)
-	s.mcp.AddReceivingMiddleware(s.traced, s.recovering, served(options), s.visible)
+	s.mcp.AddReceivingMiddleware(s.recovering, s.traced, served(options), s.visible)
 	return s
 }
 
@@ -309,7 +310,7 @@ func (s *Server) traced(next mcp.MethodHandler) mcp.MethodHandler {
 				o.Prompt = r.Params.Name
 			}
 		}
-		if params := req.GetParams(); params != nil {
+		if params := req.GetParams(); !reflect.ValueOf(params).IsNil() { // a request may have none
 			o.TraceParent, _ = params.GetMeta()["traceparent"].(string)
 		}
 		ctx, end := s.telemetry.MCP(ctx, o)
