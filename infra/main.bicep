@@ -177,17 +177,13 @@ var defaultOrigin = 'https://${siteName}.${cloud.sites}'
 var customOrigin = trim(replace('${trim(publicUrl)} ', '/ ', ''))
 var origin = empty(customOrigin) ? defaultOrigin : customOrigin
 var redirectPath = '/auth/callback'
-var redirectUris = map(
-  empty(customOrigin) ? [defaultOrigin] : [defaultOrigin, customOrigin],
-  base => '${base}${redirectPath}'
-)
+var ownOrigins = empty(customOrigin) ? [defaultOrigin] : [defaultOrigin, customOrigin]
+var redirectUris = map(ownOrigins, base => '${base}${redirectPath}')
 
 // As the server reads a list.
 var separated = replace(replace(replace(allowedOrigins, '\n', ','), '\t', ','), ' ', ',')
-var webOrigins = map(
-  filter(split(separated, ','), item => !empty(item)),
-  item => trim(replace('${item} ', '/ ', ''))
-)
+var listed = filter(split(separated, ','), item => !empty(item))
+var webOrigins = map(listed, item => trim(replace('${item} ', '/ ', '')))
 var graphPermissionIds = filter(split(replace(graphPermissions, ' ', ','), ','), item => !empty(item))
 var preAuthorizedIds = filter(split(replace(preAuthorizedClients, ' ', ','), ','), item => !empty(item))
 var invokePrincipalIds = filter(split(replace(invokePrincipals, ' ', ','), ','), item => !empty(item))
@@ -303,6 +299,23 @@ var apiScope = requestApiScope ? '${clientId}/${scopeName}' : ''
 var credentialReference = '@Microsoft.KeyVault(VaultName=${vault.outputs.vaultName};SecretName=${vaultCredentialName})'
 var usesIdentity = empty(vaultCredentialName)
 
+var ownSettings = {
+  PUBLIC_URL: origin
+  REDIRECT_PATH: redirectPath
+  ENTRA_AUTHORITY: authority
+  ENTRA_TENANT_ID: signInTenant
+  ENTRA_CLIENT_ID: clientId
+  ENTRA_API_SCOPE: apiScope
+  ENTRA_CLIENT_SECRET: usesIdentity ? '' : credentialReference
+  ENTRA_MANAGED_IDENTITY_CLIENT_ID: usesIdentity ? identity.outputs.clientId : ''
+  AZURE_CLIENT_ID: identity.outputs.clientId
+  TABLES_URL: storage.outputs.tableEndpoint
+  TABLES_NAME: storage.outputs.tableName
+  KEY_VAULT_KEY_URL: vault.outputs.keyUrl
+  ALLOWED_ORIGINS: join(webOrigins, ',')
+  PINNED_CLIENTS: pinnedClients ? string(loadJsonContent('../docs/pinned-clients.json')) : ''
+}
+
 module app 'modules/app.bicep' = {
   scope: group
   params: {
@@ -322,22 +335,7 @@ module app 'modules/app.bicep' = {
     blobEndpoint: storage.outputs.blobEndpoint
     packageContainer: storage.outputs.packageContainer
     insightsConnectionString: monitoring.outputs.connectionString
-    settings: union(serverSettings, {
-      PUBLIC_URL: origin
-      REDIRECT_PATH: redirectPath
-      ENTRA_AUTHORITY: authority
-      ENTRA_TENANT_ID: signInTenant
-      ENTRA_CLIENT_ID: clientId
-      ENTRA_API_SCOPE: apiScope
-      ENTRA_CLIENT_SECRET: usesIdentity ? '' : credentialReference
-      ENTRA_MANAGED_IDENTITY_CLIENT_ID: usesIdentity ? identity.outputs.clientId : ''
-      AZURE_CLIENT_ID: identity.outputs.clientId
-      TABLES_URL: storage.outputs.tableEndpoint
-      TABLES_NAME: storage.outputs.tableName
-      KEY_VAULT_KEY_URL: vault.outputs.keyUrl
-      ALLOWED_ORIGINS: join(webOrigins, ',')
-      PINNED_CLIENTS: pinnedClients ? string(loadJsonContent('../docs/pinned-clients.json')) : ''
-    })
+    settings: union(serverSettings, ownSettings)
   }
 }
 

@@ -28,7 +28,7 @@ func TestCheckerFindsMistakes(t *testing.T) {
 		{"unknown config variant", "modules/app.bicep", "name: 'appsettings'", "name: 'appsetting'", "Microsoft.Web/sites/config.name may not be"},
 		{"undeclared name", "modules/app.bicep", "serverFarmId: plan.id", "serverFarmId: farm.id", "farm is not declared"},
 		{"parameter missing", "main.bicep", "    packageContainer: storage.outputs.packageContainer\n", "", "the parameter packageContainer of modules/app.bicep has no value"},
-		{"unknown output", "main.bicep", "storage.outputs.tableEndpoint\n      TABLES_NAME", "storage.outputs.tableUrl\n      TABLES_NAME", "storage.outputs has no tableUrl"},
+		{"unknown output", "main.bicep", "storage.outputs.tableEndpoint\n  TABLES_NAME", "storage.outputs.tableUrl\n  TABLES_NAME", "storage.outputs has no tableUrl"},
 		{"unknown runtime property", "modules/identity.bicep", "identity.properties.clientId", "identity.properties.clientID", "properties.clientID of a Microsoft.ManagedIdentity"},
 		{"output of something not deployed", "main.bicep", "virtualNetwork ? network!.outputs.siteSubnetId : ''", "network!.outputs.siteSubnetId", "network is not deployed here"},
 		{"a cycle", "main.bicep", "identityPrincipalId: identity.outputs.principalId\n    exchange", "identityPrincipalId: app.outputs.x\n    exchange", "depends on itself"},

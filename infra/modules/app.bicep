@@ -32,6 +32,8 @@ var hostSettings = {
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
 }
 
+var given = filter(items(settings), setting => !empty(setting.value))
+
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: 'plan-mcp-${suffix}'
   location: location
@@ -96,14 +98,7 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
 resource appSettings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: site
   name: 'appsettings'
-  properties: union(
-    hostSettings,
-    toObject(
-      filter(items(settings), setting => !empty(setting.value)),
-      setting => setting.key,
-      setting => setting.value
-    )
-  )
+  properties: union(hostSettings, toObject(given, setting => setting.key, setting => setting.value))
 }
 
 // Deploying needs an Entra token; the user name and password are off.
