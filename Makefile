@@ -28,6 +28,10 @@ start: build ## Start under the real Functions host (needs func 4.5 or newer)
 doctor: ## Check the settings in the environment and all that they name
 	@go run . doctor
 
+.PHONY: smoke
+smoke: ## Walk a deployed server once, in your browser: make smoke URL=https://<host>/mcp
+	@go run ./e2e/smoke $(URL)
+
 .PHONY: check
 check: e2e/node_modules/.installed ## The inner loop: vet and the fast tests
 	go vet ./...
