@@ -1,10 +1,12 @@
 package tenant
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,6 +15,12 @@ import (
 const (
 	DefaultClientID = "3c9a52a1-0000-4000-8000-00000000c11e"
 	DefaultScope    = "mcp.access"
+)
+
+// The app roles that a local run's registration has for applications.
+const (
+	InvokeRole = "Mcp.Invoke"
+	ManageRole = "Mcp.Connections.Manage"
 )
 
 // Audience says which accounts may use an app; the values are those of the
@@ -52,8 +60,19 @@ type App struct {
 	Federated    []FederatedCredential
 	RedirectURIs []string // platform "web"
 	AppIDURI     string   // api://…; empty: api://<ClientID>
-	Scopes       []string // delegated permissions the app exposes
-	AppRoles     []string
+	// IdentifierURIs are further Application ID URIs, such as an MCP
+	// endpoint's URL. The parameter resource matches them and AppIDURI.
+	IdentifierURIs []string
+	// Principal is the object id of the service principal; empty: derived.
+	Principal string
+	Scopes    []string // delegated permissions the app exposes
+	AppRoles  []string // for users
+	// ApplicationRoles are the app roles that applications can hold; see
+	// Tenant.AssignRole.
+	ApplicationRoles []string
+	// WithoutIDType: the optional claim idtyp is not configured, so that
+	// access tokens for the app do not say who they are for.
+	WithoutIDType bool
 	// TokenVersion is requestedAccessTokenVersion: 2, or 1 (also for 0, as null
 	// means 1 in the manifest).
 	TokenVersion       int
@@ -76,7 +95,8 @@ type App struct {
 func DefaultApp(secret string, redirectURIs ...string) App {
 	return App{
 		ClientID: DefaultClientID, Name: "MCP server", Secrets: []Secret{{Value: secret}}, RedirectURIs: redirectURIs,
-		Scopes: []string{DefaultScope}, AppRoles: []string{"Mcp.Admin", "Mcp.Reader"}, TokenVersion: 2, AssignmentRequired: true,
+		Scopes: []string{DefaultScope}, AppRoles: []string{"Mcp.Admin", "Mcp.Reader", ManageRole},
+		ApplicationRoles: []string{InvokeRole, ManageRole}, TokenVersion: 2, AssignmentRequired: true,
 	}
 }
 
@@ -94,8 +114,16 @@ func (t *Tenant) Register(app App) error {
 	if app.AppIDURI == "" {
 		app.AppIDURI = "api://" + app.ClientID
 	}
+	for _, uri := range app.IdentifierURIs {
+		if strings.HasSuffix(uri, "/") || !strings.Contains(uri, "://") || (strings.HasPrefix(uri, "http") && app.TokenVersion != 2) {
+			return fmt.Errorf("simulated tenant: identifier URI %q: no slash at the end, and a web address takes version 2 tokens", uri)
+		}
+	}
 	if app.Name == "" {
 		app.Name = "MCP server"
+	}
+	if app.Principal == "" {
+		app.Principal = derivedID("service principal", app.ClientID)
 	}
 	if app.SignInAudience == "" {
 		app.SignInAudience = SingleTenant
@@ -104,6 +132,36 @@ func (t *Tenant) Register(app App) error {
 	defer t.mu.Unlock()
 	t.apps[strings.ToLower(app.ClientID)] = &app
 	return nil
+}
+
+// names reports whether identifier is one of the app's names: the client id, or
+// an Application ID URI, character for character but for case.
+func (a *App) names(identifier string) bool {
+	return strings.EqualFold(identifier, a.ClientID) || a.hasURI(identifier)
+}
+
+func (a *App) hasURI(identifier string) bool {
+	return strings.EqualFold(identifier, a.AppIDURI) || slices.ContainsFunc(a.IdentifierURIs, func(uri string) bool { return strings.EqualFold(uri, identifier) })
+}
+
+// AssignRole gives an application role of an app to a principal: the object id
+// of another app's service principal or of a managed identity.
+func (t *Tenant) AssignRole(principal, clientID, role string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	app := t.app(clientID)
+	if app == nil || !slices.Contains(app.ApplicationRoles, role) {
+		return fmt.Errorf("simulated tenant: application %s has no role %s for applications", clientID, role)
+	}
+	key := strings.ToLower(principal + " " + app.ClientID)
+	t.assigned[key] = appendNew(t.assigned[key], role)
+	return nil
+}
+
+// derivedID is a GUID that depends on its parts only.
+func derivedID(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, " ")))
+	return guidOf(sum[:16])
 }
 
 // checkRedirectURI holds what entra-docs: reply-url says of web URIs: https,

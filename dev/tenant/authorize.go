@@ -102,8 +102,8 @@ func (t *Tenant) inspect(req *request, q url.Values) *refusal {
 		req.mode = "query"
 		return refuse(70007, mode)
 	}
-	if q.Has("resource") {
-		return refuse(9010010)
+	if f := t.matchResource(q); f != nil {
+		return f
 	}
 	switch types := strings.Fields(q.Get("response_type")); {
 	case len(types) == 0:

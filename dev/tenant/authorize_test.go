@@ -56,7 +56,8 @@ func TestAuthorizeRefusesByRedirect(t *testing.T) {
 		code   int
 	}{
 		"resource":                        {params{"resource": "http://localhost:7071/mcp"}, "invalid_target", 9010010},
-		"resource that matches":           {params{"resource": "api://" + DefaultClientID}, "invalid_target", 9010010},
+		"resource of another app":         {params{"resource": "api://named"}, "invalid_target", 9010010},
+		"resource with another ending":    {params{"resource": "api://" + DefaultClientID + "/"}, "invalid_target", 9010010},
 		"no response type":                {params{"response_type": "-"}, "invalid_request", 900144},
 		"implicit token":                  {params{"response_type": "token"}, "unsupported_response_type", 700051},
 		"hybrid":                          {params{"response_type": "code id_token"}, "unsupported_response_type", 700054},

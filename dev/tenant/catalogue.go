@@ -12,7 +12,7 @@ var catalogue = map[int]refusal{
 	900561:  {oauth: "invalid_request", text: "The endpoint only accepts %s requests. Received a %s request.", status: http.StatusMethodNotAllowed},
 	90002:   {oauth: "invalid_tenant", text: "Tenant '%s' was not found."},
 	90100:   {oauth: "invalid_request", text: "The parameter '%s' is empty or not valid."},
-	9010010: {oauth: "invalid_target", text: "The resource parameter in the request does not match the requested scopes."}, // field: microsoft/azure-devops-mcp, anthropics/claude-code
+	9010010: {oauth: "invalid_target", text: "The resource parameter in the request does not match the requested scopes, or is not an Application ID URI."}, // field: microsoft/azure-devops-mcp, anthropics/claude-code
 	9002313: {oauth: "invalid_request", text: "Request is malformed or invalid."},
 	9002326: {oauth: "invalid_request", text: "Cross-origin token redemption is permitted only for the 'Single-Page Application' client-type. Request origin: '%s'."}, // rule in entra-docs: v2-oauth2-auth-code-flow, code from the field
 	70003:   {oauth: "unsupported_grant_type", text: "The grant type '%s' is not supported."},

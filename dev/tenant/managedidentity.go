@@ -54,9 +54,12 @@ func (t *Tenant) ManagedIdentity(id ManagedIdentity) http.Handler {
 
 func (t *Tenant) identityToken(w http.ResponseWriter, id ManagedIdentity, audience string) {
 	const life = 24 * time.Hour // as App Service's tokens live
-	target := resource{id: audience, app: &App{TokenVersion: 2}}
 	t.mu.Lock()
-	claims := t.appClaims(id.ClientID, id.Principal, "2", Contoso, target, life)
+	target, known := t.resource(audience)
+	if !known {
+		target = resource{id: audience, app: &App{TokenVersion: 2}}
+	}
+	claims := t.appClaims(principal{Contoso, id.ClientID, id.Principal, "2"}, target, life)
 	token, err := t.sign(claims, false)
 	expires := t.at().Add(life).Unix()
 	t.mu.Unlock()

@@ -118,15 +118,15 @@ func (t *Tenant) accessClaims(req tokenRequest, i issuance, target permissions, 
 	if i.user.Home != i.tenant {
 		claims["idp"] = t.sts(i.user.Home)
 	}
+	t.address(claims, i.tenant, req.client.ClientID, req.strength, target.resource)
+	if app := target.resource.app; app != nil && !app.WithoutIDType {
+		claims["idtyp"] = "user"
+	}
 	if target.resource.version() == 1 {
-		claims["ver"], claims["iss"], claims["aud"] = "1.0", t.sts(i.tenant), target.resource.uri
-		claims["appid"], claims["appidacr"] = req.client.ClientID, req.strength
 		claims["unique_name"], claims["upn"] = i.user.Username, i.user.Username
 		claims["acr"], claims["amr"] = "1", []string{"pwd"}
 		return claims
 	}
-	claims["ver"], claims["iss"], claims["aud"] = "2.0", t.issuer(i.tenant), target.resource.id
-	claims["azp"], claims["azpacr"] = req.client.ClientID, req.strength
 	claims["preferred_username"] = i.user.Username
 	return claims
 }

@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -60,7 +61,7 @@ func (t *Tenant) resource(identifier string) (resource, bool) {
 		return resource{id: graphID, uri: graphURI, name: "Microsoft Graph (simulated)", scopes: graphScopes}, true
 	}
 	for _, app := range t.apps {
-		if strings.EqualFold(identifier, app.ClientID) || strings.EqualFold(identifier, app.AppIDURI) {
+		if app.names(identifier) {
 			return resource{id: app.ClientID, uri: app.AppIDURI, name: app.Name, scopes: app.Scopes, app: app}, true
 		}
 	}
@@ -129,6 +130,28 @@ func (t *Tenant) tokenScope(client *App, raw string) (wanted, *refusal) {
 // field; api://<any name> does not.
 func namesByGUID(app *App, identifier string) bool {
 	return strings.EqualFold(strings.TrimPrefix(identifier, "api://"), app.ClientID)
+}
+
+// matchResource compares the parameter resource with Application ID URIs, as
+// Entra does (entra-docs: agent-id/secure-mcp-server-with-entra-id): it must be
+// one, and the scopes must be that app's. The caller holds mu.
+func (t *Tenant) matchResource(q url.Values) *refusal {
+	if !q.Has("resource") {
+		return nil
+	}
+	want := q.Get("resource")
+	for _, app := range t.apps {
+		if app.AppIDURI != want && !slices.Contains(app.IdentifierURIs, want) {
+			continue
+		}
+		for _, word := range strings.Fields(q.Get("scope")) {
+			if i := strings.LastIndexByte(word, '/'); i < 0 && !slices.Contains(oidcScopes, strings.ToLower(word)) || i >= 0 && !app.names(word[:i]) {
+				return refuse(9010010)
+			}
+		}
+		return nil
+	}
+	return refuse(9010010)
 }
 
 // defaults is what .default stands for: what the registration lists.

@@ -3,9 +3,7 @@ package tenant
 import (
 	"crypto/rand"
 	"crypto/rsa"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -26,19 +24,17 @@ type Options struct {
 	// SigningKey is the first key; nil makes one, which takes a while.
 	SigningKey *rsa.PrivateKey
 	Now        func() time.Time
-	Rand       io.Reader
 	Log        *slog.Logger
 }
 
 // Tenant is the simulated service: sign-in pages, the v2.0 endpoints and the
 // one Graph call that matters. It is safe for concurrent use.
 type Tenant struct {
-	base   string
-	clock  func() time.Time
-	random io.Reader
-	log    *slog.Logger
-	mux    *http.ServeMux
-	path   string
+	base  string
+	clock func() time.Time
+	log   *slog.Logger
+	mux   *http.ServeMux
+	path  string
 
 	mu         sync.Mutex
 	users      []*User
@@ -48,6 +44,7 @@ type Tenant struct {
 	signIns    map[string]*session // by sid, outlives the cookie
 	codes      map[string]*code
 	consents   map[string][]string // "oid client resource" → scopes
+	assigned   map[string][]string // "principal client" → application roles
 	keys       []*signingKey       // the first signs
 	seal       []byte              // key of refresh tokens
 	faults     faults
@@ -63,7 +60,6 @@ func New(o Options) (*Tenant, error) {
 	t := &Tenant{
 		base:       strings.TrimSuffix(o.BaseURL, "/"),
 		clock:      o.Now,
-		random:     o.Rand,
 		log:        o.Log,
 		path:       o.State,
 		users:      defaultUsers(),
@@ -73,12 +69,10 @@ func New(o Options) (*Tenant, error) {
 		signIns:    map[string]*session{},
 		codes:      map[string]*code{},
 		consents:   map[string][]string{},
+		assigned:   map[string][]string{},
 	}
 	if t.clock == nil {
 		t.clock = time.Now
-	}
-	if t.random == nil {
-		t.random = rand.Reader
 	}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
@@ -128,17 +122,19 @@ func (t *Tenant) now() time.Time {
 // at is now for callers that hold mu.
 func (t *Tenant) at() time.Time { return t.clock().Add(t.faults.skew) }
 
-// bytes reads n random bytes; a source that fails makes no usable tenant.
+// bytes are n random bytes.
 func (t *Tenant) bytes(n int) []byte {
 	b := make([]byte, n)
-	if _, err := io.ReadFull(t.random, b); err != nil {
-		panic(errors.Join(errors.New("simulated tenant: no randomness"), err))
-	}
+	rand.Read(b) // never fails
 	return b
 }
 
 func (t *Tenant) guid() string {
-	b := t.bytes(16)
+	return guidOf(t.bytes(16))
+}
+
+// guidOf writes 16 bytes as a GUID (RFC 9562 §5.4).
+func guidOf(b []byte) string {
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

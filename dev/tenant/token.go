@@ -60,8 +60,8 @@ func (t *Tenant) grant(r *http.Request) (map[string]any, *refusal) {
 	if form.Get("grant_type") == "" {
 		return nil, refuse(900144, "grant_type")
 	}
-	if form.Has("resource") {
-		return nil, refuse(9010010)
+	if f := t.matchResource(form); f != nil {
+		return nil, f
 	}
 	client, strength, refused := t.authenticate(r, realm)
 	if refused != nil {

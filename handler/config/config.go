@@ -138,6 +138,18 @@ type Entra struct {
 	ManagedIdentityClientID string
 	// CertificatePassword opens a protected PFX.
 	CertificatePassword Secret
+	// SecretExpires is the day on which ClientSecret ends, zero if it is not
+	// known.
+	SecretExpires time.Time
+
+	// AppRole is the app role with which applications may call, empty if none
+	// may.
+	AppRole string
+	// Clients are the applications whose users' Entra tokens are accepted, in
+	// lower case.
+	Clients []string
+	// ResourceURI says that the MCP endpoint's URL is an Application ID URI.
+	ResourceURI bool
 }
 
 // Simulated says that the authority is on this computer, which no real Entra

@@ -6,7 +6,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
+	"entramcp/handler/entra"
 	"entramcp/handler/oauth"
 )
 
@@ -25,7 +27,6 @@ func (r *reader) entra(c *Config) {
 		AllowedTenants:          r.list("ENTRA_ALLOWED_TENANTS"),
 		ClientID:                r.text("ENTRA_CLIENT_ID"),
 		APIScope:                r.text("ENTRA_API_SCOPE"),
-		Authority:               strings.TrimSuffix(r.textOr("ENTRA_AUTHORITY", "https://login.microsoftonline.com"), "/"),
 		ClientSecret:            r.secret("ENTRA_CLIENT_SECRET"),
 		CertificatePath:         r.text("ENTRA_CLIENT_CERTIFICATE_PATH"),
 		CertificatePassword:     r.secret("ENTRA_CLIENT_CERTIFICATE_PASSWORD"),
@@ -45,6 +46,7 @@ func (r *reader) entra(c *Config) {
 	}
 	r.credential(e)
 	r.authority(e)
+	r.callers(e)
 	if s := e.APIScope; s != "" && (strings.Contains(s, " ") || !strings.Contains(s, "/") || strings.HasSuffix(s, "/.default")) {
 		// An unqualified scope would be taken for one of Microsoft Graph's.
 		r.bad("ENTRA_API_SCOPE", fmt.Sprintf("is %q", s), "Write one scope in full, such as "+e.ClientID+"/mcp.access")
@@ -106,31 +108,40 @@ func (r *reader) credential(e *Entra) {
 		r.bad("ENTRA_MANAGED_IDENTITY_CLIENT_ID", fmt.Sprintf("is %q, which is not a GUID", e.ManagedIdentityClientID),
 			"Write the client ID of the user-assigned identity")
 	}
+	if day := r.text("ENTRA_CLIENT_SECRET_EXPIRES"); day != "" {
+		var err error
+		if e.SecretExpires, err = time.Parse(time.DateOnly, day); err != nil {
+			r.bad("ENTRA_CLIENT_SECRET_EXPIRES", fmt.Sprintf("is %q", day), "Write the day as 2027-05-31, as the app registration shows it under Certificates & secrets")
+		}
+	}
 }
 
-// graphByAuthority: the national clouds' Graph endpoints, by sign-in host.
-var graphByAuthority = map[string]string{
-	"login.microsoftonline.us":         "https://graph.microsoft.us",
-	"login.partner.microsoftonline.cn": "https://microsoftgraph.chinacloudapi.cn",
-	"login.chinacloudapi.cn":           "https://microsoftgraph.chinacloudapi.cn",
+// callers reads who may call with Entra's own tokens.
+func (r *reader) callers(e *Entra) {
+	if r.choice("ENTRA_APP_CALLERS", "off", "roles") == "roles" {
+		e.AppRole = entra.InvokeRole
+	}
+	e.ResourceURI = r.choice("ENTRA_RESOURCE_URI", "off", "on") == "on"
+	for _, id := range r.list("ENTRA_CLIENTS") {
+		switch {
+		case !guid.MatchString(id):
+			r.bad("ENTRA_CLIENTS", fmt.Sprintf("names %q, which is not a GUID", id), "Write application (client) IDs with commas between them")
+		case strings.EqualFold(id, e.ClientID):
+			r.bad("ENTRA_CLIENTS", "names this server's own application, whose tokens are for its sign-ins only", "Remove it")
+		}
+		e.Clients = append(e.Clients, strings.ToLower(id))
+	}
 }
 
 func (r *reader) authority(e *Entra) {
-	u, err := url.Parse(e.Authority)
-	if err != nil || u.Host == "" || u.Path != "" || u.RawQuery != "" ||
-		(u.Scheme != "https" && (u.Scheme != "http" || !oauth.Loopback(u.Hostname()))) {
-		r.bad("ENTRA_AUTHORITY", fmt.Sprintf("is %q", e.Authority), "Write an origin such as https://login.microsoftonline.us")
+	text := r.textOr("ENTRA_AUTHORITY", "https://login.microsoftonline.com")
+	cloud, err := entra.ParseAuthority(text)
+	if err != nil {
+		r.bad("ENTRA_AUTHORITY", fmt.Sprintf("is %q: %v", text, err), "Write an origin such as https://login.microsoftonline.us")
 		return
 	}
-	graph := graphByAuthority[u.Host]
-	switch {
-	case graph != "":
-	case e.Simulated():
-		graph = e.Authority
-	default:
-		graph = "https://graph.microsoft.com"
-	}
-	e.GraphURL = strings.TrimSuffix(r.textOr("GRAPH_URL", graph), "/")
+	e.Authority = cloud.Authority
+	e.GraphURL = strings.TrimSuffix(r.textOr("GRAPH_URL", cloud.GraphURL), "/")
 	if g, err := url.Parse(e.GraphURL); err != nil || g.Host == "" || (g.Scheme != "https" && !oauth.Loopback(g.Hostname())) {
 		r.bad("GRAPH_URL", fmt.Sprintf("is %q", e.GraphURL), "Write an origin such as https://graph.microsoft.com")
 	}

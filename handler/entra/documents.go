@@ -29,6 +29,7 @@ type document[T any] struct {
 	mu     sync.Mutex
 	value  *T
 	forced time.Time // when refreshRarely last fetched
+	failed time.Time // when it last failed to
 }
 
 // get returns the last good copy, and fetches only if there is none yet.
@@ -52,23 +53,36 @@ func (d *document[T]) refresh(ctx context.Context) (T, error) {
 	})
 }
 
+// failedFor is how long a fetch that failed is not tried again for a token
+// whose key is not known: anybody can send one.
+const failedFor = 10 * time.Second
+
+var errFailedRecently = errors.New("it could not be read a moment ago")
+
 // refreshRarely refreshes unless an earlier call of it did so less than age
-// ago; then it returns the last good copy. A fetch that failed does not count:
-// the next caller may try again.
+// ago; then it returns the last good copy.
 func (d *document[T]) refreshRarely(ctx context.Context, age time.Duration) (T, error) {
+	now := d.now()
+	within := func(t time.Time, age time.Duration) bool { return !t.IsZero() && now.Sub(t) < age }
 	d.mu.Lock()
-	value, recent := d.value, !d.forced.IsZero() && d.now().Sub(d.forced) < age
+	value, recent, failed := d.value, within(d.forced, age), within(d.failed, failedFor)
 	d.mu.Unlock()
-	if value != nil && recent {
+	var none T
+	switch {
+	case value != nil && recent:
 		return *value, nil
+	case failed:
+		return none, errFailedRecently
 	}
 	v, err := d.refresh(ctx)
-	if err == nil {
-		d.mu.Lock()
-		d.forced = d.now()
-		d.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		d.failed = now
+		return none, err
 	}
-	return v, err
+	d.forced = now
+	return v, nil
 }
 
 func (d *document[T]) last() *T {
