@@ -117,7 +117,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	})
 	offered := s.newToolServer(catalogue)
 	guard := resource.New(resource.Options{
-		Verify: s.grants.Verify, Issuer: cfg.Issuer, Resource: cfg.Resource, Name: s.as.Name,
+		Verify: s.grants.Verify, VerifyEntra: s.entraCallers(scopes), Issuer: cfg.Issuer, Resource: cfg.Resource, Name: s.as.Name,
 		Baseline: cfg.RequiredScopes, ScopesFor: offered.ScopesFor,
 		AllowedOrigins: cfg.AllowedOrigins, AllowedHosts: siteHosts(cfg), InAzure: cfg.InAzure, Log: deps.Log,
 	})
@@ -253,7 +253,8 @@ func EntraConfig(cfg config.Config) entra.Config {
 		Tenant: e.TenantID, AllowedTenants: e.AllowedTenants, ClientID: e.ClientID,
 		Secret: entra.Secret(e.ClientSecret), CertificatePath: e.CertificatePath,
 		CertificatePassword: entra.Secret(e.CertificatePassword), ManagedIdentityClientID: e.ManagedIdentityClientID,
-		APIScope: e.APIScope, Authority: e.Authority,
+		SecretExpires: e.SecretExpires,
+		APIScope:      e.APIScope, Authority: e.Authority,
 		RedirectURI: cfg.Issuer + cfg.RedirectPath, Timeout: cfg.Timeout, MaxRetryAfter: cfg.RefreshGrace / 2,
 	}
 }

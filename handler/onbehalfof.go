@@ -35,9 +35,17 @@ type signedIn struct {
 	grant grants.Grant
 }
 
-func (s signedIn) ID() string { return s.grant.ID }
+func (s signedIn) ID() string {
+	if s.grant.ID == "" { // a caller with a token of Entra's
+		return string(s.grant.Subject) + " " + s.grant.ClientID
+	}
+	return s.grant.ID
+}
 
 func (s signedIn) Tokens(ctx context.Context) (entra.Assertion, error) {
+	if !s.grant.Assertion.IsZero() {
+		return entra.Assertion{AccessToken: entra.AccessToken(s.grant.Assertion), Expires: s.grant.AssertionExpires}, nil
+	}
 	held, err := s.grants.Upstream(ctx, s.grant)
 	return entra.Assertion{
 		AccessToken: entra.AccessToken(held.APIToken), Expires: held.APITokenExpires, RefreshToken: entra.RefreshToken(held.RefreshToken)}, err
@@ -55,6 +63,9 @@ func (s signedIn) Renewed(ctx context.Context, renewed entra.SignIn) error {
 }
 
 func (s signedIn) Challenged(ctx context.Context, claims string) {
+	if s.grant.ID == "" {
+		return // the caller's own sign-in is not ours
+	}
 	if err := s.remember(ctx, s.grant.Subject, claims); err != nil {
 		s.log.WarnContext(ctx, "a claims challenge was not kept", "grant", s.grant, "cause", err)
 	}

@@ -306,6 +306,7 @@ var ownSettings = {
   ENTRA_TENANT_ID: signInTenant
   ENTRA_CLIENT_ID: clientId
   ENTRA_API_SCOPE: apiScope
+  ENTRA_RESOURCE_URI: resourceUri ? 'on' : ''
   ENTRA_CLIENT_SECRET: usesIdentity ? '' : credentialReference
   ENTRA_MANAGED_IDENTITY_CLIENT_ID: usesIdentity ? identity.outputs.clientId : ''
   AZURE_CLIENT_ID: identity.outputs.clientId

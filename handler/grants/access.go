@@ -35,9 +35,11 @@ type Access struct {
 	Issued  time.Time
 	Expires time.Time
 	// Kind and Identity are set for callers with a token of Entra's own, who have
-	// no grant: what that token says.
-	Kind     CallerKind
-	Identity *Identity
+	// no grant: what that token says. Assertion is that token where a user
+	// stands behind it; other APIs are called on behalf of the user with it.
+	Kind      CallerKind
+	Identity  *Identity
+	Assertion EntraAccessToken
 
 	approved time.Time // when the grant was
 	parties  partyHashes
@@ -50,7 +52,7 @@ type CallerKind string
 const (
 	User        CallerKind = ""
 	Application CallerKind = "application" // by itself, with an app role
-	Agent       CallerKind = "agent"       // a named application, for a user
+	Agent       CallerKind = "agent"       // an agent identity by itself, or its own user account
 )
 
 // String names the kind.

@@ -92,6 +92,11 @@ type Grant struct {
 	// LastUsed is when the code was redeemed or a refresh token last rotated.
 	LastUsed time.Time
 
+	// Assertion stands in for a grant that is in the table: the token of
+	// Entra's with which a caller came, until AssertionExpires.
+	Assertion        EntraAccessToken
+	AssertionExpires time.Time
+
 	sealed string
 	etag   store.ETag
 }

@@ -39,6 +39,7 @@ const (
 	Blocked          EventName = "blocked"          // a block was added
 	Unblocked        EventName = "unblocked"        // a block was removed
 	BlockEnforced    EventName = "block_enforced"   // a block refused a request
+	CallerRefused    EventName = "caller_refused"   // a token of Entra's own that admits nobody
 	ToolCalled       EventName = "tool_called"      // the tool ran; reason says how it ended if it failed
 	ToolRefused      EventName = "tool_refused"     // scope, role, limit or hook
 	AdminAction      EventName = "admin_action"     // Mcp.Connections.Manage, or the command line

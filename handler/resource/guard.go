@@ -16,6 +16,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
 
+	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
@@ -27,6 +28,10 @@ type Options struct {
 	// token's fault; any other error means that nobody knows, and is answered
 	// with 503.
 	Verify func(ctx context.Context, raw string) (*grants.Access, error)
+	// VerifyEntra judges tokens that are Entra's own by their header. Its error
+	// is an *entra.Refusal, or it means that nobody knows. If it is nil, Verify
+	// gets all tokens.
+	VerifyEntra func(ctx context.Context, raw string) (*grants.Access, error)
 	// Issuer is the authorization server, without a trailing slash.
 	Issuer string
 	// Resource is the MCP endpoint.
@@ -56,6 +61,7 @@ type Options struct {
 // Guard is the bearer check. It keeps no state between requests.
 type Guard struct {
 	verify       func(ctx context.Context, raw string) (*grants.Access, error)
+	verifyEntra  func(ctx context.Context, raw string) (*grants.Access, error)
 	baseline     oauth.Scopes
 	scopesFor    func(method, tool string) oauth.Scopes
 	endpoint     *url.URL
@@ -76,6 +82,7 @@ func New(o Options) *Guard {
 	}
 	g := &Guard{
 		verify:       o.Verify,
+		verifyEntra:  o.VerifyEntra,
 		baseline:     withoutOffline(o.Baseline),
 		scopesFor:    o.ScopesFor,
 		endpoint:     endpoint,
@@ -155,6 +162,9 @@ func (g *Guard) authenticate(w http.ResponseWriter, r *http.Request) *grants.Acc
 		g.refuse(w, r, oauth.New(oauth.NoCredentials, "No access token was sent. Sign in first."+g.rightAddress(r)), challenge{scope: g.baseline})
 		return nil
 	}
+	if g.verifyEntra != nil && entra.LooksLikeEntra(token) {
+		return g.authenticateEntra(w, r, token)
+	}
 	access, err := g.verify(r.Context(), token)
 	if err == nil {
 		return access
@@ -163,15 +173,23 @@ func (g *Guard) authenticate(w http.ResponseWriter, r *http.Request) *grants.Acc
 		g.refuseToken(w, r, err)
 		return nil
 	}
-	wait := max(oauth.AsError(err).RetryAfter, time.Second)
-	oauth.WriteError(w, r, g.log, oauth.Unavailable("The access token cannot be checked now. Try again.", wait, err))
+	g.undecided(w, r, err)
 	return nil
+}
+
+// undecided answers where nobody knows whether a token is good.
+func (g *Guard) undecided(w http.ResponseWriter, r *http.Request, cause error) {
+	wait := max(oauth.AsError(cause).RetryAfter, time.Second)
+	oauth.WriteError(w, r, g.log, oauth.Unavailable("The access token cannot be checked now. Try again.", wait, cause))
 }
 
 // inScope reports whether access has the scopes that calls need, and else
 // answers the request with all that it lacks.
 func (g *Guard) inScope(w http.ResponseWriter, r *http.Request, access *grants.Access, calls []call) bool {
 	required, refused := g.baseline, ""
+	if byItself(access) {
+		required = nil
+	}
 	for _, c := range calls {
 		scopes := g.scopesFor(c.method, c.tool)
 		if refused == "" && !access.Scopes.Has(scopes...) {
@@ -187,6 +205,10 @@ func (g *Guard) inScope(w http.ResponseWriter, r *http.Request, access *grants.A
 		Name: observe.ToolRefused, Client: observe.AuditClient{ID: access.ClientID}, Grant: access.GrantID,
 		Subject: string(access.Subject), Tenant: access.TenantID, Scopes: missing, Tool: refused, Reason: string(oauth.InsufficientScope),
 	})
+	if byItself(access) {
+		oauth.WriteError(w, r, g.log, oauth.New(oauth.InsufficientScope, "This operation needs a signed-in user who grants the scope "+missing.String()+"; the caller is an application by itself."))
+		return false
+	}
 	g.requireScopes(w, r, missing, access.Scopes.Union(required))
 	return false
 }

@@ -58,7 +58,7 @@ func (c *Caller) apiScopes(ctx context.Context, scopes []string) ([]string, erro
 	if !c.CanCallAPIs() {
 		return nil, Fail("This server is not set up to call other services for you.", nil)
 	}
-	if c.GrantID == "" {
+	if c.GrantID == "" && c.access.Assertion.IsZero() {
 		return nil, Fail("This works for users who have signed in to this server, not for "+c.Kind.String()+" callers.", nil)
 	}
 	var full []string

@@ -77,6 +77,12 @@ func (c *Caller) Identity(ctx context.Context) (grants.Identity, error) {
 
 // signIn is the grant behind the call.
 func (c *Caller) signIn(ctx context.Context) (grants.Grant, error) {
+	if !c.access.Assertion.IsZero() { // of Entra's own token
+		return grants.Grant{
+			Subject: c.Subject, ClientID: c.ClientID, Scopes: c.Scopes, Identity: *c.access.Identity,
+			Assertion: c.access.Assertion, AssertionExpires: c.access.Expires,
+		}, nil
+	}
 	return c.grant.get(func() (grants.Grant, error) { return c.server.grants.Get(ctx, c.Subject, c.GrantID) })
 }
 

@@ -1,0 +1,227 @@
+package handler_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"entramcp/dev/tenant"
+	"entramcp/handler"
+	"entramcp/handler/config"
+	"entramcp/handler/grants"
+	"entramcp/handler/keyring"
+	"entramcp/handler/secret"
+	"entramcp/handler/store/embedded"
+	"entramcp/handler/toolkit"
+)
+
+const (
+	robotApp   = "0b071000-0000-4000-8000-00000000000b"
+	copilotApp = "ab3be6b7-f5df-413d-ac2d-abf1e3fd9c0b"
+)
+
+// entraWorld is the whole server beside the simulated tenant.
+type entraWorld struct {
+	*tenant.Tenant
+	t      *testing.T
+	server *handler.Server
+	table  *counted
+	// authority is where the tenant is.
+	authority string
+}
+
+func newEntraWorld(t *testing.T, settings map[string]string) *entraWorld {
+	t.Helper()
+	w := &entraWorld{t: t}
+	authority := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.ServeHTTP(rw, r) }))
+	t.Cleanup(authority.Close)
+	w.authority = authority.URL
+	var err error
+	if w.Tenant, err = tenant.New(tenant.Options{BaseURL: authority.URL}); err != nil {
+		t.Fatal(err)
+	}
+	app := tenant.DefaultApp("s3cret-value", mcpIssuer+"/auth/callback")
+	app.AssignmentRequired, app.AdminConsented = false, true
+	app.Scopes = append(app.Scopes, "User.Read")
+	app.IdentifierURIs = []string{mcpIssuer + "/mcp"}
+	if err := w.Register(app); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{
+		"ENTRA_AUTHORITY": authority.URL, "ENTRA_TENANT_ID": tenant.Contoso, "ENTRA_CLIENT_ID": tenant.DefaultClientID,
+		"ENTRA_CLIENT_SECRET": "s3cret-value", "ENTRA_API_SCOPE": "api://" + tenant.DefaultClientID + "/" + tenant.DefaultScope,
+	}
+	for name, v := range settings {
+		env[name] = v
+	}
+	cfg, err := config.Load(func(name string) string { return env[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := embedded.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = table.Close() })
+	w.table = &counted{Table: table}
+	wrapper, err := keyring.NewMasterKey(keyring.MasterKey{Value: secret.New(strings.Repeat("0123456789abcdef", 4))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	catalogue := toolkit.Catalogue{Tools: []toolkit.Tool{
+		toolkit.Define("caller", "Who calls.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (map[string]string, error) {
+			who, err := c.Identity(ctx)
+			return map[string]string{"kind": c.Kind.String(), "subject": string(c.Subject), "client": c.ClientID, "name": who.Name, "scopes": c.Scopes.String()}, err
+		}),
+		toolkit.Define("admin", "For administrators.", func(context.Context, *toolkit.Caller, struct{}) (string, error) { return "done", nil }, toolkit.RequireRole("Mcp.Admin")),
+		toolkit.Define("send", "Send mail.", func(context.Context, *toolkit.Caller, struct{}) (string, error) { return "sent", nil }, toolkit.RequireScopes("Mail.Send")),
+		toolkit.Define("profile", "The profile in Graph.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) {
+			token, err := c.Token(ctx, "User.Read")
+			if err != nil {
+				return "", err
+			}
+			return w.graphName(ctx, authority.URL, token.Reveal())
+		}, toolkit.CallAPI("User.Read")),
+	}}
+	w.server, err = handler.New(cfg, handler.Dependencies{Table: w.table, Wrapper: wrapper, Catalogue: &catalogue})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *entraWorld) graphName(ctx context.Context, graph, token string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, graph+"/v1.0/me", nil)
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	var profile struct{ DisplayName string }
+	err = json.NewDecoder(res.Body).Decode(&profile)
+	return profile.DisplayName, err
+}
+
+func (w *entraWorld) issue(c tenant.CallerToken) string {
+	w.t.Helper()
+	token, err := w.Issue(c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return token
+}
+
+// call calls a tool and returns the status and the body.
+func (w *entraWorld) call(token, tool string) (int, string) {
+	w.t.Helper()
+	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":%q,"arguments":{}}}`, tool)
+	r := httptest.NewRequestWithContext(w.t.Context(), http.MethodPost, mcpIssuer+"/mcp", bytes.NewReader([]byte(body)))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json, text/event-stream")
+	r.Header.Set("Authorization", "Bearer "+token)
+	rec := httptest.NewRecorder()
+	w.server.ServeHTTP(rec, r)
+	return rec.Code, rec.Body.String()
+}
+
+func (w *entraWorld) objectID(username string) string {
+	w.t.Helper()
+	var id string
+	if err := w.Change(username, func(u *tenant.User) { id = u.ObjectID }); err != nil {
+		w.t.Fatal(err)
+	}
+	return id
+}
+
+var entraCallersOn = map[string]string{"ENTRA_APP_CALLERS": "roles", "ENTRA_CLIENTS": copilotApp}
+
+func TestCallersWithEntrasOwnTokens(t *testing.T) {
+	robot := tenant.CallerToken{App: robotApp, Roles: []string{tenant.InvokeRole}}
+	agent := tenant.CallerToken{App: robotApp, Agent: true, Roles: []string{tenant.InvokeRole}}
+	alice := tenant.CallerToken{App: copilotApp, User: tenant.Alice, Scopes: []string{tenant.DefaultScope, "User.Read"}}
+	for name, test := range map[string]struct {
+		token  tenant.CallerToken
+		tool   string
+		status int
+		says   []string
+	}{
+		"application":                    {robot, "caller", 200, []string{`"kind":"application"`, `"client":"` + robotApp, `"scopes":""`}},
+		"agent":                          {agent, "caller", 200, []string{`"kind":"agent"`}},
+		"user of a named application":    {alice, "caller", 200, []string{`"kind":"user"`, `"name":"Alice Ames"`, "User.Read", `"client":"` + copilotApp}},
+		"application without the role":   {tenant.CallerToken{App: robotApp}, "caller", 403, []string{"Mcp.Invoke", "24 hours"}},
+		"user of another application":    {tenant.CallerToken{App: robotApp, User: tenant.Alice, Scopes: []string{tenant.DefaultScope}}, "caller", 401, []string{"ENTRA_CLIENTS"}},
+		"user's role":                    {alice, "admin", 200, []string{"done"}},
+		"application without that role":  {robot, "admin", 200, []string{`"isError":true`, "Mcp.Admin"}},
+		"on behalf of the user":          {alice, "profile", 200, []string{"Alice Ames"}},
+		"application on behalf of":       {robot, "profile", 200, []string{`"isError":true`, "users who have signed in"}},
+		"application, tool with a scope": {robot, "send", 403, []string{"signed-in user", "Mail.Send"}},
+		"user without that scope":        {tenant.CallerToken{App: copilotApp, User: tenant.Alice, Scopes: []string{tenant.DefaultScope}}, "profile", 200, []string{`"isError":true`, "User.Read"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newEntraWorld(t, entraCallersOn)
+			status, body := w.call(w.issue(test.token), test.tool)
+			if status != test.status {
+				t.Errorf("status %d: %s", status, body)
+			}
+			for _, want := range test.says {
+				if !strings.Contains(strings.ReplaceAll(body, `\"`, `"`), want) {
+					t.Errorf("%s lacks %s", body, want)
+				}
+			}
+			if n := w.table.operations.Load(); n != 0 {
+				t.Errorf("%d storage operations", n)
+			}
+		})
+	}
+}
+
+func TestAUserIsTheSameThroughANamedApplication(t *testing.T) {
+	w := newEntraWorld(t, entraCallersOn)
+	_, body := w.call(w.issue(tenant.CallerToken{App: copilotApp, User: tenant.Alice, Scopes: []string{tenant.DefaultScope}}), "caller")
+	if want := string(grants.SubjectOf(tenant.Contoso, w.objectID(tenant.Alice))); !strings.Contains(body, want) {
+		t.Errorf("%s lacks the subject of our own sign-in, %s", body, want)
+	}
+}
+
+func TestAnApplicationIsNeverAUser(t *testing.T) {
+	w := newEntraWorld(t, entraCallersOn)
+	id := w.objectID(tenant.Alice)
+	_, body := w.call(w.issue(tenant.CallerToken{App: robotApp, Roles: []string{tenant.InvokeRole}, Edit: func(c map[string]any) { c["oid"] = id }}), "caller")
+	if subject := string(grants.SubjectOf(tenant.Contoso, id)); strings.Contains(body, subject) || !strings.Contains(body, "application") {
+		t.Errorf("an application has the subject of a user: %s", body)
+	}
+}
+
+func TestEntrasOwnTokensAreOffByDefault(t *testing.T) {
+	w := newEntraWorld(t, nil)
+	for name, c := range map[string]tenant.CallerToken{
+		"application": {App: robotApp, Roles: []string{tenant.InvokeRole}},
+		"user":        {App: copilotApp, User: tenant.Alice, Scopes: []string{tenant.DefaultScope}},
+	} {
+		if status, body := w.call(w.issue(c), "caller"); status != http.StatusUnauthorized || strings.Contains(body, "ENTRA_") {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+	}
+}
+
+func TestAnOutageOfEntraIsNoVerdictOnItsTokens(t *testing.T) {
+	w := newEntraWorld(t, entraCallersOn)
+	token := w.issue(tenant.CallerToken{App: robotApp, Roles: []string{tenant.InvokeRole}})
+	w.Outage(true)
+	if status, body := w.call(token, "caller"); status != http.StatusServiceUnavailable {
+		t.Errorf("%d %s", status, body)
+	}
+	w.Outage(false)
+	if status, body := w.call(token, "caller"); status != http.StatusOK {
+		t.Errorf("%d %s", status, body)
+	}
+}
