@@ -23,7 +23,14 @@ func (s *Server) entraCallers(known oauth.Scopes) func(context.Context, string) 
 		if err != nil {
 			return nil, err
 		}
-		return accessOf(caller, s.cfg.RequiredScopes, known), nil
+		access := accessOf(caller, s.cfg.RequiredScopes, known)
+		switch block, err := s.grants.Blocked(ctx, grants.Parties{AppID: access.ClientID, Subject: access.Subject, TenantID: access.TenantID}); {
+		case err != nil:
+			return nil, err
+		case block != nil:
+			return nil, &entra.Refusal{Reason: "blocked: " + string(block.Kind), Message: "The operator of this server has blocked this " + string(block.Kind) + "."}
+		}
+		return access, nil
 	}
 }
 

@@ -33,6 +33,7 @@ type entraWorld struct {
 	table  *counted
 	// authority is where the tenant is.
 	authority string
+	ring      *keyring.Ring
 }
 
 func newEntraWorld(t *testing.T, settings map[string]string) *entraWorld {
@@ -73,6 +74,7 @@ func newEntraWorld(t *testing.T, settings map[string]string) *entraWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.ring = keyring.New(keyring.Options{Table: table, Wrapper: wrapper})
 	catalogue := toolkit.Catalogue{Tools: []toolkit.Tool{
 		toolkit.Define("caller", "Who calls.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (map[string]string, error) {
 			who, err := c.Identity(ctx)
@@ -168,6 +170,8 @@ func TestCallersWithEntrasOwnTokens(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newEntraWorld(t, entraCallersOn)
+			w.call(w.issue(robot), "caller") // reads what is blocked, as every instance does once
+			before := w.table.operations.Load()
 			status, body := w.call(w.issue(test.token), test.tool)
 			if status != test.status {
 				t.Errorf("status %d: %s", status, body)
@@ -177,7 +181,7 @@ func TestCallersWithEntrasOwnTokens(t *testing.T) {
 					t.Errorf("%s lacks %s", body, want)
 				}
 			}
-			if n := w.table.operations.Load(); n != 0 {
+			if n := w.table.operations.Load() - before; n != 0 {
 				t.Errorf("%d storage operations", n)
 			}
 		})
@@ -223,5 +227,23 @@ func TestAnOutageOfEntraIsNoVerdictOnItsTokens(t *testing.T) {
 	w.Outage(false)
 	if status, body := w.call(token, "caller"); status != http.StatusOK {
 		t.Errorf("%d %s", status, body)
+	}
+}
+
+func TestBlockedCallersAreRefused(t *testing.T) {
+	w := newEntraWorld(t, entraCallersOn)
+	blocks := grants.New(grants.Options{Table: w.table, Ring: w.ring, Issuer: mcpIssuer, Resource: mcpResource})
+	robot := w.issue(tenant.CallerToken{App: robotApp, Roles: []string{tenant.InvokeRole}})
+	alice := w.issue(tenant.CallerToken{App: copilotApp, User: tenant.Alice, Scopes: []string{tenant.DefaultScope}})
+	if err := blocks.Block(t.Context(), grants.BlockApp, robotApp, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := blocks.Block(t.Context(), grants.BlockUser, string(grants.SubjectOf(tenant.Contoso, w.objectID(tenant.Alice))), "test"); err != nil {
+		t.Fatal(err)
+	}
+	for name, token := range map[string]string{"app": robot, "user": alice} {
+		if status, body := w.call(token, "caller"); status != http.StatusUnauthorized || !strings.Contains(body, "blocked this "+name) {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
 	}
 }
