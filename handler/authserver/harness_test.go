@@ -44,6 +44,7 @@ type world struct {
 	table    *countingTable
 	upstream *upstream
 	grants   *grants.Service
+	clients  *clients.Registry
 	log      *lockedBuffer
 	change   []func(*authserver.Options)
 
@@ -82,6 +83,7 @@ func (w *world) restart(change ...func(*clients.Options)) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.clients = registry
 	w.grants = grants.New(grants.Options{Table: w.table, Ring: ring, Issuer: issuer, Resource: issuer + "/mcp",
 		Required: oauth.NewScopes("openid", "profile", "email"), Now: w.clock, Log: log})
 	o := authserver.Options{

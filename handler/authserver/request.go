@@ -17,6 +17,7 @@ const maxState = 4 << 10
 type request struct {
 	ClientID      string       `json:"client_id"`
 	ClientName    string       `json:"client_name"`
+	Verified      bool         `json:"verified,omitempty"` // the name is from the client's own document
 	RedirectURI   string       `json:"redirect_uri"`
 	State         string       `json:"state,omitempty"`
 	CodeChallenge string       `json:"code_challenge"`
@@ -47,7 +48,8 @@ func (s *Server) recipient(ctx context.Context, p params) (request, clients.Clie
 	if !client.Allows(redirectURI) {
 		return request{}, clients.Client{}, stop(pages.UnregisteredAddress, oauth.InvalidRedirectURI, "The app asked to be answered at an address that it has not registered.")
 	}
-	return request{ClientID: client.ID, ClientName: client.Name, RedirectURI: redirectURI, State: p.Get("state")}, client, nil
+	verified := client.Source == clients.SourceFetched || client.Source == clients.SourcePinned
+	return request{ClientID: client.ID, ClientName: client.Name, Verified: verified, RedirectURI: redirectURI, State: p.Get("state")}, client, nil
 }
 
 // validate completes req from the rest of the parameters. Its errors go to the
@@ -72,7 +74,7 @@ func (s *Server) validate(req *request, client clients.Client, p params) error {
 	case !registeredFor(client, grantCode):
 		return oauth.New(oauth.UnauthorizedClient, "The client has not registered for authorization_code.")
 	}
-	if err := validatePKCE(p); err != nil {
+	if err := validatePKCE(client, p); err != nil {
 		return err
 	}
 	if err := s.Resource.Accept(p.Values["resource"]); err != nil {
@@ -83,8 +85,12 @@ func (s *Server) validate(req *request, client clients.Client, p params) error {
 	return nil
 }
 
-func validatePKCE(p params) error {
+// validatePKCE requires a challenge of every client but those whose operator
+// waived it. One that is sent binds in any case.
+func validatePKCE(client clients.Client, p params) error {
 	switch {
+	case client.WithoutPKCE && !p.Has("code_challenge") && !p.Has("code_challenge_method"):
+		return nil
 	case !p.Has("code_challenge"):
 		return oauth.New(oauth.InvalidRequest, "PKCE is required: the code_challenge is missing.")
 	case p.Get("code_challenge_method") != "S256":

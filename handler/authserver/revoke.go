@@ -14,6 +14,9 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
 		err = oauth.New(oauth.InvalidRequest, "The token is missing.")
 	}
 	if err == nil {
+		err = s.Clients.Consume(r.Context(), client)
+	}
+	if err == nil {
 		err = s.Grants.Revoke(r.Context(), p.Get("token"), client.ID)
 	}
 	if err != nil {
@@ -35,6 +38,9 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil && !p.Has("token") {
 		err = oauth.New(oauth.InvalidRequest, "The token is missing.")
+	}
+	if err == nil {
+		err = s.Clients.Consume(r.Context(), client)
 	}
 	if err != nil {
 		s.jsonError(w, r, err)

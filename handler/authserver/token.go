@@ -50,11 +50,17 @@ func readTokenRequest(p params) tokenRequest {
 // token is the token endpoint (RFC 6749 §3.2).
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	p, client, err := s.authenticated(w, r)
-	if err != nil {
-		s.jsonError(w, r, err)
-		return
+	t := readTokenRequest(p)
+	if err == nil {
+		err = s.checkTokenRequest(r.Context(), client, t)
 	}
-	tokens, err := s.issueTokens(r.Context(), client, readTokenRequest(p))
+	if err == nil {
+		err = s.Clients.Consume(r.Context(), client)
+	}
+	var tokens grants.Tokens
+	if err == nil {
+		tokens, err = s.issueTokens(r.Context(), client, t)
+	}
 	if err != nil {
 		s.jsonError(w, r, err)
 		return
@@ -64,7 +70,8 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 }
 
 // authenticated reads the form of r and who sent it, for the endpoints that
-// clients call themselves.
+// clients call themselves. What proves the client is not used up yet: that is
+// for when the rest of the request holds, with [clients.Registry.Consume].
 func (s *Server) authenticated(w http.ResponseWriter, r *http.Request) (params, clients.Client, error) {
 	p, err := readForm(w, r)
 	if err == nil {
@@ -74,54 +81,47 @@ func (s *Server) authenticated(w http.ResponseWriter, r *http.Request) (params, 
 		return params{}, clients.Client{}, err
 	}
 	client, err := s.Clients.Authenticate(r.Context(), r.Header, p.Values)
-	if err == nil {
-		err = s.Clients.Consume(r.Context(), client)
-	}
 	return p, client, err
 }
 
-func (s *Server) issueTokens(ctx context.Context, client clients.Client, t tokenRequest) (tokens grants.Tokens, err error) {
+// checkTokenRequest refuses what can be refused without storage I/O.
+func (s *Server) checkTokenRequest(ctx context.Context, client clients.Client, t tokenRequest) error {
 	if err := s.Resource.Accept(t.resource); err != nil {
-		return grants.Tokens{}, err
+		return err
 	}
 	switch t.grantType {
 	case grantCode:
-		tokens, err = s.redeemCode(ctx, client, t)
+		switch {
+		case t.code.IsZero():
+			return oauth.New(oauth.InvalidRequest, "The code is missing.")
+		case t.verifier == "" && !client.WithoutPKCE:
+			return oauth.New(oauth.InvalidRequest, "The code_verifier is missing.")
+		}
+		return s.Grants.CheckCode(ctx, t.code)
 	case grantRefresh:
-		tokens, err = s.refresh(ctx, client, t)
+		switch {
+		case !registeredFor(client, grantRefresh):
+			return oauth.New(oauth.UnauthorizedClient, "The client has not registered for refresh_token.")
+		case t.refreshToken.IsZero():
+			return oauth.New(oauth.InvalidRequest, "The refresh_token is missing.")
+		}
+		return s.Grants.CheckRefreshToken(ctx, t.refreshToken)
 	case "":
-		err = oauth.New(oauth.InvalidRequest, "The grant_type is missing.")
-	default:
-		err = oauth.New(oauth.UnsupportedGrantType, "The grant_type must be authorization_code or refresh_token.")
+		return oauth.New(oauth.InvalidRequest, "The grant_type is missing.")
 	}
-	if !registeredFor(client, grantRefresh) {
-		tokens.Refresh = grants.RefreshToken{}
-	}
-	return tokens, err
+	return oauth.New(oauth.UnsupportedGrantType, "The grant_type must be authorization_code or refresh_token.")
 }
 
-// redeemCode exchanges an authorization code (RFC 6749 §4.1.3). The redirect
-// URI is compared if it is sent: OAuth 2.1 dropped it, because the verifier
-// binds the code.
-func (s *Server) redeemCode(ctx context.Context, client clients.Client, t tokenRequest) (grants.Tokens, error) {
-	switch {
-	case t.code.IsZero():
-		return grants.Tokens{}, oauth.New(oauth.InvalidRequest, "The code is missing.")
-	case t.verifier == "":
-		return grants.Tokens{}, oauth.New(oauth.InvalidRequest, "The code_verifier is missing.")
+// issueTokens exchanges the code (RFC 6749 §4.1.3) or the refresh token (§6) of
+// a request that checkTokenRequest has accepted. The redirect URI is compared if
+// it is sent: OAuth 2.1 dropped it, because the verifier binds the code.
+func (s *Server) issueTokens(ctx context.Context, client clients.Client, t tokenRequest) (grants.Tokens, error) {
+	if t.grantType == grantRefresh {
+		return s.Grants.Refresh(ctx, t.refreshToken, client.ID, t.scope, s.renew)
 	}
-	return s.Grants.Redeem(ctx, t.code, grants.Redemption{ClientID: client.ID, RedirectURI: t.redirectURI, Verifier: t.verifier})
-}
-
-// refresh exchanges a refresh token (RFC 6749 §6).
-func (s *Server) refresh(ctx context.Context, client clients.Client, t tokenRequest) (grants.Tokens, error) {
-	switch {
-	case !registeredFor(client, grantRefresh):
-		return grants.Tokens{}, oauth.New(oauth.UnauthorizedClient, "The client has not registered for refresh_token.")
-	case t.refreshToken.IsZero():
-		return grants.Tokens{}, oauth.New(oauth.InvalidRequest, "The refresh_token is missing.")
-	}
-	return s.Grants.Refresh(ctx, t.refreshToken, client.ID, t.scope, s.renew)
+	return s.Grants.Redeem(ctx, t.code, grants.Redemption{
+		ClientID: client.ID, RedirectURI: t.redirectURI, Verifier: t.verifier, WithoutRefresh: !registeredFor(client, grantRefresh),
+	})
 }
 
 // renew asks Entra whether the sign-in still holds. Only what Entra says about

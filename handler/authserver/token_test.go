@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/clients"
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
@@ -258,6 +259,39 @@ func TestClientsWithoutRefreshTokensGetNone(t *testing.T) {
 		t.Errorf("the client got %v", tokens)
 	}
 	wantError(t, w.post("/token", url.Values{"grant_type": {"refresh_token"}, "client_id": {id}, "refresh_token": {"x"}}), http.StatusBadRequest, oauth.UnauthorizedClient)
+}
+
+// Foundry and Power Platform send no PKCE. Only what the operator made for them
+// may come without.
+func TestOnlyWhatTheOperatorMadeMayComeWithoutPKCE(t *testing.T) {
+	w := newWorld(t)
+	made, secret, err := w.clients.Create(t.Context(), clients.OperatorClient{Name: "Foundry", RedirectURIs: []string{callback}, WithoutPKCE: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare := request(made.ID, "code_challenge", "", "code_challenge_method", "")
+	redeem := func(q url.Values, change func(url.Values)) *http.Response {
+		f := redemption(made.ID, w.browser().signIn(q).Get("code"))
+		f.Set("client_secret", secret.Reveal())
+		f.Del("code_verifier")
+		change(f)
+		return w.post("/token", f)
+	}
+	wantStatus(t, redeem(bare, func(url.Values) {}), http.StatusOK)
+	wantError(t, redeem(bare, func(f url.Values) { f.Del("redirect_uri") }), http.StatusBadRequest, oauth.InvalidGrant)
+	wantError(t, redeem(bare, func(f url.Values) { f.Set("code_verifier", verifier) }), http.StatusBadRequest, oauth.InvalidGrant)
+	wantError(t, redeem(request(made.ID), func(url.Values) {}), http.StatusBadRequest, oauth.InvalidGrant) // a challenge binds
+	wantStatus(t, redeem(request(made.ID), func(f url.Values) { f.Set("code_verifier", verifier) }), http.StatusOK)
+
+	resp := w.browser().get(issuer + "/authorize?" + request(w.publicClient(), "code_challenge", "", "code_challenge_method", "").Encode())
+	if got := reached(t, offered(t, resp)); got.Get("error") != string(oauth.InvalidRequest) {
+		t.Errorf("another client is told %v", got)
+	}
+	half := w.browser().get(issuer + "/authorize?" + request(made.ID, "code_challenge", "").Encode())
+	wantStatus(t, half, http.StatusSeeOther)
+	if got := reached(t, half.Header.Get("Location")); got.Get("error") != string(oauth.InvalidRequest) {
+		t.Errorf("a method without a challenge: %v", got)
+	}
 }
 
 func TestEmptyParametersAreOmittedOnes(t *testing.T) {
