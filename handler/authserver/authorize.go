@@ -46,7 +46,7 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, f consentFor
 		return
 	}
 	pages.Render(w, r, http.StatusOK, pages.Consent{
-		Action: consentPath, Form: sealed, Server: s.host,
+		Action: s.base + consentPath, Form: sealed, Server: s.host,
 		App:    appOf(client, f.Request.RedirectURI),
 		Target: pages.TargetOf(f.Request.RedirectURI),
 		Scopes: pages.Permissions(f.Request.Scopes, s.Required, s.ScopeWords), StaysConnected: registeredFor(client, grantRefresh),

@@ -70,7 +70,7 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request) {
 		s.repeatAnswer(w, r, t)
 		return
 	case err != nil:
-		s.retryPage(w, r, t.request, err)
+		s.retryPage(w, r, t, err)
 		return
 	}
 	// From here on the sign-in can no longer be repeated: it is finished even if
@@ -129,22 +129,25 @@ func (s *Server) transactionOf(r *http.Request, raw string) (transaction, error)
 // that somebody else has redeemed its code.
 func (s *Server) complete(r *http.Request, t transaction, q url.Values) (answer, error) {
 	if f := s.Upstream.FromRedirect(q); f != nil {
-		return s.answerFailure(r, t.request, f), nil
+		return s.answerFailure(r, t, f), nil
 	}
 	if q.Get("code") == "" {
-		return s.answerError(r, t.request, oauth.New(oauth.ServerError, "The sign-in brought no result.")), nil
+		return s.answerError(r, t, oauth.New(oauth.ServerError, "The sign-in brought no result.")), nil
 	}
 	signIn, err := s.Upstream.Exchange(r.Context(), entra.Callback{
-		Code: entra.Code{Value: secret.New(q.Get("code"))}, Verifier: entra.Verifier(t.verifier), Nonce: t.nonce.Reveal()})
+		Code: entra.Code{Value: secret.New(q.Get("code"))}, Verifier: entra.Verifier(t.verifier), Nonce: t.nonce.Reveal(), Scopes: t.flow.Scopes})
 	if err != nil {
 		f := entra.AsFailure(err)
 		if f.AADSTS == redeemedTwice {
 			return answer{}, f
 		}
-		return s.answerFailure(r, t.request, f), nil
+		return s.answerFailure(r, t, f), nil
 	}
 	if signIn.Claims == nil {
-		return s.answerError(r, t.request, oauth.New(oauth.ServerError, "The sign-in does not say who signed in.")), nil
+		return s.answerError(r, t, oauth.New(oauth.ServerError, "The sign-in does not say who signed in.")), nil
+	}
+	if t.kind != "" {
+		return s.answerFlow(r, t, signIn), nil
 	}
 	return s.answerSignIn(r, t, signIn), nil
 }
@@ -157,7 +160,7 @@ func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignI
 	if t.claims == "" {
 		claims, err := s.claimsChallenge(ctx, subject)
 		if err != nil {
-			return s.answerError(r, req, err)
+			return s.answerError(r, t, err)
 		}
 		if claims != "" {
 			return s.answerClaimsChallenge(r, t, claims, signIn.Claims.Username)
@@ -165,10 +168,10 @@ func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignI
 	}
 	code, err := s.Grants.Create(ctx, grants.Approval{
 		ClientID: req.ClientID, RedirectURI: req.RedirectURI, Challenge: req.CodeChallenge, Scopes: req.Scopes,
-		Identity: identityOf(signIn.Claims), Upstream: upstreamOf(signIn),
+		Identity: identityOf(signIn.Claims), Upstream: upstreamOf(signIn), ClientName: req.ClientName, Verified: req.Verified,
 	})
 	if err != nil {
-		return s.answerError(r, req, err)
+		return s.answerError(r, t, err)
 	}
 	if t.claims != "" {
 		s.dropClaimsChallenge(ctx, subject)
@@ -176,10 +179,14 @@ func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignI
 	return answer{To: s.redirectURL(req, url.Values{"code": {code.Reveal()}}), Code: code.Reveal()}
 }
 
-// answerError is a sign-in that ends with err, which goes to the client at once.
-func (s *Server) answerError(r *http.Request, req request, err error) answer {
-	s.logRefused(r, req.ClientID, err)
-	return answer{To: s.errorURL(req, err)}
+// answerError is a sign-in that ends with err, which goes to the client at once;
+// without a client, a page says it.
+func (s *Server) answerError(r *http.Request, t transaction, err error) answer {
+	s.logRefused(r, t.request.ClientID, err)
+	if t.kind != "" {
+		return answer{To: s.Issuer + t.flow.Back, Failure: failureFor(err)}
+	}
+	return answer{To: s.errorURL(t.request, err)}
 }
 
 // answerFailure is a sign-in that failed at Entra. The client always gets its
@@ -187,10 +194,13 @@ func (s *Server) answerError(r *http.Request, req request, err error) answer {
 // on a page first, because many clients show nothing of an error_description.
 // What the person just decided, and what passes by itself, goes to the client
 // at once.
-func (s *Server) answerFailure(r *http.Request, req request, f *entra.Failure) answer {
-	refusal := f.AtCallback()
-	a := s.answerError(r, req, refusal)
-	a.Failure = failureAtEntra(f)
+func (s *Server) answerFailure(r *http.Request, t transaction, f *entra.Failure) answer {
+	a := s.answerError(r, t, f.AtCallback())
+	if page := failureAtEntra(f); page != nil {
+		a.Failure = page
+	} else if a.Failure != nil {
+		a.Failure.Summary, a.Failure.NextStep = f.Summary, f.NextStep
+	}
 	return a
 }
 
@@ -198,6 +208,9 @@ func (s *Server) answerFailure(r *http.Request, req request, f *entra.Failure) a
 // answer can be repeated.
 func (s *Server) writeAnswer(w http.ResponseWriter, r *http.Request, t transaction, a answer) {
 	s.shortenBinding(w, r, t.state)
+	if a.Cookie != "" {
+		w.Header().Add("Set-Cookie", a.Cookie)
+	}
 	if a.Next != "" {
 		next, err := parseState(a.Next, s.Now())
 		if err == nil {
@@ -209,7 +222,7 @@ func (s *Server) writeAnswer(w http.ResponseWriter, r *http.Request, t transacti
 		}
 	}
 	if a.Failure != nil {
-		s.failurePage(w, r, t.request, *a.Failure, a.To)
+		s.failurePage(w, r, t, *a.Failure, a.To)
 		return
 	}
 	s.redirect(w, r, t.request, a.To)

@@ -101,7 +101,7 @@ func (s *Server) answerClaimsChallenge(r *http.Request, t transaction, claims, u
 	next.claims, next.loginHint = claims, username
 	to, err := s.startAtEntra(r.Context(), next)
 	if err != nil {
-		return s.answerError(r, t.request, err)
+		return s.answerError(r, t, err)
 	}
 	return answer{To: to, Next: next.state.Reveal()}
 }

@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -82,6 +83,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		s.errorPage(w, r, req.ClientID, tooMany("Too many sign-ins have been started.", wait))
 		return
 	}
+	s.Clients.Approve(r.Context(), client)
 	to, state, err := s.beginTransaction(r.Context(), f)
 	if err == nil {
 		err = s.bind(w, r, state)
@@ -119,14 +121,11 @@ func (s *Server) readDecision(w http.ResponseWriter, r *http.Request) (approved 
 	if err != nil {
 		return false, f, err
 	}
-	if f, err = s.openConsent(r.Context(), p.Get("request")); err != nil {
+	if err = s.openForm(r.Context(), keyring.ConsentForm, p.Get("request"), &f); err != nil {
 		return false, f, err
 	}
-	if !s.browser(r).matches(f.Browser) {
-		return false, f, stop(pages.OtherBrowser, oauth.InvalidRequest, "This page was opened in another browser, or the browser did not send its cookie.")
-	}
-	if !s.Now().Before(f.Expires) {
-		return false, f, stop(pages.PageExpired, oauth.InvalidRequest, "The page has been open for too long.")
+	if err = s.checkFormOwner(r, f.Browser, f.Expires); err != nil {
+		return false, f, err
 	}
 	switch p.Get("decision") {
 	case "approve":
@@ -153,19 +152,6 @@ func (s *Server) allowed(asked oauth.Scopes, p params) oauth.Scopes {
 	return oauth.NewScopes(out...)
 }
 
-// sameOrigin refuses forms that another site submits. Browsers too old for
-// Sec-Fetch-Site are held by Origin, and by the cookie that they do not send
-// with another site's form. Origin is null where the page's Referrer-Policy is
-// no-referrer, as ours is (Fetch, "append a request Origin header").
-func (s *Server) sameOrigin(r *http.Request) error {
-	site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
-	fromHere := site == "" || site == "same-origin" || site == "none"
-	if !fromHere || (origin != "" && origin != "null" && origin != s.Issuer) {
-		return stop(pages.OtherSite, oauth.AccessDenied, "The form was sent by another site.")
-	}
-	return nil
-}
-
 func (s *Server) sealConsent(ctx context.Context, f consentForm) (string, error) {
 	plain, err := json.Marshal(f)
 	if err != nil {
@@ -176,20 +162,6 @@ func (s *Server) sealConsent(ctx context.Context, f consentForm) (string, error)
 		return "", keysUnavailable(err)
 	}
 	return sealed, nil
-}
-
-func (s *Server) openConsent(ctx context.Context, sealed string) (f consentForm, err error) {
-	plain, err := s.Ring.Open(ctx, keyring.ConsentForm, nil, sealed)
-	if errors.Is(err, keyring.ErrNotOurs) {
-		return f, stop(pages.UnreadableForm, oauth.InvalidRequest, "The form was not made by this server.")
-	}
-	if err != nil {
-		return f, keysUnavailable(err)
-	}
-	if err := json.Unmarshal(plain, &f); err != nil {
-		return f, oauth.New(oauth.ServerError, "The form cannot be read.").Because(err)
-	}
-	return f, nil
 }
 
 // registered looks req's client up again and asks whether it may still be
@@ -246,9 +218,14 @@ func (s *Server) startAtEntra(ctx context.Context, t transaction) (to string, er
 }
 
 func (s *Server) authorizeURL(ctx context.Context, t transaction) (string, error) {
-	to, err := s.Upstream.AuthorizeURL(ctx, entra.AuthorizeRequest{
-		State: t.state.Reveal(), Nonce: t.nonce.Reveal(), Challenge: oauth.S256(t.verifier.Reveal()), Claims: t.claims, LoginHint: t.loginHint,
-	})
+	r := entra.AuthorizeRequest{
+		State: t.state.Reveal(), Nonce: t.nonce.Reveal(), Challenge: oauth.S256(t.verifier.Reveal()), Claims: t.claims,
+		LoginHint: t.loginHint, Prompt: t.flow.Prompt, Scopes: t.flow.Scopes,
+	}
+	if t.loginHint == "" { // nobody knows yet who it will be
+		r.Prompt, r.DomainHint = cmp.Or(t.flow.Prompt, s.Prompt), s.DomainHint
+	}
+	to, err := s.Upstream.AuthorizeURL(ctx, r)
 	if err != nil {
 		return "", entra.AsFailure(err).AtCallback()
 	}

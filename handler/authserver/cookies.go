@@ -138,6 +138,10 @@ func (s *Server) bindingName(state upstreamState) string {
 // very host over https, so that no neighbour or subdomain can plant one.
 // Browsers differ on it for http://localhost, where it is left out.
 func (s *Server) cookieName(name string) string {
+	if s.base != "" { // the host has other servers, perhaps of this kind
+		sum := sha256.Sum256([]byte(s.Issuer))
+		name = hex.EncodeToString(sum[:4]) + "-" + name
+	}
 	if s.secure {
 		return "__Host-mcp-" + name
 	}

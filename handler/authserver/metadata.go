@@ -14,9 +14,16 @@ import (
 // as OpenID Connect Discovery has it, after it. No form of openid-configuration
 // is among them: this is not an OpenID provider, and clients that find none go
 // on to these.
-func metadataPaths() []string {
+//
+// Where the issuer has a path, the first two have it inserted (RFC 8414 §3.1),
+// beside those that a client finds below it.
+func (s *Server) metadataPaths() []string {
 	const wellKnown = "/.well-known/oauth-authorization-server"
-	return []string{wellKnown, wellKnown + "/mcp", "/mcp" + wellKnown}
+	paths := []string{wellKnown, wellKnown + "/mcp", "/mcp" + wellKnown}
+	if s.base != "" {
+		paths = append(paths, wellKnown+s.base, wellKnown+s.base+"/mcp")
+	}
+	return paths
 }
 
 // serverMetadata is the metadata of RFC 8414 §2. Access tokens are opaque to

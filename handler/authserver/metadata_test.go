@@ -128,3 +128,36 @@ func TestInAzureThePlatformAnswersCORS(t *testing.T) {
 		t.Errorf("a second Access-Control-Allow-Origin: %q", got)
 	}
 }
+
+// With a path in PUBLIC_URL others answer on the same host.
+func TestBehindAGatewayEverythingCarriesThePath(t *testing.T) {
+	w := newWorld(t, func(o *authserver.Options) { o.Issuer, o.Resource = issuer+"/tools", issuer+"/tools/mcp" })
+	for _, path := range []string{"/.well-known/oauth-authorization-server/tools", "/.well-known/oauth-authorization-server/tools/mcp", metadataPaths[0]} {
+		if got := object(t, w.browser().get(issuer+path)); got["issuer"] != issuer+"/tools" || got["token_endpoint"] != issuer+"/tools/token" {
+			t.Errorf("%s says %v", path, got)
+		}
+	}
+	b := w.browser()
+	id := w.publicClient()
+	for _, resource := range []string{issuer + "/tools/mcp", issuer + "/tools", issuer + "/tools/"} {
+		resp := b.get(issuer + "/authorize?" + request(id, "resource", resource).Encode())
+		wantStatus(t, resp, http.StatusOK)
+		if !strings.Contains(text(t, resp), `action="/tools/consent"`) {
+			t.Error("the form goes elsewhere")
+		}
+		for _, c := range resp.Cookies() {
+			if c.Name == "__Host-mcp-csrf" || !strings.HasPrefix(c.Name, "__Host-mcp-") || c.Path != "/" {
+				t.Errorf("cookie %s of ours is another server's too", c.Name)
+			}
+		}
+	}
+	if resp := b.get(issuer + "/authorize?" + request(id, "resource", issuer).Encode()); !strings.Contains(text(t, resp), "invalid_target") {
+		t.Error("the bare origin, which is another server's, passes for ours")
+	}
+	q := request(id, "resource", "")
+	resp := b.decide(b.open(q), "approve", "Origin", issuer)
+	wantStatus(t, resp, http.StatusOK)
+	if got := b.arrive(w.upstream.signIn(t, onward(t, resp))); got.Get("code") == "" || got.Get("iss") != issuer+"/tools" {
+		t.Errorf("the client got %v", got)
+	}
+}

@@ -135,26 +135,34 @@ func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, clientID stri
 
 func (s *Server) errorPageOf(w http.ResponseWriter, r *http.Request, clientID string, err error, page pages.Failure) {
 	s.logRefused(r, clientID, err)
-	e := oauth.AsError(err)
-	status, wait := e.Status(), e.RetryAfter
-	switch status {
-	case http.StatusUnauthorized: // is for who can authenticate
-		status = http.StatusBadRequest
-	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+	status, wait := pageStatus(err), oauth.AsError(err).RetryAfter
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		wait = max(wait, time.Second)
 	}
 	oauth.SetRetryAfter(w.Header(), wait)
 	pages.Render(w, r, status, page)
 }
 
-// entraFailure is a failure at Entra that is said on a page.
-type entraFailure struct {
+// pageStatus is the status of a page about err. 401 is for who can
+// authenticate.
+func pageStatus(err error) int {
+	if status := oauth.AsError(err).Status(); status != http.StatusUnauthorized {
+		return status
+	}
+	return http.StatusBadRequest
+}
+
+// failure is what a page says of a sign-in that failed, for as long as the
+// answer is kept.
+type failure struct {
 	Status     int    `json:"status"`
 	Title      string `json:"title"`
 	Summary    string `json:"summary"`
 	NextStep   string `json:"next_step"`
 	ConsentURL string `json:"consent_url,omitempty"`
-	After      int    `json:"after"` // seconds
+	// After is in how many seconds the browser goes back to the client by
+	// itself.
+	After int `json:"after"`
 }
 
 // How many seconds a failure can be read before the browser goes back to the
@@ -167,7 +175,7 @@ const (
 
 // failureAtEntra is the page for a failure at Entra that the person can do
 // something about; nil for all others.
-func failureAtEntra(f *entra.Failure) *entraFailure {
+func failureAtEntra(f *entra.Failure) *failure {
 	problem, status, after := pages.NotAllowedThere, http.StatusForbidden, returnAfter
 	switch f.Kind {
 	case entra.NotAllowed:
@@ -180,34 +188,43 @@ func failureAtEntra(f *entra.Failure) *entraFailure {
 	default:
 		return nil
 	}
-	words := pages.WordsFor(problem)
-	return &entraFailure{Status: status, Title: words.Title, Summary: f.Summary, NextStep: f.NextStep, ConsentURL: f.ConsentURL, After: after}
+	return &failure{Status: status, Title: pages.WordsFor(problem).Title, Summary: f.Summary, NextStep: f.NextStep, ConsentURL: f.ConsentURL, After: after}
 }
 
-// failurePage shows what failed at Entra, with a link to the client that the
-// browser follows by itself after a while.
-func (s *Server) failurePage(w http.ResponseWriter, r *http.Request, req request, f entraFailure, to string) {
+// failureFor is the page for err.
+func failureFor(err error) *failure {
+	words := pages.WordsFor(problemOf(err))
+	return &failure{Status: pageStatus(err), Title: words.Title, Summary: words.Summary, NextStep: words.NextStep}
+}
+
+// failurePage shows how t failed, with a link to where it goes on.
+func (s *Server) failurePage(w http.ResponseWriter, r *http.Request, t transaction, f failure, to string) {
 	page := s.failure(r, pages.Words{Title: f.Title, Summary: f.Summary, NextStep: f.NextStep})
 	page.ConsentURL = f.ConsentURL
-	s.withReturn(&page, req, to, f.After)
+	s.withReturn(&page, t, to, f.After)
 	pages.Render(w, r, f.Status, page)
 }
 
 // retryPage is shown where the same callback can be tried again. The client is
 // told if the person does not.
-func (s *Server) retryPage(w http.ResponseWriter, r *http.Request, req request, err error) {
+func (s *Server) retryPage(w http.ResponseWriter, r *http.Request, t transaction, err error) {
 	page := s.failure(r, pages.WordsFor(pages.TryReload))
-	s.withReturn(&page, req, s.errorURL(req, err), returnAfter)
-	s.errorPageOf(w, r, req.ClientID, err, page)
+	to := s.Issuer + t.flow.Back
+	if t.kind == "" {
+		to = s.errorURL(t.request, err)
+	}
+	s.withReturn(&page, t, to, returnAfter)
+	s.errorPageOf(w, r, t.request.ClientID, err, page)
 }
 
-// withReturn adds the way to the client, which the browser takes by itself
-// unless it opens an app.
-func (s *Server) withReturn(page *pages.Failure, req request, to string, after int) {
-	page.Client, page.ReturnTo = req.ClientName, to
-	if isWebURL(to) {
+// withReturn adds the way on, which the browser takes by itself only to a
+// client, and only if that opens no app.
+func (s *Server) withReturn(page *pages.Failure, t transaction, to string, after int) {
+	page.Client, page.ReturnTo = t.request.ClientName, to
+	if t.kind == "" && isWebURL(to) {
 		page.ReturnAfter = after
 	}
+	page.OwnPage = t.kind != ""
 }
 
 // jsonError answers a client with err. A client that came with Basic is told to

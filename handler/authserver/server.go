@@ -64,6 +64,11 @@ type Options struct {
 	// Support is whom people ask when a sign-in fails: a mail address or an
 	// https URL. It may be empty.
 	Support string
+	// Prompt and DomainHint are what Entra shows to whom it does not know yet:
+	// those of entra.AuthorizeRequest, or none.
+	Prompt, DomainHint string
+	// Flows are the sign-ins that end on pages of this server, by kind.
+	Flows map[string]Flow
 	// Name is what to call the server in a client's list. By default it is
 	// made from the issuer's host.
 	Name string
@@ -83,6 +88,8 @@ type Options struct {
 type Server struct {
 	Options
 	host      string // of the issuer, with its port
+	origin    string // of the issuer
+	base      string // the issuer's path, empty or with a leading slash
 	secure    bool   // the issuer is https
 	approvals *ratelimit.Limiter
 	routes    []Route
@@ -102,6 +109,9 @@ func New(o Options) *Server {
 	if o.CallbackPath == "" {
 		o.CallbackPath = "/auth/callback"
 	}
+	if o.Prompt == "none" {
+		o.Prompt = ""
+	}
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Second
 	}
@@ -111,11 +121,15 @@ func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	scheme, host, _ := strings.Cut(o.Issuer, "://")
+	scheme, rest, _ := strings.Cut(o.Issuer, "://")
+	host, path, _ := strings.Cut(rest, "/")
 	if o.Name == "" {
 		o.Name = nameOf(host)
 	}
-	s := &Server{Options: o, host: host, secure: scheme == "https", answerWaits: defaultAnswerWaits}
+	s := &Server{Options: o, host: host, origin: scheme + "://" + host, secure: scheme == "https", answerWaits: defaultAnswerWaits}
+	if path != "" {
+		s.base = "/" + path
+	}
 	s.approvals = ratelimit.New(approveAddress, everyAddress, o.Now)
 	s.routes = s.table()
 	return s

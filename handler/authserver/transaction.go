@@ -28,7 +28,8 @@ const (
 const TransactionPrefix = "t-"
 
 // transactionVersion is the version of the records that are written. Version 0
-// knew neither Browser nor what follows it; its records are pending.
+// knew neither Browser nor what follows it; its records are pending. A record of
+// a later version is not read: it may be of a kind that is finished otherwise.
 const transactionVersion = 1
 
 type (
@@ -48,6 +49,10 @@ type transaction struct {
 	verifier codeVerifier
 	nonce    nonce
 	expires  time.Time
+	// kind names the Flow that the sign-in belongs to; empty for a client's
+	// authorization. flow is what that Flow asked for.
+	kind string
+	flow FlowRequest
 	// claims and loginHint are set when a sign-in is repeated to meet a claims
 	// challenge, and go to Entra only.
 	claims, loginHint string
@@ -71,23 +76,27 @@ type answer struct {
 	// Next is the state of the transaction that To continues with at Entra.
 	Next string `json:"next,omitempty"`
 	// Failure, if set, is said on a page first.
-	Failure *entraFailure `json:"failure,omitempty"`
+	Failure *failure `json:"failure,omitempty"`
+	// Cookie is set for the browser, in the form of a Set-Cookie header.
+	Cookie string `json:"cookie,omitempty"`
 }
 
 // transactionRecord is the stored form, sealed as a whole: verifier and nonce
 // are what makes Entra's code worth something, and the answer holds our own.
 type transactionRecord struct {
-	Version   int       `json:"v,omitempty"`
-	Request   request   `json:"request"`
-	Verifier  string    `json:"verifier,omitempty"`
-	Nonce     string    `json:"nonce,omitempty"`
-	Expires   time.Time `json:"expires"`
-	Claims    string    `json:"claims,omitempty"`
-	LoginHint string    `json:"login_hint,omitempty"`
-	Browser   string    `json:"browser,omitempty"`
-	Claim     string    `json:"claim,omitempty"`
-	Claimed   time.Time `json:"claimed,omitzero"`
-	Answer    *answer   `json:"answer,omitempty"`
+	Version   int         `json:"v,omitempty"`
+	Request   request     `json:"request"`
+	Verifier  string      `json:"verifier,omitempty"`
+	Nonce     string      `json:"nonce,omitempty"`
+	Expires   time.Time   `json:"expires"`
+	Kind      string      `json:"kind,omitempty"`
+	Flow      FlowRequest `json:"flow,omitzero"`
+	Claims    string      `json:"claims,omitempty"`
+	LoginHint string      `json:"login_hint,omitempty"`
+	Browser   string      `json:"browser,omitempty"`
+	Claim     string      `json:"claim,omitempty"`
+	Claimed   time.Time   `json:"claimed,omitzero"`
+	Answer    *answer     `json:"answer,omitempty"`
 }
 
 // LogValue hides the secrets.
@@ -184,8 +193,11 @@ func (s *Server) readTransaction(ctx context.Context, state upstreamState) (tran
 	if err := json.Unmarshal(plain, &rec); err != nil {
 		return transaction{}, oauth.New(oauth.ServerError, "The sign-in cannot be read.").Because(err)
 	}
+	if rec.Version > transactionVersion {
+		return transaction{}, errNoTransaction
+	}
 	t := transaction{
-		state: state, etag: row.ETag, request: rec.Request, expires: rec.Expires,
+		state: state, etag: row.ETag, request: rec.Request, expires: rec.Expires, kind: rec.Kind, flow: rec.Flow,
 		verifier: codeVerifier{secret.New(rec.Verifier)}, nonce: nonce{secret.New(rec.Nonce)},
 		claims: rec.Claims, loginHint: rec.LoginHint, browser: rec.Browser,
 		claim: rec.Claim, claimed: rec.Claimed, answer: rec.Answer,
@@ -239,7 +251,7 @@ func (s *Server) replaceTransaction(ctx context.Context, t transaction) (store.E
 func (s *Server) transactionRow(ctx context.Context, t transaction) (store.Row, error) {
 	plain, err := json.Marshal(transactionRecord{
 		Version: transactionVersion, Request: t.request, Verifier: t.verifier.Reveal(), Nonce: t.nonce.Reveal(), Expires: t.expires,
-		Claims: t.claims, LoginHint: t.loginHint, Browser: t.browser, Claim: t.claim, Claimed: t.claimed, Answer: t.answer,
+		Kind: t.kind, Flow: t.flow, Claims: t.claims, LoginHint: t.loginHint, Browser: t.browser, Claim: t.claim, Claimed: t.claimed, Answer: t.answer,
 	})
 	if err != nil {
 		return store.Row{}, err

@@ -33,6 +33,12 @@ type AuthorizeRequest struct {
 	Claims string
 	// LoginHint preselects an account, or is empty.
 	LoginHint string
+	// Prompt is select_account or login; empty leaves it to Entra. DomainHint
+	// leads past the question for the account, to the organization's own page.
+	Prompt, DomainHint string
+	// Scopes are asked for in the place of the fixed ones, to consent to another
+	// API; the Callback needs the same.
+	Scopes []string
 }
 
 // AuthorizeURL is where the browser signs in. It holds nothing of the MCP
@@ -51,7 +57,7 @@ func (c *Client) AuthorizeURL(ctx context.Context, r AuthorizeRequest) (string, 
 		"response_type":         {"code"},
 		"response_mode":         {"query"},
 		"redirect_uri":          {c.cfg.RedirectURI},
-		"scope":                 {strings.Join(c.scopes, " ")},
+		"scope":                 {strings.Join(c.scopesOr(r.Scopes), " ")},
 		"state":                 {r.State},
 		"nonce":                 {r.Nonce},
 		"code_challenge":        {r.Challenge},
@@ -60,10 +66,20 @@ func (c *Client) AuthorizeURL(ctx context.Context, r AuthorizeRequest) (string, 
 	if r.Claims != "" {
 		q.Set("claims", r.Claims)
 	}
-	if r.LoginHint != "" {
-		q.Set("login_hint", r.LoginHint)
+	for name, value := range map[string]string{"login_hint": r.LoginHint, "prompt": r.Prompt, "domain_hint": r.DomainHint} {
+		if value != "" {
+			q.Set(name, value)
+		}
 	}
 	return m.AuthorizationEndpoint + "?" + q.Encode(), nil
+}
+
+// scopesOr are the scopes of a sign-in: its own, or the fixed ones.
+func (c *Client) scopesOr(own []string) []string {
+	if len(own) > 0 {
+		return own
+	}
+	return c.scopes
 }
 
 // Callback is what a sign-in is finished with: the code from the query, and
@@ -72,6 +88,8 @@ type Callback struct {
 	Code     Code
 	Verifier Verifier
 	Nonce    string
+	// Scopes are those of the AuthorizeRequest.
+	Scopes []string
 }
 
 // SignIn is who signed in and the tokens Entra gave for it.
@@ -97,15 +115,16 @@ func (s SignIn) LogValue() slog.Value {
 func (c *Client) Exchange(ctx context.Context, cb Callback) (SignIn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
+	scopes := c.scopesOr(cb.Scopes)
 	t, err := c.requestTokens(ctx, c.cfg.Tenant, url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {cb.Code.Reveal()},
 		"code_verifier": {cb.Verifier.Reveal()},
 		"redirect_uri":  {c.cfg.RedirectURI},
-		"scope":         {strings.Join(c.scopes, " ")},
+		"scope":         {strings.Join(scopes, " ")},
 	})
 	if err != nil {
-		return SignIn{}, c.linked(err, c.scopes)
+		return SignIn{}, c.linked(err, scopes)
 	}
 	claims, err := c.verifyIDToken(ctx, t.IDToken, &cb.Nonce)
 	if err != nil {

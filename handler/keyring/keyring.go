@@ -48,6 +48,7 @@ const (
 	RefreshHandle  Purpose = "refresh handle"
 	Transaction    Purpose = "transaction"
 	ConsentForm    Purpose = "consent form"
+	FormToken      Purpose = "form token"
 	BrowserBinding Purpose = "browser binding"
 	ToolQuestion   Purpose = "tool question"
 	UpstreamTokens Purpose = "upstream tokens"

@@ -12,7 +12,7 @@ type Resource string
 
 // Accept decides which resource a client means by its resource parameters.
 // None means the only resource there is; clients write the canonical URI or the
-// origin, with or without a trailing slash, in any case of scheme and host. Any
+// issuer (the same without /mcp), with or without a trailing slash, in any case of scheme and host. Any
 // other value is invalid_target, and so is a list of which one is.
 func (r Resource) Accept(values []string) error {
 	for _, v := range values {
@@ -37,8 +37,8 @@ func (r Resource) Names(value string) bool {
 	if !strings.EqualFold(u.Scheme, own.Scheme) || authority(u) != authority(own) {
 		return false
 	}
-	path := strings.TrimSuffix(u.EscapedPath(), "/")
-	return path == "" || path == own.EscapedPath()
+	path, endpoint := strings.TrimSuffix(u.EscapedPath(), "/"), own.EscapedPath()
+	return path == endpoint || path == endpoint[:max(strings.LastIndexByte(endpoint, '/'), 0)]
 }
 
 // authority is the host and port of u in lower case, without the port that is

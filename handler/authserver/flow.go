@@ -1,0 +1,89 @@
+package authserver
+
+import (
+	"context"
+	"net/http"
+
+	"entramcp/handler/entra"
+	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
+	"entramcp/handler/pages"
+)
+
+// Flow is a kind of sign-in that begins on a page of this server and ends there,
+// unlike a client's authorization. Both use one callback; the kind is sealed into
+// the transaction, so that none finishes another's.
+type Flow interface {
+	// Finish is called once for a sign-in whose ID token was verified. data is
+	// what BeginFlow was given. An error is shown on a page: it is an
+	// *oauth.Error or taken as a fault.
+	Finish(ctx context.Context, signIn entra.SignIn, data []byte) (FlowEnd, error)
+}
+
+// FlowEnd is where a finished Flow leads.
+type FlowEnd struct {
+	// To is a path of this server, with its query.
+	To string
+	// Cookie, if not nil, is set together with the redirect.
+	Cookie *http.Cookie
+}
+
+// FlowRequest is what a Flow asks for.
+type FlowRequest struct {
+	// Data is given to Finish. It is sealed with the transaction.
+	Data []byte `json:"data,omitempty"`
+	// Back is the path of this server that a failure's page leads to.
+	Back string `json:"back,omitempty"`
+	// LoginHint preselects an account; Prompt is that of entra.AuthorizeRequest.
+	LoginHint string `json:"login_hint,omitempty"`
+	Prompt    string `json:"prompt,omitempty"`
+	// Scopes are asked for in the place of the usual ones, to consent to another
+	// API.
+	Scopes []string `json:"scopes,omitempty"`
+}
+
+// BeginFlow starts a sign-in of a kind in Options.Flows, in answer to a form
+// that CheckForm has accepted: it records the transaction, binds the browser and
+// shows the page that goes on to Entra. A link alone starts nothing, so r is a
+// POST.
+func (s *Server) BeginFlow(w http.ResponseWriter, r *http.Request, kind string, f FlowRequest) {
+	browser := s.browser(r)
+	if r.Method != http.MethodPost || s.Flows[kind] == nil || browser.IsZero() {
+		s.errorPage(w, r, "", stop(pages.UnreadableForm, oauth.InvalidRequest, "A sign-in of this kind begins with a form of this server."))
+		return
+	}
+	if wait := s.approvals.Take(observe.ClientKey(r.Context())); wait > 0 {
+		s.errorPage(w, r, "", tooMany("Too many sign-ins have been started.", wait))
+		return
+	}
+	t := newTransaction(newState(s.Now().Add(consentLifetime)), request{}, browser.hash())
+	t.kind, t.flow, t.loginHint = kind, f, f.LoginHint
+	to, err := s.startAtEntra(r.Context(), t)
+	if err == nil {
+		err = s.bind(w, r, t.state)
+	}
+	if err != nil {
+		page := s.failureOf(r, err)
+		page.ReturnTo = s.Issuer + f.Back
+		s.errorPageOf(w, r, "", err, page)
+		return
+	}
+	s.continueAtEntra(w, r, request{}, to)
+}
+
+// answerFlow lets the Flow of t finish.
+func (s *Server) answerFlow(r *http.Request, t transaction, signIn entra.SignIn) answer {
+	flow := s.Flows[t.kind]
+	if flow == nil {
+		return s.answerError(r, t, oauth.New(oauth.ServerError, "This instance does not know this kind of sign-in."))
+	}
+	end, err := flow.Finish(r.Context(), signIn, t.flow.Data)
+	if err != nil {
+		return s.answerError(r, t, err)
+	}
+	a := answer{To: s.Issuer + end.To}
+	if end.Cookie != nil {
+		a.Cookie = end.Cookie.String()
+	}
+	return a
+}

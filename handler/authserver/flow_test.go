@@ -1,0 +1,208 @@
+package authserver_test
+
+import (
+	"context"
+	"errors"
+	"html"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"entramcp/handler/authserver"
+	"entramcp/handler/entra"
+	"entramcp/handler/oauth"
+)
+
+// notebook is a flow that notes who signed in.
+type notebook struct {
+	entries []string
+	fail    error
+}
+
+func (n *notebook) Finish(_ context.Context, signIn entra.SignIn, data []byte) (authserver.FlowEnd, error) {
+	if n.fail != nil {
+		return authserver.FlowEnd{}, n.fail
+	}
+	n.entries = append(n.entries, signIn.Claims.Username+" for "+string(data))
+	return authserver.FlowEnd{To: "/notebook?page=1", Cookie: &http.Cookie{Name: "__Host-notebook", Value: "session", Path: "/", Secure: true, HttpOnly: true}}, nil
+}
+
+// withNotebook is a world with a page that begins the flow.
+func withNotebook(t *testing.T) (*world, *notebook) {
+	n := &notebook{}
+	w := newWorld(t, func(o *authserver.Options) {
+		o.Flows = map[string]authserver.Flow{"notebook": n, "other": &notebook{}}
+		o.Prompt, o.DomainHint = "select_account", "contoso.example"
+	})
+	w.mux.HandleFunc("GET /notebook", func(rw http.ResponseWriter, r *http.Request) {
+		token, err := w.server.FormToken(rw, r, "notebook")
+		if err != nil {
+			t.Error(err)
+		}
+		_, _ = rw.Write([]byte(`<input name="token" value="` + token + `">`))
+	})
+	w.mux.HandleFunc("POST /notebook", func(rw http.ResponseWriter, r *http.Request) {
+		if err := w.server.CheckForm(r, "notebook", r.FormValue("token")); err != nil {
+			http.Error(rw, string(oauth.ErrorCode(err)), oauth.AsError(err).Status())
+			return
+		}
+		w.server.BeginFlow(rw, r, "notebook", authserver.FlowRequest{Data: []byte("page one"), Back: "/notebook", Scopes: []string{"openid", "Mail.Read"}})
+	})
+	return w, n
+}
+
+// begin opens the page, presses its button, and returns the answer.
+func (b *browser) begin(header ...string) *http.Response {
+	b.w.t.Helper()
+	page := b.get(issuer + "/notebook")
+	return b.press(match(b.w.t, text(b.w.t, page), `name="token" value="([^"]+)"`), header...)
+}
+
+func (b *browser) press(token string, header ...string) *http.Response {
+	r := formRequest("/notebook", url.Values{"token": {token}}.Encode())
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	return b.do(r)
+}
+
+func TestAFlowEndsAtAPageOfOurs(t *testing.T) {
+	w, n := withNotebook(t)
+	b := w.browser()
+	back := w.upstream.signIn(t, onward(t, b.begin()))
+	asked := w.upstream.requests()[0]
+	if strings.Join(asked.Scopes, " ") != "openid Mail.Read" || asked.Prompt != "select_account" || asked.DomainHint != "contoso.example" {
+		t.Errorf("Entra was asked with %+v", asked)
+	}
+	for range 2 { // the callback is delivered twice
+		resp := b.get(back)
+		wantStatus(t, resp, http.StatusSeeOther)
+		if to := resp.Header.Get("Location"); to != issuer+"/notebook?page=1" {
+			t.Errorf("the browser goes to %s", to)
+		}
+		if c := resp.Header.Values("Set-Cookie"); len(c) != 2 || !strings.HasPrefix(c[1], "__Host-notebook=session; ") {
+			t.Errorf("cookies %q", c)
+		}
+	}
+	if len(n.entries) != 1 || n.entries[0] != "ada@contoso.example for page one" {
+		t.Errorf("the flow finished with %q", n.entries)
+	}
+	if w.rows("g-") != 0 {
+		t.Error("a grant was made")
+	}
+}
+
+func TestAFlowThatFailsSaysSoOnAPageAndLeadsBack(t *testing.T) {
+	for name, tt := range map[string]struct {
+		prepare func(w *world, n *notebook, to string) string
+		status  int
+		says    string
+	}{
+		"Entra refuses": {func(w *world, _ *notebook, to string) string {
+			return w.upstream.refuse(w.t, to, "access_denied", "AADSTS65004")
+		}, http.StatusForbidden, "This sign-in cannot go on"},
+		"not assigned": {func(w *world, _ *notebook, to string) string {
+			return w.upstream.refuse(w.t, to, "access_denied", "AADSTS50105")
+		}, http.StatusForbidden, "You cannot sign in here"},
+		"Entra does not answer": {func(w *world, _ *notebook, to string) string {
+			back := w.upstream.signIn(w.t, to)
+			w.upstream.breakWith(errors.New("timeout"))
+			return back
+		}, http.StatusServiceUnavailable, "Not available right now"},
+		"the flow refuses": {func(w *world, n *notebook, to string) string {
+			n.fail = oauth.New(oauth.AccessDenied, "Not you.")
+			return w.upstream.signIn(w.t, to)
+		}, http.StatusForbidden, "cannot go on"},
+		"the flow breaks": {func(w *world, n *notebook, to string) string {
+			n.fail = errors.New("secret detail")
+			return w.upstream.signIn(w.t, to)
+		}, http.StatusInternalServerError, "Something went wrong"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, n := withNotebook(t)
+			b := w.browser()
+			back := tt.prepare(w, n, onward(t, b.begin()))
+			for range 2 {
+				resp := b.get(back)
+				wantStatus(t, resp, tt.status)
+				body := text(t, resp)
+				if !strings.Contains(body, tt.says) || strings.Contains(body, "secret detail") || strings.Contains(body, "http-equiv") {
+					t.Errorf("the page does not say %q:\n%s", tt.says, body)
+				}
+				if to := html.UnescapeString(match(t, body, `<a [^>]*href="([^"]+)"`)); to != issuer+"/notebook" {
+					t.Errorf("it leads to %s", to)
+				}
+				showsReference(t, resp)
+			}
+			if w.rows("g-") != 0 || len(n.entries) != 0 {
+				t.Error("the flow was finished")
+			}
+		})
+	}
+}
+
+// A link, another site's form and a token of another browser start nothing.
+func TestAFlowBeginsWithAFormOfOursAlone(t *testing.T) {
+	w, _ := withNotebook(t)
+	b := w.browser()
+	own := match(t, text(t, b.get(issuer+"/notebook")), `name="token" value="([^"]+)"`)
+	foreign := match(t, text(t, w.browser().get(issuer+"/notebook")), `name="token" value="([^"]+)"`)
+	consent := b.open(request(w.publicClient()))
+	w.table.counted()
+	for name, resp := range map[string]*http.Response{
+		"another site":            b.press(own, "Sec-Fetch-Site", "cross-site"),
+		"another origin":          b.press(own, "Origin", "https://evil.example"),
+		"another browser's token": b.press(foreign),
+		"a consent form":          b.press(consent),
+		"no token":                b.press(""),
+	} {
+		if resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %d", name, resp.StatusCode)
+		}
+	}
+	rec := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, issuer+"/notebook", nil)
+	b.cookies(r)
+	w.server.BeginFlow(rec, r, "notebook", authserver.FlowRequest{})
+	r = formRequest("/notebook", "")
+	b.cookies(r)
+	unknown := httptest.NewRecorder()
+	w.server.BeginFlow(unknown, r, "unheard of", authserver.FlowRequest{})
+	if rec.Code != http.StatusBadRequest || unknown.Code != http.StatusBadRequest {
+		t.Errorf("a GET: %d; an unknown kind: %d", rec.Code, unknown.Code)
+	}
+	w.advance(10 * time.Minute)
+	if resp := b.press(own); resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("an old token: %d", resp.StatusCode)
+	}
+	if reads, writes := w.table.counted(); reads+writes != 0 || len(w.upstream.requests()) != 0 {
+		t.Errorf("%d reads, %d writes, %d sign-ins begun", reads, writes, len(w.upstream.requests()))
+	}
+}
+
+// Entra calls one address back for every kind.
+func TestNoKindOfSignInFinishesAnothers(t *testing.T) {
+	w, n := withNotebook(t)
+	id := w.publicClient()
+	b := w.browser()
+	flow, client := onward(t, b.begin()), b.approve(request(id))
+	if got := b.arrive(w.upstream.signIn(t, client)); got.Get("code") == "" || len(n.entries) != 0 {
+		t.Errorf("the client got %v, the flow %q", got, n.entries)
+	}
+	if resp := b.get(w.upstream.signIn(t, flow)); resp.Header.Get("Location") != issuer+"/notebook?page=1" || w.rows("g-") != 1 {
+		t.Errorf("the flow leads to %s; %d grants", resp.Header.Get("Location"), w.rows("g-"))
+	}
+}
+
+// A browser that loses its id between the form and the callback is another one.
+func TestAFlowEndsInTheBrowserThatBeganIt(t *testing.T) {
+	w, n := withNotebook(t)
+	back := w.upstream.signIn(t, onward(t, w.browser().begin()))
+	wantPage(t, w.browser().get(back), http.StatusBadRequest)
+	if len(n.entries) != 0 {
+		t.Errorf("the flow finished with %q", n.entries)
+	}
+}
