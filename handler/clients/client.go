@@ -17,6 +17,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
 	"entramcp/handler/store"
 )
 
@@ -136,6 +137,16 @@ func (c Client) MayRedirectUnasked(redirectURI string) bool {
 	}
 	u, err := url.Parse(redirectURI)
 	return err == nil && u.Scheme == "https" && c.Trusted(redirectURI)
+}
+
+// Audit is how the events of the audit name the client. The host is that of its
+// document or, without one, of redirectURI, which may be empty.
+func (c Client) Audit(redirectURI string) observe.AuditClient {
+	host := c.Host
+	if u, err := url.Parse(redirectURI); host == "" && err == nil {
+		host = u.Host
+	}
+	return observe.AuditClient{ID: c.ID, Name: c.Name, Host: host}
 }
 
 // Public reports whether the client may come without authentication.

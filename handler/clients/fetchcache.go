@@ -79,6 +79,7 @@ type fetchCache struct {
 	loopback bool
 	fetcher  fetcher
 	limits   *fetchLimits
+	accepted func(ctx context.Context, rawURL string, body []byte) // after each fetch of a new body
 	copies   *lru.Cache[string, cachedCopy]
 	flights  singleflight.Group
 	now      func() time.Time
@@ -185,6 +186,9 @@ func (d *fetchCache) refreshed(ctx context.Context, rawURL string, youngest time
 	c.URL, c.ETag, c.Fetched, c.Fresh, c.retry, c.builtIn = rawURL, answer.etag, now, now.Add(answer.fresh), time.Time{}, false
 	if !answer.unchanged {
 		c.body = answer.body
+		if d.accepted != nil {
+			d.accepted(ctx, rawURL, c.body)
+		}
 	}
 	if c.row.ETag != "" { // of a client in use
 		c = d.save(ctx, c)

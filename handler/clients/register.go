@@ -183,6 +183,7 @@ func (r *Registry) insert(ctx context.Context, id string, rec record) (Client, e
 	c, err := r.decode(row)
 	if err == nil {
 		r.remember(c)
+		observe.Audit(ctx, r.log, observe.Event{Name: observe.ClientRegistered, Client: c.Audit(c.RedirectURIs[0])})
 	}
 	return c, err
 }

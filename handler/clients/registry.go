@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
 	"entramcp/handler/ratelimit"
 	"entramcp/handler/store"
 )
@@ -115,6 +116,11 @@ func New(o Options) (*Registry, error) {
 	}
 	r.cache, _ = lru.New[string, cachedClient](cacheSize) // fails only for a size below 1
 	r.documents, r.keySets = newFetchCaches(o)
+	r.documents.accepted = func(ctx context.Context, id string, body []byte) {
+		if c, err := r.parseDocument(id, body); err == nil {
+			observe.Audit(ctx, r.log, observe.Event{Name: observe.DocumentAccepted, Client: c.Audit("")})
+		}
+	}
 	var errs []error
 	for id, body := range o.Documents.Pinned {
 		if _, err := r.parseDocument(id, body); err != nil {

@@ -3,6 +3,7 @@ package clients
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -232,5 +233,36 @@ func TestRegisteringAgainRenews(t *testing.T) {
 	}
 	if _, err := r.Lookup(t.Context(), id); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestRegistrationsAndDocumentsAreAudited(t *testing.T) {
+	s := newSite(t)
+	id := serveDocument(s)
+	var log strings.Builder
+	r, clock := documentRegistry(t, s, Options{Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	audited := func(what string, want ...string) {
+		t.Helper()
+		if n := strings.Count(log.String(), `"category":"audit"`); n != 1 {
+			t.Errorf("%s: %d events in %s", what, n, log.String())
+		}
+		for _, part := range want {
+			if !strings.Contains(log.String(), part) {
+				t.Errorf("%s: no %s in %s", what, part, log.String())
+			}
+		}
+		log.Reset()
+	}
+	reg := register(t, r, realRegistrations[5].body)
+	audited("registration", `"event":"client_registered"`, `"client_id":"`+reg.ClientID+`"`, `"client_name":"Claude"`, `"client_host":"claude.ai"`)
+	for range 2 {
+		if _, err := r.Lookup(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	audited("document", `"event":"document_accepted"`, `"client_id":"`+id+`"`, `"client_host":"127.0.0.1:`+s.port()+`"`)
+	clock.advance(2 * defaultFresh)
+	if _, err := r.Register(t.Context(), "application/json", strings.NewReader(`{"redirect_uris":["javascript:x"]}`)); err == nil || log.Len() != 0 {
+		t.Errorf("a refused registration: %v, %s", err, log.String())
 	}
 }
