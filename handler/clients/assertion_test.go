@@ -323,6 +323,7 @@ func TestTokenEndpointAsAudienceCanBeEnded(t *testing.T) {
 	lenient := newRegistry(t, Options{Table: table, Now: clock.now, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	strict := newRegistry(t, Options{Table: table, Now: clock.now, Issuer: testIssuer, TokenEndpoint: testToken, IssuerAudienceOnly: true})
 	id := register(t, lenient, `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+s.jwks+`}`).ClientID
+	log.Reset()
 	authenticate := func(r *Registry, aud any) error {
 		_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at, "aud", aud))))
 		return err

@@ -49,7 +49,7 @@ func sanitizeName(name string) string {
 		}
 		space = false
 		if count >= maxName {
-			return b.String() + "…"
+			return strings.TrimRight(b.String(), " ") + "…"
 		}
 		b.WriteRune(r)
 		count++
