@@ -19,6 +19,10 @@ import (
 // half way. What the Azure CLI cannot answer is listed and refuses nothing:
 // azd signs in by itself, perhaps as somebody else.
 func (p *program) checkAzure(ctx context.Context) []finding {
+	if p.getenv("AZURE_SUBSCRIPTION_ID") == "" || p.getenv("AZURE_LOCATION") == "" {
+		return []finding{{check: "azure", unknown: true, what: "rights, providers, region and names: azd asks for subscription and region only afterwards",
+			remedy: "azd up asks before. Or: azd env set AZURE_SUBSCRIPTION_ID <id>, azd env set AZURE_LOCATION <region>"}}
+	}
 	var account struct {
 		TenantID string
 		User     struct{ Name, Type string }

@@ -83,7 +83,7 @@ func hook(t *testing.T, name string, env map[string]string, commands map[string]
 		run:    run,
 		client: client,
 		lookup: func(_ context.Context, host string) ([]string, error) {
-			if host == "127.0.0.1" {
+			if host == "example.com" {
 				return []string{host}, nil
 			}
 			return nil, errors.New("no such host")

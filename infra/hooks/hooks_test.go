@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -126,6 +127,30 @@ func TestPreflightSaysWhatItCouldNotCheck(t *testing.T) {
 	} {
 		printed, status := hook(t, "preprovision", nil, commands, http.DefaultClient)
 		if status != 0 || !strings.Contains(printed, "not checked") || !strings.Contains(printed, name) {
+			t.Errorf("%s: status %d:\n%s", name, status, printed)
+		}
+	}
+	env := map[string]string{"AZURE_SUBSCRIPTION_ID": "", "AZURE_LOCATION": ""}
+	printed, status := hook(t, "preprovision", env, map[string]answers{"az": signedIn()}, http.DefaultClient)
+	if status != 0 || !strings.Contains(printed, "azd asks for subscription and region only afterwards") {
+		t.Errorf("before azd has asked: status %d:\n%s", status, printed)
+	}
+}
+
+// TestAPublicURLAnswersByTLSFirst: it becomes the issuer at once.
+func TestAPublicURLAnswersByTLSFirst(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler()) // as example.com
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	defer server.Close()
+	env := map[string]string{"MCP_PUBLIC_URL": "https://example.com/tools/"}
+	trusted := server.Client().Transport.(*http.Transport)
+	other := &http.Transport{DialContext: trusted.DialContext, DialTLSContext: trusted.DialTLSContext}
+	for name, c := range map[string]struct {
+		client *http.Client
+		status int
+	}{"a certificate that is trusted": {server.Client(), 0}, "another": {&http.Client{Transport: other}, 1}} {
+		printed, status := hook(t, "preprovision", env, map[string]answers{"az": signedIn()}, c.client)
+		if status != c.status || (status == 1) != strings.Contains(printed, "does not answer by TLS") {
 			t.Errorf("%s: status %d:\n%s", name, status, printed)
 		}
 	}
