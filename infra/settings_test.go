@@ -35,7 +35,6 @@ var notWritten = map[string]string{
 	"ENTRA_CLIENT_CERTIFICATE_PATH":      "a file, and the package holds none",
 	"ENTRA_CLIENT_CERTIFICATE_PASSWORD":  "as ENTRA_CLIENT_CERTIFICATE_PATH",
 	"LISTEN_ADDRESS":                     "the host calls on loopback",
-	"TRUSTED_PROXIES":                    "the platform appends the client's address",
 	"LOG_FORMAT":                         "the queries of alerts and workbook read JSON",
 	"LOCAL_SETTINGS":                     "for runs without Azure",
 	"SWEEP_INTERVAL":                     "the default suits",
