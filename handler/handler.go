@@ -63,15 +63,16 @@ type Dependencies struct {
 type Server struct {
 	http.Handler
 
-	cfg    config.Config
-	deps   Dependencies
-	ring   *keyring.Ring
-	entra  *entra.Client
-	grants *grants.Service
-	as     *authserver.Server
-	sweep  *sweep.Sweeper
-	health *health.Health
-	home   *home.Home
+	cfg       config.Config
+	deps      Dependencies
+	ring      *keyring.Ring
+	entra     *entra.Client
+	grants    *grants.Service
+	as        *authserver.Server
+	sweep     *sweep.Sweeper
+	health    *health.Health
+	admission *middleware.Admission
+	home      *home.Home
 	// prepare is what must be done once before the table can be used.
 	prepare func(context.Context) error
 	close   func() error
@@ -83,8 +84,9 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	deps.Table = deps.Telemetry.Table(deps.Table)
 	s := &Server{
 		cfg: cfg, deps: deps,
-		prepare: func(context.Context) error { return nil },
-		close:   func() error { return nil },
+		admission: middleware.NewAdmission(deps.Log),
+		prepare:   func(context.Context) error { return nil },
+		close:     func() error { return nil },
 	}
 	s.ring = keyring.New(keyring.Options{
 		Table: deps.Table, Wrapper: deps.Wrapper, Retention: max(cfg.RefreshLifetime, cfg.AccessTokenLifetime),
@@ -133,9 +135,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("make the page at the root: %w", err)
 	}
-	s.Handler = observe.Correlate(deps.Log, observe.CorrelateOptions{
-		Hosted: cfg.Hosted, Proxies: observe.Proxies{Appended: cfg.InAzure, Trusted: cfg.TrustedProxies},
-	}, middleware.Headers(strings.HasPrefix(cfg.Issuer, "https:"), deps.Telemetry.Middleware(s.routes(guard, offered))))
+	s.Handler = s.surrounded(s.routes(guard, offered))
 	return s, nil
 }
 
@@ -158,7 +158,8 @@ const (
 	bodyTime     = 10 * time.Second
 	callBodyTime = 30 * time.Second
 
-	rootPath = "/{$}"
+	healthPath = "/healthz"
+	readyPath  = "/readyz"
 )
 
 // routes is the whole route table.
@@ -169,26 +170,38 @@ func (s *Server) routes(guard *resource.Guard, offered *toolkit.Server) http.Han
 		mux.Handle(path+"/{$}", guard.Metadata())
 	}
 	for _, route := range s.as.Routes() {
-		h := middleware.Timeout(s.cfg.Timeout+storageShare, route.Handler)
-		if route.Path == rootPath {
-			mux.Handle(rootPath, guard.NotHere(h))
-			continue
-		}
-		mux.Handle(route.Method+" "+route.Path, h)
+		mux.Handle(route.Method+" "+route.Path, middleware.Timeout(s.cfg.Timeout+storageShare, route.Handler))
 	}
 	mux.Handle("/{$}", s.home)
 	for path, document := range s.home.Routes() {
 		mux.Handle("GET "+path, document)
 	}
-	mux.HandleFunc("GET /healthz", s.health.Up)
-	mux.HandleFunc("GET /readyz", s.health.Ready)
+	mux.HandleFunc("GET "+healthPath, s.health.Up)
+	mux.HandleFunc("GET "+readyPath, s.health.Ready)
 
-	top := http.NewServeMux()
-	endpoint := middleware.BodyDeadline(callBodyTime, guard.Protect(mcphttp.Handler(offered.Handler())))
-	top.Handle(config.MCPPath, endpoint)
-	top.Handle(config.MCPPath+"/{$}", endpoint) // a redirect would lose the body
-	top.Handle("/", middleware.BodyDeadline(bodyTime, mux))
-	return top
+	endpoint := guard.Protect(mcphttp.Handler(offered.Handler()))
+	mux.Handle(config.MCPPath, endpoint)
+	mux.Handle(config.MCPPath+"/{$}", endpoint) // a redirect would lose the body
+	return mux
+}
+
+// surrounded is what every request passes before its route, from the outside in.
+// What an overload refuses costs nothing beyond that.
+func (s *Server) surrounded(routes http.Handler) http.Handler {
+	h := observe.Correlate(s.deps.Log, observe.CorrelateOptions{
+		Hosted: s.cfg.Hosted, Proxies: observe.Proxies{Appended: s.cfg.InAzure, Trusted: s.cfg.TrustedProxies},
+	}, s.deps.Telemetry.Middleware(routes))
+	h = s.admission.Limit(h, "/", healthPath, readyPath)
+	short, long := middleware.BodyDeadline(bodyTime, h), middleware.BodyDeadline(callBodyTime, h)
+	h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.TrimSuffix(r.URL.Path, "/") == config.MCPPath {
+			long.ServeHTTP(w, r)
+			return
+		}
+		short.ServeHTTP(w, r)
+	})
+	h = middleware.BasePath(s.cfg.BasePath, h)
+	return middleware.Headers(strings.HasPrefix(s.cfg.Issuer, "https:"), h)
 }
 
 // Run does what goes on in the background until ctx ends: keys, revocations,

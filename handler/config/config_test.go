@@ -102,6 +102,8 @@ func TestEachMistakeNamesItsSetting(t *testing.T) {
 		{"PUBLIC_URL", "PUBLIC_URL", "https://mcp.example.com/tools/mcp/"},
 		{"PUBLIC_URL", "PUBLIC_URL", "https://user:pass@mcp.example.com"},
 		{"PUBLIC_URL", "PUBLIC_URL", "https://:8080"},
+		{"PUBLIC_URL", "PUBLIC_URL", "https://mcp.example.com/token"},
+		{"PUBLIC_URL", "PUBLIC_URL", "https://mcp.example.com/.well-known/x"},
 		{"PUBLIC_URL", "PUBLIC_URL", "https://mcp.example.com#"},
 		{"PUBLIC_HOST", "PUBLIC_HOST", "mine"},
 		{"LISTEN_ADDRESS", "LISTEN_ADDRESS", "everywhere"},

@@ -123,6 +123,10 @@ func (r *reader) public(c *Config, ownPort int) {
 	case path == MCPPath || strings.HasSuffix(path, MCPPath):
 		r.bad(name, fmt.Sprintf("is %q; the MCP endpoint is added to it", v), "Write "+origin+strings.TrimSuffix(path, MCPPath))
 		return
+	case path != "" && slices.Contains(append(ownPaths, "/.well-known", "/admin", "/runtime"), "/"+strings.Split(path, "/")[1]):
+		// A gateway may take the path away, and then nobody knew what is meant.
+		r.bad(name, fmt.Sprintf("is %q, whose path begins like one of the server's own", v), "Write another path, such as "+origin+"/tools")
+		return
 	case path != "" && (!plainPath.MatchString(path) || strings.Contains(path, "/.")):
 		r.bad(name, fmt.Sprintf("is %q, whose path clients would write in more than one way", v),
 			"Write a path of letters, digits and the characters - . _ ~, such as "+origin+"/tools")

@@ -265,7 +265,7 @@ func TestMasterKeyForms(t *testing.T) {
 		"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZQ==":                       "00ef526d83a4364d", // 31 bytes
 		"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWZn":                       "1706840d0060260e", // 33 bytes
 		"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZW!":                        "5e6fa5927029ae10", // not base64
-		"3031323334353637383961626364656630313233343536373839616263646566zz": "40c656c2cdff0f63",               // goes on
+		"3031323334353637383961626364656630313233343536373839616263646566zz": "40c656c2cdff0f63", // goes on
 		"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY!!":                      "bcea8b1492007ebf",
 		keyB: "c644fb8e03d38ed8",
 	} {

@@ -42,9 +42,9 @@ type Options struct {
 	// never one: it is the client's business (MCP authorization, "Refresh
 	// Tokens").
 	Baseline oauth.Scopes
-	// ScopesFor are the further scopes that a JSON-RPC method, and a tool in
-	// the case of tools/call, needs. It may be nil.
-	ScopesFor func(method, tool string) oauth.Scopes
+	// ScopesFor are the further scopes that a JSON-RPC method needs for what it
+	// names: a tool or prompt by its name, a resource by its URI. It may be nil.
+	ScopesFor func(method, name string) oauth.Scopes
 	// AllowedOrigins are the origins of web pages that may call, beside our
 	// own and, where the server itself is on loopback, those on loopback.
 	AllowedOrigins []string
@@ -63,7 +63,7 @@ type Guard struct {
 	verify       func(ctx context.Context, raw string) (*grants.Access, error)
 	verifyEntra  func(ctx context.Context, raw string) (*grants.Access, error)
 	baseline     oauth.Scopes
-	scopesFor    func(method, tool string) oauth.Scopes
+	scopesFor    func(method, name string) oauth.Scopes
 	endpoint     *url.URL
 	origins      originPolicy
 	inAzure      bool
@@ -191,9 +191,9 @@ func (g *Guard) inScope(w http.ResponseWriter, r *http.Request, access *grants.A
 		required = nil
 	}
 	for _, c := range calls {
-		scopes := g.scopesFor(c.method, c.tool)
+		scopes := g.scopesFor(c.method, c.name)
 		if refused == "" && !access.Scopes.Has(scopes...) {
-			refused = c.tool
+			refused = c.name
 		}
 		required = required.Union(scopes)
 	}

@@ -60,6 +60,9 @@ func options() Options {
 			if method == "tools/call" && tool == "wipe" {
 				return oauth.NewScopes("Admin.All")
 			}
+			if method == "prompts/get" && tool == "secret" || method == "resources/read" && tool == "notes://mine" {
+				return oauth.NewScopes("Notes.Read")
+			}
 			return nil
 		},
 	}
@@ -192,6 +195,9 @@ func TestLackingScopeIs403InEveryRevision(t *testing.T) {
 		"legacy":                            {legacy, "", "", rpc("tools/call", "send"), "Mail.Read Mail.Send email openid profile"},
 		"legacy, harmless":                  {legacy, "", "", rpc("tools/call", "hello"), ""},
 		"legacy, other method":              {legacy, "", "", rpc("prompts/get", "send"), ""},
+		"prompt":                            {legacy, "", "", rpc("prompts/get", "secret"), "Mail.Read Notes.Read email openid profile"},
+		"resource":                          {legacy, "", "", `{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"notes://mine"}}`, "Mail.Read Notes.Read email openid profile"},
+		"another resource":                  {legacy, "", "", `{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"notes://open"}}`, ""},
 		"no revision":                       {"", "", "", rpc("tools/call", "send"), "Mail.Read Mail.Send email openid profile"},
 		"legacy with headers that lie":      {legacy, "tools/call", "hello", rpc("tools/call", "send"), "Mail.Read Mail.Send email openid profile"},
 		"escaped name":                      {legacy, "", "", `{"jsonrpc":"2.0","id":1,"method":"tools\/call","params":{"name":"\u0073end"}}`, "Mail.Read Mail.Send email openid profile"},

@@ -64,9 +64,11 @@ func (f failingReader) Read([]byte) (int, error) { return 0, f.err }
 // size has room for 50,000 calls.
 const maxBatch = 100
 
-// call is what one JSON-RPC message asks for. Both are empty for a response; the
-// tool is only looked at in tools/call.
-type call struct{ method, tool string }
+// call is what one JSON-RPC message asks for. Both are empty for a response.
+type call struct{ method, name string }
+
+// named is the member of params that names what a method is about.
+var named = map[string]string{"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 
 // parseCalls reads a message, or a batch of them, which revision 2025-03-26 allows,
 // with the SDK's eyes: what follows the first JSON value is ignored, names are
@@ -86,11 +88,12 @@ func parseCalls(body []byte) ([]call, error) {
 		if !decode(message["method"], &out[i].method) {
 			return nil, errNotJSONRPC
 		}
-		if out[i].method != "tools/call" {
+		member, ok := named[out[i].method]
+		if !ok {
 			continue
 		}
 		var params object
-		if !decode(message["params"], &params) || !decode(params["name"], &out[i].tool) {
+		if !decode(message["params"], &params) || !decode(params[member], &out[i].name) {
 			return nil, errNotJSONRPC
 		}
 	}

@@ -67,28 +67,3 @@ func (g *Guard) Metadata() http.Handler {
 }
 
 const metadataMethods = "GET, HEAD, OPTIONS"
-
-// NotHere answers what clients send to the root when they were given the origin
-// for the endpoint's address: 405 for POST, which says where the endpoint is,
-// and 406 for a GET that wants events, since a page would be waited on.
-func (g *Guard) NotHere(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		where := "The MCP endpoint is " + g.endpoint.String() + ": use this address."
-		accept := strings.Join(r.Header.Values("Accept"), ",")
-		switch {
-		case r.Method != http.MethodGet && r.Method != http.MethodHead:
-			w.Header().Set("Allow", "GET, HEAD")
-			oauth.WriteJSON(w, http.StatusMethodNotAllowed, misdirected{oauth.InvalidRequest, where, g.endpoint.String()})
-		case strings.Contains(accept, "text/event-stream") && !strings.Contains(accept, "text/html"):
-			oauth.WriteJSON(w, http.StatusNotAcceptable, misdirected{oauth.InvalidRequest, where, g.endpoint.String()})
-		default:
-			next.ServeHTTP(w, r)
-		}
-	})
-}
-
-type misdirected struct {
-	Error       oauth.Code `json:"error"`
-	Description string     `json:"error_description"`
-	Endpoint    string     `json:"mcp_endpoint"`
-}

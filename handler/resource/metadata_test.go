@@ -81,39 +81,3 @@ func TestMetadataIsServedWhereverClientsLook(t *testing.T) {
 		}
 	}
 }
-
-// TestTheOriginGivenForTheEndpointIsCorrected: the C# SDK posts there, and then
-// waits for events.
-func TestTheOriginGivenForTheEndpointIsCorrected(t *testing.T) {
-	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) })
-	for name, tt := range map[string]struct {
-		method, accept string
-		status         int
-	}{
-		"a call":                   {"POST", "application/json, text/event-stream", http.StatusMethodNotAllowed},
-		"the end of a session":     {"DELETE", "", http.StatusMethodNotAllowed},
-		"waiting for events":       {"GET", "text/event-stream", http.StatusNotAcceptable},
-		"a browser":                {"GET", "text/html,application/xhtml+xml,*/*;q=0.8", http.StatusOK},
-		"a browser that takes all": {"GET", "text/html, text/event-stream", http.StatusOK},
-		"the probe of the host":    {"GET", "", http.StatusOK},
-		"the probe of a monitor":   {"HEAD", "*/*", http.StatusOK},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := httptest.NewRecorder()
-			r := request(tt.method, issuer+"/", "")
-			if tt.accept != "" {
-				r.Header.Set("Accept", tt.accept)
-			}
-			New(options()).NotHere(page).ServeHTTP(w, r)
-			if w.Code != tt.status {
-				t.Fatalf("got %d", w.Code)
-			}
-			if says := strings.Contains(w.Body.String(), endpoint); says != (tt.status != http.StatusOK) {
-				t.Errorf("got %s", w.Body)
-			}
-			if (w.Header().Get("Allow") == "GET, HEAD") != (tt.status == http.StatusMethodNotAllowed) {
-				t.Errorf("Allow: %s", w.Header().Get("Allow"))
-			}
-		})
-	}
-}

@@ -97,16 +97,15 @@ func (s *Server) run(ctx context.Context, d *definition, call *Call, req mcp.Req
 }
 
 // bounded ends with the deadline or, in earlier revisions, with the notification
-// that cancels the call. Until it is stopped, the stream of the answer is kept alive.
+// that cancels the call.
 func (s *Server) bounded(ctx context.Context, caller *Caller, limit time.Duration) (context.Context, func()) {
 	ctx, timeout := context.WithTimeoutCause(ctx, limit, errDeadline)
-	keepAlive(ctx)
-	x, ok := ctx.Value(exchangeKey{}).(*exchange)
-	if !ok || x.id == "" {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	if id == "" {
 		return ctx, timeout
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	remove := s.running.add(runKey(caller.access), x.id, cancel)
+	remove := s.running.add(runKey(caller.access), id, cancel)
 	return ctx, func() {
 		remove()
 		cancel(nil)

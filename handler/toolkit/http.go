@@ -5,15 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
-	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
-	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"entramcp/handler/grants"
@@ -32,21 +28,20 @@ func (s *Server) Handler() http.Handler {
 		Logger:                       s.log,
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{ResponseWriter: w}
 		if r.Method == http.MethodPost && r.Header.Get("Mcp-Protocol-Version") < firstRounds {
-			if done := s.legacy(x, r); done {
-				return
-			}
+			r = s.cancellable(r)
 		}
-		defer x.end()
-		sdk.ServeHTTP(x, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+		sdk.ServeHTTP(w, r)
 	})
 }
 
-// legacy does what the SDK leaves undone in revisions before 2026-07-28: it refuses
-// unknown methods in JSON-RPC's terms instead of HTTP's, and cancels calls. It
-// returns whether the request is answered.
-func (s *Server) legacy(x *exchange, r *http.Request) (done bool) {
+// requestIDKey is the context key of the JSON-RPC id of the one call of a request,
+// as it was written, in earlier revisions.
+type requestIDKey struct{}
+
+// cancellable does what the SDK leaves undone in revisions before 2026-07-28: it
+// passes on notifications that cancel a call, and tells a call its id.
+func (s *Server) cancellable(r *http.Request) *http.Request {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	r.Body = again(body, err, r.Body)
 	var m struct {
@@ -57,29 +52,16 @@ func (s *Server) legacy(x *exchange, r *http.Request) (done bool) {
 		} `json:"params"`
 	}
 	if err != nil || len(body) > maxBody || json.Unmarshal(body, &m) != nil {
-		return false // for the SDK to refuse; a batch has no id of its own either
+		return r // for the SDK to refuse; a batch has no id of its own either
 	}
-	x.id = string(m.ID)
-	switch {
-	case m.Method == "notifications/cancelled":
+	if m.Method == "notifications/cancelled" {
 		if info := auth.TokenInfoFromContext(r.Context()); info != nil {
 			if access, ok := info.Extra[grants.AccessKey].(*grants.Access); ok && access != nil {
 				s.running.cancel(runKey(access), string(m.Params.RequestID))
 			}
 		}
-	case x.id != "" && m.Method != "" && !known[m.Method]:
-		answer, err := json.Marshal(map[string]any{
-			"jsonrpc": "2.0", "id": m.ID,
-			"error": jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, Message: "This server does not have this method."},
-		})
-		if err != nil {
-			return false
-		}
-		x.Header().Set("Content-Type", "application/json")
-		_, _ = x.Write(answer)
-		return true
 	}
-	return false
+	return r.WithContext(context.WithValue(r.Context(), requestIDKey{}, string(m.ID)))
 }
 
 // again is a body that begins with what was read of it, and ends as that did.
@@ -97,111 +79,6 @@ func again(read []byte, err error, rest io.ReadCloser) io.ReadCloser {
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
-
-// known are the methods of requests in the revisions before 2026-07-28.
-var known = map[string]bool{
-	"initialize": true, "ping": true, "server/discover": true, "logging/setLevel": true, "completion/complete": true,
-	"tools/list": true, "tools/call": true, "prompts/list": true, "prompts/get": true,
-	"resources/list": true, "resources/templates/list": true, "resources/read": true,
-	"resources/subscribe": true, "resources/unsubscribe": true, "subscriptions/listen": true,
-}
-
-// exchange is one HTTP request as the calls in it see it. It keeps the answer's
-// stream alive while a call is silent: hosts and proxies cut what is idle.
-type exchange struct {
-	http.ResponseWriter
-	id string // the JSON-RPC id of the one call, as it was written, in earlier revisions
-
-	mu      sync.Mutex
-	began   bool // something of the body was sent
-	late    bool // an answer of another kind came after that
-	over    bool
-	written time.Time
-	timer   *time.Timer
-}
-
-type exchangeKey struct{}
-
-// A stream says something within a second, so that whoever waits for the headers gets
-// them, and then every 20 seconds.
-const (
-	firstComment = 900 * time.Millisecond
-	nextComments = 20 * time.Second
-)
-
-// keepAlive writes a comment whenever nothing was written for a while, until the
-// exchange ends. The SDK has set the headers of the answer when a call runs.
-func keepAlive(ctx context.Context) {
-	x, ok := ctx.Value(exchangeKey{}).(*exchange)
-	if !ok {
-		return
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.timer == nil && !x.over {
-		x.timer = time.AfterFunc(firstComment, x.comment)
-	}
-}
-
-func (x *exchange) comment() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.over || !strings.HasPrefix(x.Header().Get("Content-Type"), "text/event-stream") {
-		return
-	}
-	if silent := time.Since(x.written); silent >= nextComments || !x.began {
-		// A line that begins with a colon is ignored (HTML, "Server-sent events").
-		_, _ = io.WriteString(x.ResponseWriter, ": keep-alive\n\n")
-		_ = http.NewResponseController(x.ResponseWriter).Flush()
-		x.began, x.written = true, time.Now()
-	}
-	x.timer.Reset(max(time.Millisecond, nextComments-time.Since(x.written)))
-}
-
-func (x *exchange) end() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.over = true
-	if x.timer != nil {
-		x.timer.Stop()
-	}
-}
-
-// WriteHeader sends the status. Once a stream has begun there is none to send: what
-// follows becomes an event of it.
-func (x *exchange) WriteHeader(status int) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.began {
-		x.late = true
-		return
-	}
-	x.ResponseWriter.WriteHeader(status)
-}
-
-func (x *exchange) Write(p []byte) (int, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.began, x.written = true, time.Now()
-	if x.late {
-		x.late = false
-		if _, err := fmt.Fprintf(x.ResponseWriter, "event: message\ndata: %s\n\n", p); err != nil {
-			return 0, err
-		}
-		return len(p), http.NewResponseController(x.ResponseWriter).Flush()
-	}
-	return x.ResponseWriter.Write(p)
-}
-
-// FlushError sends what was written.
-func (x *exchange) FlushError() error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return http.NewResponseController(x.ResponseWriter).Flush()
-}
-
-// Unwrap is for http.ResponseController.
-func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
 // running are the calls of earlier revisions on this instance, which a notification
 // can cancel: there, a closed connection means nothing.
