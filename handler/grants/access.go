@@ -168,12 +168,17 @@ func (s *Service) Verify(ctx context.Context, raw string) (*Access, error) {
 	}
 	key := sha256.Sum256([]byte(raw))
 	access, ok := s.verified.Get(key)
-	if !ok {
-		var err error
-		if access, err = s.parse(ctx, raw); err != nil {
+	if ok && s.revoked.staleAt(s.now()) {
+		if err := s.ensureCurrent(ctx); err != nil {
 			return nil, err
 		}
-		s.verified.Add(key, access)
+		access, ok = s.verified.Get(key) // a key may have been retired
+	}
+	if !ok {
+		var err error
+		if access, err = s.parseAndCache(ctx, key, raw); err != nil {
+			return nil, err
+		}
 	}
 	if !s.now().Before(access.Expires) {
 		s.verified.Remove(key)
@@ -188,6 +193,25 @@ func (s *Service) Verify(ctx context.Context, raw string) (*Access, error) {
 		return nil, invalid(errRevoked)
 	}
 	return access, nil
+}
+
+func (s *Service) parseAndCache(ctx context.Context, key [32]byte, raw string) (*Access, error) {
+	keys := s.keyChanges.Load()
+	access, err := s.parse(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	s.verified.Add(key, access)
+	if s.keyChanges.Load() != keys {
+		s.verified.Remove(key) // perhaps verified with a key that was retired meanwhile
+	}
+	return access, nil
+}
+
+// forgetVerified makes every token be verified with the keys that there are now.
+func (s *Service) forgetVerified() {
+	s.keyChanges.Add(1)
+	s.verified.Purge()
 }
 
 // parse checks everything that the token alone can say.

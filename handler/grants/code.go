@@ -132,7 +132,7 @@ func (s *Service) Redeem(ctx context.Context, code Code, by Redemption) (Tokens,
 	if r.Generation > 0 {
 		return s.repeatRedemption(ctx, r, by)
 	}
-	user, err := s.unseal(ctx, r)
+	user, err := s.unsealFor(ctx, keyring.CodeHandle, r)
 	if err != nil {
 		return Tokens{}, err
 	}
@@ -180,7 +180,7 @@ func (s *Service) repeatRedemption(ctx context.Context, r record, by Redemption)
 		}
 		return Tokens{}, invalidGrant(keyring.CodeHandle, errReused)
 	}
-	user, err := s.unseal(ctx, r)
+	user, err := s.unsealFor(ctx, keyring.CodeHandle, r)
 	if err != nil {
 		return Tokens{}, err
 	}

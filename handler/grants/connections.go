@@ -3,8 +3,8 @@ package grants
 import (
 	"context"
 	"errors"
+	"strings"
 
-	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
 )
@@ -13,26 +13,28 @@ import (
 // if the grant has ended, so that a tool's caller signs in again, or with 503.
 func (s *Service) Get(ctx context.Context, subject Subject, grantID string) (Grant, error) {
 	r, err := s.live(ctx, subject, grantID)
-	switch {
-	case ended(err):
-		return Grant{}, oauth.New(oauth.InvalidToken, "The sign-in behind this token has ended. Sign in again.").Because(err)
-	case err != nil:
-		return Grant{}, err
+	if err != nil {
+		return Grant{}, invalidIfEnded(err)
 	}
 	user, err := s.unseal(ctx, r)
-	switch {
-	case errors.Is(err, keyring.ErrRetired):
-		return Grant{}, oauth.New(oauth.InvalidToken, "The sign-in behind this token has ended. Sign in again.").Because(err)
-	case err != nil:
-		return Grant{}, err
+	if err != nil {
+		return Grant{}, invalidIfEnded(err)
 	}
 	return r.grant(user.Identity), nil
+}
+
+// invalidIfEnded is invalid_token for a grant that has ended; other errors stay.
+func invalidIfEnded(err error) error {
+	if !ended(err) {
+		return err
+	}
+	return oauth.New(oauth.InvalidToken, "The sign-in behind this token has ended. Sign in again.").Because(err)
 }
 
 // Upstream opens Entra's tokens as they were when g was read. No storage I/O.
 func (s *Service) Upstream(ctx context.Context, g Grant) (Upstream, error) {
 	user, err := s.unseal(ctx, record{subject: g.Subject, id: g.ID, Sealed: g.sealed})
-	return user.Upstream, err
+	return user.Upstream, invalidIfEnded(err)
 }
 
 // UpdateUpstream stores tokens that were renewed outside Refresh, and returns
@@ -50,7 +52,7 @@ func (s *Service) UpdateUpstream(ctx context.Context, g Grant, upstream Upstream
 	}
 	user, err := s.unseal(ctx, r)
 	if err != nil {
-		return Grant{}, err
+		return Grant{}, invalidIfEnded(err)
 	}
 	user.Upstream = upstream.replacing(user.Upstream)
 	if r.Sealed, err = s.seal(ctx, r, user); err != nil {
@@ -69,28 +71,48 @@ func (s *Service) UpdateUpstream(ctx context.Context, g Grant, upstream Upstream
 // List returns the user's live grants: which apps are connected. It reads the
 // whole of the user's partition.
 func (s *Service) List(ctx context.Context, subject Subject) ([]Grant, error) {
+	if err := s.ensureCurrent(ctx); err != nil {
+		return nil, err
+	}
 	var out []Grant
+	err := s.eachOf(ctx, subject, func(r record) error {
+		if !s.connected(r) {
+			return nil
+		}
+		user, err := s.unseal(ctx, r)
+		if ended(err) {
+			return nil
+		}
+		out = append(out, r.grant(user.Identity))
+		return err
+	})
+	return out, err
+}
+
+// connected reports whether r is a sign-in that can be used.
+func (s *Service) connected(r record) bool {
+	_, blocked := s.blocks.Load().find(r.parties(), r.Created)
+	return r.Generation > 0 && r.Revoked.IsZero() && !s.revoked.has(r.id) && !s.expired(r) && !blocked
+}
+
+// eachOf calls do with every row of a user's grants, whatever its state.
+func (s *Service) eachOf(ctx context.Context, subject Subject, do func(record) error) error {
 	for cursor := store.Cursor(""); ; {
 		page, err := s.table.List(ctx, store.Partition(subject.partition()), cursor)
 		if err != nil {
-			return nil, unavailable(err)
+			return unavailable(err)
 		}
 		for _, row := range page.Rows {
 			r, err := decodeRecord(row, subject)
 			if err != nil {
-				return nil, unavailable(err)
+				return unavailable(err)
 			}
-			if r.Generation == 0 || !r.Revoked.IsZero() || s.revoked.has(r.id) || s.expired(r) {
-				continue
+			if err := do(r); err != nil {
+				return err
 			}
-			user, err := s.unseal(ctx, r)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, r.grant(user.Identity))
 		}
 		if cursor = page.Next; cursor == "" {
-			return out, nil
+			return nil
 		}
 	}
 }
@@ -105,4 +127,104 @@ func (s *Service) Disconnect(ctx context.Context, subject Subject, grantID strin
 		return err
 	}
 	return s.end(ctx, r, revokedByUser, "")
+}
+
+// DisconnectAll ends all grants of a user on their behalf, and returns how many
+// there were. It goes on after an error, which it returns in the end; it can be
+// repeated.
+func (s *Service) DisconnectAll(ctx context.Context, subject Subject) (int, error) {
+	n := 0
+	var failed error
+	err := s.eachOf(ctx, subject, func(r record) error {
+		if !r.Revoked.IsZero() {
+			return nil
+		}
+		if err := s.end(ctx, r, revokedByUser, ""); err != nil {
+			failed = errors.Join(failed, err)
+			return nil
+		}
+		n++
+		return nil
+	})
+	return n, errors.Join(err, failed)
+}
+
+// Erase ends all grants of a user and removes their rows. What was revoked stays
+// announced, without the user's name, for as long as access tokens can be valid.
+func (s *Service) Erase(ctx context.Context, subject Subject) error {
+	if _, err := s.DisconnectAll(ctx, subject); err != nil {
+		return err
+	}
+	var rows []store.Row
+	err := s.eachOf(ctx, subject, func(r record) error {
+		rows = append(rows, store.Row{Partition: subject.partition(), Key: r.id, ETag: r.etag})
+		return nil
+	})
+	for len(rows) > 0 && err == nil {
+		n := min(len(rows), store.MaxDrop)
+		if _, err = s.table.Drop(ctx, rows[:n]); err != nil {
+			return unavailable(err)
+		}
+		rows = rows[n:]
+	}
+	return err
+}
+
+// A Connection is a grant as an administrator sees it: without the user's name
+// and tokens.
+type Connection struct {
+	Grant
+	// Connected says that it can be used. Others were revoked, have expired or
+	// were never redeemed.
+	Connected bool
+}
+
+// Connections returns a page of all grants of all users, at most store.MaxPage of
+// them, and where to go on; an empty cursor begins and ends. It is for the command
+// line and for administrators, never for a request of a client. With a tenant,
+// grants of other tenants are left out, so that a page can be empty.
+func (s *Service) Connections(ctx context.Context, tenantID string, from store.Cursor) ([]Connection, store.Cursor, error) {
+	if err := s.ensureCurrent(ctx); err != nil {
+		return nil, "", err
+	}
+	page, err := s.table.List(ctx, store.Prefix(GrantPrefix), from)
+	if err != nil {
+		return nil, "", unavailable(err)
+	}
+	tenant := partyHash(tenantID)
+	var out []Connection
+	for _, row := range page.Rows {
+		r, err := decodeRecord(row, Subject(strings.TrimPrefix(row.Partition, GrantPrefix)))
+		if err != nil {
+			return nil, "", unavailable(err)
+		}
+		if tenant == "" || tenant == r.TenantHash {
+			out = append(out, Connection{Grant: r.grant(Identity{}), Connected: s.connected(r)})
+		}
+	}
+	return out, page.Next, nil
+}
+
+// EraseTenant erases every user of a tenant that has a grant. It reads all grants
+// and can be repeated.
+func (s *Service) EraseTenant(ctx context.Context, tenantID string) (users int, err error) {
+	seen := map[Subject]bool{}
+	for cursor := store.Cursor(""); ; {
+		page, next, err := s.Connections(ctx, tenantID, cursor)
+		if err != nil {
+			return len(seen), err
+		}
+		for _, c := range page {
+			if seen[c.Subject] || tenantID == "" {
+				continue
+			}
+			if err := s.Erase(ctx, c.Subject); err != nil {
+				return len(seen), err
+			}
+			seen[c.Subject] = true
+		}
+		if cursor = next; cursor == "" {
+			return len(seen), nil
+		}
+	}
 }

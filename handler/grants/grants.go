@@ -122,6 +122,8 @@ type Service struct {
 	blocks    atomic.Pointer[blockTable]
 	readings  singleflight.Group
 	rotations singleflight.Group
+	// keyChanges counts how often verified was emptied.
+	keyChanges atomic.Uint64
 	// lastRequest is in Unix seconds.
 	lastRequest atomic.Int64
 	// legacyUntil is when revocations are no longer written for instances of

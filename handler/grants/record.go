@@ -293,10 +293,14 @@ func decodeUserData(plain []byte) (sealedData, error) {
 	return data, json.Unmarshal(plain, &data)
 }
 
-// unseal fails with a 503: that we cannot read what we have sealed says nothing
+// unseal fails with errRevoked if the key epoch was retired that sealed the row,
+// and else with a 503: that we cannot read what we have sealed says nothing
 // against the client.
 func (s *Service) unseal(ctx context.Context, r record) (userData, error) {
 	plain, err := s.ring.Open(ctx, keyring.UpstreamTokens, r.rowKey(), r.Sealed)
+	if errors.Is(err, keyring.ErrRetired) {
+		return userData{}, errRevoked
+	}
 	if err != nil {
 		return userData{}, unavailable(fmt.Errorf("open the sealed part of grant %s: %w", r.id, err))
 	}
@@ -309,6 +313,15 @@ func (s *Service) unseal(ctx context.Context, r record) (userData, error) {
 		APIToken:        EntraAccessToken{secret.New(data.Upstream.APIToken)},
 		APITokenExpires: data.Upstream.APITokenExpires,
 	}}, nil
+}
+
+// unsealFor is unseal for a request with a code or a refresh token.
+func (s *Service) unsealFor(ctx context.Context, purpose keyring.Purpose, r record) (userData, error) {
+	user, err := s.unseal(ctx, r)
+	if ended(err) {
+		err = invalidGrant(purpose, err)
+	}
+	return user, err
 }
 
 // grant is the public view of r.

@@ -76,10 +76,7 @@ func (s *Service) refresh(ctx context.Context, token RefreshToken, clientID stri
 	if err != nil {
 		return Tokens{}, err
 	}
-	user, err := s.unseal(ctx, r)
-	if errors.Is(err, keyring.ErrRetired) {
-		return Tokens{}, invalidGrant(keyring.RefreshHandle, err)
-	}
+	user, err := s.unsealFor(ctx, keyring.RefreshHandle, r)
 	if err != nil {
 		return Tokens{}, err
 	}
@@ -129,7 +126,7 @@ func (s *Service) rotate(ctx context.Context, h handle, clientID string, renew R
 		return r, nil
 	}
 	user, err := s.unseal(ctx, r)
-	if errors.Is(err, keyring.ErrRetired) {
+	if ended(err) {
 		return s.signInOver(ctx, h, err)
 	}
 	if err != nil {

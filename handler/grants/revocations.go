@@ -352,10 +352,10 @@ func (s *Service) readAnnouncements(ctx context.Context) error {
 		}
 	}
 	if (missed && !last.IsZero()) || news[keysChanged] {
-		s.verified.Purge()
 		if err := s.ring.Load(ctx); err != nil {
 			return err
 		}
+		s.forgetVerified()
 	}
 	s.revoked.setReadAt(now, found.rows)
 	return nil
@@ -487,7 +487,7 @@ func (s *Service) AnnounceKeyChange(ctx context.Context) error {
 	if err := s.publish(ctx, revocation{Kind: keysChanged}); err != nil {
 		return err
 	}
-	s.verified.Purge()
+	s.forgetVerified()
 	return nil
 }
 

@@ -1,0 +1,187 @@
+package grants
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"entramcp/handler/oauth"
+	"entramcp/handler/store"
+)
+
+// signInAs signs a user of a tenant in for a client.
+func signInAs(t failer, i *instance, tenant, user, client string) Tokens {
+	t.Helper()
+	a := testApproval()
+	a.ClientID, a.Identity.TenantID, a.Identity.ObjectID = client, tenant, user
+	code, err := i.Create(context.Background(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := i.Redeem(context.Background(), code, Redemption{ClientID: client, RedirectURI: testRedirect, Verifier: testVerifier})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens
+}
+
+// What a tool and the page of connected apps show of a grant is what was
+// approved.
+func TestGrantsSayWhatWasApproved(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	a := testApproval()
+	a.ClientID, a.ClientName, a.Verified = "https://app.example/client.json", "An App", true
+	code, err := i.Create(context.Background(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	by := testRedemption()
+	by.ClientID = a.ClientID
+	tokens, err := i.Redeem(context.Background(), code, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	created := c.Now()
+	c.Advance(time.Hour)
+	if _, err := i.Refresh(context.Background(), tokens.Refresh, a.ClientID, nil, renewOK); err != nil {
+		t.Fatal(err)
+	}
+	list, err := i.List(context.Background(), tokens.Grant.Subject)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%d grants, %v", len(list), err)
+	}
+	got, err := i.Get(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for where, g := range map[string]Grant{"listed": list[0], "read": got} {
+		if g.ClientID != a.ClientID || g.ClientName != "An App" || !g.Verified || g.DocumentHost != "app.example" || g.RedirectHost != "127.0.0.1" ||
+			g.Scopes.String() != testScopes.String() || !g.Created.Equal(created) || !g.LastUsed.Equal(c.Now()) || g.Identity.Name != testIdentity.Name {
+			t.Errorf("%s: %+v", where, g)
+		}
+	}
+}
+
+func TestDisconnectFailsIfNothingWasWritten(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	tokens := signIn(t, i.Service)
+	i.wire.disturb(func(op string) error {
+		if op == "insert" {
+			return errDown
+		}
+		return nil
+	}, nil)
+	wantCode(t, i.Disconnect(context.Background(), tokens.Grant.Subject, tokens.Grant.ID), oauth.TemporarilyUnavailable)
+	_, err := i.DisconnectAll(context.Background(), tokens.Grant.Subject)
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+	i.wire.disturb(nil, nil)
+	if _, err := refresh(i.Service, tokens.Refresh); err != nil {
+		t.Errorf("and yet the grant has ended: %v", err)
+	}
+}
+
+func TestUserDisconnectsEverything(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+	var mine []Tokens
+	for n := range 3 {
+		mine = append(mine, signInAs(t, a, "contoso", "ada", fmt.Sprintf("client-%d", n)))
+	}
+	other := signInAs(t, a, "contoso", "bob", testClient)
+	mustVerify(t, b.Service, mine[0].Access)
+	if n, err := a.DisconnectAll(context.Background(), mine[0].Grant.Subject); err != nil || n != 3 {
+		t.Fatalf("%d ended, %v", n, err)
+	}
+	c.Advance(MaxStale + time.Second)
+	for n, tokens := range mine {
+		_, err := b.Verify(context.Background(), tokens.Access.Reveal())
+		wantCode(t, err, oauth.InvalidToken)
+		_, err = b.Refresh(context.Background(), tokens.Refresh, fmt.Sprintf("client-%d", n), nil, renewOK)
+		wantCode(t, err, oauth.InvalidGrant)
+	}
+	mustVerify(t, b.Service, other.Access)
+	if n, err := a.DisconnectAll(context.Background(), mine[0].Grant.Subject); err != nil || n != 0 {
+		t.Errorf("again: %d ended, %v", n, err)
+	}
+}
+
+func TestErasedUserLeavesNoRowAndNoValidToken(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+	mine, other := signInAs(t, a, "contoso", "ada", testClient), signInAs(t, a, "contoso", "bob", testClient)
+	create(t, a.Service)
+	mustVerify(t, b.Service, mine.Access)
+	if err := a.Erase(context.Background(), mine.Grant.Subject); err != nil {
+		t.Fatal(err)
+	}
+	page, err := table.List(context.Background(), store.Partition(mine.Grant.Subject.partition()), "")
+	if err != nil || len(page.Rows) != 0 {
+		t.Errorf("%d rows are left, %v", len(page.Rows), err)
+	}
+	c.Advance(MaxStale + time.Second)
+	_, err = b.Verify(context.Background(), mine.Access.Reveal())
+	wantCode(t, err, oauth.InvalidToken)
+	_, err = refresh(b.Service, mine.Refresh)
+	wantCode(t, err, oauth.InvalidGrant)
+	mustVerify(t, b.Service, other.Access)
+}
+
+func TestTenantThatLeavesIsErased(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	for n := range 3 {
+		signInAs(t, i, "leaves", fmt.Sprintf("user-%d", n), testClient)
+	}
+	stays := signInAs(t, i, "stays", "user-0", testClient)
+	list, next, err := i.Connections(context.Background(), "leaves", "")
+	if err != nil || next != "" || len(list) != 3 || !list[0].Connected || list[0].Identity.Name != "" {
+		t.Fatalf("%d connections, next %q, %v", len(list), next, err)
+	}
+	if n, err := i.EraseTenant(context.Background(), "leaves"); err != nil || n != 3 {
+		t.Fatalf("%d users, %v", n, err)
+	}
+	list, _, err = i.Connections(context.Background(), "", "")
+	if err != nil || len(list) != 1 || list[0].ID != stays.Grant.ID {
+		t.Errorf("left are %v, %v", list, err)
+	}
+	if n, err := i.EraseTenant(context.Background(), ""); err != nil || n != 0 {
+		t.Errorf("no tenant: %d users, %v", n, err)
+	}
+}
+
+// A grant whose tokens were sealed by an epoch that was retired has ended, for
+// good: a 503 would be repeated for ever.
+func TestRetiredEpochEndsItsGrants(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+	tokens := signIn(t, a.Service)
+	mustVerify(t, b.Service, tokens.Access)
+	if err := a.ring.Rotate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(11 * time.Minute)
+	mustVerify(t, b.Service, tokens.Access)
+	if err := a.ring.Retire(context.Background(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.AnnounceKeyChange(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(MaxStale + time.Second)
+	for _, i := range []*instance{a, b} {
+		_, err := i.Verify(context.Background(), tokens.Access.Reveal())
+		wantCode(t, err, oauth.InvalidToken)
+		_, err = refresh(i.Service, tokens.Refresh)
+		wantCode(t, err, oauth.InvalidGrant)
+		_, err = i.Get(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
+		wantCode(t, err, oauth.InvalidToken)
+	}
+	if list, err := a.List(context.Background(), tokens.Grant.Subject); err != nil || len(list) != 0 {
+		t.Errorf("listed: %v, %v", list, err)
+	}
+	mustVerify(t, b.Service, signIn(t, a.Service).Access)
+}
