@@ -347,6 +347,61 @@ func TestRunKeepsTheListFreshWhileThereIsTraffic(t *testing.T) {
 	})
 }
 
+// Whatever a client asks for keeps the list current, so that the calls that
+// follow need not wait for it.
+func TestEveryKindOfRequestKeepsTheListCurrent(t *testing.T) {
+	ctx := context.Background()
+	for name, request := range map[string]func(*instance, Code, Tokens){
+		"verify":     func(i *instance, _ Code, tokens Tokens) { _, _ = i.Verify(ctx, tokens.Access.Reveal()) },
+		"redeem":     func(i *instance, code Code, _ Tokens) { _, _ = i.Redeem(ctx, code, testRedemption()) },
+		"refresh":    func(i *instance, _ Code, tokens Tokens) { _, _ = refresh(i.Service, tokens.Refresh) },
+		"revoke":     func(i *instance, _ Code, tokens Tokens) { _ = i.Revoke(ctx, tokens.Access.Reveal(), testClient) },
+		"introspect": func(i *instance, _ Code, tokens Tokens) { _, _ = i.Introspect(ctx, tokens.Access.Reveal(), testClient) },
+		"blocked":    func(i *instance, _ Code, _ Tokens) { _, _ = i.Blocked(ctx, Parties{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				i := newInstance(t, newTable(t), time.Now)
+				code, tokens := create(t, i.Service), signIn(t, i.Service)
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan struct{})
+				go func() { i.Run(ctx); close(done) }()
+				time.Sleep(2 * pollTail)
+				request(i, code, tokens)
+				time.Sleep(pollTail - pollInterval)
+				if age := time.Since(i.revoked.readAt()); age > MaxStale {
+					t.Errorf("the list is %s old", age)
+				}
+				cancel()
+				<-done
+			})
+		})
+	}
+}
+
+// With the list of revocations at hand and the keys out of reach, a forged token
+// is as unknown as a good one.
+func TestTokensAreNotAcceptedWhileKeysAloneAreOutOfReach(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	tokens := signIn(t, newInstance(t, table, c.Now).Service)
+	i := newInstance(t, table, c.Now)
+	mustBeCurrent(t, i)
+	cut := &wire{Table: table}
+	cut.disturb(always(errDown), nil)
+	i.ring = keyring.New(keyring.Options{Table: cut, Wrapper: testWrapper(t), Now: c.Now})
+	i.Service.ring = i.ring
+	parts := strings.Split(tokens.Access.Reveal(), ".")
+	forged := parts[0] + "." + parts[1] + "." + base64.RawURLEncoding.EncodeToString(make([]byte, 32))
+	for name, token := range map[string]string{"good": tokens.Access.Reveal(), "forged": forged} {
+		access, err := i.Verify(context.Background(), token)
+		if access != nil {
+			t.Errorf("a %s token was accepted", name)
+		}
+		wantCode(t, err, oauth.TemporarilyUnavailable)
+	}
+}
+
 func BenchmarkVerifyCached(b *testing.B) {
 	i := newInstance(b, newTable(b), time.Now)
 	raw := signIn(b, i.Service).Access.Reveal()

@@ -54,6 +54,8 @@ type wire struct {
 	mu            sync.Mutex
 	reads, writes int
 	before, after func(op string) error
+	// slow, if set, holds an operation up, for as long as its context lasts.
+	slow func(ctx context.Context, op string) error
 }
 
 func (w *wire) disturb(before, after func(op string) error) {
@@ -68,15 +70,20 @@ func (w *wire) counts() (reads, writes int) {
 	return w.reads, w.writes
 }
 
-func (w *wire) enter(op string) (leave func(error) error, err error) {
+func (w *wire) enter(ctx context.Context, op string) (leave func(error) error, err error) {
 	w.mu.Lock()
 	if op == "get" || op == "list" {
 		w.reads++
 	} else {
 		w.writes++
 	}
-	before, after := w.before, w.after
+	before, after, slow := w.before, w.after, w.slow
 	w.mu.Unlock()
+	if slow != nil {
+		if err := slow(ctx, op); err != nil {
+			return nil, err
+		}
+	}
 	if before != nil {
 		if err := before(op); err != nil {
 			return nil, err
@@ -93,7 +100,7 @@ func (w *wire) enter(op string) (leave func(error) error, err error) {
 }
 
 func (w *wire) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
-	leave, err := w.enter("insert")
+	leave, err := w.enter(ctx, "insert")
 	if err != nil {
 		return "", err
 	}
@@ -102,7 +109,7 @@ func (w *wire) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
 }
 
 func (w *wire) Get(ctx context.Context, partition, key string) (store.Row, error) {
-	leave, err := w.enter("get")
+	leave, err := w.enter(ctx, "get")
 	if err != nil {
 		return store.Row{}, err
 	}
@@ -111,7 +118,7 @@ func (w *wire) Get(ctx context.Context, partition, key string) (store.Row, error
 }
 
 func (w *wire) Replace(ctx context.Context, row store.Row) (store.ETag, error) {
-	leave, err := w.enter("replace")
+	leave, err := w.enter(ctx, "replace")
 	if err != nil {
 		return "", err
 	}
@@ -120,7 +127,7 @@ func (w *wire) Replace(ctx context.Context, row store.Row) (store.ETag, error) {
 }
 
 func (w *wire) List(ctx context.Context, span store.Span, from store.Cursor) (store.Page, error) {
-	leave, err := w.enter("list")
+	leave, err := w.enter(ctx, "list")
 	if err != nil {
 		return store.Page{}, err
 	}
@@ -170,14 +177,19 @@ type failer interface {
 	Fatalf(format string, args ...any)
 }
 
-func newInstance(t failer, table store.Table, now func() time.Time) *instance {
+func testWrapper(t failer) keyring.Wrapper {
 	t.Helper()
 	wrapper, err := keyring.NewMasterKey(keyring.MasterKey{Value: secret.New("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return wrapper
+}
+
+func newInstance(t failer, table store.Table, now func() time.Time) *instance {
+	t.Helper()
 	i := &instance{wire: &wire{Table: table}, log: &strings.Builder{}}
-	i.ring = keyring.New(keyring.Options{Table: table, Wrapper: wrapper, Now: now})
+	i.ring = keyring.New(keyring.Options{Table: table, Wrapper: testWrapper(t), Now: now})
 	i.Service = New(Options{
 		Table: i.wire, Ring: i.ring, Issuer: testIssuer, Resource: testResource, Now: now,
 		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: i.log}, nil)),
@@ -211,6 +223,15 @@ func sweepExpired(t failer, i *instance) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// removeRow removes a row whatever its version.
+func removeRow(table store.Table, partition, key string) error {
+	row, err := table.Get(context.Background(), partition, key)
+	if err != nil {
+		return err
+	}
+	return table.Delete(context.Background(), partition, key, row.ETag)
 }
 
 func mustBeCurrent(t failer, i *instance) {

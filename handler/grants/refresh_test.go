@@ -401,6 +401,21 @@ func TestUnusedGrantExpires(t *testing.T) {
 	}
 }
 
+func TestRefreshLifetimeCanBeSet(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	i.Service = New(Options{Table: i.wire, Ring: i.ring, Issuer: testIssuer, Resource: testResource, RefreshLifetime: 2 * time.Hour, Now: c.Now})
+	token := signIn(t, i.Service).Refresh
+	c.Advance(2*time.Hour - time.Second)
+	next, err := refresh(i.Service, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(2 * time.Hour)
+	_, err = refresh(i.Service, next.Refresh)
+	wantCode(t, err, oauth.InvalidGrant)
+}
+
 // The clocks of two instances differ by up to 30 s.
 func TestClockSkewDoesNotLogOut(t *testing.T) {
 	c := newClock()

@@ -141,3 +141,151 @@ func TestOnBehalfOfUpdateWithoutRefreshTokenKeepsTheOldOne(t *testing.T) {
 		t.Errorf("kept: %v, %v", after.RefreshToken.Reveal() == before.RefreshToken.Reveal(), err)
 	}
 }
+
+// Tokens that were renewed for on-behalf-of are stored, and what lost a race or
+// failed says so.
+func TestOnBehalfOfUpdateIsStored(t *testing.T) {
+	ctx := context.Background()
+	read := func(t *testing.T, i *instance, tokens Tokens) (Grant, string) {
+		t.Helper()
+		g, err := i.Get(ctx, tokens.Grant.Subject, tokens.Grant.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		up, err := i.Upstream(ctx, g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g, up.RefreshToken.Reveal()
+	}
+	update := func(i *instance, g Grant) (Grant, error) {
+		return i.UpdateUpstream(ctx, g, Upstream{RefreshToken: entraRefresh("from-obo")})
+	}
+	onReplace := func(do func() error) func(string) error {
+		return func(op string) error {
+			if op == "replace" {
+				return do()
+			}
+			return nil
+		}
+	}
+	t.Run("as read", func(t *testing.T) {
+		i := newInstance(t, newTable(t), newClock().Now)
+		tokens := signIn(t, i.Service)
+		g, _ := read(t, i, tokens)
+		updated, err := update(i, g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, got := read(t, i, tokens); got != "from-obo" {
+			t.Errorf("stored %q", got)
+		}
+		if _, err := update(i, updated); err != nil { // its result can be updated again
+			t.Error(err)
+		}
+	})
+	t.Run("a rotation wins", func(t *testing.T) {
+		c := newClock()
+		table := newTable(t)
+		a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+		tokens := signIn(t, a.Service)
+		g, _ := read(t, a, tokens)
+		a.wire.disturb(onReplace(func() error { _, err := refresh(b.Service, tokens.Refresh); return err }), nil)
+		got, err := update(a, g)
+		a.wire.disturb(nil, nil)
+		if err != nil || got.ID != g.ID {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		if up, err := a.Upstream(ctx, got); err != nil || up.RefreshToken.Reveal() != "entra-rt-n" {
+			t.Errorf("the rotation's token is not what is returned: %v", err)
+		}
+	})
+	t.Run("a revocation wins", func(t *testing.T) {
+		c := newClock()
+		table := newTable(t)
+		a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+		tokens := signIn(t, a.Service)
+		g, _ := read(t, a, tokens)
+		a.wire.disturb(onReplace(func() error { return b.Revoke(ctx, tokens.Access.Reveal(), testClient) }), nil)
+		_, err := update(a, g)
+		wantCode(t, err, oauth.InvalidToken)
+	})
+	t.Run("the row goes", func(t *testing.T) {
+		table := newTable(t)
+		i := newInstance(t, table, newClock().Now)
+		tokens := signIn(t, i.Service)
+		g, _ := read(t, i, tokens)
+		i.wire.disturb(onReplace(func() error { return removeRow(table, g.Subject.partition(), g.ID) }), nil)
+		_, err := update(i, g)
+		wantCode(t, err, oauth.InvalidToken)
+	})
+	t.Run("storage is away", func(t *testing.T) {
+		i := newInstance(t, newTable(t), newClock().Now)
+		tokens := signIn(t, i.Service)
+		g, _ := read(t, i, tokens)
+		i.wire.disturb(onReplace(func() error { return errDown }), nil)
+		_, err := update(i, g)
+		wantCode(t, err, oauth.TemporarilyUnavailable)
+	})
+}
+
+// Entra's tokens of users with very many groups are larger than a row.
+func TestLargeTokensAreKeptOrRefusedByName(t *testing.T) {
+	ctx := context.Background()
+	random := func(n int) string { // does not compress
+		out := make([]byte, 0, n)
+		for len(out) < n {
+			out = append(out, oauth.RandomID()...)
+		}
+		return string(out[:n])
+	}
+	for name, tt := range map[string]struct {
+		refresh, access string
+		keeps           bool // the access token
+		refused         bool
+	}{
+		"usual":                          {random(2 << 10), random(4 << 10), true, false},
+		"as large as fits":               {random(2 << 10), random(40 << 10), true, false},
+		"compressible":                   {random(2 << 10), strings.Repeat("group-0001,", 5<<10), true, false},
+		"an access token that is larger": {random(2 << 10), random(64 << 10), false, false},
+		"both":                           {random(64 << 10), random(64 << 10), false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := newInstance(t, newTable(t), newClock().Now)
+			a := testApproval()
+			a.Upstream = Upstream{RefreshToken: entraRefresh(tt.refresh), APIToken: entraAPI(tt.access)}
+			code, err := i.Create(ctx, a)
+			if tt.refused {
+				wantCode(t, err, oauth.ServerError)
+				if !strings.Contains(oauth.AsError(err).Description, "too large") {
+					t.Errorf("%v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			tokens, err := i.Redeem(ctx, code, testRedemption())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tokens, err = refresh(i.Service, tokens.Refresh); err != nil {
+				t.Fatal(err)
+			}
+			g, err := i.Get(ctx, tokens.Grant.Subject, tokens.Grant.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := i.UpdateUpstream(ctx, g, a.Upstream); err != nil {
+				t.Fatal(err)
+			}
+			if g, err = i.Get(ctx, tokens.Grant.Subject, tokens.Grant.ID); err != nil {
+				t.Fatal(err)
+			}
+			up, err := i.Upstream(ctx, g)
+			if err != nil || up.RefreshToken.Reveal() != tt.refresh || (up.APIToken.Reveal() == tt.access) != tt.keeps {
+				t.Errorf("refresh token kept: %t, access token: %d bytes, %v", up.RefreshToken.Reveal() == tt.refresh, len(up.APIToken.Reveal()), err)
+			}
+		})
+	}
+}

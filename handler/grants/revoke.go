@@ -41,7 +41,7 @@ func (s *Service) Revoke(ctx context.Context, token, clientID string) error {
 			slog.Any("grant", r.grant(Identity{})), slog.String("presented_by", clientID))
 		return oauth.New(oauth.InvalidGrant, "The token was issued to another client.").Because(errWrongClient)
 	}
-	return s.end(ctx, r, revokedByClient, clientID)
+	return s.endWithin(ctx, r, revokedByClient, clientID)
 }
 
 const (
@@ -90,6 +90,13 @@ func ignoreInvalidGrant(err error) error {
 // does, before it removes the row. The other order could lose the first half for
 // good, because nobody looks at a grant that is marked.
 func (s *Service) end(ctx context.Context, r record, reason, presenter string) error {
+	ctx, cancel := detached(ctx, revocationLimit)
+	defer cancel()
+	return s.endWithin(ctx, r, reason, presenter)
+}
+
+// endWithin is end with the limit of ctx, which outlives the request.
+func (s *Service) endWithin(ctx context.Context, r record, reason, presenter string) error {
 	if !r.Revoked.IsZero() {
 		return nil
 	}
@@ -99,8 +106,6 @@ func (s *Service) end(ctx context.Context, r record, reason, presenter string) e
 	}
 	s.log.LogAttrs(ctx, level, "grant revoked", slog.Any("grant", r.grant(Identity{})),
 		slog.String("reason", reason), slog.String("presented_by", presenter))
-	ctx, cancel := detached(ctx, revocationLimit)
-	defer cancel()
 	if err := s.publish(ctx, revocation{Subject: r.subject, Grant: r.id, Reason: reason}); err != nil {
 		return err
 	}

@@ -278,3 +278,94 @@ func TestIntrospectionDoesNotGuessDuringAnOutage(t *testing.T) {
 		wantCode(t, err, oauth.TemporarilyUnavailable)
 	}
 }
+
+// Refresh tokens are dead when Revoke returns, also if a rotation on another
+// instance takes the row in between, and if the row goes.
+func TestRevocationWinsAgainstWhatHappensToTheRow(t *testing.T) {
+	ctx := context.Background()
+	revokeWhile := func(t *testing.T, meanwhile func(b *instance, tokens Tokens)) (*instance, Tokens, error) {
+		c := newClock()
+		table := newTable(t)
+		a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+		tokens := signIn(t, a.Service)
+		mustBeCurrent(t, b)
+		done := false
+		a.wire.disturb(func(op string) error {
+			if op == "replace" && !done {
+				done = true
+				meanwhile(b, tokens)
+			}
+			return nil
+		}, nil)
+		err := a.Revoke(ctx, tokens.Refresh.Reveal(), testClient)
+		a.wire.disturb(nil, nil)
+		return b, tokens, err
+	}
+	t.Run("a rotation", func(t *testing.T) {
+		var next Tokens
+		b, tokens, err := revokeWhile(t, func(b *instance, tokens Tokens) {
+			var err error
+			if next, err = refresh(b.Service, tokens.Refresh); err != nil {
+				t.Error(err)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantMarked(t, b, tokens)
+		_, err = refresh(b.Service, next.Refresh)
+		wantCode(t, err, oauth.InvalidGrant)
+	})
+	t.Run("the sweep", func(t *testing.T) {
+		_, _, err := revokeWhile(t, func(b *instance, tokens Tokens) {
+			if err := removeRow(b.wire.Table, tokens.Grant.Subject.partition(), tokens.Grant.ID); err != nil {
+				t.Error(err)
+			}
+		})
+		if err != nil {
+			t.Errorf("there is nothing left to mark: %v", err)
+		}
+	})
+	t.Run("a rotation, and then storage is away", func(t *testing.T) {
+		c := newClock()
+		table := newTable(t)
+		a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+		tokens := signIn(t, a.Service)
+		mustBeCurrent(t, b)
+		replaced := false
+		a.wire.disturb(func(op string) error {
+			if op == "replace" && !replaced {
+				replaced = true
+				if _, err := refresh(b.Service, tokens.Refresh); err != nil {
+					t.Error(err)
+				}
+				return nil
+			}
+			if replaced {
+				return errDown
+			}
+			return nil
+		}, nil)
+		wantCode(t, a.Revoke(ctx, tokens.Refresh.Reveal(), testClient), oauth.TemporarilyUnavailable)
+	})
+}
+
+// A token that no call would accept any more is not active, also within the
+// leeway for clocks, and after the life of tokens was made shorter.
+func TestIntrospectionOfTokensThatAreOver(t *testing.T) {
+	for name, tt := range map[string]struct{ lifetime, after time.Duration }{
+		"just expired": {30 * time.Minute, 30*time.Minute + time.Second}, "a longer life before": {24 * time.Hour, 30*time.Minute + time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			i := newInstance(t, newTable(t), c.Now)
+			i.accessLifetime = tt.lifetime
+			tokens := signIn(t, i.Service)
+			i.accessLifetime = 30 * time.Minute
+			c.Advance(tt.after)
+			if got, err := i.Introspect(context.Background(), tokens.Access.Reveal(), testClient); err != nil || got != (Introspection{}) {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,279 @@
+package grants
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"entramcp/handler/oauth"
+)
+
+const (
+	blockedClient = "https://app.example/client.json"
+	otherTenant   = "99999999-9999-9999-9999-999999999999"
+)
+
+// partiesOf are those of a sign-in by blockedClient.
+var partiesOf = map[BlockKind]string{
+	BlockClient: blockedClient, BlockDocumentHost: "App.Example", BlockRedirectHost: "127.0.0.1",
+	BlockUser: string(SubjectOf(testIdentity.TenantID, testIdentity.ObjectID)), BlockTenant: strings.ToUpper(testIdentity.TenantID),
+}
+
+func signInWith(t failer, i *instance, clientID string) Tokens {
+	t.Helper()
+	return signInAs(t, i, testIdentity.TenantID, testIdentity.ObjectID, clientID)
+}
+
+func refreshAs(i *instance, token RefreshToken, clientID string) (Tokens, error) {
+	return i.Refresh(context.Background(), token, clientID, nil, renewOK)
+}
+
+// A block refuses access tokens on every instance within MaxStale, ends the
+// grant at its next use, and refuses new sign-ins. After unblocking, grants that
+// were not used meanwhile go on.
+func TestBlocksReachEveryInstance(t *testing.T) {
+	for kind, value := range partiesOf {
+		t.Run(string(kind), func(t *testing.T) {
+			c := newClock()
+			table := newTable(t)
+			a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+			ctx := context.Background()
+			used, unused := signInWith(t, a, blockedClient), signInWith(t, a, blockedClient)
+			mustVerify(t, b.Service, used.Access)
+			if err := a.Block(ctx, kind, value, "testing"); err != nil {
+				t.Fatal(err)
+			}
+			_, err := a.Verify(ctx, used.Access.Reveal())
+			wantCode(t, err, oauth.InvalidToken)
+			c.Advance(MaxStale + time.Second)
+			for _, i := range []*instance{b, newInstance(t, table, c.Now)} { // was cached, and not
+				_, err := i.Verify(ctx, used.Access.Reveal())
+				wantCode(t, err, oauth.InvalidToken)
+			}
+			_, err = refreshAs(b, used.Refresh, blockedClient)
+			wantCode(t, err, oauth.InvalidGrant)
+			wantMarked(t, b, used)
+			parties := Parties{ClientID: blockedClient, DocumentHost: "app.example", RedirectHost: "127.0.0.1",
+				Subject: used.Grant.Subject, TenantID: testIdentity.TenantID}
+			if got, err := b.Blocked(ctx, parties); err != nil || got == nil || got.Kind != kind || got.Reason != "testing" {
+				t.Errorf("Blocked: %+v, %v", got, err)
+			}
+			if list, err := b.Blocks(ctx); err != nil || len(list) != 1 {
+				t.Errorf("Blocks: %v, %v", list, err)
+			}
+
+			if err := b.Unblock(ctx, kind, value); err != nil {
+				t.Fatal(err)
+			}
+			c.Advance(MaxStale + time.Second)
+			if got, err := a.Blocked(ctx, parties); err != nil || got != nil {
+				t.Errorf("after unblocking: %+v, %v", got, err)
+			}
+			mustVerify(t, a.Service, unused.Access)
+			if _, err := refreshAs(a, unused.Refresh, blockedClient); err != nil {
+				t.Errorf("a grant that was not used meanwhile: %v", err)
+			}
+		})
+	}
+}
+
+func TestBlocksConcernNobodyElse(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	ctx := context.Background()
+	other := signInWith(t, i, "client-9")
+	for kind, value := range map[BlockKind]string{
+		BlockClient: "client-8", BlockDocumentHost: "example", BlockRedirectHost: "localhost", BlockApp: "client-9",
+		BlockUser: string(SubjectOf(otherTenant, testIdentity.ObjectID)), BlockTenant: otherTenant,
+	} {
+		if err := i.Block(ctx, kind, value, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustVerify(t, i.Service, other.Access)
+	if _, err := refreshAs(i, other.Refresh, "client-9"); err != nil {
+		t.Error(err)
+	}
+	for _, p := range []Parties{{}, {ClientID: "client-9"}, {DocumentHost: "app.example"}, {TenantID: testIdentity.TenantID}} {
+		if b, err := i.Blocked(ctx, p); err != nil || b != nil {
+			t.Errorf("%+v: %+v, %v", p, b, err)
+		}
+	}
+	if b, err := i.Blocked(ctx, Parties{AppID: "CLIENT-9"}); err != nil || b == nil {
+		t.Errorf("an app id in capitals: %+v, %v", b, err)
+	}
+}
+
+func TestBlocksAreCheckedWithoutIO(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	tokens := signInWith(t, i, blockedClient)
+	if err := i.Block(context.Background(), BlockClient, "another", ""); err != nil {
+		t.Fatal(err)
+	}
+	reads, writes := i.wire.counts()
+	for range 100 {
+		mustVerify(t, i.Service, tokens.Access)
+		if _, err := i.Blocked(context.Background(), Parties{ClientID: blockedClient}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r, w := i.wire.counts(); r != reads || w != writes {
+		t.Errorf("%d reads and %d writes", r-reads, w-writes)
+	}
+	i.wire.disturb(always(errDown), nil)
+	c.Advance(MaxStale + time.Second)
+	_, err := i.Blocked(context.Background(), Parties{ClientID: blockedClient})
+	wantCode(t, err, oauth.TemporarilyUnavailable) // not knowing is no consent
+}
+
+// The announcement may have been swept before an idle instance looks, and it may
+// be read when the blocks cannot.
+func TestBlocksReachInstancesThatWereIdleOrCutOff(t *testing.T) {
+	t.Run("idle", func(t *testing.T) {
+		c := newClock()
+		table := newTable(t)
+		a, idle := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+		mustBeCurrent(t, idle)
+		if err := a.Block(context.Background(), BlockClient, blockedClient, ""); err != nil {
+			t.Fatal(err)
+		}
+		c.Advance(3 * time.Hour)
+		sweepExpired(t, a)
+		if b, err := idle.Blocked(context.Background(), Parties{ClientID: blockedClient}); err != nil || b == nil {
+			t.Errorf("%+v, %v", b, err)
+		}
+	})
+	t.Run("cut off", func(t *testing.T) {
+		c := newClock()
+		table := newTable(t)
+		a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+		mustBeCurrent(t, b)
+		if err := a.Block(context.Background(), BlockClient, blockedClient, ""); err != nil {
+			t.Fatal(err)
+		}
+		c.Advance(MaxStale + time.Second)
+		n := 0
+		b.wire.disturb(func(op string) error {
+			if n++; n > 2 {
+				return errDown
+			}
+			return nil
+		}, nil)
+		wantCode(t, b.ensureCurrent(context.Background()), oauth.TemporarilyUnavailable)
+		b.wire.disturb(nil, nil)
+		if got, err := b.Blocked(context.Background(), Parties{ClientID: blockedClient}); err != nil || got == nil {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
+
+// Signing out ends what was approved before, with one write, and nothing later.
+func TestSignOutEndsWhatWasApprovedBefore(t *testing.T) {
+	everyoneOut := func(i *instance, _ BlockKind, _ string) error {
+		return i.SignOutEveryone(context.Background(), i.now(), "keys may have leaked")
+	}
+	one := func(i *instance, kind BlockKind, value string) error {
+		return i.SignOut(context.Background(), kind, value, "left")
+	}
+	for name, tt := range map[string]struct {
+		kind    BlockKind
+		signOut func(*instance, BlockKind, string) error
+	}{
+		"a client": {BlockClient, one}, "a user": {BlockUser, one}, "a tenant": {BlockTenant, one}, "everyone": {everyone, everyoneOut},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			table := newTable(t)
+			a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+			before := signInWith(t, a, blockedClient)
+			stranger := signInAs(t, a, otherTenant, "somebody", "client-9")
+			mustVerify(t, b.Service, before.Access)
+			if err := tt.signOut(a, tt.kind, partiesOf[tt.kind]); err != nil {
+				t.Fatal(err)
+			}
+			c.Advance(MaxStale + time.Second)
+			_, err := b.Verify(context.Background(), before.Access.Reveal())
+			wantCode(t, err, oauth.InvalidToken)
+			_, err = refreshAs(b, before.Refresh, blockedClient)
+			wantCode(t, err, oauth.InvalidGrant)
+			if tt.kind != everyone {
+				mustVerify(t, b.Service, stranger.Access)
+			}
+			again := signInWith(t, b, blockedClient)
+			mustVerify(t, a.Service, again.Access)
+			c.Advance(20 * time.Minute)
+			next, err := refreshAs(a, again.Refresh, blockedClient)
+			if err != nil {
+				t.Fatalf("signed in again: %v", err)
+			}
+			mustVerify(t, b.Service, next.Access)
+			// The row may go when no grant of before can be left.
+			c.Advance(90*24*time.Hour + time.Hour)
+			sweepExpired(t, a)
+			if list, err := a.Blocks(context.Background()); err != nil || len(list) != 0 {
+				t.Errorf("left: %v, %v", list, err)
+			}
+		})
+	}
+}
+
+func TestBlockCanBeRepeatedAndMustBeOfAKind(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	ctx := context.Background()
+	for _, reason := range []string{"first", "second"} {
+		if err := i.Block(ctx, BlockClient, "c", reason); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if list, err := i.Blocks(ctx); err != nil || len(list) != 1 || list[0].Reason != "second" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	for range 2 {
+		if err := i.Unblock(ctx, BlockClient, "c"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantCode(t, i.Block(ctx, "planet", "mars", ""), oauth.InvalidRequest)
+	wantCode(t, i.Block(ctx, everyone, "x", ""), oauth.InvalidRequest)
+	wantCode(t, i.Block(ctx, BlockClient, "", ""), oauth.InvalidRequest)
+	i.wire.disturb(func(op string) error {
+		if op == "insert" {
+			return errDown
+		}
+		return nil
+	}, nil)
+	wantCode(t, i.Block(ctx, BlockClient, "c", ""), oauth.TemporarilyUnavailable)
+}
+
+// Access tokens carry long client ids as a hash; blocks, revocation and
+// introspection go by the id all the same.
+func TestLongClientIDs(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	ctx := context.Background()
+	long := "https://app.example/" + strings.Repeat("x", 200)
+	tokens := signInWith(t, i, long)
+	access := mustVerify(t, i.Service, tokens.Access)
+	if len(access.ClientID) > maxClientID || strings.Contains(tokens.Access.Reveal(), "xxxx") {
+		t.Errorf("client_id %q", access.ClientID)
+	}
+	if got, err := i.Introspect(ctx, tokens.Access.Reveal(), long); err != nil || !got.Active || got.ClientID != long {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if err := i.Block(ctx, BlockClient, long, ""); err != nil {
+		t.Fatal(err)
+	}
+	_, err := i.Verify(ctx, tokens.Access.Reveal())
+	wantCode(t, err, oauth.InvalidToken)
+	if err := i.Unblock(ctx, BlockClient, long); err != nil {
+		t.Fatal(err)
+	}
+	mustVerify(t, i.Service, tokens.Access)
+	if err := i.Revoke(ctx, tokens.Access.Reveal(), long); err != nil {
+		t.Fatal(err)
+	}
+	_, err = i.Verify(ctx, tokens.Access.Reveal())
+	wantCode(t, err, oauth.InvalidToken)
+}
