@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"entramcp/handler/clients"
+	"entramcp/handler/observe"
 	"entramcp/handler/pages"
 )
 
@@ -26,6 +27,11 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		s.redirectErrorUnasked(w, r, req, client, err)
 		return
 	}
+	if err := s.checkBlocks(r, req, req.parties()); err != nil {
+		s.errorPage(w, r, req.ClientID, err)
+		return
+	}
+	s.audit(r, req, observe.Event{Name: observe.ConsentShown})
 	s.askConsent(w, r, s.newConsentForm(req, s.ensureBrowser(w, r)), client)
 }
 

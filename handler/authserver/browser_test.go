@@ -89,7 +89,7 @@ func (s site) at(ctx context.Context) string {
 // had time to happen.
 func (s site) undecided(ctx context.Context, after string) {
 	s.t.Helper()
-	time.Sleep(200 * time.Millisecond)
+	time.Sleep(100 * time.Millisecond)
 	if at := s.at(ctx); !strings.HasPrefix(at, s.origin+"/authorize?") {
 		s.t.Fatalf("%s: the browser is at %s", after, at)
 	}
@@ -139,12 +139,12 @@ func TestNoClickLandsOnApproveByAccident(t *testing.T) {
 	}
 	x, y := s.middle(ctx)
 	click, there, away := chromedp.MouseClickXY(x, y), chromedp.MouseEvent(chromedp.MouseMoved, x, y), chromedp.MouseEvent(chromedp.MouseMoved, 5, 5)
-	s.do(ctx, "double click on the decoy", there, chromedp.Sleep(time.Second), click, chromedp.Sleep(150*time.Millisecond), click)
+	s.do(ctx, "double click on the decoy", there, chromedp.Sleep(750*time.Millisecond), click, chromedp.Sleep(150*time.Millisecond), click)
 	s.undecided(ctx, "a double click on a decoy")
 
-	s.do(ctx, "the pointer comes", away, chromedp.Sleep(time.Second), there, chromedp.Sleep(300*time.Millisecond), click)
+	s.do(ctx, "the pointer comes", away, there, chromedp.Sleep(500*time.Millisecond), click)
 	s.undecided(ctx, "a click as soon as the pointer is there")
-	s.do(ctx, "it leaves and comes back", there, chromedp.Sleep(500*time.Millisecond), away, there, chromedp.Sleep(400*time.Millisecond), click)
+	s.do(ctx, "it leaves and comes back", away, there, chromedp.Sleep(400*time.Millisecond), away, there, chromedp.Sleep(400*time.Millisecond), click)
 	s.undecided(ctx, "a pointer that left in between")
 
 	s.do(ctx, "a person decides", away, there, chromedp.Sleep(900*time.Millisecond), click, chromedp.WaitVisible("#got"))

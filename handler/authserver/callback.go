@@ -5,12 +5,14 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
 	"entramcp/handler/pages"
 	"entramcp/handler/secret"
 )
@@ -157,6 +159,14 @@ func (s *Server) complete(r *http.Request, t transaction, q url.Values) (answer,
 func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignIn) answer {
 	ctx, req := r.Context(), t.request
 	subject := grants.SubjectOf(signIn.Claims.TenantID, signIn.Claims.ObjectID)
+	parties := req.parties()
+	parties.Subject, parties.TenantID = subject, signIn.Claims.TenantID
+	if err := s.checkBlocks(r, req, parties); err != nil {
+		a := s.answerError(r, t, err)
+		a.Failure = failureFor(err)
+		a.Failure.After = returnAfter
+		return a
+	}
 	if t.claims == "" {
 		claims, err := s.claimsChallenge(ctx, subject)
 		if err != nil {
@@ -168,7 +178,7 @@ func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignI
 	}
 	code, err := s.Grants.Create(ctx, grants.Approval{
 		ClientID: req.ClientID, RedirectURI: req.RedirectURI, Challenge: req.CodeChallenge, Scopes: req.Scopes,
-		Identity: identityOf(signIn.Claims), Upstream: upstreamOf(signIn), ClientName: req.ClientName, Verified: req.Verified,
+		Identity: identityOf(signIn.Claims), Upstream: upstreamOf(signIn), ClientName: req.ClientName, Verified: req.Verified, Flow: req.Flow,
 	})
 	if err != nil {
 		return s.answerError(r, t, err)
@@ -186,7 +196,18 @@ func (s *Server) answerError(r *http.Request, t transaction, err error) answer {
 	if t.kind != "" {
 		return answer{To: s.Issuer + t.flow.Back, Failure: failureFor(err)}
 	}
+	s.audit(r, t.request, observe.Event{Name: observe.SignInFailed, Reason: reasonOf(err)})
 	return answer{To: s.errorURL(t.request, err)}
+}
+
+// reasonOf is why a sign-in failed: Entra's number, which says more than the
+// error code, or that.
+func reasonOf(err error) string {
+	var f *entra.Failure
+	if errors.As(err, &f) && f.AADSTS != 0 {
+		return "AADSTS" + strconv.Itoa(f.AADSTS)
+	}
+	return string(oauth.ErrorCode(err))
 }
 
 // answerFailure is a sign-in that failed at Entra. The client always gets its

@@ -66,11 +66,15 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 	}
 	req := f.Request
 	client, err := s.registered(r.Context(), req)
+	if err == nil {
+		err = s.checkBlocks(r, req, req.parties())
+	}
 	if err != nil {
 		s.errorPage(w, r, req.ClientID, err)
 		return
 	}
 	if !approved {
+		s.audit(r, req, observe.Event{Name: observe.ConsentRefused})
 		s.redirectDenied(w, r, req)
 		return
 	}
@@ -83,6 +87,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		s.errorPage(w, r, req.ClientID, tooMany("Too many sign-ins have been started.", wait))
 		return
 	}
+	s.audit(r, req, observe.Event{Name: observe.ConsentApproved})
 	s.Clients.Approve(r.Context(), client)
 	to, state, err := s.beginTransaction(r.Context(), f)
 	if err == nil {

@@ -21,6 +21,7 @@ type request struct {
 	RedirectURI   string       `json:"redirect_uri"`
 	State         string       `json:"state,omitempty"`
 	CodeChallenge string       `json:"code_challenge"`
+	Flow          string       `json:"flow,omitempty"` // ties the audit events of one authorization together
 	Scopes        oauth.Scopes `json:"scopes"`
 }
 
@@ -49,7 +50,7 @@ func (s *Server) recipient(ctx context.Context, p params) (request, clients.Clie
 		return request{}, clients.Client{}, stop(pages.UnregisteredAddress, oauth.InvalidRedirectURI, "The app asked to be answered at an address that it has not registered.")
 	}
 	verified := client.Source == clients.SourceFetched || client.Source == clients.SourcePinned
-	return request{ClientID: client.ID, ClientName: client.Name, Verified: verified, RedirectURI: redirectURI, State: p.Get("state")}, client, nil
+	return request{ClientID: client.ID, ClientName: client.Name, Verified: verified, RedirectURI: redirectURI, State: p.Get("state"), Flow: oauth.RandomID()}, client, nil
 }
 
 // validate completes req from the rest of the parameters. Its errors go to the

@@ -124,3 +124,10 @@ func (c *countingTable) Delete(ctx context.Context, partition, key string, etag 
 	}
 	return c.Table.Delete(ctx, partition, key, etag)
 }
+
+func (c *countingTable) List(ctx context.Context, span store.Span, from store.Cursor) (store.Page, error) {
+	if err := c.read(); err != nil {
+		return store.Page{}, err
+	}
+	return c.Table.List(ctx, span, from)
+}

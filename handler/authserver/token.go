@@ -52,6 +52,9 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	p, client, err := s.authenticated(w, r)
 	t := readTokenRequest(p)
 	if err == nil {
+		err = s.checkClientBlock(r, client)
+	}
+	if err == nil {
 		err = s.checkTokenRequest(r.Context(), client, t)
 	}
 	if err == nil {

@@ -1,12 +1,14 @@
 package grants
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
 	"entramcp/handler/secret"
 	"entramcp/handler/store"
 )
@@ -26,6 +28,8 @@ type Approval struct {
 	Scopes    oauth.Scopes
 	Identity  Identity
 	Upstream  Upstream
+	// Flow ties the audit events of this authorization together.
+	Flow string
 }
 
 // Create inserts a grant at generation 0 and returns its code, which can be
@@ -59,6 +63,10 @@ func (s *Service) Create(ctx context.Context, a Approval) (Code, error) {
 	if _, err := s.table.Insert(ctx, row); err != nil {
 		return Code{}, unavailable(err)
 	}
+	observe.Audit(ctx, s.log, observe.Event{
+		Name: observe.SignedIn, Flow: a.Flow, Grant: r.id, Subject: string(r.subject), Tenant: a.Identity.TenantID, ObjectID: a.Identity.ObjectID,
+		Client: observe.AuditClient{ID: a.ClientID, Name: a.ClientName, Host: cmp.Or(hostOf(a.ClientID), r.RedirectHost)}, Scopes: a.Scopes,
+	})
 	return Code{secret.New(code)}, nil
 }
 

@@ -1,0 +1,64 @@
+package authserver
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"entramcp/handler/clients"
+	"entramcp/handler/grants"
+	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
+	"entramcp/handler/pages"
+)
+
+// parties are those of an authorization request who can be blocked. The host of
+// a document follows from the client's id.
+func (req request) parties() grants.Parties {
+	return grants.Parties{ClientID: req.ClientID, DocumentHost: hostOf(req.ClientID), RedirectHost: hostOf(req.RedirectURI)}
+}
+
+// hostOf is the host of a URL without its port, and empty for what is none.
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Hostname())
+}
+
+// checkBlocks refuses a request of blocked parties. No storage I/O while the
+// list is current.
+func (s *Server) checkBlocks(r *http.Request, req request, p grants.Parties) error {
+	block, err := s.Grants.Blocked(r.Context(), p)
+	if err != nil || block == nil {
+		return err
+	}
+	s.audit(r, req, observe.Event{Name: observe.BlockEnforced, Subject: string(p.Subject), Tenant: p.TenantID, Target: string(block.Kind)})
+	return stop(pages.Blocked, oauth.AccessDenied, "This app, account or organization is blocked at this server.")
+}
+
+// checkClientBlock is checkBlocks for the endpoints that clients call themselves.
+func (s *Server) checkClientBlock(r *http.Request, client clients.Client) error {
+	req := request{ClientID: client.ID, ClientName: client.Name}
+	if err := s.checkBlocks(r, req, grants.Parties{ClientID: client.ID, DocumentHost: hostOf(client.ID)}); err != nil {
+		if oauth.ErrorCode(err) == oauth.AccessDenied {
+			return oauth.New(oauth.UnauthorizedClient, "This client is blocked at this server.")
+		}
+		return err
+	}
+	return nil
+}
+
+// audit writes an event of req's authorization.
+func (s *Server) audit(r *http.Request, req request, e observe.Event) {
+	e.Client = observe.AuditClient{ID: req.ClientID, Name: req.ClientName, Host: hostOf(req.ClientID)}
+	if e.Client.Host == "" {
+		e.Client.Host = hostOf(req.RedirectURI)
+	}
+	e.Flow = req.Flow
+	if e.Scopes == nil {
+		e.Scopes = req.Scopes
+	}
+	observe.Audit(r.Context(), s.Log, e)
+}

@@ -1,0 +1,110 @@
+package authserver_test
+
+import (
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"entramcp/handler/grants"
+	"entramcp/handler/oauth"
+)
+
+// events are the audit events in the log so far, and the values of flow in them.
+func (w *world) events() (names, flows []string) {
+	for line := range strings.Lines(w.log.String()) {
+		if m := regexp.MustCompile(`category=audit .*event=(\w+)`).FindStringSubmatch(line); m != nil && m[1] != "client_registered" {
+			names = append(names, m[1])
+			if m := regexp.MustCompile(`flow=(\S+)`).FindStringSubmatch(line); m != nil {
+				flows = append(flows, m[1])
+			}
+		}
+	}
+	return names, slices.Compact(flows)
+}
+
+func TestEachDecisionIsAuditedOnceAndTiedTogether(t *testing.T) {
+	for name, tt := range map[string]struct {
+		act  func(w *world, b *browser, id string)
+		want []string
+	}{
+		"approved and signed in": {func(_ *world, b *browser, id string) { b.signIn(request(id)) }, []string{"consent_shown", "consent_approved", "signed_in"}},
+		"cancelled":              {func(_ *world, b *browser, id string) { b.decide(b.open(request(id)), "cancel") }, []string{"consent_shown", "consent_refused"}},
+		"refused by Entra": {func(w *world, b *browser, id string) {
+			b.get(w.upstream.refuse(w.t, b.approve(request(id)), "access_denied", "AADSTS50105: x"))
+		}, []string{"consent_shown", "consent_approved", "sign_in_failed"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			tt.act(w, w.browser(), w.publicClient())
+			names, flows := w.events()
+			if !slices.Equal(names, tt.want) || len(flows) != 1 {
+				t.Errorf("events %v of the flows %v, want %v of one", names, flows, tt.want)
+			}
+			if name == "refused by Entra" && !strings.Contains(w.log.String(), "reason=AADSTS50105") {
+				t.Error("the reason is not Entra's number")
+			}
+		})
+	}
+}
+
+func TestBlockedPartiesGetNowhere(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
+	subject := grants.SubjectOf("tenant-1", "object-1")
+	for kind, value := range map[grants.BlockKind]string{grants.BlockClient: id, grants.BlockRedirectHost: "client.example"} {
+		b := w.browser()
+		form := b.open(request(id))
+		w.block(kind, value)
+		blocked := func(resp *http.Response) {
+			t.Helper()
+			wantPage(t, resp, http.StatusForbidden)
+			if !strings.Contains(text(t, resp), "blocked") {
+				t.Errorf("%s: the page does not say why", kind)
+			}
+		}
+		blocked(b.get(issuer + "/authorize?" + request(id).Encode()))
+		blocked(b.decide(form, "approve"))
+		if kind == grants.BlockClient {
+			wantError(t, w.post("/token", renewal(id, tokens)), http.StatusBadRequest, oauth.UnauthorizedClient)
+		}
+		w.unblock(kind, value)
+	}
+	for kind, value := range map[grants.BlockKind]string{grants.BlockUser: string(subject), grants.BlockTenant: "tenant-1"} {
+		b := w.browser()
+		back := w.upstream.signIn(t, b.approve(request(id)))
+		before := w.rows("g-")
+		w.block(kind, value)
+		resp := b.get(back)
+		wantStatus(t, resp, http.StatusForbidden)
+		if got := reached(t, onward(t, resp)); got.Get("error") != string(oauth.AccessDenied) || got.Has("code") {
+			t.Errorf("%s: the client is told %v", kind, got)
+		}
+		if w.rows("g-") != before {
+			t.Errorf("%s: a grant was made", kind)
+		}
+		w.unblock(kind, value)
+	}
+	if names, _ := w.events(); slices.Index(names, "block_enforced") < 0 {
+		t.Errorf("events %v", names)
+	}
+	if got := w.browser().signIn(request(id)); got.Get("code") == "" {
+		t.Errorf("after the blocks the client got %v", got)
+	}
+}
+
+func (w *world) block(kind grants.BlockKind, value string) {
+	w.t.Helper()
+	if err := w.grants.Block(w.t.Context(), kind, value, "test"); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) unblock(kind grants.BlockKind, value string) {
+	w.t.Helper()
+	if err := w.grants.Unblock(w.t.Context(), kind, value); err != nil {
+		w.t.Fatal(err)
+	}
+}
