@@ -243,6 +243,36 @@ func TestKeyRotationLogsNobodyOut(t *testing.T) {
 	}
 }
 
+// The remedy after a leak: on every instance, also on one that has verified the
+// token before, within MaxStale.
+func TestWhatARetiredKeySignedIsRefusedEverywhereWithinMaxStale(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+	leaked := signIn(t, a.Service)
+	mustVerify(t, b.Service, leaked.Access)
+	if err := a.ring.Retire(context.Background(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.AnnounceKeyChange(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(MaxStale + time.Second)
+	for name, i := range map[string]*instance{"the instance that retired it": a, "another": b, "a new one": newInstance(t, table, c.Now)} {
+		_, err := i.Verify(context.Background(), leaked.Access.Reveal())
+		if e := oauth.AsError(err); err == nil || e.Code != oauth.InvalidToken {
+			t.Errorf("%s, access token: %v", name, err)
+		}
+		_, err = refresh(i.Service, leaked.Refresh)
+		if e := oauth.AsError(err); err == nil || e.Code != oauth.InvalidGrant {
+			t.Errorf("%s, refresh token: %v", name, err)
+		}
+		tokens := signIn(t, i.Service)
+		mustVerify(t, a.Service, tokens.Access)
+		mustVerify(t, b.Service, tokens.Access)
+	}
+}
+
 // A newer handle may point to a grant that was sealed with an older key. When
 // that has leaked and is retired, the grant cannot go on: its client is told to
 // sign in again, not to try again.
