@@ -1,11 +1,11 @@
 // Package keyring holds the secret keys that all instances of the server
-// share, and hands out what is derived from them: sealed texts and MAC keys.
+// share, and gives out what is derived from them: sealed texts and MAC keys.
 //
 // The ring is a sequence of epochs. Each is 32 random bytes, kept in the table
 // wrapped by a key that is not in the table ([Wrapper]: Azure Key Vault or
 // MASTER_KEY). Nothing uses an epoch's bytes directly: HKDF (RFC 5869) derives
-// one key for each purpose, so that what was made for one purpose is noise to
-// every other.
+// one key for each purpose, so that what was made for one purpose is of no use
+// for any other.
 //
 // An epoch goes through four times:
 //

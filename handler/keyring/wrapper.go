@@ -33,8 +33,8 @@ type Wrapper interface {
 	// Wrap encrypts key. The id it returns is stored beside what it wrapped,
 	// and names the very version of the key if it has versions.
 	Wrap(ctx context.Context, key []byte) (id string, wrapped []byte, err error)
-	// Unwrap reverses Wrap. It fails with ErrWrongKey if the key named id is
-	// not at hand or not the one; other errors are outages.
+	// Unwrap reverses Wrap. It fails with ErrWrongKey if the wrapper has no key
+	// named id or another key wrapped it; other errors are outages.
 	Unwrap(ctx context.Context, id string, wrapped []byte) (key []byte, err error)
 }
 

@@ -62,7 +62,7 @@ type Row struct {
 type Span struct {
 	// First may be empty: the span then begins with the first partition.
 	First string
-	// Last is mandatory, lest a forgotten field select a whole table.
+	// Last is mandatory, so that a forgotten field does not select a whole table.
 	Last string
 	// FirstKey, if set, leaves out the keys before it. Only the span of one
 	// partition may have it.

@@ -67,7 +67,7 @@ func (w *work) run(ctx context.Context) error {
 	}
 }
 
-// remove drops what is left of the batch when the owners have had their say.
+// remove drops the rows of the batch, but for those that their owners keep.
 func (w *work) remove(ctx context.Context, batch []store.Row) error {
 	kinds := map[int][]store.Row{}
 	for _, row := range batch {

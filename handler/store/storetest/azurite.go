@@ -24,13 +24,13 @@ const (
 	azuriteStart   = 60 * time.Second
 )
 
-// attendant runs inside Azurite's process. It reports the port, which Azurite
+// preload runs inside Azurite's process. It reports the port, which Azurite
 // does not when it is told to take a free one, and ends the process when this
 // end of its standard input closes: by whatever way a test binary ends, on any
 // system, no Azurite stays behind.
 //
-//go:embed attendant.mjs
-var attendant []byte
+//go:embed preload.mjs
+var preload []byte
 
 var sharedAzurite = sync.OnceValues(startAzurite)
 
@@ -57,7 +57,7 @@ func startAzurite() (port int, err error) {
 		return 0, err
 	}
 	azurite := exec.Command(filepath.Join(modules, ".bin", "node"),
-		"--import", "data:text/javascript;base64,"+base64.StdEncoding.EncodeToString(attendant), main,
+		"--import", "data:text/javascript;base64,"+base64.StdEncoding.EncodeToString(preload), main,
 		"--tableHost", "127.0.0.1", "--tablePort", "0",
 		"--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck")
 	azurite.Dir = os.TempDir()
@@ -99,7 +99,7 @@ func readPort(out io.Reader) (int, error) {
 	var said bytes.Buffer
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		if port, found := bytes.CutPrefix(lines.Bytes(), []byte("attendant: port ")); found {
+		if port, found := bytes.CutPrefix(lines.Bytes(), []byte("preload: port ")); found {
 			return strconv.Atoi(string(port))
 		}
 		said.Write(lines.Bytes())

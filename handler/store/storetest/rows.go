@@ -18,7 +18,7 @@ func testRows(t *testing.T, table store.Table) {
 	first := store.Row{Partition: "p", Key: "k", Value: []byte("first"), Expires: time.Unix(1_900_000_000, 0)}
 	first.ETag = insert(t, table, first)
 	wantSame(t, get(t, table, "p", "k"), first)
-	_, err = table.Insert(ctx, store.Row{Partition: "p", Key: "k", Value: []byte("usurper")})
+	_, err = table.Insert(ctx, store.Row{Partition: "p", Key: "k", Value: []byte("another")})
 	wantError(t, "insert over a row", err, store.ErrExists)
 	wantSame(t, get(t, table, "p", "k"), first)
 

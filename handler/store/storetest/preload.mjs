@@ -2,7 +2,7 @@ import { tracingChannel } from "node:diagnostics_channel";
 
 tracingChannel("net.server.listen").subscribe({
   asyncEnd({ server }) {
-    console.log(`attendant: port ${server.address().port}`);
+    console.log(`preload: port ${server.address().port}`);
   },
 });
 process.stdin.on("end", () => process.exit()).resume();
