@@ -60,7 +60,7 @@ func (t *Tenant) authorize(w http.ResponseWriter, r *http.Request) {
 // the user, never redirected. The caller holds mu.
 func (t *Tenant) identify(r *http.Request) (*request, *refusal) {
 	q := r.URL.Query()
-	realm, ok := realmOf(r.PathValue("tenant"))
+	realm, ok := t.realm(r.PathValue("tenant"))
 	if !ok {
 		return nil, refuse(90002, r.PathValue("tenant"))
 	}

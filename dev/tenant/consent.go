@@ -239,9 +239,7 @@ func (t *Tenant) agree(u *User, client *App, w wanted) {
 		key := consentKey(u, client, p.resource.id)
 		t.consents[key] = appendNew(t.consents[key], p.scopes...)
 	}
-	if err := t.save(); err != nil {
-		t.log.Error("simulated tenant: consent is kept until the process ends only", "cause", err)
-	}
+	t.keep("a consent")
 }
 
 // adminConsent is entra-docs: v2-admin-consent: an administrator agrees for the

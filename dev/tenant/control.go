@@ -19,12 +19,13 @@ import (
 
 // faults are what tests make go wrong.
 type faults struct {
-	skew       time.Duration
-	throttled  int
-	retryAfter time.Duration
-	outage     bool
-	stall      time.Duration
-	forge      func(map[string]any)
+	skew           time.Duration
+	throttled      int
+	retryAfter     time.Duration
+	outage         bool
+	stall          time.Duration
+	graphThrottled int
+	forge          func(map[string]any)
 }
 
 // Change edits an account under the tenant's lock, in mid-flow if need be:
@@ -43,7 +44,12 @@ func (t *Tenant) Change(username string, edit func(*User)) error {
 // RevokeSessions ends every session and refresh token of an account
 // (AADSTS50173), as an administrator does.
 func (t *Tenant) RevokeSessions(username string) error {
-	return t.Change(username, func(u *User) { u.revocations++ })
+	if err := t.Change(username, func(u *User) { u.revocations++ }); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.save()
 }
 
 // WithdrawConsent forgets what an account, or with "" everyone, agreed to.
@@ -190,6 +196,18 @@ type saved struct {
 	Seal     []byte              `json:"seal"`
 	Keys     [][]byte            `json:"keys"` // PKCS #8, newest first
 	Consents map[string][]string `json:"consents"`
+	// SignIns are what policies ask of a refresh token's sign-in; Revoked how
+	// often each account's sessions were ended.
+	SignIns map[string]savedSignIn `json:"sign_ins,omitempty"`
+	Revoked map[string]int         `json:"revoked,omitempty"`
+}
+
+type savedSignIn struct {
+	ObjectID    string    `json:"oid"`
+	At          time.Time `json:"at"`
+	MFA         bool      `json:"mfa,omitempty"`
+	Claims      []string  `json:"claims,omitempty"`
+	Revocations int       `json:"revocations,omitempty"`
 }
 
 // load reads the state file, or starts a new one.
@@ -206,13 +224,13 @@ func (t *Tenant) load(first *rsa.PrivateKey) error {
 	}
 	var s saved
 	if err := json.Unmarshal(text, &s); err != nil || len(s.Seal) != 32 || len(s.Keys) == 0 {
-		return fmt.Errorf("the state file %s is damaged; delete it to start anew", t.path)
+		return fmt.Errorf("the state file %s is damaged; delete it to start again", t.path)
 	}
 	for _, der := range s.Keys {
 		parsed, err := x509.ParsePKCS8PrivateKey(der)
 		private, ok := parsed.(*rsa.PrivateKey)
 		if err != nil || !ok {
-			return fmt.Errorf("the state file %s is damaged; delete it to start anew", t.path)
+			return fmt.Errorf("the state file %s is damaged; delete it to start again", t.path)
 		}
 		key, err := certify(private)
 		if err != nil {
@@ -223,6 +241,16 @@ func (t *Tenant) load(first *rsa.PrivateKey) error {
 	t.seal = s.Seal
 	if s.Consents != nil {
 		t.consents = s.Consents
+	}
+	for oid, n := range s.Revoked {
+		if u := t.userByID(oid); u != nil {
+			u.revocations = n
+		}
+	}
+	for sid, in := range s.SignIns {
+		if u := t.userByID(in.ObjectID); u != nil {
+			t.signIns[sid] = &session{sid: sid, user: u, at: in.At, mfa: in.MFA, claims: in.Claims, revocations: in.Revocations}
+		}
 	}
 	return nil
 }
@@ -245,7 +273,15 @@ func (t *Tenant) save() error {
 	if t.path == "" {
 		return nil
 	}
-	s := saved{Seal: t.seal, Consents: t.consents}
+	s := saved{Seal: t.seal, Consents: t.consents, SignIns: map[string]savedSignIn{}, Revoked: map[string]int{}}
+	for sid, in := range t.signIns {
+		s.SignIns[sid] = savedSignIn{in.user.ObjectID, in.at, in.mfa, in.claims, in.revocations}
+	}
+	for _, u := range t.users {
+		if u.revocations > 0 {
+			s.Revoked[u.ObjectID] = u.revocations
+		}
+	}
 	for _, key := range t.keys {
 		der, err := x509.MarshalPKCS8PrivateKey(key.private)
 		if err != nil {
@@ -266,3 +302,13 @@ func (t *Tenant) save() error {
 	}
 	return os.Rename(next, t.path)
 }
+
+// keep saves, and says in the log if what happened is lost with the process.
+func (t *Tenant) keep(what string) {
+	if err := t.save(); err != nil {
+		t.log.Error("simulated tenant: it is kept until the process ends only", "what", what, "cause", err)
+	}
+}
+
+// ThrottleGraph refuses the next n calls of Graph with 429.
+func (t *Tenant) ThrottleGraph(n int) { t.set(func(f *faults) { f.graphThrottled = n }) }

@@ -42,8 +42,12 @@ type User struct {
 	Home     string // tenant id the account belongs to
 	GuestIn  string // tenant id the account is invited to, with ObjectID there
 	Roles    []string
-	Groups   int    // how many groups the account is a member of
-	Note     string // one line on the sign-in page
+	Groups   int // how many groups the account is a member of
+	JobTitle string
+	Manager  string // object id
+	// Note says on the sign-in page whom the account is for, Outcome what will
+	// happen.
+	Note, Outcome string
 
 	Admin      bool // may consent for the organization
 	Disabled   bool // AADSTS50057
@@ -62,31 +66,39 @@ type User struct {
 	revocations int
 }
 
+// What happens to a sign-in, as the sign-in page groups accounts.
+const (
+	outcomeSignsIn = "Signs in"
+	outcomeStep    = "Signs in after one more step"
+	outcomeRefused = "Is refused, to see what people are told"
+)
+
 func defaultUsers() []*User {
-	user := func(n, username, name, note string) *User {
+	user := func(n, username, name, title, note string) *User {
 		return &User{
-			ObjectID: "00000000-0000-4000-8000-0000000000" + n,
-			Username: username, Name: name, Email: username, Home: Contoso, Note: note,
+			ObjectID: "00000000-0000-4000-8000-0000000000" + n, JobTitle: title,
+			Username: username, Name: name, Email: username, Home: Contoso, Note: note, Outcome: outcomeSignsIn,
 		}
 	}
-	alice := user("a1", Alice, "Alice Ames", "Administrator, role Mcp.Admin")
-	alice.Roles, alice.Admin = []string{"Mcp.Admin", "Mcp.Reader"}, true
-	bob := user("b2", Bob, "Bob Berg", "Member without roles")
-	carol := user("c3", Carol, "Carol Cruz", "Guest from Fabrikam, role Mcp.Reader")
+	alice := user("a1", Alice, "Alice Ames", "Head of IT", "Administrator with the roles Mcp.Admin, Mcp.Reader and Mcp.Connections.Manage: may use every tool")
+	alice.Roles, alice.Admin = []string{"Mcp.Admin", "Mcp.Reader", ManageRole}, true
+	bob := user("b2", Bob, "Bob Berg", "Accountant", "Ordinary member without roles: begin with him")
+	bob.Manager = alice.ObjectID
+	carol := user("c3", Carol, "Carol Cruz", "Consultant", "Guest from Fabrikam with the role Mcp.Reader")
 	carol.Roles, carol.Home, carol.GuestIn = []string{"Mcp.Reader"}, Fabrikam, Contoso
-	dave := user("d4", Dave, "Dave Dunn", "Account is disabled")
-	dave.Disabled = true
-	erin := user("e5", Erin, "Erin Eich", "Not assigned to the application")
-	erin.Unassigned = true
-	frank := user("f6", Frank, "Frank Faro", "Must use a second factor")
-	frank.MFA = true
-	grace := user("67", Grace, "Grace Gold", "Member of another tenant, Fabrikam")
-	grace.Home = Fabrikam
-	heidi := user("88", Heidi, "Heidi Hahn", "Member of 300 groups")
-	heidi.Groups = 300
-	ivan := user("19", Ivan, "Ivan Ilves", "Personal account")
-	ivan.Home, ivan.Email = Consumers, ""
-	return []*User{alice, bob, carol, dave, erin, frank, grace, heidi, ivan}
+	dave := user("d4", Dave, "Dave Dunn", "Former employee", "His account is disabled: AADSTS50057")
+	dave.Disabled, dave.Outcome = true, outcomeRefused
+	erin := user("e5", Erin, "Erin Eich", "Trainee", "Nobody has assigned her to the application: AADSTS50105")
+	erin.Unassigned, erin.Outcome = true, outcomeRefused
+	frank := user("f6", Frank, "Frank Faro", "Auditor", "Must confirm a second factor")
+	frank.MFA, frank.Outcome, frank.Manager = true, outcomeStep, alice.ObjectID
+	grace := user("67", Grace, "Grace Gold", "Engineer", "Belongs to another organization, Fabrikam: AADSTS50020")
+	grace.Home, grace.Outcome = Fabrikam, outcomeRefused
+	heidi := user("88", Heidi, "Heidi Hahn", "Analyst", "In more groups than a token can list")
+	heidi.Groups, heidi.Manager = 300, bob.ObjectID
+	ivan := user("19", Ivan, "Ivan Ilves", "", "Has a personal account: AADSTS50020")
+	ivan.Home, ivan.Email, ivan.Outcome = Consumers, "", outcomeRefused
+	return []*User{bob, alice, carol, heidi, frank, erin, dave, grace, ivan}
 }
 
 // user finds an account by username, in any case; the caller holds mu.
@@ -126,6 +138,11 @@ type realm struct {
 	tenant string // GUID; empty for the aliases
 }
 
+func (t *Tenant) realm(segment string) (realm, bool) {
+	at, ok := realmOf(segment)
+	return at, ok && (!t.external || at.tenant == Contoso)
+}
+
 func realmOf(segment string) (realm, bool) {
 	switch strings.ToLower(segment) {
 	case Contoso, "contoso.example":
@@ -144,6 +161,10 @@ func realmOf(segment string) (realm, bool) {
 func (t *Tenant) issuer(tenant string) string {
 	if tenant == "" {
 		tenant = "{tenantid}"
+	}
+	if t.external {
+		// field: oauth2-proxy#3476, microsoft-authentication-library-for-js#8592
+		return "https://" + tenant + ".ciamlogin.com/" + tenant + "/v2.0"
 	}
 	return t.base + "/" + tenant + "/v2.0"
 }

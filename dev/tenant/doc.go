@@ -25,6 +25,7 @@
 //
 // # State
 //
-// With Options.State set, signing keys, the key of refresh tokens and consents
-// survive a restart, so that refresh tokens issued before it still work.
+// With Options.State set, signing keys, the key of refresh tokens, consents and
+// what sign-ins have shown (a second factor, claims) survive a restart, so that
+// refresh tokens issued before it still work.
 package tenant

@@ -24,15 +24,22 @@ var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
 // page is what page.html shows; empty parts are left out.
 type page struct {
 	Title, Text string
+	Intro       string // what this page is, below the text
 	App         string
 	Code        int
 	Correlation string
 	Fields      map[string]string // hidden
 	Action      string            // where the form posts; empty: this page's own URL
-	Users       []choice
+	Groups      []group
 	List        []string // permissions
 	Buttons     []button
 	CSS         template.CSS
+}
+
+// group are accounts whose sign-in ends alike.
+type group struct {
+	Outcome string
+	Users   []choice
 }
 
 type choice struct {
@@ -66,14 +73,21 @@ func (t *Tenant) render(w http.ResponseWriter, status int, p page) {
 
 func (t *Tenant) accountPage(w http.ResponseWriter, r *http.Request, req *request) {
 	t.mu.Lock()
-	var users []choice
-	for _, u := range t.users {
-		users = append(users, choice{u.Username, u.Name, u.Note, strings.EqualFold(u.Username, req.hint)})
+	var groups []group
+	for _, outcome := range []string{outcomeSignsIn, outcomeStep, outcomeRefused} {
+		g := group{Outcome: outcome}
+		for _, u := range t.users {
+			if u.Outcome == outcome {
+				g.Users = append(g.Users, choice{u.Username, u.Name, u.Note, strings.EqualFold(u.Username, req.hint)})
+			}
+		}
+		groups = append(groups, g)
 	}
 	t.mu.Unlock()
 	p := page{
-		Title: "Pick an account", App: req.client.Name, Users: users,
-		Buttons: []button{{Name: "cancel", Value: "1", Label: "Cancel"}},
+		Title: "Pick an account", App: req.client.Name, Groups: groups,
+		Intro:   "These people are made up. One click signs in as one of them: there is no password, and nothing leaves this computer. At a real server, Microsoft's own sign-in page is in this place.",
+		Buttons: []button{{Name: "cancel", Value: "1", Label: "Cancel: go back without signing in"}},
 	}
 	if r.PostForm.Get("user") != "" {
 		p.Text = "There is no such account in the simulated tenant."

@@ -134,8 +134,19 @@ func TestRestartKeepsSignIns(t *testing.T) {
 	}
 	again()
 	before := w.tokens(Alice, nil)
+	factor := w.tokens(Frank, nil)
+	if err := w.RevokeSessions(Bob); err != nil {
+		t.Fatal(err)
+	}
+	revoked := w.tokens(Bob, nil)
 	again()
 	w.claimsOf(before.ID)
+	if r := w.refreshWith(factor.Refresh, nil); r.Status != http.StatusOK {
+		t.Errorf("a second factor is forgotten after a restart: %s", r.Description)
+	}
+	if r := w.refreshWith(revoked.Refresh, nil); r.Status != http.StatusOK {
+		t.Errorf("what was issued after sessions were revoked is refused after a restart: %s", r.Description)
+	}
 	if r := w.refreshWith(before.Refresh, nil); r.Status != http.StatusOK {
 		t.Errorf("refused after a restart: %s", r.Description)
 	}
@@ -219,7 +230,7 @@ func TestPagesAreLabelledAndInert(t *testing.T) {
 			t.Fatal(err)
 		}
 		page := string(body)
-		for _, want := range []string{"Simulated tenant</strong> — not Microsoft", `<html lang="en">`, "<h1>", `name="viewport"`} {
+		for _, want := range []string{"This is not Microsoft.</strong>", `<html lang="en">`, "<h1>", `name="viewport"`} {
 			if !strings.Contains(page, want) {
 				t.Errorf("%s: no %q", name, want)
 			}

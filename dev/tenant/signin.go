@@ -42,6 +42,7 @@ func (t *Tenant) signIn(w http.ResponseWriter, r *http.Request, req *request) {
 	var out url.Values
 	if step == done && refused == nil {
 		out = url.Values{"code": {t.issueCode(s, req)}, "session_state": {s.sid}}
+		t.keep("a sign-in")
 		if req.state != "" {
 			out.Set("state", req.state)
 		}
@@ -101,6 +102,8 @@ func (t *Tenant) assess(s *session, req *request, answers url.Values) (step, *re
 		return done, nil
 	}
 	switch {
+	case t.external: // entra-docs: external-id, supported features: only administrators consent
+		return done, refuse(65001, req.client.ClientID)
 	case silent:
 		return done, refuse(65001, req.client.ClientID).as("consent_required")
 	case missing.adminOnly(req.client) && !s.user.Admin && req.client.ConsentWorkflow:

@@ -31,18 +31,23 @@ type Options struct {
 	State string
 	// SigningKey is the first key; nil makes one, which takes a while.
 	SigningKey *rsa.PrivateKey
-	Now        func() time.Time
-	Log        *slog.Logger
+	// External makes it an external tenant (External ID): its issuer is on a
+	// host of its own, users cannot consent, and a refresh token ends after 12
+	// hours without use.
+	External bool
+	Now      func() time.Time
+	Log      *slog.Logger
 }
 
 // Tenant is the simulated service: sign-in pages, the v2.0 endpoints and the
-// one Graph call that matters. It is safe for concurrent use.
+// some calls of Graph. It is safe for concurrent use.
 type Tenant struct {
-	base  string
-	clock func() time.Time
-	log   *slog.Logger
-	mux   *http.ServeMux
-	path  string
+	base     string
+	clock    func() time.Time
+	log      *slog.Logger
+	external bool
+	mux      *http.ServeMux
+	path     string
 
 	mu         sync.Mutex
 	users      []*User
@@ -68,6 +73,7 @@ func New(o Options) (*Tenant, error) {
 	t := &Tenant{
 		base:       strings.TrimSuffix(o.BaseURL, "/"),
 		clock:      o.Now,
+		external:   o.External,
 		log:        o.Log,
 		path:       o.State,
 		users:      defaultUsers(),
@@ -101,8 +107,7 @@ func (t *Tenant) routes() *http.ServeMux {
 	m.HandleFunc("GET /{tenant}/v2.0/adminconsent", t.adminConsent)
 	m.HandleFunc("POST /{tenant}/v2.0/adminconsent", t.adminConsent)
 	m.HandleFunc("GET /{tenant}/oauth2/v2.0/logout", t.logout)
-	m.HandleFunc("GET /oidc/userinfo", t.userinfo)
-	m.HandleFunc("GET /v1.0/me", t.me)
+	t.graphRoutes(m)
 	m.HandleFunc("GET /{$}", t.home)
 	return m
 }
@@ -151,7 +156,7 @@ func guidOf(b []byte) string {
 // issuer is Entra's template with {tenantid} left in, which no generic OIDC
 // library accepts (entra-docs: v2-protocols-oidc).
 func (t *Tenant) discovery(w http.ResponseWriter, r *http.Request) {
-	realm, ok := realmOf(r.PathValue("tenant"))
+	realm, ok := t.realm(r.PathValue("tenant"))
 	if !ok {
 		t.writeRefusal(w, r, refuse(90002, r.PathValue("tenant")))
 		return
@@ -248,7 +253,7 @@ func (t *Tenant) parse(raw string) (jwt.MapClaims, error) {
 // jwks publishes the keys. At an alias each key names the issuer by template,
 // so that a client can tell whose tokens it may verify.
 func (t *Tenant) jwks(w http.ResponseWriter, r *http.Request) {
-	realm, ok := realmOf(r.PathValue("tenant"))
+	realm, ok := t.realm(r.PathValue("tenant"))
 	if !ok {
 		t.writeRefusal(w, r, refuse(90002, r.PathValue("tenant")))
 		return

@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
@@ -28,6 +29,15 @@ const (
 	fullAsk  = "openid profile email offline_access " + apiScope
 )
 
+// firstKey is made once, for it is slow to find.
+var firstKey = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
+
 // world is a tenant on loopback with one registered app and a settable clock.
 type world struct {
 	*Tenant
@@ -45,7 +55,7 @@ func start(t *testing.T, edits ...func(*App)) *world {
 	t.Cleanup(server.Close)
 	var err error
 	w.url = server.URL
-	if w.Tenant, err = New(Options{BaseURL: server.URL, Now: w.time}); err != nil {
+	if w.Tenant, err = New(Options{BaseURL: server.URL, Now: w.time, SigningKey: firstKey()}); err != nil {
 		t.Fatal(err)
 	}
 	app := App{

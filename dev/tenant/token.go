@@ -61,7 +61,7 @@ func (t *Tenant) token(w http.ResponseWriter, r *http.Request) {
 // grant holds mu for the whole request, so a code has one winner.
 func (t *Tenant) grant(r *http.Request) (map[string]any, *refusal) {
 	form := r.PostForm
-	realm, ok := realmOf(r.PathValue("tenant"))
+	realm, ok := t.realm(r.PathValue("tenant"))
 	if !ok {
 		return nil, refuse(90002, r.PathValue("tenant"))
 	}
@@ -240,6 +240,17 @@ func subset(part, whole []string) bool {
 // (entra-docs: refresh-tokens, "Token lifetime").
 const refreshLife = 90 * 24 * time.Hour
 
+// refreshLifeExternal is that of an external tenant (field: one report; nothing
+// documents it).
+const refreshLifeExternal = 12 * time.Hour
+
+func (t *Tenant) refreshLife() time.Duration {
+	if t.external {
+		return refreshLifeExternal
+	}
+	return refreshLife
+}
+
 // refreshToken is sealed into its own text, as Entra's are: nothing is stored,
 // so a used one stays good ("doesn't revoke old refresh tokens when used",
 // entra-docs: refresh-tokens). It is bound to user and client, not to a
@@ -309,7 +320,7 @@ func (t *Tenant) refresh(req tokenRequest) (map[string]any, *refusal) {
 		return nil, refuse(70000)
 	case u == nil:
 		return nil, refuse(50034, r.ObjectID)
-	case t.at().Sub(r.Issued) > refreshLife:
+	case t.at().Sub(r.Issued) > t.refreshLife():
 		return nil, refuse(700082, r.Issued.UTC().Format(time.RFC3339))
 	case r.Revocations != u.revocations:
 		return nil, refuse(50173)

@@ -1,4 +1,4 @@
-package stack
+package browser
 
 import (
 	"net/http"
