@@ -25,7 +25,8 @@ func TestTheToolOfTheREADMECompiles(t *testing.T) {
 	replace := map[string]string{}
 	for _, b := range blocks {
 		path, text := b[1], b[2]
-		if existing, err := os.ReadFile(path); err == nil {
+		// Whoever followed the README has the whole file already.
+		if existing, err := os.ReadFile(path); err == nil && !strings.HasPrefix(text, "package ") {
 			head := "Tools: []toolkit.Tool{\n"
 			if !strings.Contains(string(existing), head) {
 				t.Fatalf("%s holds no list", path)
