@@ -39,11 +39,6 @@ const (
 	SourceOperator
 )
 
-// String names the source in logs.
-func (s Source) String() string {
-	return [...]string{"registered", "fetched", "pinned", "built in", "operator"}[s]
-}
-
 // Client is one OAuth client, as it is known at this moment. Every check of a
 // registration is made again when it is read: RedirectURIs hold only what the
 // redirect policy accepts today, whatever it accepted when the client
@@ -151,10 +146,6 @@ func (c Client) Audit(redirectURI string) observe.AuditClient {
 
 // Public reports whether the client may come without authentication.
 func (c Client) Public() bool { return slices.Contains(c.AuthMethods, AuthNone) }
-
-// Expires is when the record of a registered client is forgotten if the client
-// is not used until then; zero for other clients.
-func (c Client) Expires() time.Time { return c.row.Expires }
 
 func (c Client) expired(now time.Time) bool {
 	return !c.row.Expires.IsZero() && !now.Before(c.row.Expires)

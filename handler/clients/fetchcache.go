@@ -18,7 +18,6 @@ import (
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
-	"entramcp/handler/ratelimit"
 	"entramcp/handler/store"
 )
 
@@ -33,24 +32,14 @@ const (
 	// tryAgain is when to repeat what failed.
 	tryAgain = 5 * time.Second
 	// copiesKept times maxDocument bounds the memory that strangers can fill
-	// with copies of one kind, and hostsKept that of the limits.
+	// with copies of one kind.
 	copiesKept = 256
-	hostsKept  = 256
 	// tableTimeout bounds a read or write of shared copies, which a fetch can
 	// do without.
 	tableTimeout = 2 * time.Second
 	// DocumentPrefix begins the partitions of copies, which go on with two
 	// digits of the key: the SHA-256 of kind and URL.
 	DocumentPrefix = "d-"
-)
-
-// Fetches of one instance: on account of one address and of all, and from one
-// host, so that nobody can have this server hammer another.
-var (
-	addressFetches     = ratelimit.Limit{PerSecond: 0.5, Burst: 20}
-	instanceFetches    = ratelimit.Limit{PerSecond: 10, Burst: 40}
-	hostAddressFetches = ratelimit.Limit{PerSecond: 0.2, Burst: 5}
-	hostFetches        = ratelimit.Limit{PerSecond: 1, Burst: 10}
 )
 
 // Documents configures client ID metadata documents. The zero value accepts
@@ -107,7 +96,7 @@ func newFetchCaches(o Options) (documents, keySets *fetchCache) {
 	local := isLoopbackIssuer(o.Issuer)
 	fetcher := newFetcher(o.Documents.resolver, o.Documents.roots, local)
 	limits := newFetchLimits(o.Now)
-	make := func(kind string, builtIn Pinned) *fetchCache {
+	newCache := func(kind string, builtIn Pinned) *fetchCache {
 		c := &fetchCache{
 			kind: kind, builtIn: builtIn, table: o.Table, hosts: o.Documents.Hosts, loopback: local,
 			fetcher: fetcher, limits: limits, now: o.Now, log: o.Log,
@@ -115,7 +104,7 @@ func newFetchCaches(o Options) (documents, keySets *fetchCache) {
 		c.copies, _ = lru.New[string, cachedCopy](copiesKept) // fails only for a size below 1
 		return c
 	}
-	return make("", builtIn()), make("jwks ", nil)
+	return newCache("", builtIn()), newCache("jwks ", nil)
 }
 
 // isLoopbackIssuer reports whether this server runs on its user's machine, the
@@ -319,38 +308,4 @@ func (d *fetchCache) key(rawURL string) (partition, key string) {
 	sum := sha256.Sum256([]byte(d.kind + rawURL))
 	key = hex.EncodeToString(sum[:])
 	return DocumentPrefix + key[:2], key
-}
-
-var errLimited = errors.New("too many fetches")
-
-// fetchLimits bound the fetches of documents and key sets together.
-type fetchLimits struct {
-	all     *ratelimit.Limiter
-	perHost *lru.Cache[string, *ratelimit.Limiter]
-	now     func() time.Time
-}
-
-func newFetchLimits(now func() time.Time) *fetchLimits {
-	l := &fetchLimits{all: ratelimit.New(addressFetches, instanceFetches, now), now: now}
-	l.perHost, _ = lru.New[string, *ratelimit.Limiter](hostsKept) // fails only for a size below 1
-	return l
-}
-
-// take returns zero if client may have rawURL fetched now, or how long to wait.
-func (l *fetchLimits) take(client, rawURL string) time.Duration {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return tryAgain
-	}
-	if wait := l.all.Take(client); wait > 0 {
-		return wait
-	}
-	host, ok := l.perHost.Get(u.Host)
-	if !ok {
-		host = ratelimit.NewSmall(hostAddressFetches, hostFetches, l.now)
-		if earlier, found, _ := l.perHost.PeekOrAdd(u.Host, host); found {
-			host = earlier
-		}
-	}
-	return host.Take(client)
 }

@@ -47,7 +47,7 @@ func TestDocumentsOfKnownClientsAreBuiltIn(t *testing.T) {
 			continue
 		}
 		if c.Source != SourceBuiltIn || c.Trusted(redirect) || c.Host == "" {
-			t.Errorf("%s is %s, trusted: %v", id, c.Source, c.Trusted(redirect))
+			t.Errorf("%s is of source %d, trusted: %v", id, c.Source, c.Trusted(redirect))
 		}
 		r.Approve(t.Context(), c)
 		r.Touch(t.Context(), c)
@@ -92,7 +92,7 @@ func TestABuiltInDocumentComesLast(t *testing.T) {
 		t.Helper()
 		c, err := r.Lookup(t.Context(), id)
 		if err != nil || c.Name != name || c.Source != source {
-			t.Errorf("%s, %s, %v; want %s, %s", c.Name, c.Source, err, name, source)
+			t.Errorf("%s, source %d, %v; want %s, %d", c.Name, c.Source, err, name, source)
 		}
 		return c
 	}
