@@ -69,6 +69,10 @@ chromium:
 bench: ## Measure this server beside others, as ratios, and write docs/performance.md
 	go test -run '^$$' -bench Compare -timeout 40m ./bench -args -report ../docs/performance.md
 
+.PHONY: bench-history
+bench-history: ## Measure what requests, starts and sweeps cost beside a million grants
+	go test -run '^$$' -bench History -benchtime 1x -timeout 40m ./bench
+
 .PHONY: clean
 clean: ## Remove what was built, not the data
 	rm -rf .bin app
