@@ -115,7 +115,8 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Required: cfg.RequiredScopes, Optional: scopes, ScopeWords: catalogue.ScopeWords(),
 		Tenant: cfg.Entra.TenantID, Simulated: cfg.Entra.Simulated(),
 		ClientMetadata: registry.AcceptsDocuments(), InAzure: cfg.InAzure,
-		Support: catalogue.About.Support, Prompt: cfg.Entra.Prompt, DomainHint: cfg.Entra.DomainHint,
+		RememberApprovals: cfg.RememberConsent && !cfg.SharedHost,
+		Support:           catalogue.About.Support, Prompt: cfg.Entra.Prompt, DomainHint: cfg.Entra.DomainHint,
 		Timeout: cfg.Timeout + storageShare, Now: deps.Now, Log: deps.Log,
 	})
 	offered := s.newToolServer(catalogue)

@@ -16,6 +16,7 @@ func (s *Server) kinds() []sweep.Kind {
 	return []sweep.Kind{
 		{Name: "transactions", Prefix: authserver.TransactionPrefix},
 		{Name: "challenges", Prefix: authserver.ClaimsPrefix},
+		{Name: "approvals", Prefix: authserver.ApprovalPrefix},
 		{Name: "grants", Prefix: grants.GrantPrefix},
 		{Name: "revocations", Prefix: grants.RevocationPrefix, Before: s.grants.CompleteRevocations},
 		{Name: "revoked", Prefix: grants.LegacyRevocationPartition, Before: s.grants.CompleteRevocations},

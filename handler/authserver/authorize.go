@@ -32,7 +32,9 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.audit(r, req, observe.Event{Name: observe.ConsentShown})
-	s.askConsent(w, r, s.newConsentForm(req, s.ensureBrowser(w, r)), client)
+	f := s.newConsentForm(req, s.ensureBrowser(w, r))
+	f.Approver = s.rememberedApprover(r, req, client)
+	s.askConsent(w, r, f, client)
 }
 
 // authorizationParams are those of the URL or, for POST, of the body (OpenID
@@ -51,13 +53,17 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, f consentFor
 		s.redirectErrorUnasked(w, r, f.Request, client, err)
 		return
 	}
-	pages.Render(w, r, http.StatusOK, pages.Consent{
+	page := pages.Consent{
 		Action: s.base + consentPath, Form: sealed, Server: s.host,
 		App:    appOf(client, f.Request.RedirectURI),
 		Target: pages.TargetOf(f.Request.RedirectURI),
 		Scopes: pages.Permissions(f.Request.Scopes, s.Required, s.ScopeWords), StaysConnected: registeredFor(client, grantRefresh),
-		Tenant: s.Tenant, Simulated: s.Simulated,
-	})
+		Tenant: s.Tenant, Simulated: s.Simulated, OtherAccount: f.OtherAccount,
+	}
+	if f.Approver != nil {
+		page.RememberedFor = f.Approver.Username
+	}
+	pages.Render(w, r, http.StatusOK, page)
 }
 
 // appOf is what the page says of client.

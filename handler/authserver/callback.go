@@ -88,6 +88,10 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request) {
 	a.At = s.Now().UTC()
 	s.answerTransaction(ctx, claimed, a)
 	s.writeAnswer(w, r, claimed, a)
+	if a.approvedBy != "" {
+		_ = http.NewResponseController(w).Flush() // the browser does not wait
+		s.keepApproval(ctx, a.approvedBy, claimed.request)
+	}
 }
 
 // unattended reports whether nobody is waiting for the answer to r: a HEAD, as
@@ -167,6 +171,10 @@ func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignI
 		a.Failure.After = returnAfter
 		return a
 	}
+	if t.approver != "" && t.approver != subject {
+		s.audit(r, req, observe.Event{Name: observe.SignInFailed, Reason: "another account"})
+		return answer{Ask: true}
+	}
 	if t.claims == "" {
 		claims, err := s.claimsChallenge(ctx, subject)
 		if err != nil {
@@ -186,7 +194,14 @@ func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignI
 	if t.claims != "" {
 		s.dropClaimsChallenge(ctx, subject)
 	}
-	return answer{To: s.redirectURL(req, url.Values{"code": {code.Reveal()}}), Code: code.Reveal()}
+	a := answer{To: s.redirectURL(req, url.Values{"code": {code.Reveal()}}), Code: code.Reveal()}
+	if t.remember {
+		a.approvedBy = subject
+	}
+	if t.remember || t.approver != "" {
+		a.Cookie = s.approverCookie(ctx, signIn.Claims)
+	}
+	return a
 }
 
 // answerError is a sign-in that ends with err, which goes to the client at once;
@@ -242,11 +257,29 @@ func (s *Server) writeAnswer(w http.ResponseWriter, r *http.Request, t transacti
 			return
 		}
 	}
+	if a.Ask {
+		s.askInFull(w, r, t.request)
+		return
+	}
 	if a.Failure != nil {
 		s.failurePage(w, r, t, *a.Failure, a.To)
 		return
 	}
 	s.redirect(w, r, t.request, a.To)
+}
+
+// askInFull shows the consent page to whoever has signed in in the place of the
+// user whose approval was remembered.
+func (s *Server) askInFull(w http.ResponseWriter, r *http.Request, req request) {
+	client, err := s.registered(r.Context(), req)
+	if err != nil {
+		s.errorPage(w, r, req.ClientID, err)
+		return
+	}
+	f := s.newConsentForm(req, s.ensureBrowser(w, r))
+	f.OtherAccount = true
+	s.audit(r, req, observe.Event{Name: observe.ConsentShown})
+	s.askConsent(w, r, f, client)
 }
 
 // repeatAnswer answers a callback whose transaction another one has claimed:

@@ -98,7 +98,7 @@ func (s *Server) dropClaimsChallenge(ctx context.Context, subject grants.Subject
 // has, they see no more than the step that was missing.
 func (s *Server) answerClaimsChallenge(r *http.Request, t transaction, claims, username string) answer {
 	next := newTransaction(newState(s.Now().Add(consentLifetime)), t.request, t.browser)
-	next.claims, next.loginHint = claims, username
+	next.claims, next.loginHint, next.approver, next.remember = claims, username, t.approver, t.remember
 	to, err := s.startAtEntra(r.Context(), next)
 	if err != nil {
 		return s.answerError(r, t, err)

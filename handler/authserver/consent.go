@@ -29,6 +29,13 @@ const (
 	consentDelay = 700 * time.Millisecond
 )
 
+// What the buttons of the consent page send.
+const (
+	decideApprove = "approve"
+	decideCancel  = "cancel"
+	decideInFull  = "full" // the remembered approval is another account's
+)
+
 // consentForm is what the consent page carries, sealed, from /authorize to
 // /consent. It belongs to the browser whose CSRF cookie has this hash.
 type consentForm struct {
@@ -41,6 +48,10 @@ type consentForm struct {
 	// State is that of the transaction which this form begins: however often
 	// it is sent, it is one.
 	State string `json:"state,omitempty"`
+	// Approver is who has approved the same before; nil if the page asks in full.
+	Approver *approver `json:"approver,omitempty"`
+	// OtherAccount is set if somebody else signed in than that.
+	OtherAccount bool `json:"other_account,omitempty"`
 }
 
 func (s *Server) newConsentForm(req request, browser browserID) consentForm {
@@ -59,7 +70,7 @@ func (f consentForm) hasty(now time.Time) bool {
 // consent takes the user's decision. Only an approval writes anything, binds the
 // browser and goes on to Entra, in this order.
 func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
-	approved, f, err := s.readDecision(w, r)
+	decision, f, err := s.readDecision(w, r)
 	if err != nil {
 		s.errorPage(w, r, f.Request.ClientID, err)
 		return
@@ -73,7 +84,12 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		s.errorPage(w, r, req.ClientID, err)
 		return
 	}
-	if !approved {
+	if decision == decideInFull {
+		f.Approver, f.Shown = nil, s.Now()
+		s.askConsent(w, r, f, client)
+		return
+	}
+	if decision == decideCancel {
 		s.audit(r, req, observe.Event{Name: observe.ConsentRefused})
 		s.redirectDenied(w, r, req)
 		return
@@ -89,7 +105,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 	}
 	s.audit(r, req, observe.Event{Name: observe.ConsentApproved})
 	s.Clients.Approve(r.Context(), client)
-	to, state, err := s.beginTransaction(r.Context(), f)
+	to, state, err := s.beginTransaction(r.Context(), f, s.rememberable(client, req.RedirectURI))
 	if err == nil {
 		err = s.bind(w, r, state)
 	}
@@ -115,31 +131,31 @@ func (s *Server) continueAtEntra(w http.ResponseWriter, r *http.Request, req req
 // readDecision reads the submitted form. Three things must agree that it was
 // sent by our page in this browser: where the browser says the request comes
 // from, the seal of the form, and the cookie the form was sealed for.
-func (s *Server) readDecision(w http.ResponseWriter, r *http.Request) (approved bool, f consentForm, err error) {
+func (s *Server) readDecision(w http.ResponseWriter, r *http.Request) (decision string, f consentForm, err error) {
 	if err := s.sameOrigin(r); err != nil {
-		return false, f, err
+		return "", f, err
 	}
 	p, err := readForm(w, r)
 	if err == nil {
 		err = p.unambiguous()
 	}
 	if err != nil {
-		return false, f, err
+		return "", f, err
 	}
 	if err = s.openForm(r.Context(), keyring.ConsentForm, p.Get("request"), &f); err != nil {
-		return false, f, err
+		return "", f, err
 	}
 	if err = s.checkFormOwner(r, f.Browser, f.Expires); err != nil {
-		return false, f, err
+		return "", f, err
 	}
-	switch p.Get("decision") {
-	case "approve":
+	switch decision = p.Get("decision"); decision {
+	case decideApprove:
 		f.Request.Scopes = s.allowed(f.Request.Scopes, p)
-		return true, f, nil
-	case "cancel":
-		return false, f, nil
+		return decision, f, nil
+	case decideCancel, decideInFull:
+		return decision, f, nil
 	}
-	return false, f, stop(pages.UnreadableForm, oauth.InvalidRequest, "The form holds no decision.")
+	return "", f, stop(pages.UnreadableForm, oauth.InvalidRequest, "The form holds no decision.")
 }
 
 // allowed are the scopes without those that the person has unticked. A form
@@ -185,11 +201,15 @@ func (s *Server) registered(ctx context.Context, req request) (clients.Client, e
 // beginTransaction stores the transaction of an approved form and returns where
 // the browser signs in. A form that is sent again continues the transaction
 // that it began, while that is pending.
-func (s *Server) beginTransaction(ctx context.Context, f consentForm) (to string, state upstreamState, err error) {
+func (s *Server) beginTransaction(ctx context.Context, f consentForm, rememberable bool) (to string, state upstreamState, err error) {
 	if state = (upstreamState{secret.New(f.State)}); state.IsZero() {
 		state = newState(f.Expires)
 	}
 	t := newTransaction(state, f.Request, f.Browser)
+	t.remember = rememberable
+	if f.Approver != nil {
+		t.approver, t.loginHint, t.remember = f.Approver.Subject, f.Approver.Username, false
+	}
 	to, err = s.startAtEntra(ctx, t)
 	if !errors.Is(err, store.ErrExists) {
 		return to, state, err
@@ -200,8 +220,12 @@ func (s *Server) beginTransaction(ctx context.Context, f consentForm) (to string
 	if t.claim != "" {
 		return "", state, errNoTransaction
 	}
-	if !slices.Equal(t.request.Scopes, f.Request.Scopes) { // the last decision counts
+	if !slices.Equal(t.request.Scopes, f.Request.Scopes) || f.Approver == nil && t.approver != "" {
+		// The last decision counts.
 		t.request.Scopes = f.Request.Scopes
+		if f.Approver == nil {
+			t.approver, t.loginHint, t.remember = "", "", rememberable
+		}
 		if _, err := s.replaceTransaction(ctx, t); errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 			return "", state, errNoTransaction
 		} else if err != nil {

@@ -57,9 +57,9 @@ func (s *Server) redirect(w http.ResponseWriter, r *http.Request, req request, t
 }
 
 // isWebURL tells what a browser opens itself from what opens an app beside it.
-func isWebURL(to string) bool {
-	return strings.HasPrefix(to, "https://") || strings.HasPrefix(to, "http://")
-}
+func isWebURL(to string) bool { return hasScheme(to, "https") || hasScheme(to, "http") }
+
+func hasScheme(uri, scheme string) bool { return strings.HasPrefix(uri, scheme+"://") }
 
 // redirectError takes err to the client and its cause to the log.
 func (s *Server) redirectError(w http.ResponseWriter, r *http.Request, req request, err error) {

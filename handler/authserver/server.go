@@ -64,6 +64,9 @@ type Options struct {
 	// Support is whom people ask when a sign-in fails: a mail address or an
 	// https URL. It may be empty.
 	Support string
+	// RememberApprovals shortens the page of a known client that the same user
+	// has approved in the same browser.
+	RememberApprovals bool
 	// Prompt and DomainHint are what Entra shows to whom it does not know yet:
 	// those of entra.AuthorizeRequest, or none.
 	Prompt, DomainHint string

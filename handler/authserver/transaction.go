@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"time"
 
+	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/pages"
@@ -59,6 +60,10 @@ type transaction struct {
 	// browser is the hash of the browser's id that approved; empty in records
 	// of version 0.
 	browser string
+	// approver is who has to sign in, where a remembered approval was used.
+	// remember is set if this approval is to be remembered.
+	approver grants.Subject
+	remember bool
 	// claim names the callback that claimed the transaction, at claimed.
 	claim   string
 	claimed time.Time
@@ -77,26 +82,34 @@ type answer struct {
 	Next string `json:"next,omitempty"`
 	// Failure, if set, is said on a page first.
 	Failure *failure `json:"failure,omitempty"`
+	// Ask is set if the consent page is to be shown in full, because somebody else
+	// has signed in than has approved before.
+	Ask bool `json:"ask,omitempty"`
 	// Cookie is set for the browser, in the form of a Set-Cookie header.
 	Cookie string `json:"cookie,omitempty"`
+
+	// approvedBy is whose approval is to be remembered now.
+	approvedBy grants.Subject
 }
 
 // transactionRecord is the stored form, sealed as a whole: verifier and nonce
 // are what makes Entra's code worth something, and the answer holds our own.
 type transactionRecord struct {
-	Version   int         `json:"v,omitempty"`
-	Request   request     `json:"request"`
-	Verifier  string      `json:"verifier,omitempty"`
-	Nonce     string      `json:"nonce,omitempty"`
-	Expires   time.Time   `json:"expires"`
-	Kind      string      `json:"kind,omitempty"`
-	Flow      FlowRequest `json:"flow,omitzero"`
-	Claims    string      `json:"claims,omitempty"`
-	LoginHint string      `json:"login_hint,omitempty"`
-	Browser   string      `json:"browser,omitempty"`
-	Claim     string      `json:"claim,omitempty"`
-	Claimed   time.Time   `json:"claimed,omitzero"`
-	Answer    *answer     `json:"answer,omitempty"`
+	Version   int            `json:"v,omitempty"`
+	Request   request        `json:"request"`
+	Verifier  string         `json:"verifier,omitempty"`
+	Nonce     string         `json:"nonce,omitempty"`
+	Expires   time.Time      `json:"expires"`
+	Kind      string         `json:"kind,omitempty"`
+	Flow      FlowRequest    `json:"flow,omitzero"`
+	Claims    string         `json:"claims,omitempty"`
+	LoginHint string         `json:"login_hint,omitempty"`
+	Browser   string         `json:"browser,omitempty"`
+	Approver  grants.Subject `json:"approver,omitempty"`
+	Remember  bool           `json:"remember,omitempty"`
+	Claim     string         `json:"claim,omitempty"`
+	Claimed   time.Time      `json:"claimed,omitzero"`
+	Answer    *answer        `json:"answer,omitempty"`
 }
 
 // LogValue hides the secrets.
@@ -199,7 +212,7 @@ func (s *Server) readTransaction(ctx context.Context, state upstreamState) (tran
 	t := transaction{
 		state: state, etag: row.ETag, request: rec.Request, expires: rec.Expires, kind: rec.Kind, flow: rec.Flow,
 		verifier: codeVerifier{secret.New(rec.Verifier)}, nonce: nonce{secret.New(rec.Nonce)},
-		claims: rec.Claims, loginHint: rec.LoginHint, browser: rec.Browser,
+		claims: rec.Claims, loginHint: rec.LoginHint, browser: rec.Browser, approver: rec.Approver, remember: rec.Remember,
 		claim: rec.Claim, claimed: rec.Claimed, answer: rec.Answer,
 	}
 	if !s.Now().Before(t.expires) {
@@ -251,7 +264,7 @@ func (s *Server) replaceTransaction(ctx context.Context, t transaction) (store.E
 func (s *Server) transactionRow(ctx context.Context, t transaction) (store.Row, error) {
 	plain, err := json.Marshal(transactionRecord{
 		Version: transactionVersion, Request: t.request, Verifier: t.verifier.Reveal(), Nonce: t.nonce.Reveal(), Expires: t.expires,
-		Kind: t.kind, Flow: t.flow, Claims: t.claims, LoginHint: t.loginHint, Browser: t.browser, Claim: t.claim, Claimed: t.claimed, Answer: t.answer,
+		Kind: t.kind, Flow: t.flow, Claims: t.claims, LoginHint: t.loginHint, Browser: t.browser, Approver: t.approver, Remember: t.remember, Claim: t.claim, Claimed: t.claimed, Answer: t.answer,
 	})
 	if err != nil {
 		return store.Row{}, err

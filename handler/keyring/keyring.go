@@ -50,6 +50,7 @@ const (
 	ConsentForm    Purpose = "consent form"
 	FormToken      Purpose = "form token"
 	BrowserBinding Purpose = "browser binding"
+	Approver       Purpose = "approver"
 	ToolQuestion   Purpose = "tool question"
 	UpstreamTokens Purpose = "upstream tokens"
 )

@@ -22,9 +22,12 @@ type Consent struct {
 	Tenant string
 	// Simulated is set when the tenant is the stand-in for local runs.
 	Simulated bool
-	// Remembered is set if this person approved the same before, in this
-	// browser: what was asked in full then is not asked again.
-	Remembered bool
+	// RememberedFor is the account that approved the same before, in this
+	// browser: what was asked in full then is not asked again. It is empty
+	// otherwise.
+	RememberedFor string
+	// OtherAccount is set if somebody else signed in than approved before.
+	OtherAccount bool
 }
 
 func (Consent) file() string { return "consent.html" }

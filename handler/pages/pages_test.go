@@ -20,7 +20,7 @@ func every() map[string]pages.Page {
 		"consent": pages.Consent{Action: "/consent", Form: "sealed", Server: "mcp.example.com", App: pages.App{Name: "Claude Code"}, Target: target,
 			Scopes: pages.Permissions([]string{"openid", "profile", "tasks"}, []string{"openid"}, nil), StaysConnected: true, Tenant: "Contoso"},
 		"again": pages.Consent{Action: "/consent", Form: "sealed", Server: "mcp.example.com", App: pages.App{Name: "Claude", Host: "claude.ai"},
-			Target: pages.TargetOf("https://claude.ai/api/mcp/auth_callback"), Remembered: true},
+			Target: pages.TargetOf("https://claude.ai/api/mcp/auth_callback"), RememberedFor: "ada@contoso.example"},
 		"continue": pages.Continue{To: "https://login.microsoftonline.com/t/oauth2/v2.0/authorize?state=s&nonce=n", Host: "login.microsoftonline.com", Client: "Claude Code"},
 		"done":     pages.Done{Client: "Claude", To: "https://claude.ai/api/mcp/auth_callback?code=c&state=s"},
 		"app":      pages.Done{Client: "Cursor", To: "cursor://anysphere.cursor-mcp/oauth/callback?code=c&state=s", App: true},

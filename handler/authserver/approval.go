@@ -1,0 +1,170 @@
+package authserver
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"entramcp/handler/clients"
+	"entramcp/handler/entra"
+	"entramcp/handler/grants"
+	"entramcp/handler/keyring"
+	"entramcp/handler/oauth"
+	"entramcp/handler/store"
+)
+
+const (
+	// approvalLifetime is how long an approval is remembered. Using it does not
+	// lengthen it: after a year the page asks in full.
+	approvalLifetime = 365 * 24 * time.Hour
+	// approverLifetime is how long a browser says who approved in it. It must
+	// not be longer than what the key ring keeps.
+	approverLifetime = 90 * 24 * time.Hour
+	approvalVersion  = 1
+)
+
+// ApprovalPrefix begins the partitions of remembered approvals, one for each
+// subject, with a row for each client and redirect URI.
+const ApprovalPrefix = "ap-"
+
+// Approval is what a user has approved for a client, so that the same is asked
+// with one button when the client connects again.
+type Approval struct {
+	// ID names the approval among those of its user.
+	ID          string       `json:"-"`
+	ClientID    string       `json:"client_id"`
+	ClientName  string       `json:"client_name"`
+	RedirectURI string       `json:"redirect_uri"`
+	Scopes      oauth.Scopes `json:"scopes"`
+	At          time.Time    `json:"at"`
+	Version     int          `json:"v"`
+}
+
+// approver is the user who has approved in a browser, as its cookie says.
+type approver struct {
+	Subject  grants.Subject `json:"subject"`
+	Username string         `json:"username"`
+}
+
+func approvalPartition(subject grants.Subject) string { return ApprovalPrefix + string(subject) }
+
+func approvalID(req request) string {
+	sum := sha256.Sum256([]byte(req.ClientID + "\n" + req.RedirectURI))
+	return hex.EncodeToString(sum[:])
+}
+
+// rememberable reports whether an approval of client may be remembered: its
+// metadata are from its own host, the operator or the operator's copy, and it is
+// answered at that host's web site. What listens on a loopback address, or for a
+// scheme, may be another program the next time.
+func (s *Server) rememberable(client clients.Client, redirectURI string) bool {
+	known := client.Source == clients.SourceFetched || client.Source == clients.SourcePinned || client.Source == clients.SourceOperator
+	return s.RememberApprovals && known && hasScheme(redirectURI, "https") && !client.LeavesHost(redirectURI)
+}
+
+// rememberedApprover is who has approved req before, in r's browser: the cookie
+// and the row agree, and nothing more is asked for than then. One read, for a
+// browser with a cookie of ours. Whatever cannot be read is not remembered.
+func (s *Server) rememberedApprover(r *http.Request, req request, client clients.Client) *approver {
+	if !s.rememberable(client, req.RedirectURI) {
+		return nil
+	}
+	c, err := r.Cookie(s.cookieName("approver"))
+	if err != nil {
+		return nil
+	}
+	var by approver
+	plain, err := s.Ring.Open(r.Context(), keyring.Approver, nil, c.Value)
+	if err != nil || json.Unmarshal(plain, &by) != nil {
+		return nil
+	}
+	row, err := s.Table.Get(r.Context(), approvalPartition(by.Subject), approvalID(req))
+	if err != nil {
+		return nil
+	}
+	a, err := decodeApproval(row)
+	if err != nil || !s.Now().Before(row.Expires) || !a.Scopes.Has(req.Scopes...) {
+		return nil
+	}
+	return &by
+}
+
+// approverCookie makes the browser say that the user of claims has approved in
+// it. An error leaves it out: the next page asks in full.
+func (s *Server) approverCookie(ctx context.Context, claims *entra.Claims) string {
+	plain, err := json.Marshal(approver{grants.SubjectOf(claims.TenantID, claims.ObjectID), claims.Username})
+	if err != nil {
+		return ""
+	}
+	sealed, err := s.Ring.Seal(ctx, keyring.Approver, nil, plain)
+	if err != nil {
+		return ""
+	}
+	return s.cookie(s.cookieName("approver"), sealed, int(approverLifetime.Seconds())).String()
+}
+
+// keepApproval remembers that subject has approved req. It is made when the
+// browser has its answer; if it fails, the next page asks in full.
+func (s *Server) keepApproval(ctx context.Context, subject grants.Subject, req request) {
+	a := Approval{ClientID: req.ClientID, ClientName: req.ClientName, RedirectURI: req.RedirectURI, Scopes: req.Scopes, At: s.Now().UTC(), Version: approvalVersion}
+	value, err := json.Marshal(a)
+	row := store.Row{Partition: approvalPartition(subject), Key: approvalID(req), Value: value,
+		Expires: a.At.Truncate(time.Second).Add(approvalLifetime)}
+	if err == nil {
+		_, err = s.Table.Insert(ctx, row)
+	}
+	if errors.Is(err, store.ErrExists) {
+		err = s.overwrite(ctx, row)
+	}
+	if err != nil {
+		s.Log.WarnContext(ctx, "an approval is not remembered", "client_id", excerpt(req.ClientID, maxLogged), "cause", err)
+	}
+}
+
+// Approvals are what subject's approvals are remembered. It reads the partition.
+func (s *Server) Approvals(ctx context.Context, subject grants.Subject) ([]Approval, error) {
+	var out []Approval
+	for cursor := store.Cursor(""); ; {
+		page, err := s.Table.List(ctx, store.Partition(approvalPartition(subject)), cursor)
+		if err != nil {
+			return nil, storageUnavailable(err)
+		}
+		for _, row := range page.Rows {
+			if a, err := decodeApproval(row); err == nil && s.Now().Before(row.Expires) {
+				out = append(out, a)
+			}
+		}
+		if page.Next == "" {
+			return out, nil
+		}
+		cursor = page.Next
+	}
+}
+
+// ForgetApproval removes one of Approvals; it is no error if it is gone.
+func (s *Server) ForgetApproval(ctx context.Context, subject grants.Subject, id string) error {
+	row, err := s.Table.Get(ctx, approvalPartition(subject), id)
+	if err == nil {
+		err = s.Table.Delete(ctx, row.Partition, row.Key, row.ETag)
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return storageUnavailable(err)
+	}
+	return nil
+}
+
+func decodeApproval(row store.Row) (Approval, error) {
+	var a Approval
+	if err := json.Unmarshal(row.Value, &a); err != nil {
+		return a, err
+	}
+	if a.Version > approvalVersion {
+		return a, errors.New("authserver: an approval of a later version")
+	}
+	a.ID = row.Key
+	return a, nil
+}

@@ -1,0 +1,194 @@
+package authserver_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"entramcp/handler/authserver"
+	"entramcp/handler/clients"
+	"entramcp/handler/grants"
+)
+
+// withKnownClient is a world that remembers approvals, and a client of the
+// operator's.
+func withKnownClient(t *testing.T) (w *world, id string) {
+	t.Helper()
+	w = newWorld(t, func(o *authserver.Options) { o.RememberApprovals, o.Prompt = true, "select_account" })
+	made, _, err := w.clients.Create(t.Context(), clients.OperatorClient{Name: "Copilot", RedirectURIs: []string{callback, callback + "2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w, made.ID
+}
+
+// short reports whether the consent page for q is the one with one button.
+func (b *browser) short(q url.Values) bool {
+	b.w.t.Helper()
+	resp := b.get(issuer + "/authorize?" + q.Encode())
+	wantStatus(b.w.t, resp, http.StatusOK)
+	b.w.advance(time.Second)
+	return strings.Contains(text(b.w.t, resp), "You have approved this app before, as <strong><bdi>ada@contoso.example</bdi></strong>")
+}
+
+func TestTheSameApprovalIsAskedWithOneButton(t *testing.T) {
+	w, id := withKnownClient(t)
+	b := w.browser()
+	if b.short(request(id)) {
+		t.Fatal("the first page is short")
+	}
+	b.signIn(request(id))
+	if !b.short(request(id)) || !b.short(request(id, "scope", "openid")) {
+		t.Error("the same, or less, is asked in full")
+	}
+	before := len(w.upstream.requests())
+	if got := b.signIn(request(id)); got.Get("code") == "" {
+		t.Errorf("the client got %v", got)
+	}
+	if r := w.upstream.requests()[before]; r.LoginHint != "ada@contoso.example" || r.Prompt != "" {
+		t.Errorf("Entra was asked with %+v", r)
+	}
+	for name, full := range map[string]bool{
+		"another scope":    b.short(request(id, "scope", "openid tasks offline_access")),
+		"another address":  b.short(request(id, "redirect_uri", callback+"2")),
+		"another browser":  w.browser().short(request(id)),
+		"a client unknown": b.short(request(w.publicClient())),
+	} {
+		if full {
+			t.Errorf("%s is asked with one button", name)
+		}
+	}
+}
+
+// What listens on a loopback address may be another program the next time, and
+// what a stranger registered may be anybody's.
+func TestOnlyKnownWebClientsAreRemembered(t *testing.T) {
+	w, _ := withKnownClient(t)
+	public := w.publicClient()
+	local, _ := w.register(`{"redirect_uris":["http://127.0.0.1/cb"],"token_endpoint_auth_method":"none"}`)
+	b := w.browser()
+	b.signIn(request(public))
+	b.get(w.upstream.signIn(t, b.approve(request(local, "redirect_uri", "http://127.0.0.1:5000/cb"))))
+	if n := w.rows("ap-"); n != 0 {
+		t.Errorf("%d approvals are remembered", n)
+	}
+	off := newWorld(t)
+	made, _, err := off.clients.Create(t.Context(), clients.OperatorClient{Name: "Copilot", RedirectURIs: []string{callback}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	off.browser().signIn(request(made.ID))
+	if n := off.rows("ap-"); n != 0 {
+		t.Errorf("%d approvals are remembered though it is off", n)
+	}
+}
+
+func TestAnApprovalIsRememberedForAYearAndUntilItIsForgotten(t *testing.T) {
+	w, id := withKnownClient(t)
+	b := w.browser()
+	b.signIn(request(id))
+	subject := grants.SubjectOf("tenant-1", "object-1")
+	for range 5 { // the browser is used within its 90 days
+		w.advance(70 * 24 * time.Hour)
+		if !b.short(request(id)) {
+			t.Fatalf("asked in full after %s", w.clock())
+		}
+		b.signIn(request(id))
+	}
+	w.advance(20 * 24 * time.Hour)
+	if b.short(request(id)) {
+		t.Error("an approval is remembered for more than a year")
+	}
+	b.signIn(request(id))
+	approvals, err := w.server.Approvals(t.Context(), subject)
+	if err != nil || len(approvals) != 1 || approvals[0].ClientID != id || approvals[0].ClientName != "Copilot" || approvals[0].RedirectURI != callback || !approvals[0].Scopes.Has("tasks") {
+		t.Fatalf("%+v, %v", approvals, err)
+	}
+	if !b.short(request(id)) {
+		t.Error("approved anew, it is asked in full")
+	}
+	for range 2 {
+		if err := w.server.ForgetApproval(t.Context(), subject, approvals[0].ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b.short(request(id)) {
+		t.Error("a forgotten approval is remembered")
+	}
+}
+
+// Who follows a link in somebody else's browser must not connect that person's
+// app to an account of their own, nor the other way round.
+func TestSomebodyElseIsAskedInFull(t *testing.T) {
+	w, id := withKnownClient(t)
+	b := w.browser()
+	b.signIn(request(id))
+	before := w.rows("g-")
+	back := w.upstream.signIn(t, b.approve(request(id)))
+	w.upstream.user.ObjectID, w.upstream.user.Username = "object-2", "bob@contoso.example"
+	for range 2 { // delivered twice
+		resp := b.get(back)
+		wantStatus(t, resp, http.StatusOK)
+		if body := text(t, resp); !strings.Contains(body, "You signed in with another account") || strings.Contains(body, "approved this app before, as") || strings.Contains(body, "code=") {
+			t.Error(body)
+		}
+		if w.rows("g-") != before {
+			t.Error("a grant was made")
+		}
+		w.advance(time.Second)
+		form := match(t, text(t, resp), `name="request" value="([^"]+)"`)
+		seen := len(w.upstream.requests())
+		to := onward(t, b.decide(form, "approve"))
+		if r := w.upstream.requests()[seen]; r.LoginHint != "" || r.Prompt != "select_account" {
+			t.Errorf("Entra was asked with %+v", r)
+		}
+		if got := b.arrive(w.upstream.signIn(t, to)); got.Get("code") == "" {
+			t.Errorf("after approving in full the client got %v", got)
+		}
+		before = w.rows("g-")
+	}
+}
+
+func TestAnotherAccountCanBeChosen(t *testing.T) {
+	w, id := withKnownClient(t)
+	b := w.browser()
+	b.signIn(request(id))
+	resp := b.decide(b.open(request(id)), "full")
+	wantStatus(t, resp, http.StatusOK)
+	body := text(t, resp)
+	if strings.Contains(body, "approved this app before") || !strings.Contains(body, "Use the tools of this server as you") {
+		t.Error(body)
+	}
+	w.advance(time.Second)
+	w.upstream.user.ObjectID, w.upstream.user.Username = "object-2", "bob@contoso.example"
+	to := onward(t, b.decide(match(t, body, `name="request" value="([^"]+)"`), "approve"))
+	if got := b.arrive(w.upstream.signIn(t, to)); got.Get("code") == "" {
+		t.Errorf("the client got %v", got)
+	}
+}
+
+// Remembering is a convenience: what fails there fails nothing else, and nobody
+// waits for it.
+func TestAnApprovalThatCannotBeKeptOrReadAsksInFull(t *testing.T) {
+	w, id := withKnownClient(t)
+	b := w.browser()
+	w.table.failWritesTo("ap-")
+	if got := b.signIn(request(id)); got.Get("code") == "" {
+		t.Errorf("the client got %v", got)
+	}
+	if b.short(request(id)) {
+		t.Error("an approval that was not kept is remembered")
+	}
+	w.table.failWritesTo("")
+	b.signIn(request(id))
+	if !b.short(request(id)) {
+		t.Error("asked in full")
+	}
+	u, _ := url.Parse(issuer)
+	b.jar.SetCookies(u, []*http.Cookie{{Name: "__Host-mcp-approver", Value: "forged", Path: "/", Secure: true}})
+	if b.short(request(id)) {
+		t.Error("a forged cookie is taken")
+	}
+}
