@@ -40,6 +40,13 @@ var logAlerts = [
     query: 'AppTraces | where Message has_any ("the key ring cannot be read", "a key epoch cannot be used", "the table cannot be prepared")'
   }
   {
+    name: 'will-break'
+    severity: 3
+    periods: 1
+    text: 'Something works now and will not later: a secret that ends, keys that do not rotate, rows that pile up, a clock that is wrong.'
+    query: 'AppTraces | where Message has_any ("the client secret of the app registration ends", "the key ring could not be rotated", "the sweep is behind", "this machine\'s clock and Entra\'s are apart")'
+  }
+  {
     name: 'token-reuse'
     severity: 2
     periods: 1
