@@ -356,6 +356,29 @@ func (w *world) revoke(t *rapid.T) {
 	w.settleCall(t, g, i, f, want, err)
 }
 
+// dieWhileRevoking is an instance that ends between the two writes of a
+// revocation, and starts again without knowing of it. Others may be idle.
+func (w *world) dieWhileRevoking(t *rapid.T) {
+	g, n := w.pick(t, hasRefresh), rapid.IntRange(0, len(w.instances)-1).Draw(t, "instance")
+	i, r := w.instances[n], g.refresh[len(g.refresh)-1]
+	if i.now().Unix() >= r.ends || !g.state.exists || g.state.marked {
+		t.Skip("useless")
+	}
+	i.wire.disturb(func(op string) error {
+		if op == "replace" {
+			return errDown
+		}
+		return nil
+	}, nil)
+	wantCode(t, i.Revoke(context.Background(), r.token.Reveal(), g.client), oauth.TemporarilyUnavailable)
+	w.look(g)
+	w.start(n)
+	if rapid.Bool().Draw(t, "nobody asks for anything until it is swept") {
+		w.clock.Advance(45 * time.Minute)
+		w.sweep(t)
+	}
+}
+
 func (w *world) revokeWrongly(t *rapid.T) {
 	g, i := w.pick(t, hasRefresh), w.any(t)
 	r := g.refresh[len(g.refresh)-1]

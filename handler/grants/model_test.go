@@ -68,7 +68,7 @@ func runModel(t *rapid.T, table store.Table) {
 		"create": w.create, "redeem": w.redeem, "redeem wrongly": w.redeemWrongly,
 		"refresh": w.refresh, "refresh again": w.refresh, "refresh in parallel": w.refreshInParallel,
 		"client process": w.process, "client processes": w.process, "revoke": w.revoke, "revoke wrongly": w.revokeWrongly,
-		"revoke while paused": w.revokeWhilePaused,
+		"revoke while paused": w.revokeWhilePaused, "die while revoking": w.dieWhileRevoking,
 		"update upstream":     w.updateUpstream, "read": w.read, "verify": w.verify, "verify all": w.verifyAll,
 		"wait": w.wait, "poll": w.poll, "rotate keys": w.rotateKeys, "restart": w.restart, "sweep": w.sweep,
 		"": w.invariants,
@@ -386,6 +386,8 @@ func (w *world) invariants(t *rapid.T) {
 			t.Fatalf("grant %s changed behind the model: %+v, was %+v", g.id, now, g.state)
 		case g.honest && (now.marked || now.published):
 			t.Fatal("the grant of an honest client was revoked")
+		case !g.published.IsZero() && now.exists && !now.marked && !now.published:
+			t.Fatal("a revocation was forgotten before its grant was marked")
 		case now.marked && g.published.IsZero():
 			t.Fatal("a grant is marked that was never published as revoked")
 		}
