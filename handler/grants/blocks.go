@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
 	"entramcp/handler/store"
 )
 
@@ -176,7 +177,11 @@ func (s *Service) Block(ctx context.Context, kind BlockKind, value, reason strin
 	if err := checkBlock(kind, value); err != nil {
 		return err
 	}
-	return s.putBlock(ctx, Block{Kind: kind, Value: value, Reason: reason, At: s.now().UTC()}, time.Time{})
+	if err := s.putBlock(ctx, Block{Kind: kind, Value: value, Reason: reason, At: s.now().UTC()}, time.Time{}); err != nil {
+		return err
+	}
+	observe.Audit(ctx, s.log, observe.Event{Name: observe.Blocked, Target: string(kind) + " " + value})
+	return nil
 }
 
 // SignOut ends everything that was approved for a party until now; it can be
@@ -268,7 +273,11 @@ func (s *Service) Unblock(ctx context.Context, kind BlockKind, value string) err
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return unavailable(err)
 	}
-	return s.announceBlocks(ctx)
+	if err := s.announceBlocks(ctx); err != nil {
+		return err
+	}
+	observe.Audit(ctx, s.log, observe.Event{Name: observe.Unblocked, Target: string(kind) + " " + value})
+	return nil
 }
 
 func (s *Service) announceBlocks(ctx context.Context) error {

@@ -1,7 +1,6 @@
 package grants
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -63,10 +62,9 @@ func (s *Service) Create(ctx context.Context, a Approval) (Code, error) {
 	if _, err := s.table.Insert(ctx, row); err != nil {
 		return Code{}, unavailable(err)
 	}
-	observe.Audit(ctx, s.log, observe.Event{
-		Name: observe.SignedIn, Flow: a.Flow, Grant: r.id, Subject: string(r.subject), Tenant: a.Identity.TenantID, ObjectID: a.Identity.ObjectID,
-		Client: observe.AuditClient{ID: a.ClientID, Name: a.ClientName, Host: cmp.Or(hostOf(a.ClientID), r.RedirectHost)}, Scopes: a.Scopes,
-	})
+	e := r.event(observe.SignedIn, a.Identity)
+	e.Flow, e.Scopes = a.Flow, a.Scopes
+	observe.Audit(ctx, s.log, e)
 	return Code{secret.New(code)}, nil
 }
 
@@ -164,6 +162,9 @@ func (s *Service) Redeem(ctx context.Context, code Code, by Redemption) (Tokens,
 				slog.Any("grant", next.grant(Identity{})))
 		}
 		tokens.Grant.etag = next.etag
+		e := next.event(observe.CodeRedeemed, user.Identity)
+		e.Scopes = tokens.Scopes
+		observe.Audit(ctx, s.log, e)
 		return tokens, nil
 	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound):
 		r, err := s.liveForCode(ctx, h, by)
@@ -183,7 +184,7 @@ func (s *Service) Redeem(ctx context.Context, code Code, by Redemption) (Tokens,
 func (s *Service) repeatRedemption(ctx context.Context, r record, by Redemption) (Tokens, error) {
 	redeemed, known := r.rotatedAt(0)
 	if !known || r.Code.Challenge == "" || s.now().Sub(redeemed) > RepeatWindow {
-		if err := s.end(ctx, r, "authorization code used twice", by.ClientID); err != nil {
+		if err := s.end(ctx, r, ending{observe.CodeReused, "authorization code used twice"}, by.ClientID); err != nil {
 			return Tokens{}, err
 		}
 		return Tokens{}, invalidGrant(keyring.CodeHandle, errReused)

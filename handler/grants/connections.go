@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
@@ -126,7 +127,7 @@ func (s *Service) Disconnect(ctx context.Context, subject Subject, grantID strin
 	} else if err != nil {
 		return err
 	}
-	return s.end(ctx, r, revokedByUser, "")
+	return s.end(ctx, r, byUser, "")
 }
 
 // DisconnectAll ends all grants of a user on their behalf, and returns how many
@@ -139,7 +140,7 @@ func (s *Service) DisconnectAll(ctx context.Context, subject Subject) (int, erro
 		if !r.Revoked.IsZero() {
 			return nil
 		}
-		if err := s.end(ctx, r, revokedByUser, ""); err != nil {
+		if err := s.end(ctx, r, byUser, ""); err != nil {
 			failed = errors.Join(failed, err)
 			return nil
 		}
@@ -179,43 +180,87 @@ type Connection struct {
 	Connected bool
 }
 
-// Connections returns a page of all grants of all users, at most store.MaxPage of
-// them, and where to go on; an empty cursor begins and ends. It is for the command
-// line and for administrators, never for a request of a client. With a tenant,
-// grants of other tenants are left out, so that a page can be empty.
-func (s *Service) Connections(ctx context.Context, tenantID string, from store.Cursor) ([]Connection, store.Cursor, error) {
-	if err := s.ensureCurrent(ctx); err != nil {
-		return nil, "", err
-	}
-	page, err := s.table.List(ctx, store.Prefix(GrantPrefix), from)
-	if err != nil {
-		return nil, "", unavailable(err)
-	}
-	tenant := partyHash(tenantID)
+// Filter selects connections. Empty fields select all.
+type Filter struct {
+	TenantID string
+	ClientID string
+	Subject  Subject
+	// UnusedSince selects what was not used since then.
+	UnusedSince time.Time
+}
+
+func (f Filter) selects(r record) bool {
+	return (f.TenantID == "" || partyHash(f.TenantID) == r.TenantHash) && (f.ClientID == "" || f.ClientID == r.ClientID) &&
+		(f.UnusedSince.IsZero() || r.LastUsed.Before(f.UnusedSince))
+}
+
+// Scan returns a page of the grants that f selects, and where to go on; an empty
+// cursor begins and ends. It reads the grants of all users, at most store.MaxPage
+// a page, or with a Subject those of one, and a page can be empty. It is for the
+// command line and for administrators, never for a request of a client.
+func (s *Service) Scan(ctx context.Context, f Filter, from store.Cursor) ([]Connection, store.Cursor, error) {
 	var out []Connection
+	next, err := s.scan(ctx, f, from, func(r record) error {
+		out = append(out, Connection{Grant: r.grant(Identity{}), Connected: s.connected(r)})
+		return nil
+	})
+	return out, next, err
+}
+
+// DisconnectPage ends the grants of a page of Scan, and returns how many there
+// were and where to go on. It can be repeated.
+func (s *Service) DisconnectPage(ctx context.Context, f Filter, from store.Cursor) (n int, next store.Cursor, err error) {
+	next, err = s.scan(ctx, f, from, func(r record) error {
+		if !r.Revoked.IsZero() {
+			return nil
+		}
+		n++
+		return s.end(ctx, r, byAdministrator, "")
+	})
+	return n, next, err
+}
+
+func (s *Service) scan(ctx context.Context, f Filter, from store.Cursor, do func(record) error) (store.Cursor, error) {
+	if err := s.ensureCurrent(ctx); err != nil {
+		return "", err
+	}
+	span := store.Prefix(GrantPrefix)
+	if f.Subject != "" {
+		span = store.Partition(f.Subject.partition())
+	}
+	page, err := s.table.List(ctx, span, from)
+	if err != nil {
+		return "", unavailable(err)
+	}
 	for _, row := range page.Rows {
 		r, err := decodeRecord(row, Subject(strings.TrimPrefix(row.Partition, GrantPrefix)))
 		if err != nil {
-			return nil, "", unavailable(err)
+			return "", unavailable(err)
 		}
-		if tenant == "" || tenant == r.TenantHash {
-			out = append(out, Connection{Grant: r.grant(Identity{}), Connected: s.connected(r)})
+		if !f.selects(r) {
+			continue
+		}
+		if err := do(r); err != nil {
+			return "", err
 		}
 	}
-	return out, page.Next, nil
+	return page.Next, nil
 }
 
 // EraseTenant erases every user of a tenant that has a grant. It reads all grants
 // and can be repeated.
 func (s *Service) EraseTenant(ctx context.Context, tenantID string) (users int, err error) {
+	if tenantID == "" {
+		return 0, nil
+	}
 	seen := map[Subject]bool{}
 	for cursor := store.Cursor(""); ; {
-		page, next, err := s.Connections(ctx, tenantID, cursor)
+		page, next, err := s.Scan(ctx, Filter{TenantID: tenantID}, cursor)
 		if err != nil {
 			return len(seen), err
 		}
 		for _, c := range page {
-			if seen[c.Subject] || tenantID == "" {
+			if seen[c.Subject] {
 				continue
 			}
 			if err := s.Erase(ctx, c.Subject); err != nil {

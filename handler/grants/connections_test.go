@@ -3,6 +3,8 @@ package grants
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -136,20 +138,135 @@ func TestTenantThatLeavesIsErased(t *testing.T) {
 		signInAs(t, i, "leaves", fmt.Sprintf("user-%d", n), testClient)
 	}
 	stays := signInAs(t, i, "stays", "user-0", testClient)
-	list, next, err := i.Connections(context.Background(), "leaves", "")
+	list, next, err := i.Scan(context.Background(), Filter{TenantID: "leaves"}, "")
 	if err != nil || next != "" || len(list) != 3 || !list[0].Connected || list[0].Identity.Name != "" {
 		t.Fatalf("%d connections, next %q, %v", len(list), next, err)
 	}
 	if n, err := i.EraseTenant(context.Background(), "leaves"); err != nil || n != 3 {
 		t.Fatalf("%d users, %v", n, err)
 	}
-	list, _, err = i.Connections(context.Background(), "", "")
+	list, _, err = i.Scan(context.Background(), Filter{}, "")
 	if err != nil || len(list) != 1 || list[0].ID != stays.Grant.ID {
 		t.Errorf("left are %v, %v", list, err)
 	}
 	if n, err := i.EraseTenant(context.Background(), ""); err != nil || n != 0 {
 		t.Errorf("no tenant: %d users, %v", n, err)
 	}
+}
+
+// An administrator finds and ends connections without seeing who the users are.
+func TestScanSelectsConnections(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	old := signInAs(t, i, "contoso", "ada", "client-1")
+	c.Advance(48 * time.Hour)
+	young := signInAs(t, i, "contoso", "ada", "client-2")
+	other := signInAs(t, i, "fabrikam", "bob", "client-1")
+	for name, tt := range map[string]struct {
+		filter Filter
+		want   []Tokens
+	}{
+		"everything":  {Filter{}, []Tokens{old, young, other}},
+		"by tenant":   {Filter{TenantID: "CONTOSO"}, []Tokens{old, young}},
+		"by client":   {Filter{ClientID: "client-1"}, []Tokens{old, other}},
+		"by user":     {Filter{Subject: old.Grant.Subject}, []Tokens{old, young}},
+		"unused":      {Filter{UnusedSince: c.Now().Add(-24 * time.Hour)}, []Tokens{old}},
+		"both":        {Filter{TenantID: "contoso", ClientID: "client-2"}, []Tokens{young}},
+		"nothing":     {Filter{TenantID: "nobody"}, nil},
+		"by neither":  {Filter{Subject: other.Grant.Subject, ClientID: "client-2"}, nil},
+		"by document": {Filter{ClientID: "client"}, nil},
+	} {
+		list, next, err := i.Scan(context.Background(), tt.filter, "")
+		got := map[string]bool{}
+		for _, c := range list {
+			got[c.ID] = c.Connected && c.Identity.Name == "" && c.Identity.ObjectID == ""
+		}
+		ok := err == nil && next == "" && len(got) == len(tt.want)
+		for _, w := range tt.want {
+			ok = ok && got[w.Grant.ID]
+		}
+		if !ok {
+			t.Errorf("%s: %v, next %q, %v", name, got, next, err)
+		}
+	}
+	if n, _, err := i.DisconnectPage(context.Background(), Filter{ClientID: "client-1"}, ""); err != nil || n != 2 {
+		t.Errorf("%d ended, %v", n, err)
+	}
+	_, err := i.Verify(context.Background(), other.Access.Reveal())
+	wantCode(t, err, oauth.InvalidToken)
+	mustVerify(t, i.Service, young.Access)
+	if n, _, err := i.DisconnectPage(context.Background(), Filter{ClientID: "client-1"}, ""); err != nil || n != 0 {
+		t.Errorf("again: %d ended, %v", n, err)
+	}
+}
+
+// Every decision is one audit event, and none names the user.
+func TestDecisionsAreAudited(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	ctx := context.Background()
+	want := func(what string, events ...string) {
+		t.Helper()
+		var got []string
+		for line := range strings.Lines(i.log.String()) {
+			if _, rest, ok := strings.Cut(line, " event="); ok && strings.Contains(line, "category=audit") {
+				got = append(got, strings.Fields(rest)[0])
+				if strings.Contains(line, "Ada") || !strings.Contains(line, "grant_id=") && !strings.Contains(line, "target=") {
+					t.Errorf("%s", line)
+				}
+			}
+		}
+		i.log.Reset()
+		if !slices.Equal(got, events) {
+			t.Errorf("%s: %v, want %v", what, got, events)
+		}
+	}
+	code := create(t, i.Service)
+	want("sign-in", "signed_in")
+	tokens, err := i.Redeem(ctx, code, testRedemption())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want("redemption", "code_redeemed")
+	if _, err = refresh(i.Service, tokens.Refresh); err != nil {
+		t.Fatal(err)
+	}
+	want("refresh", "token_refreshed")
+	for range manyRepeats {
+		if _, err = refresh(i.Service, tokens.Refresh); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !strings.Contains(i.log.String(), "in_a_row=10") {
+		t.Error("many answers within the grace in a row cause no warning")
+	}
+	want("within the grace", slices.Repeat([]string{"token_repeated"}, manyRepeats)...)
+	c.Advance(DefaultRefreshGrace + time.Second)
+	_, _ = refresh(i.Service, tokens.Refresh)
+	want("after the grace", "token_reused")
+
+	code = create(t, i.Service)
+	if tokens, err = i.Redeem(ctx, code, testRedemption()); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(RepeatWindow + time.Second)
+	_, _ = i.Redeem(ctx, code, testRedemption())
+	want("late replay", "signed_in", "code_redeemed", "code_reused")
+
+	tokens = signIn(t, i.Service)
+	_, _ = i.Refresh(ctx, tokens.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) { return Renewal{}, ErrSignInOver })
+	want("over at Entra", "signed_in", "code_redeemed", "refresh_refused")
+	tokens = signIn(t, i.Service)
+	_ = i.Revoke(ctx, tokens.Refresh.Reveal(), testClient)
+	want("revoked", "signed_in", "code_redeemed", "grant_revoked")
+	tokens = signIn(t, i.Service)
+	_ = i.Disconnect(ctx, tokens.Grant.Subject, tokens.Grant.ID)
+	want("disconnected", "signed_in", "code_redeemed", "disconnected")
+	tokens = signIn(t, i.Service)
+	_ = i.Block(ctx, BlockClient, testClient, "")
+	_, _ = refresh(i.Service, tokens.Refresh)
+	_ = i.Unblock(ctx, BlockClient, testClient)
+	want("blocked", "signed_in", "code_redeemed", "blocked", "block_enforced", "unblocked")
 }
 
 // A grant whose tokens were sealed by an epoch that was retired has ended, for

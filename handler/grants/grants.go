@@ -122,6 +122,8 @@ type Service struct {
 	blocks    atomic.Pointer[blockTable]
 	readings  singleflight.Group
 	rotations singleflight.Group
+	// inGraceRow counts the answers within the grace since the last rotation.
+	inGraceRow *lru.Cache[string, int]
 	// keyChanges counts how often verified was emptied.
 	keyChanges atomic.Uint64
 	// lastRequest is in Unix seconds.
@@ -157,6 +159,7 @@ func New(o Options) *Service {
 	}
 	s.parser = newParser(s.issuer, string(s.resource), s.now)
 	s.verified, _ = lru.New[[32]byte, *Access](verifiedTokens) // fails only for a size below 1
+	s.inGraceRow, _ = lru.New[string, int](1024)
 	return s
 }
 

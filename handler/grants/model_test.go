@@ -69,7 +69,7 @@ func runModel(t *rapid.T, table store.Table) {
 		"refresh": w.refresh, "refresh again": w.refresh, "refresh in parallel": w.refreshInParallel,
 		"client process": w.process, "client processes": w.process, "revoke": w.revoke, "revoke wrongly": w.revokeWrongly,
 		"revoke while paused": w.revokeWhilePaused, "die while revoking": w.dieWhileRevoking,
-		"update upstream":     w.updateUpstream, "read": w.read, "verify": w.verify, "verify all": w.verifyAll,
+		"update upstream": w.updateUpstream, "read": w.read, "verify": w.verify, "verify all": w.verifyAll,
 		"wait": w.wait, "poll": w.poll, "rotate keys": w.rotateKeys, "restart": w.restart, "sweep": w.sweep,
 		"": w.invariants,
 	})

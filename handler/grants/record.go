@@ -2,6 +2,7 @@ package grants
 
 import (
 	"bytes"
+	"cmp"
 	"compress/flate"
 	"context"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
 	"entramcp/handler/secret"
 	"entramcp/handler/store"
 )
@@ -148,7 +150,7 @@ func (s *Service) live(ctx context.Context, subject Subject, id string) (record,
 		return record{}, errExpired
 	}
 	if b, blocked := s.blocks.Load().find(r.parties(), r.Created); blocked {
-		if err := s.end(ctx, r, reasonOf(b), ""); err != nil {
+		if err := s.end(ctx, r, ending{observe.BlockEnforced, reasonOf(b)}, ""); err != nil {
 			return record{}, err
 		}
 		return record{}, errRevoked
@@ -313,6 +315,14 @@ func (s *Service) unseal(ctx context.Context, r record) (userData, error) {
 		APIToken:        EntraAccessToken{secret.New(data.Upstream.APIToken)},
 		APITokenExpires: data.Upstream.APITokenExpires,
 	}}, nil
+}
+
+// event is an audit event about r. identity is empty where it is not at hand.
+func (r record) event(name observe.EventName, identity Identity) observe.Event {
+	return observe.Event{
+		Name: name, Grant: r.id, Subject: string(r.subject), Tenant: identity.TenantID, ObjectID: identity.ObjectID,
+		Client: observe.AuditClient{ID: r.ClientID, Name: r.ClientName, Host: cmp.Or(documentHost(r.ClientID), r.RedirectHost)},
+	}
 }
 
 // unsealFor is unseal for a request with a code or a refresh token.

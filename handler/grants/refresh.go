@@ -9,6 +9,7 @@ import (
 
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
 	"entramcp/handler/store"
 )
 
@@ -153,13 +154,13 @@ func (s *Service) rotate(ctx context.Context, h handle, clientID string, renew R
 	if err != nil {
 		return record{}, err
 	}
-	return s.writeNext(ctx, h, r, sealed)
+	return s.writeNext(ctx, h, r, sealed, user.Identity)
 }
 
 // writeNext writes the next generation. When the write fails, the row says what
 // has happened. Whoever wrote a later generation, this request included if its
 // answer was lost: h was current when the request began, so it gets a successor.
-func (s *Service) writeNext(ctx context.Context, h handle, r record, sealed string) (record, error) {
+func (s *Service) writeNext(ctx context.Context, h handle, r record, sealed string, identity Identity) (record, error) {
 	const attempts = 4
 	var cause error
 	for range attempts {
@@ -170,6 +171,8 @@ func (s *Service) writeNext(ctx context.Context, h handle, r record, sealed stri
 		}
 		var err error
 		if next, err = s.replace(ctx, next); err == nil {
+			observe.Audit(ctx, s.log, next.event(observe.TokenRefreshed, identity))
+			s.inGraceRow.Remove(next.id)
 			return next, nil
 		}
 		cause = err
@@ -191,16 +194,32 @@ func (s *Service) writeNext(ctx context.Context, h handle, r record, sealed stri
 // answerOld decides about a handle that is not of the current generation.
 func (s *Service) answerOld(ctx context.Context, h handle, r record, clientID string) (record, error) {
 	if s.inGrace(r, h.generation) {
-		s.log.LogAttrs(ctx, slog.LevelInfo, "refresh token used again within the grace", slog.Any("grant", r.grant(Identity{})),
-			slog.Uint64("generation", h.generation), slog.Uint64("current", r.Generation))
+		s.auditRepeated(ctx, r)
 		return r, nil
 	}
 	reason := "refresh token reuse, generation " + strconv.FormatUint(h.generation, 10) +
 		" of " + strconv.FormatUint(r.Generation, 10)
-	if err := s.end(ctx, r, reason, clientID); err != nil {
+	if err := s.end(ctx, r, ending{observe.TokenReused, reason}, clientID); err != nil {
 		return record{}, err
 	}
 	return record{}, invalidGrant(keyring.RefreshHandle, errReused)
+}
+
+// manyRepeats is how many answers within the grace, without a rotation between
+// them, are suspicious: a client that has stored the answer has no reason to ask
+// with the old token again.
+const manyRepeats = 10
+
+// auditRepeated says that a token was used again within the grace, and warns when
+// that happens many times in a row on this instance.
+func (s *Service) auditRepeated(ctx context.Context, r record) {
+	observe.Audit(ctx, s.log, r.event(observe.TokenRepeated, Identity{}))
+	n, _ := s.inGraceRow.Get(r.id)
+	s.inGraceRow.Add(r.id, n+1)
+	if n+1 == manyRepeats {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "a refresh token that was used is presented again and again within the grace: a client may be losing every answer, or two parties may have its tokens",
+			slog.Any("grant", r.grant(Identity{})), slog.Int("in_a_row", n+1))
+	}
 }
 
 // inGrace reports whether generation ended within the grace. Another instance's
@@ -221,7 +240,7 @@ func (s *Service) signInOver(ctx context.Context, h handle, cause error) (record
 		return r, nil
 	}
 	s.log.LogAttrs(ctx, slog.LevelInfo, "the sign-in cannot be renewed", slog.Any("grant", r.grant(Identity{})), slog.Any("cause", cause))
-	if err := s.end(ctx, r, "upstream sign-in is over", r.ClientID); err != nil {
+	if err := s.end(ctx, r, ending{observe.RefreshRefused, "upstream sign-in is over"}, r.ClientID); err != nil {
 		return record{}, err
 	}
 	return record{}, invalidGrant(keyring.RefreshHandle, cause)

@@ -7,6 +7,7 @@ import (
 
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
 	"entramcp/handler/store"
 )
 
@@ -31,7 +32,7 @@ func (s *Service) Revoke(ctx context.Context, token, clientID string) error {
 	switch {
 	case errors.Is(err, errNoGrant) && owner == tokenClientID(clientID) && !s.revoked.has(id):
 		// The grant is gone, and its access tokens can still be valid.
-		return s.publish(ctx, revocation{Subject: subject, Grant: id, Reason: revokedByClient})
+		return s.publish(ctx, revocation{Subject: subject, Grant: id, Reason: byClient.reason})
 	case errors.Is(err, errNoGrant):
 		return nil
 	case err != nil:
@@ -41,12 +42,20 @@ func (s *Service) Revoke(ctx context.Context, token, clientID string) error {
 			slog.Any("grant", r.grant(Identity{})), slog.String("presented_by", clientID))
 		return oauth.New(oauth.InvalidGrant, "The token was issued to another client.").Because(errWrongClient)
 	}
-	return s.endWithin(ctx, r, revokedByClient, clientID)
+	return s.endWithin(ctx, r, byClient, clientID)
 }
 
-const (
-	revokedByClient = "revoked by the client"
-	revokedByUser   = "disconnected by the user"
+// ending is why a grant is revoked.
+type ending struct {
+	event  observe.EventName
+	reason string
+}
+
+var (
+	byClient = ending{observe.GrantRevoked, "revoked by the client"}
+	byUser   = ending{observe.Disconnected, "disconnected by the user"}
+	// byAdministrator is somebody who manages connections.
+	byAdministrator = ending{observe.GrantRevoked, "revoked by an administrator"}
 )
 
 // locate finds the grant that a refresh or access token belongs to, and for an
@@ -89,27 +98,30 @@ func ignoreInvalidGrant(err error) error {
 // and completes the second write when the grant is used; at the latest the sweep
 // does, before it removes the row. The other order could lose the first half for
 // good, because nobody looks at a grant that is marked.
-func (s *Service) end(ctx context.Context, r record, reason, presenter string) error {
+func (s *Service) end(ctx context.Context, r record, why ending, presenter string) error {
 	ctx, cancel := detached(ctx, revocationLimit)
 	defer cancel()
-	return s.endWithin(ctx, r, reason, presenter)
+	return s.endWithin(ctx, r, why, presenter)
 }
 
 // endWithin is end with the limit of ctx, which outlives the request.
-func (s *Service) endWithin(ctx context.Context, r record, reason, presenter string) error {
+func (s *Service) endWithin(ctx context.Context, r record, why ending, presenter string) error {
 	if !r.Revoked.IsZero() {
 		return nil
 	}
 	level := slog.LevelWarn
-	if reason == revokedByClient || reason == revokedByUser {
+	if why == byClient || why == byUser || why == byAdministrator {
 		level = slog.LevelInfo
 	}
 	s.log.LogAttrs(ctx, level, "grant revoked", slog.Any("grant", r.grant(Identity{})),
-		slog.String("reason", reason), slog.String("presented_by", presenter))
-	if err := s.publish(ctx, revocation{Subject: r.subject, Grant: r.id, Reason: reason}); err != nil {
+		slog.String("reason", why.reason), slog.String("presented_by", presenter))
+	e := r.event(why.event, Identity{})
+	e.Reason = why.reason
+	observe.Audit(ctx, s.log, e)
+	if err := s.publish(ctx, revocation{Subject: r.subject, Grant: r.id, Reason: why.reason}); err != nil {
 		return err
 	}
-	return s.mark(ctx, r, reason)
+	return s.mark(ctx, r, why.reason)
 }
 
 const writeAttempts = 8
