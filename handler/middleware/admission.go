@@ -2,216 +2,174 @@ package middleware
 
 import (
 	"log/slog"
+	"math"
+	"math/rand/v2"
 	"net/http"
-	"runtime"
+	"runtime/metrics"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// What an instance does at once. Work that waits for others, such as Entra or a
-// tool's own calls, holds no place for longer than young.
+// How an overload is seen and answered.
 const (
-	// placesEach is how many requests each processor works on: enough to use
-	// all of it while some wait for storage, and few enough that one that is
-	// admitted is answered in a fraction of a second.
-	placesEach = 64
-	// young is how long a request holds a place at most.
-	young = 250 * time.Millisecond
-	// queueLength is how many may wait for a place, and queueTime for how long.
-	queueLength = 1024
-	queueTime   = 250 * time.Millisecond
+	// delayMost is how long a request may wait for a processor. While more of the
+	// goroutines that could run wait longer than lateMost, a growing share of the
+	// requests is refused. Each request is one that waits in the queue, and a few
+	// that do not.
+	delayMost = 100 * time.Millisecond
+	lateMost  = 0.05
+	// sampleEvery is how often that is looked at, and the share is changed by
+	// gain times what is too much or too little, up to shareMost.
+	sampleEvery = 50 * time.Millisecond
+	gain        = 0.25
+	shareMost   = 0.95
+	// refuseAfter is how long a refusal is held back: clients that ask again at
+	// once would use what is saved by refusing. heldMost may be held at a time.
+	refuseAfter = 500 * time.Millisecond
+	heldMost    = 4096
 	// busyLine is the least time between two log lines about it.
 	busyLine = 10 * time.Second
 )
 
-// Admission bounds what is worked on at once. Under a load that the instance
-// cannot serve, it serves as much as without, each request soon, and answers the
-// rest with 503 and Retry-After. Who came last is served first: who has waited
-// long has given up the soonest.
+// Admission refuses requests while the processors cannot keep up, so that under
+// a load which the instance cannot serve it serves as much as without, each
+// request soon, and answers the rest with 503 and Retry-After.
+//
+// What waits for a processor waits in the runtime's queue, before any of our code
+// runs, so that the number of requests being worked on says nothing; the runtime
+// counts the delays. Requests that wait for storage, Entra or a tool are no
+// overload.
 type Admission struct {
-	places, queue int
-	young, wait   time.Duration
-	log           *slog.Logger
+	delays      func() (late float64)
+	refuseAfter time.Duration
+	log         *slog.Logger
 
-	mu      sync.Mutex
-	started [8]cohort // in-flight requests by when they started
-	waiting []*waiter // the last one is next
-	refused int64
-	said    time.Time
-}
+	share   atomic.Uint64 // of requests to refuse: the bits of a float64
+	held    atomic.Int64
+	refused atomic.Int64
+	lastUse atomic.Int64 // the sample in which a request came last
+	sample  atomic.Int64
+	looking atomic.Bool
 
-// cohort counts the requests in flight that started in one eighth of young.
-type cohort struct {
-	period int64
-	n      int
-}
-
-// place is what a request holds: its cohort.
-type place struct{ period int64 }
-
-type waiter struct {
-	admitted chan place // of length 1
-	gone     bool
+	mu   sync.Mutex
+	said time.Time
 }
 
 // NewAdmission makes the Admission of this instance.
 func NewAdmission(log *slog.Logger) *Admission {
-	return &Admission{places: placesEach * runtime.GOMAXPROCS(0), queue: queueLength, young: young, wait: queueTime, log: log}
+	return &Admission{delays: (&schedulerDelays{most: delayMost}).late, refuseAfter: refuseAfter, log: log}
 }
 
 // Limit admits requests to next; those for the paths of except always.
 func (a *Admission) Limit(next http.Handler, except ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if slices.Contains(except, r.URL.Path) {
-			next.ServeHTTP(w, r)
-			return
-		}
-		p, ok := a.enter(r)
-		if !ok {
+		a.used()
+		if share := a.refusing(); share > 0 && rand.Float64() < share && !slices.Contains(except, r.URL.Path) {
 			a.refuse(w, r)
 			return
 		}
-		defer a.leave(p)
 		next.ServeHTTP(w, r)
 	})
 }
+
+// Refused is how many requests were refused so far.
+func (a *Admission) Refused() int64 { return a.refused.Load() }
 
 var busy = []byte(`{"error":"temporarily_unavailable","error_description":"The server is busy. Try again."}` + "\n")
 
 // refuse costs as little as it can.
 func (a *Admission) refuse(w http.ResponseWriter, r *http.Request) {
+	if a.held.Add(1) <= heldMost {
+		timer := time.NewTimer(a.refuseAfter)
+		select {
+		case <-timer.C:
+		case <-r.Context().Done():
+			timer.Stop()
+		}
+	}
+	a.held.Add(-1)
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Retry-After", "2")
 	w.WriteHeader(http.StatusServiceUnavailable)
 	_, _ = w.Write(busy)
-	a.mu.Lock()
-	a.refused++
-	refused, now := a.refused, time.Now()
-	say := now.Sub(a.said) >= busyLine
-	if say {
-		a.said = now
-	}
-	a.mu.Unlock()
-	if say {
+	refused := a.refused.Add(1)
+	if a.mayLog() {
 		a.log.WarnContext(r.Context(), "overloaded", "refused_so_far", refused)
 	}
 }
 
-// Refused is how many requests were refused so far.
-func (a *Admission) Refused() int64 {
+func (a *Admission) mayLog() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.refused
+	now := time.Now()
+	if now.Sub(a.said) < busyLine {
+		return false
+	}
+	a.said = now
+	return true
 }
 
-// enter takes a place, at once or within the wait.
-func (a *Admission) enter(r *http.Request) (place, bool) {
-	a.mu.Lock()
-	if len(a.waiting) == 0 && a.free() {
-		p := a.take()
-		a.mu.Unlock()
-		return p, true
+// used keeps the processors looked at while there are requests.
+func (a *Admission) used() {
+	if now := a.sample.Load(); a.lastUse.Load() != now {
+		a.lastUse.Store(now)
 	}
-	if len(a.waiting) >= a.queue {
-		a.mu.Unlock()
-		return place{}, false
+	if !a.looking.Load() && a.looking.CompareAndSwap(false, true) {
+		go a.look()
 	}
-	me := &waiter{admitted: make(chan place, 1)}
-	a.waiting = append(a.waiting, me)
-	if len(a.waiting) == 1 {
-		go a.age()
-	}
-	a.mu.Unlock()
-
-	timer := time.NewTimer(a.wait)
-	defer timer.Stop()
-	select {
-	case p := <-me.admitted:
-		return p, true
-	case <-timer.C:
-	case <-r.Context().Done():
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	select {
-	case p := <-me.admitted: // at the same moment
-		return p, true
-	default:
-	}
-	me.gone = true
-	return place{}, false
 }
 
-func (a *Admission) leave(p place) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if c := &a.started[p.period%int64(len(a.started))]; c.period == p.period {
-		c.n--
-	}
-	a.admit()
-}
-
-// age admits waiters as requests grow out of their places, until nobody waits.
-func (a *Admission) age() {
-	tick := time.NewTicker(a.young / time.Duration(len(a.started)))
+// look adapts the share until there were no requests for a while.
+func (a *Admission) look() {
+	tick := time.NewTicker(sampleEvery)
 	defer tick.Stop()
 	for range tick.C {
-		a.mu.Lock()
-		a.admit()
-		idle := len(a.waiting) == 0
-		a.mu.Unlock()
-		if idle {
+		a.adapt(a.delays())
+		if a.sample.Add(1)-a.lastUse.Load() > 40 && a.refusing() == 0 {
+			a.looking.Store(false)
 			return
 		}
 	}
 }
 
-// admit gives the free places to those who wait. The lock is held.
-func (a *Admission) admit() {
-	for len(a.waiting) > 0 {
-		last := len(a.waiting) - 1
-		next := a.waiting[last]
-		if !next.gone && !a.free() {
-			break
-		}
-		a.waiting[last] = nil
-		a.waiting = a.waiting[:last]
-		if !next.gone {
-			next.admitted <- a.take()
-		}
-	}
-	// Those who gave up are at the front: they came first.
-	for len(a.waiting) > 0 && a.waiting[0].gone {
-		a.waiting = a.waiting[1:]
-	}
+func (a *Admission) refusing() float64 { return math.Float64frombits(a.share.Load()) }
+
+func (a *Admission) adapt(late float64) {
+	share := a.refusing() + gain*(late-lateMost)
+	a.share.Store(math.Float64bits(min(max(share, 0), shareMost)))
 }
 
-func (a *Admission) period() int64 {
-	return time.Now().UnixNano() / int64(a.young/time.Duration(len(a.started)))
+// schedulerDelays reads how long goroutines that could run had to wait for a
+// processor, which the runtime counts.
+type schedulerDelays struct {
+	most   time.Duration
+	before []uint64
 }
 
-// free reports whether fewer requests than there are places started within
-// young and are in flight. The lock is held.
-func (a *Admission) free() bool {
-	oldest, n := a.period()-int64(len(a.started)), 0
-	for _, c := range a.started {
-		if c.period > oldest {
-			n += c.n
+// late is the share of those that waited longer than most, since it was last
+// asked.
+func (d *schedulerDelays) late() float64 {
+	sample := []metrics.Sample{{Name: "/sched/latencies:seconds"}}
+	metrics.Read(sample)
+	h := sample[0].Value.Float64Histogram()
+	var all, late uint64
+	for i, n := range h.Counts {
+		if d.before != nil {
+			n -= d.before[i]
+		}
+		all += n
+		if h.Buckets[i] >= d.most.Seconds() {
+			late += n
 		}
 	}
-	return n < a.places
-}
-
-// take holds a place. The lock is held.
-func (a *Admission) take() place {
-	period := a.period()
-	c := &a.started[period%int64(len(a.started))]
-	if c.period != period {
-		*c = cohort{period: period}
+	first := d.before == nil
+	d.before = append(d.before[:0], h.Counts...)
+	if first || all == 0 {
+		return 0
 	}
-	c.n++
-	return place{period}
+	return float64(late) / float64(all)
 }

@@ -1,150 +1,156 @@
 package middleware
 
 import (
+	"bytes"
+	"context"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 )
 
-func admission(places, queue int) *Admission {
-	return &Admission{places: places, queue: queue, young: time.Hour, wait: 50 * time.Millisecond, log: slog.New(slog.DiscardHandler)}
+func admission(share float64) *Admission {
+	a := &Admission{delays: func() float64 { return 0 }, log: slog.New(slog.DiscardHandler)}
+	a.looking.Store(true) // the share is the test's
+	a.share.Store(math.Float64bits(share))
+	return a
 }
 
-func TestWhatIsTooMuchIsRefusedSoonAndTheRestServed(t *testing.T) {
-	const places, queue, more = 8, 4, 20
-	a := admission(places, queue)
-	release := make(chan struct{})
-	var inside, most atomic.Int64
-	h := a.Limit(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if n := inside.Add(1); n > most.Load() {
-			most.Store(n)
-		}
-		<-release
-		inside.Add(-1)
-	}))
-	var wg sync.WaitGroup
-	answers := make(chan *httptest.ResponseRecorder, places+queue+more)
-	ask := func() {
-		wg.Go(func() {
+var served = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+
+func TestTheShareThatIsTooMuchIsRefusedAndTheRestServed(t *testing.T) {
+	const n = 4000
+	for _, share := range []float64{0, 0.25, 0.75, shareMost} {
+		var log bytes.Buffer
+		a := admission(share)
+		a.log = slog.New(slog.NewTextHandler(&log, nil))
+		h := a.Limit(served, "/healthz")
+		refused := 0
+		for range n {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequest("POST", "/mcp", nil))
-			answers <- w
+			if w.Code == http.StatusServiceUnavailable {
+				refused++
+				if w.Header().Get("Retry-After") == "" || w.Header().Get("Cache-Control") != "no-store" || !strings.Contains(w.Body.String(), "temporarily_unavailable") {
+					t.Fatalf("got %v %s", w.Header(), w.Body)
+				}
+			}
+			w = httptest.NewRecorder()
+			if h.ServeHTTP(w, httptest.NewRequest("GET", "/healthz", nil)); w.Code != http.StatusNoContent {
+				t.Fatalf("health: %d", w.Code)
+			}
+		}
+		if got := float64(refused) / n; math.Abs(got-share) > 0.05 || a.Refused() != int64(refused) {
+			t.Errorf("share %.2f: %.2f were refused, %d counted", share, got, a.Refused())
+		}
+		if lines := strings.Count(log.String(), "\n"); lines != min(refused, 1) {
+			t.Errorf("%d lines about %d refusals", lines, refused)
+		}
+	}
+}
+
+// TestTheShareFollowsTheLoad: with four times the load, three of four requests
+// are refused soon, and none once it is over.
+func TestTheShareFollowsTheLoad(t *testing.T) {
+	a := admission(0)
+	step := func(load float64) {
+		// What is beyond the capacity of 1 waits, and so a part of the rest.
+		a.adapt(min(max(0, load*(1-a.refusing())-1), 1) / 2)
+	}
+	for range 200 { // ten seconds
+		step(4)
+	}
+	if share := a.refusing(); share < 0.6 || share > 0.8 {
+		t.Errorf("at four times the load, %.2f are refused", share)
+	}
+	for range 100 {
+		step(0.5)
+	}
+	if share := a.refusing(); share != 0 {
+		t.Errorf("after the load, %.2f are refused", share)
+	}
+	for range 1000 {
+		a.adapt(1)
+	}
+	if share := a.refusing(); share != shareMost {
+		t.Errorf("%.2f are refused; some must get through for the end to be seen", share)
+	}
+}
+
+func TestARefusalIsHeldBackButNotFromWhoLeaves(t *testing.T) {
+	a := admission(1)
+	a.refuseAfter = 50 * time.Millisecond
+	began := time.Now()
+	a.Limit(served).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/mcp", nil))
+	if took := time.Since(began); took < a.refuseAfter {
+		t.Errorf("refused after %s", took)
+	}
+	a.refuseAfter = time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	a.Limit(served).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/mcp", nil).WithContext(ctx))
+}
+
+func TestTheProcessorsAreLookedAtWhileThereAreRequests(t *testing.T) {
+	looked := make(chan struct{})
+	a := admission(0)
+	a.looking.Store(false)
+	calls := 0
+	a.delays = func() float64 {
+		if calls++; calls > 2 {
+			return 0 // so that it ends by itself
+		}
+		looked <- struct{}{}
+		return 1
+	}
+	h := a.Limit(served)
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/mcp", nil))
+	for range 2 {
+		<-looked
+	}
+	if a.refusing() == 0 {
+		t.Error("delays are seen and nothing is refused")
+	}
+}
+
+// TestBusyProcessorsAreSeen: many more goroutines that run than processors, and
+// not goroutines that wait.
+func TestBusyProcessorsAreSeen(t *testing.T) {
+	d := &schedulerDelays{most: 5 * time.Millisecond}
+	d.late()
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for range 128 * runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for !stop.Load() {
+				for x := 0; x < 500_000; x++ {
+					_ = x * x
+				}
+				runtime.Gosched()
+			}
 		})
 	}
-	for range places {
-		ask()
-	}
-	for inside.Load() < places {
-		time.Sleep(time.Millisecond)
-	}
-	began := time.Now()
-	for range queue + more {
-		ask()
-	}
-	for range queue + more {
-		w := <-answers
-		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || w.Header().Get("Cache-Control") != "no-store" {
-			t.Fatalf("got %d %v", w.Code, w.Header())
+	seen := 0.0
+	for range 200 {
+		time.Sleep(20 * time.Millisecond)
+		if seen = d.late(); seen > lateMost {
+			break
 		}
 	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("the refusals took %s", took)
-	}
-	close(release)
+	stop.Store(true)
 	wg.Wait()
-	for range places {
-		if w := <-answers; w.Code != http.StatusOK {
-			t.Errorf("who was admitted got %d", w.Code)
-		}
+	if seen <= lateMost {
+		t.Errorf("late is %.2f", seen)
 	}
-	if most.Load() != places || a.Refused() != queue+more {
-		t.Errorf("%d at once, %d refused", most.Load(), a.Refused())
-	}
-	// And all places are free again.
-	w := httptest.NewRecorder()
-	a.Limit(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest("POST", "/mcp", nil))
-	if w.Code != http.StatusNotFound {
-		t.Errorf("afterwards: %d", w.Code)
-	}
-}
-
-func TestWhoWaitsIsServedWhenAPlaceIsFree(t *testing.T) {
-	a := admission(1, 10)
-	a.wait = 10 * time.Second
-	first, _ := a.enter(httptest.NewRequest("POST", "/", nil))
-	order := make(chan int, 3)
-	for i := range 3 {
-		go func() {
-			p, ok := a.enter(httptest.NewRequest("POST", "/", nil))
-			if !ok {
-				t.Errorf("request %d is refused", i)
-			}
-			order <- i
-			a.leave(p)
-		}()
-		for { // each after the one before
-			a.mu.Lock()
-			n := len(a.waiting)
-			a.mu.Unlock()
-			if n == i+1 {
-				break
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}
-	a.leave(first)
-	if got := [3]int{<-order, <-order, <-order}; got != [3]int{2, 1, 0} {
-		t.Errorf("served in the order %v, want the last first", got)
-	}
-}
-
-// TestWorkThatWaitsHoldsNoPlace: calls that wait for others, such as tools that
-// take minutes, do not shut the rest out.
-func TestWorkThatWaitsHoldsNoPlace(t *testing.T) {
-	a := admission(4, 10)
-	a.young, a.wait = 80*time.Millisecond, 10*time.Second
-	release := make(chan struct{})
-	defer close(release)
-	long := a.Limit(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
-	for range 4 {
-		go long.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/mcp", nil))
-	}
-	for range 20 {
-		w := httptest.NewRecorder()
-		a.Limit(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest("POST", "/mcp", nil))
-		if w.Code != http.StatusNotFound {
-			t.Fatalf("got %d", w.Code)
-		}
-	}
-}
-
-func TestAClientThatLeavesTheQueueTakesNoPlace(t *testing.T) {
-	a := admission(1, 10)
-	a.wait = time.Millisecond
-	p, _ := a.enter(httptest.NewRequest("POST", "/", nil))
-	for range 5 {
-		if _, ok := a.enter(httptest.NewRequest("POST", "/", nil)); ok {
-			t.Fatal("admitted beyond the places")
-		}
-	}
-	a.leave(p)
-	if p, ok := a.enter(httptest.NewRequest("POST", "/", nil)); !ok || len(a.waiting) != 0 {
-		t.Errorf("admitted %v, %d wait", ok, len(a.waiting))
-	} else {
-		a.leave(p)
-	}
-}
-
-func BenchmarkAdmission(b *testing.B) {
-	a := NewAdmission(slog.New(slog.DiscardHandler))
-	r := httptest.NewRequest("POST", "/mcp", nil)
-	b.ReportAllocs()
-	for b.Loop() {
-		p, _ := a.enter(r)
-		a.leave(p)
+	d.late()
+	time.Sleep(50 * time.Millisecond)
+	if idle := d.late(); idle > 0.5 {
+		t.Errorf("idle, late is %.2f", idle)
 	}
 }
