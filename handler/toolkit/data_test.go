@@ -1,0 +1,261 @@
+package toolkit_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"entramcp/handler/grants"
+	"entramcp/handler/store"
+	"entramcp/handler/toolkit"
+	"entramcp/handler/toolkit/toolkittest"
+)
+
+// within runs a function as a tool of user on table, as an instance of its own.
+func within(t *testing.T, table store.Table, user toolkittest.User, f func(context.Context, *toolkit.Caller) error) {
+	t.Helper()
+	var failed error
+	tool := toolkit.Define("run", "Run.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) {
+		failed = f(ctx, c)
+		return "", nil
+	})
+	if got := toolkittest.SignIn(t, offering(tool), user, toolkittest.On(table)).Call("run", nil); got.Failed || failed != nil {
+		t.Fatalf("%s %v", got.Text, failed)
+	}
+}
+
+type entry struct{ Text string }
+
+var bob = toolkittest.User{ObjectID: "bob", Name: "Bob"}
+
+func want(t *testing.T, what string, got, want error) {
+	t.Helper()
+	if !errors.Is(got, want) {
+		t.Errorf("%s: %v, want %v", what, got, want)
+	}
+}
+
+// TestDataIsTheUsersOwn on every instance and in every client, and nobody else's.
+func TestDataIsTheUsersOwn(t *testing.T) {
+	table := toolkittest.Table(t)
+	key := "Größe / 1 ~A"
+	within(t, table, toolkittest.User{ClientID: "one"}, func(ctx context.Context, c *toolkit.Caller) error {
+		_, err := toolkit.DataOf[entry](c, "notes").Put(ctx, key, entry{"a"}, "")
+		return err
+	})
+	within(t, table, toolkittest.User{ClientID: "two"}, func(ctx context.Context, c *toolkit.Caller) error {
+		got, err := toolkit.DataOf[entry](c, "notes").Get(ctx, key)
+		if got.Value.Text != "a" || got.Key != key {
+			t.Errorf("another client of the user reads %+v", got)
+		}
+		_, elsewhere := toolkit.DataOf[entry](c, "other").Get(ctx, key)
+		want(t, "another store", elsewhere, toolkit.ErrNoItem)
+		return err
+	})
+	within(t, table, bob, func(ctx context.Context, c *toolkit.Caller) error {
+		_, err := toolkit.DataOf[entry](c, "notes").Get(ctx, key)
+		want(t, "another user", err, toolkit.ErrNoItem)
+		items, _, err := toolkit.DataOf[entry](c, "notes").List(ctx, "")
+		if len(items) > 0 {
+			t.Errorf("another user lists %v", items)
+		}
+		return err
+	})
+}
+
+func TestVersionsOfDataAreKeptApart(t *testing.T) {
+	within(t, toolkittest.Table(t), toolkittest.User{}, func(ctx context.Context, c *toolkit.Caller) error {
+		notes := toolkit.DataOf[entry](c, "notes")
+		first, err := notes.Put(ctx, "k", entry{"1"}, toolkit.IfNew)
+		if err != nil {
+			return err
+		}
+		_, err = notes.Put(ctx, "k", entry{"x"}, toolkit.IfNew)
+		want(t, "adding what exists", err, toolkit.ErrItemChanged)
+		second, err := notes.Put(ctx, "k", entry{"2"}, first)
+		if err != nil {
+			return err
+		}
+		_, err = notes.Put(ctx, "k", entry{"x"}, first)
+		want(t, "replacing an old version", err, toolkit.ErrItemChanged)
+		want(t, "deleting an old version", notes.Delete(ctx, "k", first), toolkit.ErrItemChanged)
+		if got, err := notes.Get(ctx, "k"); err != nil || got.Value.Text != "2" || got.ETag != second {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if err := notes.Delete(ctx, "k", second); err != nil {
+			return err
+		}
+		want(t, "deleting what is gone", notes.Delete(ctx, "k", ""), toolkit.ErrNoItem)
+		_, err = notes.Put(ctx, "k", entry{"x"}, second)
+		want(t, "replacing what is gone", err, toolkit.ErrItemChanged)
+		for _, key := range []string{"", fmt.Sprintf("%0201d", 0)} {
+			if _, err := notes.Put(ctx, key, entry{}, ""); err == nil {
+				t.Errorf("the key %q was taken", key)
+			}
+		}
+		if _, err := notes.Put(ctx, "big", entry{string(make([]byte, toolkit.MaxItemSize))}, ""); err == nil {
+			t.Error("too large an item was taken")
+		}
+		return nil
+	})
+}
+
+// TestDataHasAQuotaThatHeals: a count that a crash left too high is put right before
+// somebody is refused for it, and deleting makes room.
+func TestDataHasAQuotaThatHeals(t *testing.T) {
+	table := toolkittest.Table(t)
+	within(t, table, toolkittest.User{}, func(ctx context.Context, c *toolkit.Caller) error {
+		notes := toolkit.DataOf[entry](c, "notes")
+		if _, err := notes.Put(ctx, "first", entry{}, ""); err != nil {
+			return err
+		}
+		partition := toolkit.DataPrefix + string(c.Subject) + "-notes"
+		count, err := table.Get(ctx, partition, "~items")
+		if err != nil {
+			return err
+		}
+		count.Value = fmt.Appendf(nil, `{"v":1,"items":%d}`, toolkit.MaxItems)
+		if _, err := table.Replace(ctx, count); err != nil {
+			return err
+		}
+		if _, err := notes.Put(ctx, "second", entry{}, ""); err != nil {
+			t.Errorf("refused by a wrong count: %v", err)
+		}
+		for i := range toolkit.MaxItems - 2 {
+			row := store.Row{Partition: partition, Key: fmt.Sprintf("n%04d", i), Value: []byte(`{"v":1,"data":{}}`)}
+			if _, err := table.Insert(ctx, row); err != nil {
+				return err
+			}
+		}
+		if count, err = table.Get(ctx, partition, "~items"); err != nil {
+			return err
+		}
+		count.Value = fmt.Appendf(nil, `{"v":1,"items":%d}`, toolkit.MaxItems)
+		if _, err := table.Replace(ctx, count); err != nil {
+			return err
+		}
+		_, err = notes.Put(ctx, "beyond", entry{}, "")
+		want(t, "one too many", err, toolkit.ErrQuota)
+		if _, err := notes.Put(ctx, "first", entry{"new"}, ""); err != nil {
+			t.Errorf("replacing needs room: %v", err)
+		}
+		if err := notes.Delete(ctx, "first", ""); err != nil {
+			return err
+		}
+		_, err = notes.Put(ctx, "beyond", entry{}, "")
+		return err
+	})
+}
+
+func TestDataIsListedInPages(t *testing.T) {
+	within(t, toolkittest.Table(t), toolkittest.User{}, func(ctx context.Context, c *toolkit.Caller) error {
+		notes := toolkit.DataOf[int](c, "numbers")
+		for i := range 205 {
+			if _, err := notes.Put(ctx, fmt.Sprintf("%03d", i), i, toolkit.IfNew); err != nil {
+				return err
+			}
+		}
+		var got []int
+		pages, after := 0, ""
+		for more := true; more; pages++ {
+			var items []toolkit.Item[int]
+			var err error
+			if items, more, err = notes.List(ctx, after); err != nil {
+				return err
+			}
+			for _, item := range items {
+				got = append(got, item.Value)
+				after = item.Key
+			}
+		}
+		for i, v := range got {
+			if i != v {
+				t.Fatalf("item %d is %d", i, v)
+			}
+		}
+		if len(got) != 205 || pages != 3 {
+			t.Errorf("%d items on %d pages", len(got), pages)
+		}
+		return nil
+	})
+}
+
+// TestWritersAtOnceAreCountedRight: of many that add the same one wins, and the number of
+// items is that of those who did.
+func TestWritersAtOnceAreCountedRight(t *testing.T) {
+	table := toolkittest.Table(t)
+	within(t, table, toolkittest.User{}, func(ctx context.Context, c *toolkit.Caller) error {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		won := 0
+		for range 4 {
+			wg.Go(func() {
+				if _, err := toolkit.DataOf[entry](c, "notes").Put(ctx, "same", entry{}, toolkit.IfNew); err == nil {
+					mu.Lock()
+					won++
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		row, err := table.Get(ctx, toolkit.DataPrefix+string(c.Subject)+"-notes", "~items")
+		if won != 1 || string(row.Value) != `{"v":1,"items":1}` {
+			t.Errorf("%d won, counted %s", won, row.Value)
+		}
+		return err
+	})
+}
+
+// TestDataIsErasedWithTheUser, all stores of theirs and nothing of others'.
+func TestDataIsErasedWithTheUser(t *testing.T) {
+	table := toolkittest.Table(t)
+	var ada grants.Subject
+	write := func(ctx context.Context, c *toolkit.Caller) error {
+		for _, name := range []string{"notes", "other"} {
+			for i := range 120 {
+				if _, err := toolkit.DataOf[int](c, name).Put(ctx, fmt.Sprint(i), i, toolkit.IfNew); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	within(t, table, bob, write)
+	within(t, table, toolkittest.User{}, func(ctx context.Context, c *toolkit.Caller) error { ada = c.Subject; return write(ctx, c) })
+
+	stores := map[string]int{}
+	each := func(subject grants.Subject) int {
+		n := 0
+		if err := toolkit.EachData(t.Context(), table, subject, func(name, key string, data json.RawMessage) error {
+			n++
+			stores[name]++
+			if key != string(data) {
+				t.Errorf("%s holds %s", key, data)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := each(ada); n != 240 {
+		t.Errorf("%d items before", n)
+	}
+	if diff := cmp.Diff(map[string]int{"notes": 120, "other": 120}, stores); diff != "" {
+		t.Error(diff)
+	}
+	if n, err := toolkit.EraseData(t.Context(), table, ada); n != 242 || err != nil {
+		t.Errorf("erased %d rows, %v", n, err)
+	}
+	if n := each(ada); n != 0 {
+		t.Errorf("%d items are left", n)
+	}
+	if n := each(grants.SubjectOf("f2a49aef-3c2c-4e9b-8f5a-2f7b7a6f0001", "bob")); n != 240 {
+		t.Errorf("another user has %d items left", n)
+	}
+}
