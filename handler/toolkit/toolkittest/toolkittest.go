@@ -39,6 +39,8 @@ import (
 
 // User is who calls. Empty members have values of a user of Contoso.
 type User struct {
+	// Kind is grants.User if empty. Other kinds of callers have no grant.
+	Kind               grants.CallerKind
 	Name, Username     string
 	TenantID, ObjectID string
 	ClientID           string
@@ -59,6 +61,7 @@ type setup struct {
 	graph     http.Handler
 	noConsent []string
 	signedOut bool
+	ownGrants bool
 }
 
 // Graph is a fake Microsoft Graph: what it answers to GET, as JSON, by path.
@@ -93,6 +96,11 @@ func ConsentMissing(scopes ...string) Option {
 // SignedOut ends the sign-in behind the calls.
 func SignedOut() Option { return option(func(s *setup) { s.signedOut = true }) }
 
+// Grants is where the identity is read instead.
+func Grants(g toolkit.GrantReader) Option {
+	return option(func(s *setup) { s.options.Grants, s.ownGrants = g, true })
+}
+
 // Revision makes the client speak an earlier revision of MCP, such as
 // 2025-11-25.
 func Revision(revision string) Option { return option(func(s *setup) { s.revision = revision }) }
@@ -115,15 +123,47 @@ type Session struct {
 // SignIn serves catalogue to user until the test ends.
 func SignIn(t testing.TB, catalogue toolkit.Catalogue, user User, options ...Option) *Session {
 	t.Helper()
-	user.TenantID = cmp.Or(user.TenantID, "f2a49aef-3c2c-4e9b-8f5a-2f7b7a6f0001")
-	user.ObjectID = cmp.Or(user.ObjectID, "0b1c3f52-7c1e-4d52-9a52-5d5d2b6f0001")
-	user.Name = cmp.Or(user.Name, "Ada Lovelace")
-	user.Username = cmp.Or(user.Username, "ada@contoso.com")
-	access := &grants.Access{
-		Subject: grants.SubjectOf(user.TenantID, user.ObjectID), TenantID: user.TenantID,
-		GrantID: "grant-1", ClientID: cmp.Or(user.ClientID, "client-1"),
-		Scopes: oauth.NewScopes(user.Scopes...), Roles: user.Roles,
+	s := newSetup(t, catalogue, user, options)
+	return &Session{t: t, Client: connect(t, serve(t, admit(user.access(), toolkit.New(s.options).Handler())), s)}
+}
+
+// Serve serves catalogue to several users from one server, for tests that speak HTTP
+// themselves, and returns a URL for each. Any bearer token will do.
+func Serve(t testing.TB, catalogue toolkit.Catalogue, users ...User) []string {
+	t.Helper()
+	handler := toolkit.New(newSetup(t, catalogue, users[0], nil).options).Handler()
+	var urls []string
+	for _, user := range users {
+		urls = append(urls, serve(t, admit(user.access(), handler)))
 	}
+	return urls
+}
+
+func (u User) withDefaults() User {
+	u.TenantID = cmp.Or(u.TenantID, "f2a49aef-3c2c-4e9b-8f5a-2f7b7a6f0001")
+	u.ObjectID = cmp.Or(u.ObjectID, "0b1c3f52-7c1e-4d52-9a52-5d5d2b6f0001")
+	u.Name = cmp.Or(u.Name, "Ada Lovelace")
+	u.Username = cmp.Or(u.Username, "ada@contoso.com")
+	return u
+}
+
+// access is what the bearer check would find in the user's token.
+func (u User) access() *grants.Access {
+	u = u.withDefaults()
+	a := &grants.Access{
+		Subject: grants.SubjectOf(u.TenantID, u.ObjectID), TenantID: u.TenantID, Kind: u.Kind,
+		ClientID: cmp.Or(u.ClientID, "client-1"), Scopes: oauth.NewScopes(u.Scopes...), Roles: u.Roles,
+	}
+	if u.Kind != grants.User {
+		a.Identity = &grants.Identity{TenantID: u.TenantID, ObjectID: u.ObjectID, Roles: u.Roles}
+		return a
+	}
+	a.GrantID = "grant of " + u.ObjectID
+	return a
+}
+
+func newSetup(t testing.TB, catalogue toolkit.Catalogue, user User, options []Option) setup {
+	t.Helper()
 	s := setup{options: toolkit.Options{Catalogue: catalogue}}
 	for _, o := range options {
 		o.apply(&s)
@@ -138,12 +178,14 @@ func SignIn(t testing.TB, catalogue toolkit.Catalogue, user User, options ...Opt
 		}
 		s.options.Sealer = keyring.New(keyring.Options{Table: s.options.Table, Wrapper: wrapper, Now: s.options.Now})
 	}
-	s.options.Grants = signIn{user, access, s.signedOut}
+	if !s.ownGrants {
+		s.options.Grants = signIn{user.withDefaults(), user.access(), s.signedOut}
+	}
 	if s.graph != nil || s.noConsent != nil {
 		s.options.GraphURL = serve(t, checked(t, cmp.Or[http.Handler](s.graph, Graph{})))
 		s.options.API = fakeEntra{s.options.GraphURL, s.noConsent}
 	}
-	return &Session{t: t, Client: connect(t, serve(t, admit(access, toolkit.New(s.options).Handler())), s)}
+	return s
 }
 
 // Table is a table of its own, to share between the sessions of one test.

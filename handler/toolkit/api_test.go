@@ -1,0 +1,288 @@
+package toolkit_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"entramcp/handler/entra"
+	"entramcp/handler/grants"
+	"entramcp/handler/secret"
+	"entramcp/handler/toolkit"
+	"entramcp/handler/toolkit/toolkittest"
+)
+
+// issuer gives a new token each time the last one was refused.
+type issuer struct {
+	mu      sync.Mutex
+	asked   []string
+	refused int
+}
+
+func (i *issuer) Token(_ context.Context, _ grants.Grant, scopes ...string) (entra.APIToken, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.asked = append(i.asked, strings.Join(scopes, " "))
+	return entra.APIToken{Value: secret.New("token-" + string(rune('a'+i.refused)))}, nil
+}
+
+func (i *issuer) Refused(grants.Grant, entra.APIToken, ...string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.refused++
+}
+
+// api answers and remembers which tokens it got.
+func api(t *testing.T, answer http.HandlerFunc) (url string, tokens func() []string) {
+	var mu sync.Mutex
+	var got []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		got = append(got, r.URL.Path+" "+r.Header.Get("Authorization"))
+		mu.Unlock()
+		answer(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return got
+	}
+}
+
+func calling(t *testing.T, o toolkit.OnBehalfOf, graphURL string, scopes []string, f func(context.Context, *toolkit.Caller) error, rules ...toolkit.Rule) toolkittest.Result {
+	t.Helper()
+	tool := toolkit.Define("call", "Call.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) { return "done", f(ctx, c) }, rules...)
+	return toolkittest.SignIn(t, offering(tool), toolkittest.User{Scopes: scopes}, toolkittest.ServerOptions(func(s *toolkit.Options) {
+		s.API, s.GraphURL = o, graphURL
+	})).Call("call", nil)
+}
+
+// TestARefusedTokenIsReplacedOnce: the API's 401 drops it, and the request is repeated with
+// another; a second refusal is the answer.
+func TestARefusedTokenIsReplacedOnce(t *testing.T) {
+	for name, good := range map[string]string{"the second is good": "Bearer token-b", "none is good": "Bearer never"} {
+		var i issuer
+		url, tokens := api(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") != good {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			_, _ = w.Write([]byte(`{"name":"Ada"}`))
+		})
+		got := calling(t, &i, url, []string{"User.Read"}, func(ctx context.Context, c *toolkit.Caller) error {
+			return c.GetJSON(ctx, "/v1.0/me", &inner{}, "User.Read")
+		}, toolkit.CallAPI("User.Read"))
+		if diff := cmp.Diff([]string{"/v1.0/me Bearer token-a", "/v1.0/me Bearer token-b"}, tokens()); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if got.Failed != (good == "Bearer never") || i.asked[0] != url+"/User.Read" {
+			t.Errorf("%s: %q, asked %q", name, got.Text, i.asked)
+		}
+	}
+}
+
+// TestScopesForAPIsAreDeclaredAndGranted: a tool gets no token that its definition does not
+// name, that the client was not granted, or for two APIs at once.
+func TestScopesForAPIsAreDeclaredAndGranted(t *testing.T) {
+	for name, test := range map[string]struct {
+		granted, asked []string
+		want           string
+	}{
+		"not declared":  {[]string{"User.Read", "Mail.Read"}, []string{"Mail.Read"}, "failed unexpectedly"},
+		"not granted":   {nil, []string{"User.Read"}, "needs the scope User.Read"},
+		"two APIs":      {[]string{"User.Read", "api://x/Y"}, []string{"User.Read", "api://x/Y"}, "failed unexpectedly"},
+		"none":          {[]string{"User.Read"}, nil, "failed unexpectedly"},
+		"what is right": {[]string{"User.Read"}, []string{"User.Read"}, ""},
+	} {
+		var i issuer
+		got := calling(t, &i, "https://graph.example", test.granted, func(ctx context.Context, c *toolkit.Caller) error {
+			_, err := c.Token(ctx, test.asked...)
+			return err
+		}, toolkit.CallAPI("User.Read", "api://x/Y"))
+		if got.Failed != (test.want != "") || !strings.Contains(got.Text, test.want) || len(i.asked) > 0 != (test.want == "") {
+			t.Errorf("%s: %q, asked %q", name, got.Text, i.asked)
+		}
+	}
+	got := calling(t, nil, "", []string{"User.Read"}, func(ctx context.Context, c *toolkit.Caller) error {
+		_, err := c.Token(ctx, "User.Read")
+		return err
+	}, toolkit.CallAPI("User.Read"))
+	if !got.Failed || !strings.Contains(got.Text, "not set up") {
+		t.Errorf("without an API: %q", got.Text)
+	}
+}
+
+// TestTheTokenGoesToItsAPIOnly: to no other origin, not over plain http, and not along with
+// a redirect, even one to the same place.
+func TestTheTokenGoesToItsAPIOnly(t *testing.T) {
+	elsewhere, leaked := api(t, func(http.ResponseWriter, *http.Request) {})
+	url, tokens := api(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/away":
+			http.Redirect(w, r, elsewhere+"/there", http.StatusFound)
+		case "/here":
+			http.Redirect(w, r, "/again", http.StatusFound)
+		}
+	})
+	var i issuer
+	get := func(address string) error {
+		var failed error
+		calling(t, &i, url, []string{"User.Read"}, func(ctx context.Context, c *toolkit.Caller) error {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+			if err != nil {
+				return err
+			}
+			resp, err := c.HTTPClient("User.Read").Do(req)
+			if failed = err; err == nil {
+				_ = resp.Body.Close()
+			}
+			return nil
+		}, toolkit.CallAPI("User.Read"))
+		return failed
+	}
+	for _, address := range []string{url + "/away", url + "/here"} {
+		if err := get(address); err != nil {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	for _, address := range []string{elsewhere + "/other", "http://graph.example/x", strings.Replace(url, "127.0.0.1", "127.0.0.2", 1)} {
+		if get(address) == nil {
+			t.Errorf("%s was called", address)
+		}
+	}
+	if diff := cmp.Diff([]string{"/away Bearer token-a", "/here Bearer token-a", "/again "}, tokens()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"/there "}, leaked()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestOtherAPIsAreCalledWhereTheyAre: by an identifier that is a URL, or by the rule that
+// says where.
+func TestOtherAPIsAreCalledWhereTheyAre(t *testing.T) {
+	url, tokens := api(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"name":"x"}`)) })
+	for _, scope := range []string{"api://files/Files.Read", url + "/.default"} {
+		var i issuer
+		got := calling(t, &i, "", []string{scope}, func(ctx context.Context, c *toolkit.Caller) error {
+			return c.GetJSON(ctx, url+"/files", &inner{}, scope)
+		},
+			toolkit.CallAPI(scope), toolkit.APIOrigin("api://files", url))
+		if got.Failed || len(i.asked) != 1 || i.asked[0] != scope {
+			t.Errorf("%s: %q, asked %q", scope, got.Text, i.asked)
+		}
+	}
+	if len(tokens()) != 2 {
+		t.Errorf("called %q", tokens())
+	}
+	if got := calling(t, &issuer{}, "", []string{"api://other/X"}, func(ctx context.Context, c *toolkit.Caller) error {
+		return c.GetJSON(ctx, url+"/files", &inner{}, "api://other/X")
+	}, toolkit.CallAPI("api://other/X")); !got.Failed || len(tokens()) != 2 {
+		t.Errorf("an API whose place nobody named: %q", got.Text)
+	}
+}
+
+// TestWhatAnAPIRefusesIsToldApart: permission of the account, absence, too many requests
+// and an outage. Consent is Entra's; see TestMissingConsentIsALink.
+func TestWhatAnAPIRefusesIsToldApart(t *testing.T) {
+	for name, test := range map[string]struct {
+		status int
+		header http.Header
+		body   string
+		want   string
+	}{
+		"permission": {403, nil, `{"error":{"code":"Authorization_RequestDenied"}}`, "your account may not"},
+		"absence":    {404, nil, `{"error":{"code":"ResourceNotFound"}}`, "no such thing"},
+		"throttled":  {429, http.Header{"Retry-After": {"7"}}, ``, "Try again in 7s"},
+		"wrong":      {400, nil, `{"error":{"code":"BadRequest"}}`, "status 400 BadRequest"},
+		"outage":     {502, nil, `<html>`, "does not answer now"},
+		"no JSON":    {200, nil, `<html>`, "does not answer now"},
+		"too large":  {200, nil, `{"name":"` + strings.Repeat("x", 5<<20) + `"}`, "does not answer now"},
+	} {
+		url, _ := api(t, func(w http.ResponseWriter, _ *http.Request) {
+			for k, v := range test.header {
+				w.Header()[k] = v
+			}
+			w.WriteHeader(test.status)
+			_, _ = w.Write([]byte(test.body))
+		})
+		var status int
+		got := calling(t, &issuer{}, url, []string{"User.Read"}, func(ctx context.Context, c *toolkit.Caller) error {
+			err := c.GetJSON(ctx, "/v1.0/me", &inner{}, "User.Read")
+			if refused := new(toolkit.APIError); errors.As(err, &refused) {
+				status = refused.Status
+			}
+			return err
+		}, toolkit.CallAPI("User.Read"))
+		if wantStatus := test.status; !got.Failed || !strings.Contains(got.Text, test.want) || test.status != 200 && status != wantStatus {
+			t.Errorf("%s: %q, status %d", name, got.Text, status)
+		}
+	}
+	if got := calling(t, &issuer{}, "http://127.0.0.1:1", []string{"User.Read"}, func(ctx context.Context, c *toolkit.Caller) error {
+		return c.GetJSON(ctx, "/v1.0/me", &inner{}, "User.Read")
+	}, toolkit.CallAPI("User.Read")); !got.Failed || strings.Contains(got.Text, "refused") || !strings.Contains(got.Text, "does not answer") {
+		t.Errorf("nobody listens: %q", got.Text)
+	}
+}
+
+// TestTheIdentityIsReadOnceOnDemand: a call that does not ask costs no storage operation,
+// one that asks often costs one.
+func TestTheIdentityIsReadOnceOnDemand(t *testing.T) {
+	for asks, reads := range map[int]int{0: 0, 1: 1, 5: 1} {
+		var counting countingGrants
+		tool := toolkit.Define("who", "Who.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) {
+			var wg sync.WaitGroup
+			for range asks {
+				wg.Go(func() {
+					if who, err := c.Identity(ctx); err != nil || who.Name != "Grace" || who.ObjectID != "oid" {
+						t.Errorf("%+v, %v", who, err)
+					}
+				})
+			}
+			wg.Wait()
+			return "", nil
+		})
+		got := toolkittest.SignIn(t, offering(tool), toolkittest.User{}, toolkittest.Grants(&counting)).Call("who", nil)
+		if got.Failed || counting.reads != reads {
+			t.Errorf("asked %d times: %d reads, %q", asks, counting.reads, got.Text)
+		}
+	}
+}
+
+type countingGrants struct {
+	mu    sync.Mutex
+	reads int
+}
+
+func (g *countingGrants) Get(context.Context, grants.Subject, string) (grants.Grant, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.reads++
+	return grants.Grant{Identity: grants.Identity{Name: "Grace", ObjectID: "oid"}}, nil
+}
+
+// TestCallersWithoutAGrantAreKnownByTheirToken, and act for nobody else.
+func TestCallersWithoutAGrantAreKnownByTheirToken(t *testing.T) {
+	var got toolkit.Caller
+	tool := toolkit.Define("who", "Who.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) {
+		got.Kind, got.GrantID = c.Kind, c.GrantID
+		who, err := c.Identity(ctx)
+		if err != nil || who.ObjectID != "pipeline" {
+			t.Errorf("%+v, %v", who, err)
+		}
+		_, err = c.Token(ctx, "User.Read")
+		return "", err
+	}, toolkit.CallAPI("User.Read"))
+	app := toolkittest.User{Kind: grants.Application, ObjectID: "pipeline", Roles: []string{"Mcp.Call"}, Scopes: []string{"User.Read"}}
+	result := toolkittest.SignIn(t, offering(tool), app, toolkittest.Graph{}, toolkittest.Grants(nil)).Call("who", nil)
+	if !result.Failed || !strings.Contains(result.Text, "not for application callers") || got.Kind != grants.Application || got.GrantID != "" {
+		t.Errorf("%q, %v", result.Text, got.Kind)
+	}
+}

@@ -1,0 +1,483 @@
+package toolkit_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"entramcp/handler/toolkit"
+	"entramcp/handler/toolkit/toolkittest"
+)
+
+type named struct {
+	Name string `json:"name,omitempty" default:"World"`
+}
+
+func greet(_ context.Context, _ *toolkit.Caller, in named) (string, error) {
+	return "Hello, " + in.Name + "!", nil
+}
+
+// everything has one of each kind.
+func everything(hooks ...toolkit.Hook) toolkit.Catalogue {
+	return toolkit.Catalogue{
+		Tools: []toolkit.Tool{toolkit.Define("greet", "Greet.", greet)},
+		Resources: []toolkit.Resource{
+			toolkit.DefineResource("about", "demo://about", "About.", func(context.Context, *toolkit.Caller) (string, error) { return "about", nil }),
+			toolkit.DefineTemplate("person", "demo://people/{name}", "A person.", func(ctx context.Context, c *toolkit.Caller, in named) (string, error) { return greet(ctx, c, in) },
+				toolkit.Complete("name", func(_ context.Context, c *toolkit.Caller, typed string) ([]string, error) {
+					return []string{typed + "da"}, nil
+				})),
+		},
+		Prompts: []toolkit.Prompt{toolkit.DefinePrompt("hail", "Hail.", greet)},
+		Hooks:   hooks,
+	}
+}
+
+// recorder notes what hooks saw, and refuses what it is told to.
+type recorder struct {
+	mu     sync.Mutex
+	seen   []string
+	refuse string
+}
+
+func (r *recorder) hook(name string) toolkit.Hook {
+	note := func(when string, c *toolkit.Call, more string) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		entry := strings.TrimSpace(name + " " + when + " " + c.Kind + " " + c.Name + " " + string(c.Arguments) + " " + more)
+		r.seen = append(r.seen, entry)
+		if r.refuse != "" && strings.HasPrefix(entry, r.refuse) {
+			return toolkit.Fail("Not today.", errors.New("policy 7"))
+		}
+		return nil
+	}
+	return toolkit.Hook{
+		Name:   name,
+		Before: func(_ context.Context, c *toolkit.Call) error { return note("before", c, string(c.Caller.ClientID)) },
+		After: func(_ context.Context, c *toolkit.Call, result mcp.Result, failed error) error {
+			raw, _ := json.Marshal(result)
+			if failed != nil {
+				raw = []byte(failed.Error())
+			}
+			return note("after", c, string(raw))
+		},
+	}
+}
+
+// TestHooksSeeEverythingInOrder: tools, resources, prompts and completions, with checked
+// arguments and the caller before, and what goes out after.
+func TestHooksSeeEverythingInOrder(t *testing.T) {
+	var r recorder
+	client := toolkittest.SignIn(t, everything(r.hook("one"), r.hook("two")), toolkittest.User{})
+	client.Call("greet", nil)
+	if len(r.seen) != 4 || r.seen[0] != `one before tool greet {"name":"World"} client-1` || !strings.HasPrefix(r.seen[1], "two before") ||
+		!strings.HasPrefix(r.seen[2], `two after tool greet {"name":"World"} {"content":`) || !strings.HasPrefix(r.seen[3], "one after") {
+		t.Errorf("saw %q", r.seen)
+	}
+	for what, use := range map[string]func(){
+		`resource about {} client-1`:              func() { client.Read("demo://about") },
+		`resource person {"name":"A%a"} client-1`: func() { client.Read("demo://people/A%25a") },
+		`prompt hail {"name":"Bob"} client-1`:     func() { client.Prompt("hail", map[string]string{"name": "Bob"}) },
+		`completion person`: func() {
+			got, err := client.Client.Complete(t.Context(), &mcp.CompleteParams{
+				Ref: &mcp.CompleteReference{Type: "ref/resource", URI: "demo://people/{name}"}, Argument: mcp.CompleteParamsArgument{Name: "name", Value: "A"},
+			})
+			if err != nil || len(got.Completion.Values) != 1 || got.Completion.Values[0] != "Ada" {
+				t.Errorf("completion: %v, %v", got, err)
+			}
+		},
+	} {
+		r.seen = nil
+		use()
+		if len(r.seen) != 4 || !strings.HasPrefix(r.seen[0], "one before "+what) {
+			t.Errorf("%s: saw %q", what, r.seen)
+		}
+	}
+}
+
+// TestHooksRefuse in their own words with a reference, before the function runs or before
+// its answer leaves. Causes are for the log.
+func TestHooksRefuse(t *testing.T) {
+	for _, refuse := range []string{"one before", "two after"} {
+		r := recorder{refuse: refuse}
+		client := toolkittest.SignIn(t, everything(r.hook("one"), r.hook("two")), toolkittest.User{})
+		if got := client.Call("greet", nil); !got.Failed || got.Text != "Not today." {
+			t.Errorf("%s: %q", refuse, got.Text)
+		}
+		if refuse == "one before" && len(r.seen) != 1 {
+			t.Errorf("after a refusal: %q", r.seen)
+		}
+		_, read := client.Client.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: "demo://about"})
+		_, got := client.Client.GetPrompt(t.Context(), &mcp.GetPromptParams{Name: "hail"})
+		for what, err := range map[string]error{"resource": read, "prompt": got} {
+			if protocol := new(jsonrpc.Error); !errors.As(err, &protocol) || !strings.Contains(protocol.Message, "Not today.") || strings.Contains(protocol.Message, "policy") {
+				t.Errorf("%s, %s: %v", refuse, what, err)
+			}
+		}
+	}
+}
+
+// TestHooksFailClosed: one that panics or fails on its own refuses, and says nothing of
+// why.
+func TestHooksFailClosed(t *testing.T) {
+	for name, hook := range map[string]toolkit.Hook{
+		"before panics": {Name: "x", Before: func(context.Context, *toolkit.Call) error { panic("kaboom") }},
+		"after panics":  {Name: "x", After: func(context.Context, *toolkit.Call, mcp.Result, error) error { panic("kaboom") }},
+	} {
+		var ran atomic.Bool
+		c := toolkit.Catalogue{Hooks: []toolkit.Hook{hook}, Tools: []toolkit.Tool{
+			toolkit.Define("run", "Run.", func(context.Context, *toolkit.Caller, struct{}) (string, error) {
+				ran.Store(true)
+				return "secret", nil
+			}),
+		}}
+		got := toolkittest.SignIn(t, c, toolkittest.User{}).Call("run", nil)
+		if !got.Failed || strings.Contains(got.Text, "kaboom") || strings.Contains(got.Text, "secret") || ran.Load() != (name == "after panics") {
+			t.Errorf("%s: %q, ran %v", name, got.Text, ran.Load())
+		}
+	}
+}
+
+// TestRulesGuardEveryKind, in lists too where they are hidden.
+func TestRulesGuardEveryKind(t *testing.T) {
+	secret := []toolkit.Rule{toolkit.RequireRole("Admin"), toolkit.HideUnlessAllowed()}
+	c := toolkit.Catalogue{
+		Tools: []toolkit.Tool{
+			toolkit.Define("greet", "Greet.", greet),
+			toolkit.Define("secret", "Secret.", greet, secret...),
+			toolkit.Define("shown", "Refused but shown.", greet, toolkit.RequireRole("Admin")),
+		},
+		Resources: []toolkit.Resource{
+			toolkit.DefineResource("secret", "demo://secret", "Secret.", func(context.Context, *toolkit.Caller) (string, error) { return "s", nil }, secret...),
+			toolkit.DefineTemplate("secrets", "demo://secrets/{name}", "Secret.", greet, append(secret,
+				toolkit.Complete("name", func(context.Context, *toolkit.Caller, string) ([]string, error) { return []string{"s"}, nil }))...),
+		},
+		Prompts: []toolkit.Prompt{toolkit.DefinePrompt("secret", "Secret.", greet, secret...)},
+	}
+	for _, revision := range []string{"2025-11-25", "2026-07-28"} {
+		admin := toolkittest.SignIn(t, c, toolkittest.User{Roles: []string{"Admin"}}, toolkittest.Revision(revision))
+		other := toolkittest.SignIn(t, c, toolkittest.User{Roles: []string{"Reader"}}, toolkittest.Revision(revision))
+		if diff := cmp.Diff([]string{"greet", "secret", "shown", "demo://secret", "demo://secrets/{name}", "secret"}, lists(t, admin.Client)); diff != "" {
+			t.Errorf("%s: the administrator sees %s", revision, diff)
+		}
+		if diff := cmp.Diff([]string{"greet", "shown"}, lists(t, other.Client)); diff != "" {
+			t.Errorf("%s: others see %s", revision, diff)
+		}
+		if got := admin.Call("secret", nil); got.Failed || admin.Read("demo://secret") != "s" || admin.Prompt("secret", nil) == "" {
+			t.Errorf("%s: the administrator is refused", revision)
+		}
+		for _, tool := range []string{"secret", "shown"} {
+			if got := other.Call(tool, nil); !got.Failed || !strings.Contains(got.Text, "Admin") {
+				t.Errorf("%s: others use %s: %q", revision, tool, got.Text)
+			}
+		}
+		_, read := other.Client.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: "demo://secret"})
+		_, readOne := other.Client.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: "demo://secrets/a"})
+		_, got := other.Client.GetPrompt(t.Context(), &mcp.GetPromptParams{Name: "secret"})
+		_, completed := other.Client.Complete(t.Context(), &mcp.CompleteParams{
+			Ref: &mcp.CompleteReference{Type: "ref/resource", URI: "demo://secrets/{name}"}, Argument: mcp.CompleteParamsArgument{Name: "name"},
+		})
+		for what, err := range map[string]error{"resource": read, "template": readOne, "prompt": got, "completion": completed} {
+			if err == nil || !strings.Contains(err.Error(), "Admin") {
+				t.Errorf("%s: others use the %s: %v", revision, what, err)
+			}
+		}
+	}
+}
+
+func lists(t *testing.T, c *mcp.ClientSession) []string {
+	t.Helper()
+	var names []string
+	tools, err := c.ListTools(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range tools.Tools {
+		names = append(names, x.Name)
+	}
+	resources, err := c.ListResources(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range resources.Resources {
+		names = append(names, x.URI)
+	}
+	templates, err := c.ListResourceTemplates(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range templates.ResourceTemplates {
+		names = append(names, x.URITemplate)
+	}
+	prompts, err := c.ListPrompts(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range prompts.Prompts {
+		names = append(names, x.Name)
+	}
+	return names
+}
+
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// TestCallsAreLimitedInAWindow for each user and each tool, with the time of the next one;
+// a limit of a tool's own counts instead of the server's.
+func TestCallsAreLimitedInAWindow(t *testing.T) {
+	c := &clock{now: time.Date(2026, 11, 26, 10, 0, 0, 0, time.UTC)}
+	limited := toolkittest.ServerOptions(func(o *toolkit.Options) {
+		o.UserCalls = toolkit.CallLimit{Calls: 4, Window: time.Minute}
+		o.ToolCalls = toolkit.CallLimit{Calls: 2, Window: time.Minute}
+	})
+	catalogue := offering(toolkit.Define("greet", "Greet.", greet), toolkit.Define("again", "Greet.", greet),
+		toolkit.Define("rare", "Greet.", greet, toolkit.Limit(toolkit.CallLimit{Calls: 1, Window: time.Hour})))
+	client := toolkittest.SignIn(t, catalogue, toolkittest.User{}, limited, toolkittest.At(c.Now))
+	call := func(tool string, wanted ...string) {
+		t.Helper()
+		got := client.Call(tool, nil)
+		if got.Failed != (len(wanted) > 0) {
+			t.Errorf("%s: %q", tool, got.Text)
+		}
+		for _, w := range wanted {
+			if !strings.Contains(got.Text, w) {
+				t.Errorf("%s: %q does not say %q", tool, got.Text, w)
+			}
+		}
+	}
+	call("greet")
+	call("greet")
+	c.add(20 * time.Second)
+	call("greet", "this tool 2 times in 1m0s", "2026-11-26T10:01:00Z, in 40s")
+	call("rare")
+	call("rare", "1 times in 1h0m0s", "in 1h0m0s")
+	call("again")
+	call("again", "this server 4 times", "in 40s")
+	c.add(40 * time.Second)
+	call("greet")
+	call("rare", "1 times in 1h0m0s")
+	if got := toolkittest.SignIn(t, catalogue, bob, limited, toolkittest.At(c.Now)).Call("rare", nil); got.Failed {
+		t.Errorf("another user: %q", got.Text)
+	}
+}
+
+// TestAnswersAndArgumentsAreBounded: what a client sends or a tool returns in excess costs
+// a short refusal.
+func TestAnswersAndArgumentsAreBounded(t *testing.T) {
+	client := toolkittest.SignIn(t, offering(
+		toolkit.Define("greet", "Greet.", greet),
+		toolkit.Define("large", "Large.", func(context.Context, *toolkit.Caller, struct{}) (string, error) {
+			return strings.Repeat("x", 600<<10), nil
+		}),
+		toolkit.Define("allowed", "Large.", func(context.Context, *toolkit.Caller, struct{}) (string, error) {
+			return strings.Repeat("x", 600<<10), nil
+		}, toolkit.MaxResult(2<<20)),
+	), toolkittest.User{})
+	for _, arguments := range []map[string]any{
+		{"name": strings.Repeat("x", 3<<20)}, {strings.Repeat("x", 3<<20): 1}, {"name": map[string]any{"a": strings.Repeat("x", 3<<20)}},
+	} {
+		if got := client.Call("greet", arguments); !got.Failed || len(got.Text) > 1000 {
+			t.Errorf("answered with %d bytes, %v", len(got.Text), got.Failed)
+		}
+	}
+	if got := client.Call("large", nil); !got.Failed || !strings.Contains(got.Text, "Ask for less") {
+		t.Errorf("large: %d bytes", len(got.Text))
+	}
+	if got := client.Call("allowed", nil); got.Failed || len(got.Text) != 600<<10 {
+		t.Errorf("allowed: %d bytes", len(got.Text))
+	}
+}
+
+// TestADeadlineEndsACall with words that say so.
+func TestADeadlineEndsACall(t *testing.T) {
+	wait := func(ctx context.Context, _ *toolkit.Caller, _ struct{}) (string, error) {
+		<-ctx.Done()
+		return "", ctx.Err()
+	}
+	c := offering(toolkit.Define("wait", "Wait.", wait), toolkit.Define("short", "Wait.", wait, toolkit.Deadline(10*time.Millisecond)))
+	client := toolkittest.SignIn(t, c, toolkittest.User{}, toolkittest.ServerOptions(func(o *toolkit.Options) { o.Deadline = 30 * time.Millisecond }))
+	for tool, want := range map[string]string{"wait": "longer than 30ms", "short": "longer than 10ms"} {
+		if got := client.Call(tool, nil); !got.Failed || !strings.Contains(got.Text, want) {
+			t.Errorf("%s: %q", tool, got.Text)
+		}
+	}
+}
+
+// TestPanicsOutsideOfToolsStayInTheirRequest: in a resource that was added to the SDK's
+// server by hand, too.
+func TestPanicsOutsideOfToolsStayInTheirRequest(t *testing.T) {
+	var lines lockedLines
+	client := toolkittest.SignIn(t, everything(), toolkittest.User{}, toolkittest.ServerOptions(func(o *toolkit.Options) {
+		o.Log = slog.New(slog.NewTextHandler(&lines, nil))
+		o.Configure = func(s *mcp.ServerOptions) {
+			s.CompletionHandler = func(context.Context, *mcp.CompleteRequest) (*mcp.CompleteResult, error) { panic("kaboom") }
+		}
+	}))
+	_, err := client.Client.Complete(t.Context(), &mcp.CompleteParams{
+		Ref: &mcp.CompleteReference{Type: "ref/prompt", Name: "hail"}, Argument: mcp.CompleteParamsArgument{Name: "name"},
+	})
+	if protocol := new(jsonrpc.Error); !errors.As(err, &protocol) || protocol.Code != jsonrpc.CodeInternalError || !strings.Contains(protocol.Message, "failed unexpectedly") {
+		t.Errorf("got %v", err)
+	}
+	if log := lines.String(); !strings.Contains(log, "kaboom") || !strings.Contains(log, "call_test.go") {
+		t.Errorf("no stack in the log: %s", log)
+	}
+	if got := client.Call("greet", nil); got.Failed {
+		t.Error("the server did not survive")
+	}
+}
+
+type lockedLines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// TestNothingIsAdvertisedThatIsNotThere: a server with tools only has no prompts, no
+// resources, no logging, and says so in JSON-RPC's terms.
+func TestNothingIsAdvertisedThatIsNotThere(t *testing.T) {
+	only := offering(toolkit.Define("greet", "Greet.", greet))
+	for _, revision := range []string{"2025-06-18", "2025-11-25", "2026-07-28"} {
+		client := toolkittest.SignIn(t, only, toolkittest.User{}, toolkittest.Revision(revision)).Client
+		if caps, _ := json.Marshal(client.InitializeResult().Capabilities); string(caps) != `{"tools":{}}` {
+			t.Errorf("%s advertises %s", revision, caps)
+		}
+		_, prompts := client.ListPrompts(t.Context(), nil)
+		_, resources := client.ListResources(t.Context(), nil)
+		_, completed := client.Complete(t.Context(), &mcp.CompleteParams{Ref: &mcp.CompleteReference{Type: "ref/prompt", Name: "x"}, Argument: mcp.CompleteParamsArgument{Name: "x"}})
+		//lint:ignore SA1019 clients of earlier revisions send it
+		level := client.SetLoggingLevel(t.Context(), &mcp.SetLoggingLevelParams{Level: "info"})
+		if revision == "2026-07-28" {
+			level = prompts // that revision has no such method
+		}
+		for what, err := range map[string]error{"prompts": prompts, "resources": resources, "completion": completed, "logging": level} {
+			if protocol := new(jsonrpc.Error); !errors.As(err, &protocol) || protocol.Code != jsonrpc.CodeMethodNotFound {
+				t.Errorf("%s, %s: %v", revision, what, err)
+			}
+		}
+	}
+	all := toolkittest.SignIn(t, everything(), toolkittest.User{}).Client
+	if caps, _ := json.Marshal(all.InitializeResult().Capabilities); string(caps) != `{"completions":{},"prompts":{},"resources":{},"tools":{}}` {
+		t.Errorf("a server with everything advertises %s", caps)
+	}
+	earlier := toolkittest.SignIn(t, everything(), toolkittest.User{}, toolkittest.Revision("2025-11-25")).Client
+	if err := earlier.Subscribe(t.Context(), &mcp.SubscribeParams{URI: "demo://about"}); err == nil {
+		t.Error("a subscription was taken")
+	}
+}
+
+// TestResourcesAreNotKeptByClients unless their author says so: they may be private.
+func TestResourcesAreNotKeptByClients(t *testing.T) {
+	text := func(context.Context, *toolkit.Caller) (string, error) { return "x", nil }
+	client := toolkittest.SignIn(t, toolkit.Catalogue{Resources: []toolkit.Resource{
+		toolkit.DefineResource("fresh", "demo://fresh", "Fresh.", text),
+		toolkit.DefineResource("kept", "demo://kept", "Kept.", text, toolkit.KeepFor(time.Minute)),
+	}}, toolkittest.User{}).Client
+	for uri, want := range map[string]int{"demo://fresh": 0, "demo://kept": 60_000} {
+		read, err := client.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: uri})
+		if err != nil || read.TTLMs != want || read.CacheScope != "private" {
+			t.Errorf("%s: %+v, %v", uri, read, err)
+		}
+	}
+}
+
+// TestKindsOfContents: text, bytes and JSON, each with its type.
+func TestKindsOfContents(t *testing.T) {
+	client := toolkittest.SignIn(t, toolkit.Catalogue{Resources: []toolkit.Resource{
+		toolkit.DefineResource("text", "demo://text", "T.", func(context.Context, *toolkit.Caller) (string, error) { return "t", nil }),
+		toolkit.DefineResource("bytes", "demo://bytes", "B.", func(context.Context, *toolkit.Caller) ([]byte, error) { return []byte{1}, nil }, toolkit.MIMEType("image/png")),
+		toolkit.DefineResource("object", "demo://object", "O.", func(context.Context, *toolkit.Caller) (inner, error) { return inner{"n"}, nil }),
+		toolkit.DefineTemplate("one", "demo://one/{name}", "One.", func(_ context.Context, _ *toolkit.Caller, in named) (string, error) {
+			if in.Name != "here" {
+				return "", toolkit.NotFound("demo://one/" + in.Name)
+			}
+			return "one", nil
+		}),
+	}}, toolkittest.User{}).Client
+	for uri, want := range map[string]string{
+		"demo://text": `[{"uri":"demo://text","mimeType":"text/plain","text":"t"}]`, "demo://bytes": `[{"uri":"demo://bytes","mimeType":"image/png","blob":"AQ=="}]`,
+		"demo://object": `[{"uri":"demo://object","mimeType":"application/json","text":"{\"name\":\"n\"}"}]`, "demo://one/here": `[{"uri":"demo://one/here","mimeType":"text/plain","text":"one"}]`,
+	} {
+		read, err := client.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: uri})
+		if err != nil {
+			t.Fatalf("%s: %v", uri, err)
+		}
+		if diff := cmp.Diff(decoded(t, want), decoded(t, read.Contents)); diff != "" {
+			t.Errorf("%s: %s", uri, diff)
+		}
+	}
+	_, err := client.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: "demo://one/gone"})
+	if protocol := new(jsonrpc.Error); !errors.As(err, &protocol) || protocol.Code != mcp.CodeResourceNotFound {
+		t.Errorf("what is not there: %v", err)
+	}
+}
+
+// TestDefinitionsThatCannotWorkDoNotStart: resources and prompts as well.
+func TestDefinitionsThatCannotWorkDoNotStart(t *testing.T) {
+	text := func(context.Context, *toolkit.Caller) (string, error) { return "", nil }
+	numbered := func(context.Context, *toolkit.Caller, struct{ N int }) (string, error) { return "", nil }
+	serve := func(a toolkit.About) { toolkit.New(toolkit.Options{Catalogue: toolkit.Catalogue{About: a}}) }
+	for want, define := range map[string]func(){
+		"is not an absolute URI":           func() { toolkit.DefineResource("x", "x", "x", text) },
+		"must be a string":                 func() { toolkit.DefinePrompt("x", "x", numbered) },
+		"N: it must be a string":           func() { toolkit.DefineTemplate("x", "x://{N}", "x", numbered) },
+		"is not in x://a":                  func() { toolkit.DefineTemplate("x", "x://a", "x", greet) },
+		"and the arguments are not those":  func() { toolkit.DefineTemplate("x", "x://{name}/{more}", "x", greet) },
+		"incomplete":                       func() { toolkit.DefineTemplate("x", "x://{", "x", greet) },
+		`Complete names "other"`:           func() { toolkit.DefinePrompt("x", "x", greet, toolkit.Complete("other", nil)) },
+		"the rule ReadOnly is not for it":  func() { toolkit.DefinePrompt("x", "x", greet, toolkit.ReadOnly()) },
+		"the rule KeepFor is not for it":   func() { toolkit.Define("x", "x", greet, toolkit.KeepFor(1)) },
+		"is not an https origin":           func() { toolkit.Define("x", "x", greet, toolkit.APIOrigin("api://x", "http://example.com")) },
+		"Name \"A server\" must match":     func() { serve(toolkit.About{Name: "A server"}) },
+		"Website \"x\" is not an https":    func() { serve(toolkit.About{Website: "x"}) },
+		"Support \"x\" is neither":         func() { serve(toolkit.About{Support: "x"}) },
+		"icon is neither":                  func() { serve(toolkit.About{Icons: []toolkit.Icon{{Source: "http://example.com/x.png"}}}) },
+		"Accent \"#aabbcc\" must be":       func() { serve(toolkit.About{Accent: "#aabbcc"}) },
+		"Accent \"blue\" must be #rrggbb,": func() { serve(toolkit.About{Accent: "blue"}) },
+	} {
+		t.Run(want, func(t *testing.T) {
+			defer func() {
+				if got, _ := recover().(string); !strings.Contains(got, want) {
+					t.Errorf("said %q", got)
+				}
+			}()
+			define()
+		})
+	}
+	serve(toolkit.About{Name: "fine", Website: "https://example.com", Support: "help@example.com", Accent: "#005a9e"})
+}
