@@ -1,7 +1,6 @@
 package toolkit_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -9,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 
 	"entramcp/handler/toolkit"
 	"entramcp/handler/toolkit/toolkittest"
@@ -125,50 +122,5 @@ func TestADisconnectIsNoCancellationInEarlierRevisions(t *testing.T) {
 	case cause := <-ended:
 		t.Errorf("the call ended: %v", cause)
 	case <-time.After(200 * time.Millisecond):
-	}
-}
-
-// TestUnknownMethodsAreRefusedInTheProtocolsTerms in every revision.
-func TestUnknownMethodsAreRefusedInTheProtocolsTerms(t *testing.T) {
-	server := toolkittest.Serve(t, everything(), toolkittest.User{})
-	resp, err := post(t, t.Context(), server[0], `{"jsonrpc":"2.0","id":"a","method":"made/up","params":{}}`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || !strings.Contains(string(body), fmt.Sprintf(`"code":%d`, jsonrpc.CodeMethodNotFound)) || !strings.Contains(string(body), `"id":"a"`) {
-		t.Errorf("%s %s, %v", resp.Status, body, err)
-	}
-}
-
-// TestASilentCallKeepsItsStreamAlive: whoever waits for the headers gets them and a byte of
-// the body within a second; an error that comes later is an event of the stream.
-func TestASilentCallKeepsItsStreamAlive(t *testing.T) {
-	goOn := make(chan struct{})
-	server := toolkittest.Serve(t, offering(toolkit.Define("wait", "Wait.", func(context.Context, *toolkit.Caller, struct{}) (string, error) {
-		<-goOn
-		return "", &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: "late"}
-	})), toolkittest.User{})
-	began := time.Now()
-	resp, err := post(t, t.Context(), server[0], fmt.Sprintf(callWait, "7"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	if !lines.Scan() || !strings.HasPrefix(lines.Text(), ":") || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
-		t.Fatalf("the first line is %q", lines.Text())
-	}
-	if took := time.Since(began); took > 5*time.Second { // 0.9 s on an idle computer
-		t.Errorf("it came after %s", took)
-	}
-	close(goOn)
-	var rest []string
-	for lines.Scan() {
-		rest = append(rest, lines.Text())
-	}
-	if all := strings.Join(rest, "\n"); !strings.Contains(all, "event: message\ndata: {") || !strings.Contains(all, "late") {
-		t.Errorf("the error is %q", all)
 	}
 }
