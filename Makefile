@@ -10,11 +10,42 @@ help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ## Start the server with a simulated tenant: no Azure account, nothing but Go
-	@mkdir -p .bin
-	@$(BUILD) -o .bin/app .
-	@$(BUILD) -o .bin/dev ./dev
+run: .bin/dev ## Start the server with a simulated tenant: no Azure account, nothing but Go
 	@exec .bin/dev .bin/app
+
+.PHONY: dev
+dev: .bin/dev ## The same, built and started again whenever a source changes
+	@exec .bin/dev -watch .bin/app
+
+# Built every time: Go knows what has changed. The first time takes a minute.
+.PHONY: .bin/dev
+.bin/dev:
+	@mkdir -p .bin
+	@if [ -x .bin/app ]; then exec $(BUILD) -o .bin/app .; fi; \
+	printf 'Compiling, which takes a minute or two the first time '; \
+	$(BUILD) -o .bin/app . & build=$$!; \
+	while kill -0 $$build 2>/dev/null; do printf .; sleep 1; done; echo; wait $$build
+	@$(BUILD) -o .bin/dev ./dev
+
+# Whose token: USER=bob for this server's own; APP=robot ROLES=Mcp.Invoke or
+# AGENT=researcher, with or without USER, for one of the simulated tenant. Shells
+# set USER, so only what is written on the command line counts.
+TOKEN_USER = $(if $(filter command line,$(origin USER)),$(USER))
+token call: export DEV_APP = $(APP)
+token call: export DEV_AGENT = $(AGENT)
+token call: export DEV_ROLES = $(ROLES)
+token call: export DEV_SCOPES = $(SCOPES)
+token call: export DEV_USER = $(TOKEN_USER)
+call: export DEV_TOOL = $(TOOL)
+call: export DEV_ARGS = $(ARGS)
+
+.PHONY: token
+token: ## Print a token of the server that make run runs: USER=, or APP= ROLES=, or AGENT=
+	@go run ./dev token
+
+.PHONY: call
+call: ## Call a tool of that server and print the result: TOOL= ARGS='{...}' USER=
+	@go run ./dev call
 
 .PHONY: build
 build: ## Build the handler as it is deployed: ./app

@@ -1,7 +1,11 @@
-// Dev is make run: it starts the handler as it is deployed, beside a simulated
-// tenant, so that nobody needs an Azure account to try it.
+// Dev is make run and the commands beside it: it starts the handler as it is
+// deployed, beside a simulated tenant, so that nobody needs an Azure account to
+// try it.
 //
-//	dev PATH-OF-THE-HANDLER
+//	dev HANDLER          make run: start the handler with a simulated tenant
+//	dev -watch HANDLER   make dev: the same, rebuilt and restarted on change
+//	dev token            make token: print a token
+//	dev call             make call: call a tool and print the result
 package main
 
 import (
@@ -21,6 +25,8 @@ import (
 	"entramcp/dev/tenant"
 )
 
+const usage = "usage: dev [-watch] PATH-OF-THE-HANDLER, dev token, or dev call"
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	status := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
@@ -29,46 +35,101 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	if len(args) != 1 {
-		fmt.Fprintln(stderr, "usage: dev PATH-OF-THE-HANDLER")
-		return 64
-	}
 	s := settingsFrom(getenv)
+	fail := func(err error) int {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	switch {
+	case len(args) == 1 && args[0] == "token":
+		token, err := requestedToken(ctx, s, getenv)
+		if err != nil {
+			return fail(err)
+		}
+		fmt.Fprintln(stdout, token)
+		return 0
+	case len(args) == 1 && args[0] == "call":
+		if err := call(ctx, s, getenv, stdout); err != nil {
+			return fail(err)
+		}
+		return 0
+	case len(args) == 1 && args[0] != "-watch":
+		return serve(ctx, s, args[0], nil, stdout, stderr)
+	case len(args) == 2 && args[0] == "-watch":
+		return serve(ctx, s, args[1], newWatcher(".", args[1]), stdout, stderr)
+	}
+	fmt.Fprintln(stderr, usage)
+	return 64
+}
+
+// serve runs the tenant and the handler until ctx ends or the handler does. With
+// a watcher, the handler is started again whenever it was built anew.
+func serve(ctx context.Context, s settings, path string, watch *watcher, stdout, stderr io.Writer) int {
 	// The handler would say so too, but whoever has the port would answer the
 	// question whether it is ready.
-	if l, err := listen(s.port, "PORT"); err != nil {
-		fmt.Fprintln(stderr, err)
-		return 1
-	} else if err := l.Close(); err != nil {
-		fmt.Fprintln(stderr, err)
-		return 1
-	}
-	if err := simulate(ctx, s, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))); err != nil {
-		fmt.Fprintln(stderr, err)
-		return 1
-	}
-	child := handlerProcess(ctx, args[0], s, stdout, stderr)
-	if err := child.Start(); err != nil {
-		fmt.Fprintln(stderr, err)
-		return 1
-	}
-	serving, cancel := context.WithCancel(ctx)
-	go func() {
-		if waitUntilReady(serving, s.publicURL()+"/readyz") {
-			fmt.Fprint(stdout, s.banner())
-		}
-	}()
-	err := child.Wait()
-	cancel()
-	if ctx.Err() != nil {
-		fmt.Fprintln(stdout, "Stopped. Registrations and sign-ins are kept in "+s.dataDir+".")
-		return 0
+	l, err := listen(s.port, "PORT")
+	if err == nil {
+		err = l.Close()
 	}
 	if err == nil {
-		return 0
+		err = simulate(ctx, s, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	console := newConsole(stdout)
+	for first := true; ; first = false {
+		status, again := serveOnce(ctx, s, path, watch, console, first, stderr)
+		if !again {
+			return status
+		}
+		console.say("restart", "the handler was built again; who is signed in stays signed in")
+	}
+}
+
+// serveOnce runs the handler once. again says that it stopped for a new build.
+func serveOnce(ctx context.Context, s settings, path string, watch *watcher, console *console, first bool, stderr io.Writer) (status int, again bool) {
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	child := handlerProcess(running, path, s, console, stderr)
+	if err := child.Start(); err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1, false
+	}
+	go func() {
+		if waitUntilReady(running, s.publicURL()+"/readyz") {
+			banner := ""
+			if first {
+				banner = s.banner()
+			}
+			console.open(banner)
+		}
+	}()
+	rebuilt := make(chan struct{})
+	if watch != nil {
+		go func() {
+			if watch.next(running, console, stderr) {
+				close(rebuilt)
+				stop()
+			}
+		}()
+	}
+	err := child.Wait()
+	select {
+	case <-rebuilt:
+		return 0, ctx.Err() == nil
+	default:
+	}
+	if ctx.Err() != nil {
+		console.print("Stopped. Registrations and sign-ins are kept in " + s.dataDir + ".")
+		return 0, false
+	}
+	if err == nil {
+		return 0, false
 	}
 	// The handler has said on stderr what was wrong.
-	return max(1, child.ProcessState.ExitCode())
+	return max(1, child.ProcessState.ExitCode()), false
 }
 
 func listen(port, setting string) (net.Listener, error) {
@@ -79,7 +140,7 @@ func listen(port, setting string) (net.Listener, error) {
 	return l, err
 }
 
-// simulate serves the simulated tenant on loopback.
+// simulate serves the simulated tenant on loopback, and the tokens of dev token.
 func simulate(ctx context.Context, s settings, log *slog.Logger) error {
 	listener, err := listen(s.tenantPort, "TENANT_PORT")
 	if err != nil {
@@ -87,9 +148,12 @@ func simulate(ctx context.Context, s settings, log *slog.Logger) error {
 	}
 	t, err := newTenant(s, log)
 	if err != nil {
-		return err
+		return errors.Join(err, listener.Close())
 	}
-	server := &http.Server{Handler: t, ReadHeaderTimeout: 10 * time.Second}
+	mux := http.NewServeMux()
+	mux.Handle("/", t)
+	mux.Handle("POST "+issuePath, issue(t, s))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -107,15 +171,9 @@ func newTenant(s settings, log *slog.Logger) (*tenant.Tenant, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t, t.Register(tenant.App{
-		ClientID:     tenant.DefaultClientID,
-		Name:         "MCP server (local run)",
-		Secrets:      []tenant.Secret{{Value: simulatedSecret}},
-		RedirectURIs: []string{s.publicURL() + "/auth/callback"},
-		Scopes:       []string{tenant.DefaultScope},
-		AppRoles:     []string{"Mcp.Admin", "Mcp.Reader"},
-		TokenVersion: 2,
-	})
+	app := tenant.DefaultApp(simulatedSecret, s.publicURL()+"/auth/callback")
+	app.Name, app.IdentifierURIs = "MCP server (local run)", []string{s.publicURL() + "/mcp"}
+	return t, t.Register(app)
 }
 
 // waitUntilReady polls until the handler and all it depends on answer.

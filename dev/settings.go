@@ -48,6 +48,10 @@ func (s settings) environ() []string {
 		"ENTRA_CLIENT_ID":     tenant.DefaultClientID,
 		"ENTRA_CLIENT_SECRET": simulatedSecret,
 		"ENTRA_API_SCOPE":     "api://" + tenant.DefaultClientID + "/" + tenant.DefaultScope,
+		"ENTRA_APP_CALLERS":   "roles",
+		"ENTRA_CLIENTS":       strings.Join(clientIDs(), ","),
+		"ENTRA_RESOURCE_URI":  "on",
+		"LOG_FORMAT":          "json", // for the console
 	}
 	var env []string
 	for _, kv := range os.Environ() {
@@ -64,6 +68,14 @@ func (s settings) environ() []string {
 	return env
 }
 
+func clientIDs() []string {
+	var ids []string
+	for _, name := range namedClients {
+		ids = append(ids, clientIDOf(name))
+	}
+	return ids
+}
+
 // handlerProcess is the handler in this process group, so that Ctrl-C reaches
 // both. When ctx ends it is asked to stop, and killed if it does not.
 func handlerProcess(ctx context.Context, path string, s settings, stdout, stderr io.Writer) *exec.Cmd {
@@ -78,12 +90,12 @@ func handlerProcess(ctx context.Context, path string, s settings, stdout, stderr
 
 func (s settings) banner() string {
 	return fmt.Sprintf(`
-  MCP endpoint   %[1]s/mcp
-  Sign-in        a simulated tenant at %[2]s (no Microsoft account is involved)
-  Data           %[3]s
+  Ready. Next: connect a client, or open %[1]s/ in a browser.
 
   Connect        claude mcp add --transport http entra %[1]s/mcp
-  Other clients  %[1]s/
+  Sign-in        a simulated tenant at %[2]s (no Microsoft account is involved)
+  Without one    make call TOOL=hello_world USER=bob
+  Data           %[3]s
   Stop           Ctrl-C
 
 `, s.publicURL(), s.tenantURL(), s.dataDir)

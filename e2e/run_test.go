@@ -153,3 +153,49 @@ func TestASecondCopyOfMakeRunSaysWhatToDo(t *testing.T) {
 	_, _ = io.Copy(io.Discard, res.Body)
 	_ = res.Body.Close()
 }
+
+// TestMakeTokenAndMakeCall: what docs/microsoft-callers.md shows, with the
+// server that make run runs.
+func TestMakeTokenAndMakeCall(t *testing.T) {
+	port, tenantPort := stack.FreePort(t), stack.FreePort(t)
+	makeRun(t, port, tenantPort, t.TempDir()).waitFor("Connect ")
+	dev, err := launcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(command string, env ...string) (stdout, stderr string) {
+		t.Helper()
+		cmd := exec.Command(dev, command)
+		cmd.Env = append(os.Environ(), append(env, "PORT="+port, "TENANT_PORT="+tenantPort, "USER=root")...)
+		var out, errs strings.Builder
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		_ = cmd.Run() // the texts tell
+		return out.String(), errs.String()
+	}
+	for name, env := range map[string][]string{
+		"user": {"DEV_USER=bob"}, "application": {"DEV_APP=robot", "DEV_ROLES=Mcp.Invoke"},
+		"agent": {"DEV_AGENT=researcher", "DEV_ROLES=Mcp.Invoke"}, "agent for a user": {"DEV_AGENT=researcher", "DEV_USER=bob"},
+	} {
+		token, stderr := ask("token", env...)
+		if strings.Count(token, ".") != 2 || strings.Count(token, "\n") != 1 || stderr != "" {
+			t.Errorf("%s: the token is %q, beside it %q", name, token, stderr)
+		}
+		if result, stderr := ask("call", append(env, "DEV_TOOL=greet", `DEV_ARGS={"name":"it's me"}`)...); !strings.Contains(result, "it's me") || stderr != "" {
+			t.Errorf("%s: the call gives %q, %q", name, result, stderr)
+		}
+	}
+	for name, test := range map[string]struct {
+		command string
+		env     []string
+		says    string
+	}{
+		"application without a role": {"call", []string{"DEV_APP=robot", "DEV_TOOL=greet"}, "Mcp.Invoke"},
+		"a user who is not assigned": {"token", []string{"DEV_USER=erin"}, "AADSTS50105"},
+		"nobody":                     {"token", nil, "USER=bob"},
+		"no tool":                    {"call", []string{"DEV_USER=bob"}, "TOOL=greet"},
+	} {
+		if out, stderr := ask(test.command, test.env...); out != "" || !strings.Contains(stderr, test.says) {
+			t.Errorf("%s: %q, %q", name, out, stderr)
+		}
+	}
+}

@@ -259,7 +259,7 @@ func (t *Tenant) Issue(c CallerToken) (string, error) {
 func (t *Tenant) callerClaims(c CallerToken, target resource, strength string) (jwt.MapClaims, error) {
 	life := t.lifetime()
 	if c.User == "" {
-		claims := t.appClaims(principal{Contoso, c.App, derivedID("service principal", c.App), strength}, target, life)
+		claims := t.appClaims(principal{Contoso, c.App, DerivedID("service principal", c.App), strength}, target, life)
 		for _, role := range c.Roles {
 			if !slices.Contains(target.app.ApplicationRoles, role) {
 				return nil, fmt.Errorf("simulated tenant: %s has no role %s for applications; it has %s", target.name, role, strings.Join(target.app.ApplicationRoles, ", "))

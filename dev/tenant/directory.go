@@ -281,7 +281,7 @@ func (t *Tenant) Register(app App) error {
 		app.Name = "MCP server"
 	}
 	if app.Principal == "" {
-		app.Principal = derivedID("service principal", app.ClientID)
+		app.Principal = DerivedID("service principal", app.ClientID)
 	}
 	if app.SignInAudience == "" {
 		app.SignInAudience = SingleTenant
@@ -316,8 +316,8 @@ func (t *Tenant) AssignRole(principal, clientID, role string) error {
 	return nil
 }
 
-// derivedID is a GUID that depends on its parts only.
-func derivedID(parts ...string) string {
+// DerivedID is a GUID that depends on its parts only.
+func DerivedID(parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(parts, " ")))
 	return guidOf(sum[:16])
 }

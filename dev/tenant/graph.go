@@ -132,7 +132,7 @@ func messagesOf(u *User) []map[string]any {
 	var list []map[string]any
 	for i, subject := range []string{"Welcome to Contoso", "Lunch on Friday?", "Your travel request was approved"} {
 		list = append(list, map[string]any{
-			"id": derivedID("message", u.ObjectID, strconv.Itoa(i)), "subject": subject, "isRead": i > 0,
+			"id": DerivedID("message", u.ObjectID, strconv.Itoa(i)), "subject": subject, "isRead": i > 0,
 			"receivedDateTime": fmt.Sprintf("2026-11-2%dT09:0%d:00Z", i, i), "bodyPreview": subject + ". This message is made up.",
 			"from":         map[string]any{"emailAddress": map[string]string{"name": "Contoso", "address": "noreply@contoso.example"}},
 			"toRecipients": []any{map[string]any{"emailAddress": map[string]string{"name": u.Name, "address": u.Username}}},

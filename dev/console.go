@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// console turns the handler's log into what a person at a terminal wants to
+// see: a line for each sign-in and call, and all warnings. What the handler
+// says while it starts is held back until it is ready, and dropped then.
+type console struct {
+	mu      sync.Mutex
+	out     io.Writer
+	partial []byte // the beginning of a line
+	waiting bool
+}
+
+func newConsole(out io.Writer) *console { return &console{out: out, waiting: true} }
+
+// open prints the banner and, from then on, what happens.
+func (c *console) open(banner string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if banner != "" {
+		fmt.Fprint(c.out, banner)
+	}
+	c.waiting = false
+}
+
+func (c *console) print(line string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fmt.Fprintln(c.out, line)
+}
+
+func (c *console) say(what, text string) {
+	c.print(fmt.Sprintf("  %s  %-9s %s", time.Now().Format(time.TimeOnly), what, text))
+}
+
+// Write takes the handler's log, in any portions.
+func (c *console) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.partial = append(c.partial, p...)
+	for {
+		line, rest, found := bytes.Cut(c.partial, []byte("\n"))
+		if !found {
+			return len(p), nil
+		}
+		if text := c.readable(line); text != "" {
+			fmt.Fprintln(c.out, text)
+		}
+		c.partial = rest
+	}
+}
+
+// words are what events of the audit are called here; others are left out.
+var words = map[string]string{
+	"consent_refused": "declined", "signed_in": "sign-in", "sign_in_failed": "no entry", "refresh_refused": "signed out",
+	"grant_revoked": "signed out", "disconnected": "signed out", "code_reused": "replay", "token_reused": "replay",
+	"tool_called": "call", "tool_refused": "refused", "caller_refused": "refused", "block_enforced": "blocked", "client_registered": "client",
+}
+
+// readable is one line of the log for a person, or empty.
+func (c *console) readable(line []byte) string {
+	var entry map[string]any
+	if json.Unmarshal(line, &entry) != nil {
+		return string(line) // not a line of the log
+	}
+	text := func(name string) string { s, _ := entry[name].(string); return s }
+	at := time.Now().Format(time.TimeOnly)
+	if t, err := time.Parse(time.RFC3339Nano, text("time")); err == nil {
+		at = t.Local().Format(time.TimeOnly)
+	}
+	level := text("level")
+	switch {
+	case text("category") == "audit":
+		word := words[text("event")]
+		if word == "" || c.waiting {
+			return ""
+		}
+		var parts []string
+		for _, name := range []string{"tool", "client_name", "scopes", "reason"} {
+			switch v := entry[name].(type) {
+			case string:
+				if name == "client_name" {
+					v = "by " + v
+				}
+				parts = append(parts, v)
+			case []any:
+				parts = append(parts, "for "+strings.Trim(fmt.Sprint(v), "[]"))
+			}
+		}
+		if took, ok := entry["took_ms"].(float64); ok {
+			parts = append(parts, fmt.Sprintf("in %.0f ms", took))
+		}
+		return fmt.Sprintf("  %s  %-9s %s", at, word, strings.Join(parts, "  "))
+	case level == "WARN" || level == "ERROR":
+		rest := fmt.Sprintf("  %s  %-9s %s", at, map[string]string{"WARN": "warning", "ERROR": "error"}[level], text("msg"))
+		for _, name := range slices.Sorted(maps.Keys(entry)) {
+			if !slices.Contains([]string{"time", "level", "msg", "correlation_id"}, name) {
+				value, _ := json.Marshal(entry[name])
+				rest += " " + name + "=" + string(value)
+			}
+		}
+		return rest
+	}
+	return ""
+}
