@@ -89,7 +89,7 @@ const appURL = "https://app.example/client.json"
 
 func TestDocumentRules(t *testing.T) {
 	const redirects = `"redirect_uris":["https://app.example/cb"]`
-	r := newRegistry(t, Options{})
+	r, keys := newRegistry(t, Options{}), newSigners(t)
 	for name, tt := range map[string]struct{ body, refusal string }{
 		"minimal":               {`{"client_id":"` + appURL + `","client_name":"App",` + redirects + `}`, ""},
 		"no client_id":          {`{"client_name":"App",` + redirects + `}`, "client_id is not its URL"},
@@ -105,9 +105,9 @@ func TestDocumentRules(t *testing.T) {
 		"client_secret_basic":   {`{"client_id":"` + appURL + `","client_name":"App","token_endpoint_auth_method":"client_secret_basic",` + redirects + `}`, "none or private_key_jwt"},
 		"client_secret_jwt":     {`{"client_id":"` + appURL + `","client_name":"App","token_endpoint_auth_method":"client_secret_jwt",` + redirects + `}`, "none or private_key_jwt"},
 		"key method, no keys":   {`{"client_id":"` + appURL + `","client_name":"App","token_endpoint_auth_method":"private_key_jwt",` + redirects + `}`, "jwks"},
-		"keys twice":            {`{"client_id":"` + appURL + `","client_name":"App","jwks_uri":"https://app.example/k","jwks":` + newSigners(t).jwks + `,` + redirects + `}`, "both jwks and jwks_uri"},
-		"private key":           {`{"client_id":"` + appURL + `","client_name":"App","jwks":` + newSigners(t).private + `,` + redirects + `}`, "private or symmetric"},
-		"private key and URL":   {`{"client_id":"` + appURL + `","client_name":"App","jwks_uri":"https://app.example/k","jwks":` + newSigners(t).private + `,` + redirects + `}`, "both"},
+		"keys twice":            {`{"client_id":"` + appURL + `","client_name":"App","jwks_uri":"https://app.example/k","jwks":` + keys.jwks + `,` + redirects + `}`, "both jwks and jwks_uri"},
+		"private key":           {`{"client_id":"` + appURL + `","client_name":"App","jwks":` + keys.private + `,` + redirects + `}`, "private or symmetric"},
+		"private key and URL":   {`{"client_id":"` + appURL + `","client_name":"App","jwks_uri":"https://app.example/k","jwks":` + keys.private + `,` + redirects + `}`, "both"},
 		"unknown algorithm":     {`{"client_id":"` + appURL + `","client_name":"App","token_endpoint_auth_signing_alg":"HS256",` + redirects + `}`, "signing_alg"},
 		"answer in a redirect":  {`{"client_id":"` + appURL + `","client_name":"App","redirect_uris":["https://app.example/cb?iss=https%3A%2F%2Fevil.example"]}`, "must not hold iss"},
 		"symmetric key":         {`{"client_id":"` + appURL + `","client_name":"App","jwks":{"keys":[{"kty":"oct","k":"c2VjcmV0"}]},` + redirects + `}`, "symmetric"},
@@ -130,7 +130,7 @@ func TestDocumentRules(t *testing.T) {
 }
 
 func TestDocumentAuthenticationMethods(t *testing.T) {
-	r := newRegistry(t, Options{})
+	r, keys := newRegistry(t, Options{}), newSigners(t)
 	for name, tt := range map[string]struct {
 		members string
 		want    []string
@@ -139,7 +139,7 @@ func TestDocumentAuthenticationMethods(t *testing.T) {
 		"none":             {`"token_endpoint_auth_method":"none",`, []string{AuthNone}},
 		"key":              {`"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"https://app.example/k",`, []string{AuthPrivateKeyJWT}},
 		"key and none":     {`"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_methods_supported":["none","private_key_jwt"],"jwks_uri":"https://app.example/k",`, []string{AuthPrivateKeyJWT}},
-		"inline keys":      {`"token_endpoint_auth_method":"private_key_jwt","jwks":` + newSigners(t).jwks + `,`, []string{AuthPrivateKeyJWT}},
+		"inline keys":      {`"token_endpoint_auth_method":"private_key_jwt","jwks":` + keys.jwks + `,`, []string{AuthPrivateKeyJWT}},
 		"none, and listed": {`"token_endpoint_auth_method":"none","token_endpoint_auth_methods_supported":["none","private_key_jwt"],"jwks_uri":"https://app.example/k",`, []string{AuthNone, AuthPrivateKeyJWT}},
 		"listed, no keys":  {`"token_endpoint_auth_methods_supported":["none","private_key_jwt"],`, []string{AuthNone}},
 		"key listed":       {`"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_methods_supported":["private_key_jwt","client_secret_basic"],"jwks_uri":"https://app.example/k",`, []string{AuthPrivateKeyJWT}},

@@ -119,7 +119,11 @@ func TestOldDocumentIsRevalidated(t *testing.T) {
 				t.Fatal(c.Name, err)
 			}
 			r.Approve(t.Context(), c)
-			clock.advance(11 * time.Minute)
+			clock.advance(9 * time.Minute)
+			if _, err := r.Lookup(t.Context(), id); err != nil { // still fresh
+				t.Fatal(err)
+			}
+			clock.advance(2 * time.Minute)
 		}
 		if sent, again := s.hits.Load(), unchanged.Load(); sent != 3 || again != 2 {
 			t.Errorf("%d fetches, %d of them answered with 304, want 3 and 2", sent, again)
@@ -425,7 +429,9 @@ func TestAFollowerIsNotRefusedByTheLimitOfTheFirst(t *testing.T) {
 	}
 	close(release)
 	group.Wait()
-	wantCode(t, errs[0], oauth.SlowDown)
+	if errs[0] != nil { // unless the honest caller's fetch came first
+		wantCode(t, errs[0], oauth.SlowDown)
+	}
 	if errs[1] != nil {
 		t.Errorf("the honest caller: %v", errs[1])
 	}
@@ -505,7 +511,7 @@ func TestSharedCopyThatIsRefusedIsReplaced(t *testing.T) {
 			t.Error("the new copy is not shared")
 		}
 		partition, key := r.documents.key(id)
-		for _, unreadable := range []string{"", "x", "{}\n{}", `{"url":"` + id + `","fresh":"2099-01-01T00:00:00Z"}` + "\n<html>", `{"url":"https://other.example/","fresh":"2099-01-01T00:00:00Z"}` + "\n" + documentFor(id, "Forged"), "[]\n" + documentFor(id, "Forged")} {
+		for _, unreadable := range []string{"", "x", "{}\n{}", `{"url":"` + id + `","fresh":"2099-01-01T00:00:00Z"}` + "\n<html>", `{"url":"` + id + `","fresh":"2099-01-01T00:00:00Z","fetched":1}` + "\n" + documentFor(id, "Forged"), `{"url":"https://other.example/","fresh":"2099-01-01T00:00:00Z"}` + "\n" + documentFor(id, "Forged"), "[]\n" + documentFor(id, "Forged")} {
 			row, err := table.Get(t.Context(), partition, key)
 			if err != nil {
 				t.Fatal(err)
