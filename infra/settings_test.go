@@ -173,27 +173,29 @@ func TestWildcardOriginIsRefused(t *testing.T) {
 	}
 }
 
-// TestOperatorCanRotateKeys: the variables that docs/deploy.md exports, from
-// the outputs it takes them from, are a configuration.
-func TestOperatorCanRotateKeys(t *testing.T) {
+// TestOperatorCommandsFindTheTable: the variables that docs/deploy.md exports,
+// from the outputs it takes them from, are the configuration of the commands.
+func TestOperatorCommandsFindTheTable(t *testing.T) {
 	outputs := deploy(t, parsedTemplate(t), scenarios()[1]).outputs
 	docs, err := os.ReadFile("../docs/deploy.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := map[string]string{"ENTRA_CLIENT_SECRET": "unused"}
-	for name, from := range map[string]string{"TABLES_URL": "TABLES_URL", "KEY_VAULT_KEY_URL": "KEY_VAULT_KEY_URL",
-		"ENTRA_TENANT_ID": "AZURE_TENANT_ID", "ENTRA_CLIENT_ID": "ENTRA_CLIENT_ID"} {
-		if !strings.Contains(string(docs), name+"=$(azd env get-value "+from+")") {
+	env := map[string]string{"PUBLIC_URL": strings.TrimSuffix(str(outputs["MCP_URL"]), "/mcp"), "LOCAL_SETTINGS": "none"}
+	for _, name := range []string{"TABLES_URL", "KEY_VAULT_KEY_URL"} {
+		env[name] = str(outputs[name])
+		if !strings.Contains(string(docs), name+"=$(azd env get-value "+name+")") {
 			t.Errorf("docs/deploy.md does not export %s", name)
 		}
-		env[name], _ = outputs[from].(string)
 	}
-	cfg, err := config.Load(func(name string) string { return env[name] })
+	if !strings.Contains(string(docs), "PUBLIC_URL=$(azd env get-value MCP_URL | sed 's,/mcp$,,') LOCAL_SETTINGS=none\n") {
+		t.Error("docs/deploy.md does not export PUBLIC_URL and LOCAL_SETTINGS")
+	}
+	cfg, err := config.LoadStore(func(name string) string { return env[name] })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Store.TablesURL == "" || cfg.Keys.VaultKeyURL == "" || cfg.InAzure {
+	if cfg.Store.TablesURL != strings.TrimSuffix(str(outputs["TABLES_URL"]), "/") || cfg.Keys.VaultKeyURL == "" || cfg.InAzure {
 		t.Errorf("%+v", cfg.LogValue())
 	}
 }
