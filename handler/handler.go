@@ -5,10 +5,8 @@ package handler
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -46,7 +44,6 @@ type Dependencies struct {
 	// of the environment.
 	HTTPClient *http.Client
 	Now        func() time.Time
-	Rand       io.Reader
 	Log        *slog.Logger
 	// Telemetry may be nil.
 	Telemetry *telemetry.Telemetry
@@ -238,9 +235,6 @@ func (d Dependencies) withDefaults(cfg config.Config) Dependencies {
 	d.HTTPClient = &client
 	if d.Now == nil {
 		d.Now = time.Now
-	}
-	if d.Rand == nil {
-		d.Rand = rand.Reader
 	}
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
