@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
@@ -27,24 +28,9 @@ const (
 var testScopes = oauth.NewScopes("openid", "profile", "files.read")
 
 // clock is moved by tests; several instances may read it with an offset.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
+type clock = clocktest.Clock
 
-func newClock() *clock { return &clock{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
+func newClock() *clock { return clocktest.New() }
 
 // wire is a table whose connection a test can disturb. Every operation is
 // counted; before and after, if set, may fail it before or after it has reached

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
 	"entramcp/handler/store/storetest"
 )
@@ -13,7 +14,7 @@ import (
 // Table Storage itself.
 func TestInstancesShareOneRingInTableStorage(t *testing.T) {
 	table := storetest.AzureTable(t)
-	c := newClock()
+	c := clocktest.New()
 	instances := make([]*keyring.Ring, 6)
 	for i := range instances {
 		instances[i] = newRing(t, table, masterKey(t, keyA), c)
@@ -33,7 +34,7 @@ func TestInstancesShareOneRingInTableStorage(t *testing.T) {
 	all(load)
 	first := seal(t, instances[0], keyring.RefreshHandle, "", "first")
 	all(func(r *keyring.Ring) error { return r.Rotate(t.Context()) })
-	c.advance(time.Hour)
+	c.Advance(time.Hour)
 	all(load) // gives the first epoch its end
 	if list := rows(t, table); len(list) != 2 || list[0].Expires.IsZero() || !list[1].Expires.IsZero() {
 		t.Fatalf("epochs: %v", list)

@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
 	"entramcp/handler/secret"
 	"entramcp/handler/store"
@@ -20,26 +20,6 @@ const (
 	keyA = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 	keyB = "correct horse battery staple, and then some more of it"
 )
-
-// clock is a time that several instances share and a test moves.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
 
 // faulty is a table that fails while broken is set, and counts listings.
 type faulty struct {
@@ -94,7 +74,7 @@ func newMasterKey(current string, previous ...string) (keyring.Wrapper, error) {
 }
 
 // newRing is one instance.
-func newRing(tb testing.TB, table store.Table, w keyring.Wrapper, c *clock) *keyring.Ring {
+func newRing(tb testing.TB, table store.Table, w keyring.Wrapper, c *clocktest.Clock) *keyring.Ring {
 	tb.Helper()
 	return keyring.New(keyring.Options{Table: table, Wrapper: w, Now: c.Now, Log: slog.New(slog.DiscardHandler)})
 }

@@ -8,12 +8,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
 	"entramcp/handler/store"
 )
 
 func TestStorageFaultIsNeverTakenForAForgery(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := &faulty{Table: newTable(t)}
 	r := newRing(t, table, masterKey(t, keyA), c)
 	stranger := seal(t, newRing(t, newTable(t), masterKey(t, keyA), c), keyring.RefreshHandle, "", "x")
@@ -26,24 +27,24 @@ func TestStorageFaultIsNeverTakenForAForgery(t *testing.T) {
 		t.Errorf("Ready: %v, want the storage fault", err)
 	}
 	table.broken.Store(false)
-	c.advance(2 * time.Second)
+	c.Advance(2 * time.Second)
 	own := seal(t, r, keyring.RefreshHandle, "", "own") // loads by itself
 
 	table.broken.Store(true)
-	c.advance(time.Minute)
+	c.Advance(time.Minute)
 	opens(t, r, keyring.RefreshHandle, "", own, "own")
 	if _, err := r.Verifying(t.Context(), keyring.AccessToken, stranger[:12], time.Time{}); !errors.Is(err, errStorage) {
 		t.Errorf("unknown id while storage is away: %v, want the fault", err)
 	}
 	table.broken.Store(false)
-	c.advance(2 * time.Second)
+	c.Advance(2 * time.Second)
 	if _, err := r.Verifying(t.Context(), keyring.AccessToken, stranger[:12], time.Time{}); err != keyring.ErrNotOurs {
 		t.Errorf("unknown id: %v, want ErrNotOurs", err)
 	}
 }
 
 func TestUnknownKeyIDsReadTheRingOnceInThirtySeconds(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := &faulty{Table: newTable(t)}
 	r := newRing(t, table, masterKey(t, keyA), c)
 	load(t, r)
@@ -68,11 +69,11 @@ func TestUnknownKeyIDsReadTheRingOnceInThirtySeconds(t *testing.T) {
 	flood()
 	flood()
 	want(1)
-	c.advance(keyring.UnknownInterval - time.Second)
+	c.Advance(keyring.UnknownInterval - time.Second)
 	load(t, r) // as Run does: it may be too early for the next unknown id
 	flood()
 	want(2)
-	c.advance(time.Second)
+	c.Advance(time.Second)
 	flood()
 	flood()
 	want(3)
@@ -81,7 +82,7 @@ func TestUnknownKeyIDsReadTheRingOnceInThirtySeconds(t *testing.T) {
 // A token that was issued after the ring was read last may be of an epoch that
 // is newer yet. What says that it comes from the future is forged.
 func TestUnknownKeyIDIsAnOutageOnlyForWhatIsNewerThanTheRing(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	r := newRing(t, newTable(t), masterKey(t, keyA), c)
 	verify := func(issued time.Time) error {
 		_, err := r.Verifying(t.Context(), keyring.AccessToken, "unknown-kid-", issued)
@@ -91,7 +92,7 @@ func TestUnknownKeyIDIsAnOutageOnlyForWhatIsNewerThanTheRing(t *testing.T) {
 		t.Fatal(err)
 	}
 	read := c.Now()
-	c.advance(10*time.Second + 500*time.Millisecond)
+	c.Advance(10*time.Second + 500*time.Millisecond)
 	for name, tt := range map[string]struct {
 		issued time.Time
 		refuse bool
@@ -108,7 +109,7 @@ func TestUnknownKeyIDIsAnOutageOnlyForWhatIsNewerThanTheRing(t *testing.T) {
 			t.Errorf("issued %s: %v", name, err)
 		}
 	}
-	c.advance(20 * time.Second) // the ring is read again
+	c.Advance(20 * time.Second) // the ring is read again
 	if err := verify(read.Add(10 * time.Second)); err != keyring.ErrNotOurs {
 		t.Errorf("after another reading: %v", err)
 	}
@@ -116,7 +117,7 @@ func TestUnknownKeyIDIsAnOutageOnlyForWhatIsNewerThanTheRing(t *testing.T) {
 
 // A storage outage under load is not made worse by the requests that meet it.
 func TestFailedLoadIsNotRepeatedByEveryRequest(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := &faulty{Table: newTable(t)}
 	table.broken.Store(true)
 	r := newRing(t, table, masterKey(t, keyA), c)
@@ -129,12 +130,12 @@ func TestFailedLoadIsNotRepeatedByEveryRequest(t *testing.T) {
 		if n := table.lists.Load(); n != 1+second/2 {
 			t.Errorf("%d reads after %d s, want one in two seconds", n, second)
 		}
-		c.advance(time.Second)
+		c.Advance(time.Second)
 	}
 }
 
 func TestReadyReportsAReloadThatFailed(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := &faulty{Table: newTable(t)}
 	r := newRing(t, table, masterKey(t, keyA), c)
 	load(t, r)
@@ -176,7 +177,7 @@ func (s *stalled) List(ctx context.Context, span store.Span, from store.Cursor) 
 
 func TestCallerThatGivesUpDoesNotEndTheLoadForOthers(t *testing.T) {
 	table := &stalled{newTable(t), make(chan struct{}, 1), make(chan struct{})}
-	r := newRing(t, table, masterKey(t, keyA), newClock())
+	r := newRing(t, table, masterKey(t, keyA), clocktest.New())
 	ctx, cancel := context.WithCancel(t.Context())
 	impatient := make(chan error, 1)
 	go func() { impatient <- r.Load(ctx) }()
@@ -208,13 +209,13 @@ func TestStalledStorageIsGivenUp(t *testing.T) {
 }
 
 func TestLostAnswerToTheFirstInsertStartsNoSecondRing(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, &deaf{table}, masterKey(t, keyA), c)
 	if err := r.Load(t.Context()); !errors.Is(err, errStorage) {
 		t.Fatalf("got %v, want the unknown outcome", err)
 	}
-	c.advance(time.Minute)
+	c.Advance(time.Minute)
 	load(t, r)
 	if n := len(rows(t, table)); n != 1 {
 		t.Errorf("%d epochs, want the one that was inserted", n)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
 	"entramcp/handler/store"
 )
@@ -38,15 +39,15 @@ func wantRetired(t *testing.T, r *keyring.Ring, sealed string) {
 // The epoch that signs has leaked: nothing it made is worth anything, on every
 // instance, and another signs at once on all of them.
 func TestRetiredEpochIsWorthNothingAndHasASuccessorAtOnce(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
-	behind := &clock{now: c.Now().Add(-time.Minute)}
+	behind := clocktest.At(c.Now().Add(-time.Minute))
 	a, b := newRing(t, table, masterKey(t, keyA), c), newRing(t, table, masterKey(t, keyA), behind)
 	load(t, a)
 	load(t, b)
 	leaked := seal(t, a, keyring.RefreshHandle, "", "leaked")
-	c.advance(20 * day)
-	behind.advance(20 * day)
+	c.Advance(20 * day)
+	behind.Advance(20 * day)
 	load(t, a)
 	load(t, b)
 	retire(t, a, []*keyring.Ring{b}, 1)
@@ -75,12 +76,12 @@ func TestRetiredEpochIsWorthNothingAndHasASuccessorAtOnce(t *testing.T) {
 // An instance that has not heard of it signs with the leaked epoch for a
 // moment. What the successor signs elsewhere is good there nevertheless.
 func TestInstanceThatHasNotHeardOfARetirementOpensWhatTheSuccessorSeals(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	a, late := newRing(t, table, masterKey(t, keyA), c), newRing(t, table, masterKey(t, keyA), c)
 	load(t, a)
 	load(t, late)
-	c.advance(day)
+	c.Advance(day)
 	load(t, late) // it has just read the ring
 	retire(t, a, nil, 1)
 	opens(t, late, keyring.RefreshHandle, "", seal(t, a, keyring.RefreshHandle, "", "new"), "new")
@@ -88,7 +89,7 @@ func TestInstanceThatHasNotHeardOfARetirementOpensWhatTheSuccessorSeals(t *testi
 
 // An older epoch than the one that signs has leaked, or several.
 func TestRetiringEpochsThatDoNotSign(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	load(t, r)
@@ -97,7 +98,7 @@ func TestRetiringEpochsThatDoNotSign(t *testing.T) {
 		if err := r.Rotate(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		c.advance(time.Hour)
+		c.Advance(time.Hour)
 		load(t, r)
 	}
 	third := seal(t, r, keyring.RefreshHandle, "", "third")
@@ -114,11 +115,11 @@ func TestRetiringEpochsThatDoNotSign(t *testing.T) {
 
 // The one that signs has leaked while the next is published and does not sign.
 func TestPublishedEpochSignsEarlyForARetiredOne(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	load(t, r)
-	c.advance(3 * day) // the first is older than Overlap
+	c.Advance(3 * day) // the first is older than Overlap
 	if err := r.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +130,7 @@ func TestPublishedEpochSignsEarlyForARetiredOne(t *testing.T) {
 }
 
 func TestRetiringWhatIsNotThereChangesNothing(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	load(t, r)
@@ -153,7 +154,7 @@ func TestRetiringWhatIsNotThereChangesNothing(t *testing.T) {
 
 // Operators, instances that rotate and instances that update rows meet.
 func TestRacingRetirementsAndRotations(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	var instances []*keyring.Ring
 	for range 4 {
@@ -162,7 +163,7 @@ func TestRacingRetirementsAndRotations(t *testing.T) {
 		instances = append(instances, r)
 	}
 	leaked := seal(t, instances[0], keyring.RefreshHandle, "", "leaked")
-	c.advance(40 * day)
+	c.Advance(40 * day)
 	var group sync.WaitGroup
 	for _, r := range instances {
 		group.Go(func() { _ = r.Load(t.Context()) })
@@ -195,14 +196,14 @@ func (u *unanswered) Replace(ctx context.Context, row store.Row) (store.ETag, er
 }
 
 func TestRetirementOfUnknownOutcomeCanBeRepeated(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := &unanswered{Table: newTable(t)}
 	r := newRing(t, table, masterKey(t, keyA), c)
 	load(t, r)
 	if err := r.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.advance(time.Hour)
+	c.Advance(time.Hour)
 	table.on = true
 	if err := r.Retire(t.Context(), 1, 2); !errors.Is(err, errStorage) {
 		t.Fatalf("got %v, want the unknown outcome", err)
@@ -227,18 +228,18 @@ func TestRetirementOfUnknownOutcomeCanBeRepeated(t *testing.T) {
 }
 
 func TestRetiredEpochIsRememberedAsLongAsWhatItSealed(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	load(t, r)
-	c.advance(29 * day)
+	c.Advance(29 * day)
 	sealed := seal(t, r, keyring.RefreshHandle, "", "just now")
 	retire(t, r, nil, 1)
 	load(t, r)
-	c.advance(90 * day)
+	c.Advance(90 * day)
 	sweep(t, table, c.Now())
 	wantRetired(t, newRing(t, table, masterKey(t, keyA), c), sealed)
-	c.advance(3 * day)
+	c.Advance(3 * day)
 	sweep(t, table, c.Now())
 	if epochs := epochsOf(t, table); string(epochs[0].Wrapped) == "retired" {
 		t.Error("the retired epoch is never swept")
@@ -246,7 +247,7 @@ func TestRetiredEpochIsRememberedAsLongAsWhatItSealed(t *testing.T) {
 }
 
 func TestListShowsTheRingAsItIs(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	if list, err := newRing(t, table, masterKey(t, keyA), c).List(t.Context()); len(list) != 0 || err != nil || len(rows(t, table)) != 0 {
 		t.Errorf("an empty table: %v, %v", list, err)
@@ -257,7 +258,7 @@ func TestListShowsTheRingAsItIs(t *testing.T) {
 		if err := r.Rotate(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		c.advance(time.Hour)
+		c.Advance(time.Hour)
 		load(t, r)
 	}
 	if err := r.Rotate(t.Context()); err != nil {

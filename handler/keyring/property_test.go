@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
 	"entramcp/handler/store"
 )
@@ -18,7 +19,7 @@ import (
 // model is four instances on one table with one clock, and all they sealed.
 type model struct {
 	tb        *testing.T
-	clock     *clock
+	clock     *clocktest.Clock
 	inner     store.Table
 	table     *faulty
 	instances []*keyring.Ring
@@ -36,7 +37,7 @@ type artefact struct {
 func TestWhatAnyInstanceSealsEveryInstanceOpensUntilItExpires(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		inner := newTable(t)
-		m := &model{tb: t, clock: newClock(), inner: inner, table: &faulty{Table: inner}}
+		m := &model{tb: t, clock: clocktest.New(), inner: inner, table: &faulty{Table: inner}}
 		for range 4 {
 			m.instances = append(m.instances, m.start())
 		}
@@ -64,7 +65,7 @@ func (m *model) pick(rt *rapid.T) *keyring.Ring {
 }
 
 func (m *model) wait(rt *rapid.T) {
-	m.clock.advance(rapid.SampledFrom([]time.Duration{
+	m.clock.Advance(rapid.SampledFrom([]time.Duration{
 		time.Second, keyring.UnknownInterval, 5 * time.Minute, 10 * time.Minute, time.Hour, day, 12 * day, 31 * day,
 	}).Draw(rt, "wait"))
 }
@@ -72,7 +73,7 @@ func (m *model) wait(rt *rapid.T) {
 // repair waits as long as a failed load is remembered.
 func (m *model) repair(*rapid.T) {
 	m.table.broken.Store(false)
-	m.clock.advance(2 * time.Second)
+	m.clock.Advance(2 * time.Second)
 }
 
 func (m *model) race(*rapid.T) {
@@ -136,7 +137,7 @@ func (m *model) check(rt *rapid.T) {
 }
 
 func BenchmarkSeal(b *testing.B) {
-	r := newRing(b, newTable(b), masterKey(b, keyA), newClock())
+	r := newRing(b, newTable(b), masterKey(b, keyA), clocktest.New())
 	handle, ad := make([]byte, 64), []byte("g-0123456789abcdef/row")
 	for b.Loop() {
 		if _, err := r.Seal(b.Context(), keyring.RefreshHandle, ad, handle); err != nil {
@@ -146,7 +147,7 @@ func BenchmarkSeal(b *testing.B) {
 }
 
 func BenchmarkOpen(b *testing.B) {
-	r := newRing(b, newTable(b), masterKey(b, keyA), newClock())
+	r := newRing(b, newTable(b), masterKey(b, keyA), clocktest.New())
 	ad := []byte("g-0123456789abcdef/row")
 	sealed, err := r.Seal(b.Context(), keyring.RefreshHandle, ad, make([]byte, 64))
 	if err != nil {
@@ -160,7 +161,7 @@ func BenchmarkOpen(b *testing.B) {
 }
 
 func BenchmarkSigningAndHMAC(b *testing.B) {
-	r := newRing(b, newTable(b), masterKey(b, keyA), newClock())
+	r := newRing(b, newTable(b), masterKey(b, keyA), clocktest.New())
 	token := make([]byte, 600)
 	for b.Loop() {
 		_, key, err := r.Signing(b.Context(), keyring.AccessToken)

@@ -9,13 +9,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
 )
 
 const day = 24 * time.Hour
 
 func TestInstancesThatStartTogetherShareOneRing(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	instances := make([]*keyring.Ring, 12)
 	var group sync.WaitGroup
@@ -40,14 +41,14 @@ func TestInstancesThatStartTogetherShareOneRing(t *testing.T) {
 }
 
 func TestInstancesThatRotateTogetherAddOneEpoch(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	instances := make([]*keyring.Ring, 8)
 	for i := range instances {
 		instances[i] = newRing(t, table, masterKey(t, keyA), c)
 		load(t, instances[i])
 	}
-	c.advance(31 * day) // past the period and its jitter
+	c.Advance(31 * day) // past the period and its jitter
 	var group sync.WaitGroup
 	for _, r := range instances {
 		group.Go(func() {
@@ -63,25 +64,25 @@ func TestInstancesThatRotateTogetherAddOneEpoch(t *testing.T) {
 }
 
 func TestEpochIsReadableTenMinutesBeforeItSigns(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	first := signingID(t, r)
-	c.advance(29 * day)
+	c.Advance(29 * day)
 	load(t, r)
 	if n := len(rows(t, table)); n != 1 {
 		t.Fatalf("rotated after 29 days: %d epochs", n)
 	}
-	c.advance(2 * day)
+	c.Advance(2 * day)
 	load(t, r)
 	if n := len(rows(t, table)); n != 2 {
 		t.Fatalf("not rotated after 31 days: %d epochs", n)
 	}
-	c.advance(10*time.Minute - time.Second)
+	c.Advance(10*time.Minute - time.Second)
 	if kid := signingID(t, r); kid != first {
 		t.Error("the new epoch signs before every instance can have read it")
 	}
-	c.advance(time.Second)
+	c.Advance(time.Second)
 	second := signingID(t, r)
 	if second == first {
 		t.Error("the new epoch does not sign after ten minutes")
@@ -94,8 +95,8 @@ func TestEpochIsReadableTenMinutesBeforeItSigns(t *testing.T) {
 // An instance that last read the ring before the rotation, and whose clock has
 // not reached the activation, opens what the new epoch sealed.
 func TestInstanceThatMissedTheRotationOpensWhatFollowed(t *testing.T) {
-	c := newClock()
-	behind := &clock{now: c.Now().Add(-5 * time.Minute)}
+	c := clocktest.New()
+	behind := clocktest.At(c.Now().Add(-5 * time.Minute))
 	table := newTable(t)
 	asleep := newRing(t, table, masterKey(t, keyA), behind)
 	load(t, asleep)
@@ -103,13 +104,13 @@ func TestInstanceThatMissedTheRotationOpensWhatFollowed(t *testing.T) {
 	if err := r.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.advance(10 * time.Minute)
-	behind.advance(10 * time.Minute)
+	c.Advance(10 * time.Minute)
+	behind.Advance(10 * time.Minute)
 	opens(t, asleep, keyring.RefreshHandle, "", seal(t, r, keyring.RefreshHandle, "", "h"), "h")
 }
 
 func TestRotateWhileARotationIsUnderWayAddsNothing(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	a, b := newRing(t, table, masterKey(t, keyA), c), newRing(t, table, masterKey(t, keyA), c)
 	for _, r := range []*keyring.Ring{a, b, a} {
@@ -120,7 +121,7 @@ func TestRotateWhileARotationIsUnderWayAddsNothing(t *testing.T) {
 	if n := len(rows(t, table)); n != 2 {
 		t.Fatalf("%d epochs, want 2", n)
 	}
-	c.advance(10 * time.Minute)
+	c.Advance(10 * time.Minute)
 	if err := b.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +131,7 @@ func TestRotateWhileARotationIsUnderWayAddsNothing(t *testing.T) {
 }
 
 func TestEpochOutlivesAllItSigned(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	// An instance that reads the ring just before the rotation and then loses
@@ -142,18 +143,18 @@ func TestEpochOutlivesAllItSigned(t *testing.T) {
 	if err := r.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.advance(keyring.Overlap)
+	c.Advance(keyring.Overlap)
 	last := seal(t, stale, keyring.RefreshHandle, "", "last")
-	c.advance(time.Second)
+	c.Advance(time.Second)
 	if _, err := stale.Seal(t.Context(), keyring.RefreshHandle, nil, nil); err == nil {
 		t.Fatal("an instance signs with a ring it has not read for a day")
 	}
-	c.advance(90*day - time.Second)
+	c.Advance(90*day - time.Second)
 	load(t, r)
 	sweep(t, table, c.Now())
 	opens(t, newRing(t, table, masterKey(t, keyA), c), keyring.RefreshHandle, "", last, "last")
 	before := len(rows(t, table))
-	c.advance(keyring.Margin + day)
+	c.Advance(keyring.Margin + day)
 	sweep(t, table, c.Now())
 	if n := len(rows(t, table)); n >= before {
 		t.Errorf("%d epochs, and %d before everything expired", n, before)
@@ -165,7 +166,7 @@ func TestEpochOutlivesAllItSigned(t *testing.T) {
 }
 
 func TestNewestEpochNeverExpires(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	load(t, r)
@@ -173,7 +174,7 @@ func TestNewestEpochNeverExpires(t *testing.T) {
 		if err := r.Rotate(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		c.advance(time.Hour)
+		c.Advance(time.Hour)
 		load(t, r)
 	}
 	all := rows(t, table)
@@ -192,7 +193,7 @@ func TestNewestEpochNeverExpires(t *testing.T) {
 	if last := left[len(left)-1]; !last.Expires.IsZero() {
 		t.Errorf("the newest epoch expires %s", last.Expires)
 	}
-	c.advance(365 * day) // nobody came for a year
+	c.Advance(365 * day) // nobody came for a year
 	sweep(t, table, c.Now())
 	if kid := signingID(t, newRing(t, table, masterKey(t, keyA), c)); kid != epochsOf(t, table)[0].KeyID {
 		t.Error("the ring that remained does not sign")
@@ -200,13 +201,13 @@ func TestNewestEpochNeverExpires(t *testing.T) {
 }
 
 func TestShorterRetentionDoesNotBringAnEndForward(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	if err := r.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.advance(time.Hour)
+	c.Advance(time.Hour)
 	load(t, r)
 	before := rows(t, table)[0].Expires
 	for _, retention := range []time.Duration{day, 200 * day, day} {
@@ -220,18 +221,18 @@ func TestShorterRetentionDoesNotBringAnEndForward(t *testing.T) {
 // Instances that read the ring all the time write to it only when something is
 // due.
 func TestReadingTheRingWritesNothing(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	load(t, r)
 	if err := r.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.advance(time.Hour)
+	c.Advance(time.Hour)
 	load(t, r) // gives the first epoch its end
 	before := rows(t, table)
 	for range 3 {
-		c.advance(time.Hour)
+		c.Advance(time.Hour)
 		load(t, r)
 	}
 	for i, row := range rows(t, table) {
@@ -244,20 +245,20 @@ func TestReadingTheRingWritesNothing(t *testing.T) {
 // Whether or not the sweep has come by, an epoch that has expired verifies
 // nothing.
 func TestExpiredEpochVerifiesNothing(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	sealed := seal(t, r, keyring.RefreshHandle, "", "h")
 	if err := r.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.advance(time.Hour)
+	c.Advance(time.Hour)
 	load(t, r)
 	expires := rows(t, table)[0].Expires
-	c.advance(expires.Sub(c.Now()))
+	c.Advance(expires.Sub(c.Now()))
 	load(t, r)
 	opens(t, r, keyring.RefreshHandle, "", sealed, "h")
-	c.advance(time.Second)
+	c.Advance(time.Second)
 	load(t, r)
 	if _, err := r.Open(t.Context(), keyring.RefreshHandle, nil, sealed); err != keyring.ErrNotOurs {
 		t.Errorf("an epoch that expired: %v", err)
@@ -267,14 +268,14 @@ func TestExpiredEpochVerifiesNothing(t *testing.T) {
 // The newest epoch signs whatever its row says: a ring without one to sign with
 // would be an outage.
 func TestNewestEpochSignsWhateverItsRowSays(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	load(t, r)
 	if err := r.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.advance(time.Hour)
+	c.Advance(time.Hour)
 	newest := rows(t, table)[1]
 	newest.Expires = c.Now().Add(-time.Hour)
 	if _, err := table.Replace(t.Context(), newest); err != nil {
@@ -286,7 +287,7 @@ func TestNewestEpochSignsWhateverItsRowSays(t *testing.T) {
 }
 
 func TestEpochOfALaterVersionIsNotGuessedAt(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	load(t, newRing(t, table, masterKey(t, keyA), c))
 	row := rows(t, table)[0]

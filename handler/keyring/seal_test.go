@@ -10,11 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
 )
 
 func TestSealedTextOpensOnlyForItsPurposeAndRow(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	sealed := seal(t, r, keyring.UpstreamTokens, "g-1/a", "token")
@@ -70,7 +71,7 @@ func TestSealedTextOpensOnlyForItsPurposeAndRow(t *testing.T) {
 // Nonce, 12 bytes of plaintext and tag are 40 bytes: the last character has
 // four unused bits, and only one of its sixteen spellings is a sealed text.
 func TestSealedTextHasOneSpelling(t *testing.T) {
-	r := newRing(t, newTable(t), masterKey(t, keyA), newClock())
+	r := newRing(t, newTable(t), masterKey(t, keyA), clocktest.New())
 	sealed := seal(t, r, keyring.CodeHandle, "", strings.Repeat("x", 12))
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	opened := 0
@@ -85,7 +86,7 @@ func TestSealedTextHasOneSpelling(t *testing.T) {
 }
 
 func TestPlaintextOfAnyLengthIsSealed(t *testing.T) {
-	r := newRing(t, newTable(t), masterKey(t, keyA), newClock())
+	r := newRing(t, newTable(t), masterKey(t, keyA), clocktest.New())
 	for _, n := range []int{0, 1, 2, 3, 4000, 32 << 10} {
 		plaintext := strings.Repeat("p", n)
 		opens(t, r, keyring.Transaction, "ad", seal(t, r, keyring.Transaction, "ad", plaintext), plaintext)
@@ -93,7 +94,7 @@ func TestPlaintextOfAnyLengthIsSealed(t *testing.T) {
 }
 
 func TestSigningKeysDifferByPurposeAndVerifyEverywhere(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	other := newRing(t, table, masterKey(t, keyA), c)
@@ -121,7 +122,7 @@ func TestSigningKeysDifferByPurposeAndVerifyEverywhere(t *testing.T) {
 
 func TestKeysAreNeverPrinted(t *testing.T) {
 	w := masterKey(t, keyA)
-	r := newRing(t, newTable(t), w, newClock())
+	r := newRing(t, newTable(t), w, clocktest.New())
 	load(t, r)
 	_, key, err := r.Signing(t.Context(), keyring.AccessToken)
 	if err != nil {

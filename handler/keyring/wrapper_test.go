@@ -8,12 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
 	"entramcp/handler/store"
 )
 
 func TestWrongWrappingKeyNeverStartsANewRing(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	right := newRing(t, table, masterKey(t, keyA), c)
 	sealed := seal(t, right, keyring.RefreshHandle, "", "h")
@@ -49,7 +50,7 @@ func TestWrongWrappingKeyNeverStartsANewRing(t *testing.T) {
 // The rolling restart in full: all on the old key; new instances beside old
 // ones, which can still start; the epochs wrapped again; the old key gone.
 func TestMasterKeyIsChangedAndNobodyIsSignedOut(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	old := newRing(t, table, masterKey(t, keyA), c)
 	load(t, old)
@@ -57,13 +58,13 @@ func TestMasterKeyIsChangedAndNobodyIsSignedOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := seal(t, old, keyring.RefreshHandle, "", "first")
-	c.advance(time.Hour)
+	c.Advance(time.Hour)
 	load(t, old)
 	second := seal(t, old, keyring.RefreshHandle, "", "second")
 
 	changing := newRing(t, table, masterKey(t, keyB, keyA), c)
 	load(t, changing)
-	c.advance(keyring.RewrapAfter - time.Second)
+	c.Advance(keyring.RewrapAfter - time.Second)
 	for _, r := range []*keyring.Ring{changing, newRing(t, table, masterKey(t, keyB, keyA), c), old, newRing(t, table, masterKey(t, keyA), c)} {
 		load(t, r)
 		opens(t, r, keyring.RefreshHandle, "", first, "first")
@@ -74,7 +75,7 @@ func TestMasterKeyIsChangedAndNobodyIsSignedOut(t *testing.T) {
 			t.Errorf("epoch %s was wrapped again while instances with the old key may start", e.KeyID)
 		}
 	}
-	c.advance(time.Second)
+	c.Advance(time.Second)
 	load(t, changing)
 	load(t, old) // what it cannot unwrap any more, it has in memory
 	for _, e := range epochsOf(t, table) {
@@ -94,14 +95,14 @@ func TestMasterKeyIsChangedAndNobodyIsSignedOut(t *testing.T) {
 	if err := done.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.advance(time.Hour)
+	c.Advance(time.Hour)
 	third := seal(t, done, keyring.RefreshHandle, "", "third")
 	if _, err := old.Open(t.Context(), keyring.RefreshHandle, nil, third); !errors.Is(err, keyring.ErrWrongKey) {
 		t.Errorf("an instance without the key answers %v, want an outage", err)
 	}
 	// The instance left behind goes on with its own epoch for Overlap.
 	opens(t, done, keyring.RefreshHandle, "", seal(t, old, keyring.RefreshHandle, "", "y"), "y")
-	c.advance(keyring.Overlap)
+	c.Advance(keyring.Overlap)
 	if sealed, err := old.Seal(t.Context(), keyring.RefreshHandle, nil, nil); !errors.Is(err, keyring.ErrWrongKey) {
 		t.Errorf("after Overlap it still seals: %q, %v", sealed, err)
 	}
@@ -110,16 +111,16 @@ func TestMasterKeyIsChangedAndNobodyIsSignedOut(t *testing.T) {
 // No epoch is begun that half of the instances could not read, unless an
 // operator asks for it.
 func TestRotationWaitsForTheChangeOfTheMasterKey(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	load(t, newRing(t, table, masterKey(t, keyA), c))
-	c.advance(31 * day)
+	c.Advance(31 * day)
 	changing := newRing(t, table, masterKey(t, keyB, keyA), c)
 	load(t, changing)
 	if n := len(rows(t, table)); n != 1 {
 		t.Errorf("%d epochs while the key is being changed", n)
 	}
-	c.advance(keyring.RewrapAfter)
+	c.Advance(keyring.RewrapAfter)
 	load(t, changing)
 	load(t, changing)
 	if n := len(rows(t, table)); n != 2 {
@@ -128,7 +129,7 @@ func TestRotationWaitsForTheChangeOfTheMasterKey(t *testing.T) {
 }
 
 func TestOperatorSaysThatEveryInstanceHasTheNewKey(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	old := newRing(t, table, masterKey(t, keyA), c)
 	sealed := seal(t, old, keyring.RefreshHandle, "", "h")
@@ -152,7 +153,7 @@ func (f forgetful) Unwrap(context.Context, string, []byte) ([]byte, error) {
 
 func TestNoEpochIsKeptThatDoesNotUnwrap(t *testing.T) {
 	table := newTable(t)
-	r := newRing(t, table, forgetful{masterKey(t, keyA)}, newClock())
+	r := newRing(t, table, forgetful{masterKey(t, keyA)}, clocktest.New())
 	if err := r.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "does not unwrap what it wraps") {
 		t.Errorf("loaded: %v", err)
 	}
@@ -164,14 +165,14 @@ func TestNoEpochIsKeptThatDoesNotUnwrap(t *testing.T) {
 // One old epoch that cannot be unwrapped must not stop sign-in, and must not
 // sign out those who hold what it made.
 func TestEpochThatCannotBeUnwrappedIsAnOutageForItsOwnArtefactsOnly(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	first := seal(t, r, keyring.RefreshHandle, "", "first")
 	if err := r.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.advance(time.Hour)
+	c.Advance(time.Hour)
 	second := seal(t, r, keyring.RefreshHandle, "", "second")
 	intact := rows(t, table)[0]
 	rewrite(t, table, intact, func(e *epochRow) { e.Wrapping = masterKey(t, keyB).ID() })
@@ -191,7 +192,7 @@ func TestEpochThatCannotBeUnwrappedIsAnOutageForItsOwnArtefactsOnly(t *testing.T
 	if _, err := table.Replace(t.Context(), current); err != nil {
 		t.Fatal(err)
 	}
-	c.advance(keyring.UnknownInterval)
+	c.Advance(keyring.UnknownInterval)
 	opens(t, partial, keyring.RefreshHandle, "", first, "first")
 	if err := partial.Ready(t.Context()); err != nil {
 		t.Errorf("Ready after the repair: %v", err)
@@ -208,7 +209,7 @@ func TestAlteredRowsAreRefused(t *testing.T) {
 		"no times":               func(a, _ *epochRow) { a.Activates = time.Time{} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newClock()
+			c := clocktest.New()
 			table, other := newTable(t), newTable(t)
 			load(t, newRing(t, table, masterKey(t, keyA), c))
 			load(t, newRing(t, other, masterKey(t, keyA), c))

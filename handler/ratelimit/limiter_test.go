@@ -2,29 +2,11 @@ package ratelimit
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 	"time"
+
+	"entramcp/handler/clocktest"
 )
-
-type clock struct {
-	mu sync.Mutex
-	at time.Time
-}
-
-func newClock() *clock { return &clock{at: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)} }
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.at
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at = c.at.Add(d)
-}
 
 // network is an address in the nth network of those that an attacker has.
 func network(n, host int) string {
@@ -32,8 +14,8 @@ func network(n, host int) string {
 }
 
 func TestOneAddressIsLimited(t *testing.T) {
-	c := newClock()
-	l := New(Limit{PerSecond: 1, Burst: 30}, Limit{PerSecond: 20, Burst: 200}, c.now)
+	c := clocktest.New()
+	l := New(Limit{PerSecond: 1, Burst: 30}, Limit{PerSecond: 20, Burst: 200}, c.Now)
 	for i := range 30 {
 		if wait := l.Take("192.0.2.1"); wait != 0 {
 			t.Fatalf("request %d has to wait %v", i, wait)
@@ -45,15 +27,15 @@ func TestOneAddressIsLimited(t *testing.T) {
 	if wait := l.Take("192.0.2.2"); wait != 0 {
 		t.Errorf("another address has to wait %v", wait)
 	}
-	c.advance(time.Second)
+	c.Advance(time.Second)
 	if l.Take("192.0.2.1") != 0 || l.Take("192.0.2.1") == 0 {
 		t.Error("a second later it is not one more")
 	}
 }
 
 func TestTheInstanceIsLimitedForAllAddressesTogether(t *testing.T) {
-	c := newClock()
-	l := New(Limit{PerSecond: 1, Burst: 30}, Limit{PerSecond: 20, Burst: 200}, c.now)
+	c := clocktest.New()
+	l := New(Limit{PerSecond: 1, Burst: 30}, Limit{PerSecond: 20, Burst: 200}, c.Now)
 	taken := 0
 	for second := range 60 {
 		for n := range 5000 {
@@ -61,7 +43,7 @@ func TestTheInstanceIsLimitedForAllAddressesTogether(t *testing.T) {
 				taken++
 			}
 		}
-		c.advance(time.Second)
+		c.Advance(time.Second)
 	}
 	if most := 200 + 60*20; taken > most || taken < most/2 {
 		t.Errorf("%d in a minute, want at most %d", taken, most)
@@ -72,15 +54,15 @@ func TestTheInstanceIsLimitedForAllAddressesTogether(t *testing.T) {
 // limit of an address, and an honest caller that asks for the first time every
 // third second.
 func TestAFirstRequestIsServedDuringAFlood(t *testing.T) {
-	c := newClock()
-	l := New(Limit{PerSecond: 1, Burst: 30}, Limit{PerSecond: 20, Burst: 200}, c.now)
+	c := clocktest.New()
+	l := New(Limit{PerSecond: 1, Burst: 30}, Limit{PerSecond: 20, Burst: 200}, c.Now)
 	flood, n := 0, 0
 	step := func() {
 		if l.Take(network(n%1000, n/1000%250+1)) == 0 {
 			flood++
 		}
 		n++
-		c.advance(2500 * time.Microsecond)
+		c.Advance(2500 * time.Microsecond)
 	}
 	for range 400 * 120 {
 		step()
@@ -99,8 +81,8 @@ func TestAFirstRequestIsServedDuringAFlood(t *testing.T) {
 }
 
 func TestOneNetworkCannotUseUpTheInstance(t *testing.T) {
-	c := newClock()
-	l := New(Limit{PerSecond: 1, Burst: 30}, Limit{PerSecond: 20, Burst: 200}, c.now)
+	c := clocktest.New()
+	l := New(Limit{PerSecond: 1, Burst: 30}, Limit{PerSecond: 20, Burst: 200}, c.Now)
 	for host := range 250 {
 		for range 30 {
 			l.Take(network(0, host+1))
@@ -114,8 +96,8 @@ func TestOneNetworkCannotUseUpTheInstance(t *testing.T) {
 }
 
 func TestWhatIsReturnedCanBeTakenAgain(t *testing.T) {
-	c := newClock()
-	l := New(Limit{PerSecond: 1, Burst: 2}, Limit{PerSecond: 1, Burst: 4}, c.now)
+	c := clocktest.New()
+	l := New(Limit{PerSecond: 1, Burst: 2}, Limit{PerSecond: 1, Burst: 4}, c.Now)
 	client := "192.0.2.1"
 	for range 20 {
 		if wait := l.Take(client); wait != 0 {
@@ -133,15 +115,15 @@ func TestWhatIsReturnedCanBeTakenAgain(t *testing.T) {
 }
 
 func TestWhatWaitSaysIsEnough(t *testing.T) {
-	c := newClock()
-	l := New(Limit{PerSecond: 3, Burst: 100}, Limit{PerSecond: 7, Burst: 40}, c.now)
+	c := clocktest.New()
+	l := New(Limit{PerSecond: 3, Burst: 100}, Limit{PerSecond: 7, Burst: 40}, c.Now)
 	client := "192.0.2.1"
 	for range 200 {
 		wait := l.Take(client)
 		if wait == 0 {
 			continue
 		}
-		c.advance(wait)
+		c.Advance(wait)
 		if again := l.Take(client); again != 0 {
 			t.Fatalf("after waiting %v it is %v more", wait, again)
 		}
@@ -150,8 +132,8 @@ func TestWhatWaitSaysIsEnough(t *testing.T) {
 
 func TestMemoryIsBounded(t *testing.T) {
 	for most, l := range map[int]*Limiter{
-		kept:      New(Limit{PerSecond: 1, Burst: 1}, Limit{PerSecond: 1, Burst: 1}, newClock().now),
-		keptSmall: NewSmall(Limit{PerSecond: 1, Burst: 1}, Limit{PerSecond: 1, Burst: 1}, newClock().now),
+		kept:      New(Limit{PerSecond: 1, Burst: 1}, Limit{PerSecond: 1, Burst: 1}, clocktest.New().Now),
+		keptSmall: NewSmall(Limit{PerSecond: 1, Burst: 1}, Limit{PerSecond: 1, Burst: 1}, clocktest.New().Now),
 	} {
 		for n := range 3 * most {
 			l.Take(network(n, 1))
@@ -163,15 +145,15 @@ func TestMemoryIsBounded(t *testing.T) {
 }
 
 func TestAClockThatIsSetBackGivesNothing(t *testing.T) {
-	c := newClock()
-	l := New(Limit{PerSecond: 1, Burst: 1}, Limit{PerSecond: 1, Burst: 10}, c.now)
+	c := clocktest.New()
+	l := New(Limit{PerSecond: 1, Burst: 1}, Limit{PerSecond: 1, Burst: 10}, c.Now)
 	client := "192.0.2.1"
 	l.Take(client)
-	c.advance(-time.Hour)
+	c.Advance(-time.Hour)
 	if l.Take(client) == 0 {
 		t.Error("taken twice")
 	}
-	c.advance(time.Hour + time.Second)
+	c.Advance(time.Hour + time.Second)
 	if wait := l.Take(client); wait != 0 {
 		t.Error(wait)
 	}
@@ -190,13 +172,13 @@ func TestAddressesThatShareABudget(t *testing.T) {
 		"zones do not count":     {"fe80::1%eth0", "fe80::1%eth1", true},
 		"loopback of each kind":  {"127.0.0.1", "::1", false},
 	} {
-		l := New(Limit{PerSecond: 1, Burst: 1}, Limit{PerSecond: 100, Burst: 100}, newClock().now)
+		l := New(Limit{PerSecond: 1, Burst: 1}, Limit{PerSecond: 100, Burst: 100}, clocktest.New().Now)
 		l.Take(tt.a)
 		if shared := l.Take(tt.b) != 0; shared != tt.same {
 			t.Errorf("%s: shared %v", name, shared)
 		}
 	}
-	l := New(Limit{PerSecond: 1, Burst: 1}, Limit{PerSecond: 100, Burst: 100}, newClock().now)
+	l := New(Limit{PerSecond: 1, Burst: 1}, Limit{PerSecond: 100, Burst: 100}, clocktest.New().Now)
 	l.Take("unknown")
 	if l.Take("") == 0 {
 		t.Error("clients without an address are not limited")

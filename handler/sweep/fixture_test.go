@@ -9,31 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/store"
 	"entramcp/handler/sweep"
 )
-
-// clock is the time that all instances of a test agree on.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock {
-	return &clock{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) pass(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
 
 // hooked lets a test act in the middle of a sweep. What it calls is real.
 type hooked struct {
@@ -67,7 +46,7 @@ var kinds = []sweep.Kind{
 	{Name: "challenges", Prefix: "ch-"}, {Name: "revoked", Prefix: "revoked"},
 }
 
-func sweeper(table store.Table, c *clock, with ...func(*sweep.Options)) *sweep.Sweeper {
+func sweeper(table store.Table, c *clocktest.Clock, with ...func(*sweep.Options)) *sweep.Sweeper {
 	opts := sweep.Options{Table: table, Kinds: kinds, Interval: interval, Now: c.Now}
 	for _, set := range with {
 		set(&opts)

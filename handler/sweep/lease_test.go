@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/store"
 	"entramcp/handler/store/storetest"
 	"entramcp/handler/sweep"
@@ -17,7 +18,7 @@ import (
 
 func TestOneOfManyInstancesSweeps(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		c := newClock()
+		c := clocktest.New()
 		// The first round races to insert the lease, the others to replace it.
 		for round := range 3 {
 			for i := range 20 {
@@ -41,20 +42,20 @@ func TestOneOfManyInstancesSweeps(t *testing.T) {
 			if swept.Load() != 1 || removed.Load() != 20 {
 				t.Errorf("round %d: %d instances swept %d rows", round, swept.Load(), removed.Load())
 			}
-			c.pass(time.Hour)
+			c.Advance(time.Hour)
 		}
 	})
 }
 
 func TestCompleteSweepHoldsOthersOffForMostOfAnInterval(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		c := newClock()
+		c := clocktest.New()
 		once(t, sweeper(table, c))
-		c.pass(11 * time.Minute)
+		c.Advance(11 * time.Minute)
 		if !once(t, sweeper(table, c)).Held {
 			t.Error("swept again after 11 minutes")
 		}
-		c.pass(time.Minute)
+		c.Advance(time.Minute)
 		if once(t, sweeper(table, c)).Held {
 			t.Error("still held after 12 minutes, the shortest wait of an instance")
 		}
@@ -63,7 +64,7 @@ func TestCompleteSweepHoldsOthersOffForMostOfAnInterval(t *testing.T) {
 
 func TestSweepKilledMidwayIsTakenOver(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		c := newClock()
+		c := clocktest.New()
 		fill(t, table, "g-user", 3*store.MaxDrop, c.Now().Add(-time.Hour))
 		ctx, kill := context.WithCancel(t.Context())
 		batches := 0
@@ -80,7 +81,7 @@ func TestSweepKilledMidwayIsTakenOver(t *testing.T) {
 		if !once(t, sweeper(table, c)).Held {
 			t.Error("its lease did not outlive it")
 		}
-		c.pass(3 * time.Minute)
+		c.Advance(3 * time.Minute)
 		if report := once(t, sweeper(table, c)); report.Removed["grants"] != 2*store.MaxDrop {
 			t.Errorf("the next sweep: %+v", report)
 		}
@@ -92,13 +93,13 @@ func TestSweepKilledMidwayIsTakenOver(t *testing.T) {
 // that goes on should it die.
 func TestLongSweepKeepsItsLeaseAndItsPlace(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		c := newClock()
+		c := clocktest.New()
 		fill(t, table, "g-user", store.MaxPage+5*store.MaxDrop, c.Now().Add(-time.Hour))
 		ctx, kill := context.WithCancel(t.Context())
 		batches := 0
 		slow := hooked{Table: table, drop: func() error {
 			batches++
-			c.pass(2 * time.Minute)
+			c.Advance(2 * time.Minute)
 			if !once(t, sweeper(table, c)).Held {
 				t.Error("another instance swept at the same time")
 			}
@@ -117,7 +118,7 @@ func TestLongSweepKeepsItsLeaseAndItsPlace(t *testing.T) {
 			}
 			first = false
 		}}
-		c.pass(3 * time.Minute)
+		c.Advance(3 * time.Minute)
 		once(t, sweeper(next, c))
 		wantLeft(t, table)
 	})
@@ -127,7 +128,7 @@ func TestLongSweepKeepsItsLeaseAndItsPlace(t *testing.T) {
 // keep the rest from being swept.
 func TestPlaceThatLeadsNowhereIsTriedOnce(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		c := newClock()
+		c := clocktest.New()
 		put(t, table, "c-ab", "over", c.Now().Add(-time.Hour))
 		lease := func(cursor string) []byte {
 			value, err := json.Marshal(map[string]any{"until": c.Now(), "place": map[string]any{"before": c.Now().Add(-10 * time.Minute), "cursor": cursor}})
@@ -143,7 +144,7 @@ func TestPlaceThatLeadsNowhereIsTriedOnce(t *testing.T) {
 		wantLeft(t, table)
 
 		put(t, table, "c-ab", "over", c.Now().Add(-time.Hour))
-		c.pass(interval)
+		c.Advance(interval)
 		row, err := table.Get(t.Context(), sweep.LeasePartition, "sweep")
 		if err != nil {
 			t.Fatal(err)
@@ -154,7 +155,7 @@ func TestPlaceThatLeadsNowhereIsTriedOnce(t *testing.T) {
 		}
 		failing := hooked{Table: table, drop: func() error { return errUnknown }}
 		_, _ = sweeper(failing, c).Once(t.Context())
-		c.pass(3 * time.Minute)
+		c.Advance(3 * time.Minute)
 		once(t, sweeper(table, c))
 		wantLeft(t, table)
 	})
@@ -162,7 +163,7 @@ func TestPlaceThatLeadsNowhereIsTriedOnce(t *testing.T) {
 
 func TestUnknownOutcomeEndsTheRun(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		c := newClock()
+		c := clocktest.New()
 		for _, partition := range []string{"g-user", "t-2026112310-0"} {
 			put(t, table, partition, "k", c.Now().Add(-time.Hour))
 		}
@@ -170,7 +171,7 @@ func TestUnknownOutcomeEndsTheRun(t *testing.T) {
 		if _, err := sweeper(failing, c).Once(t.Context()); !errors.Is(err, errUnknown) {
 			t.Errorf("sweep on failing storage: %v", err)
 		}
-		c.pass(time.Hour)
+		c.Advance(time.Hour)
 		once(t, sweeper(table, c))
 		wantLeft(t, table)
 	})
@@ -179,14 +180,14 @@ func TestUnknownOutcomeEndsTheRun(t *testing.T) {
 // A sweep that hangs for longer than its lease meets its successor.
 func TestTwoSweepsAtOnceDoNoHarm(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		c := newClock()
+		c := clocktest.New()
 		fill(t, table, "g-user", 3*store.MaxDrop, c.Now().Add(-time.Hour))
 		put(t, table, "g-user", "live", c.Now().Add(24*time.Hour))
 		var successor sweep.Report
 		calls := 0
 		hanging := hooked{Table: table, drop: func() error {
 			if calls++; calls == 2 {
-				c.pass(10 * time.Minute)
+				c.Advance(10 * time.Minute)
 				successor = once(t, sweeper(table, c))
 			}
 			return nil
@@ -206,7 +207,7 @@ func TestTwoSweepsAtOnceDoNoHarm(t *testing.T) {
 }
 
 func TestLeaseOfAWrongClockDoesNotStopSweeps(t *testing.T) {
-	c := newClock()
+	c := clocktest.New()
 	future, err := json.Marshal(map[string]any{
 		"until": c.Now().AddDate(10, 0, 0),
 		"place": map[string]any{"before": c.Now().AddDate(10, 0, 0), "cursor": ""},

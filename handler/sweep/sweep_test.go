@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/store"
 	"entramcp/handler/store/storetest"
 	"entramcp/handler/sweep"
@@ -20,7 +21,7 @@ import (
 
 func TestExpiredRowsGoAndOthersStay(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		c := newClock()
+		c := clocktest.New()
 		now := c.Now()
 		partitions := map[string]string{
 			"t-2026112311-a": "transactions",
@@ -58,7 +59,7 @@ func TestExpiredRowsGoAndOthersStay(t *testing.T) {
 
 func TestRowsExtendedDuringSweepSurvive(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		c := newClock()
+		c := clocktest.New()
 		for _, key := range []string{"abandoned", "used"} {
 			put(t, table, "g-user", key, c.Now().Add(-time.Hour))
 		}
@@ -83,7 +84,7 @@ func TestRowsExtendedDuringSweepSurvive(t *testing.T) {
 // An owner that is not done with a row keeps it, and nothing else.
 func TestOwnersHaveTheirSayBeforeRowsGo(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		c := newClock()
+		c := clocktest.New()
 		put(t, table, "revoked", "unmarked", c.Now().Add(-time.Hour))
 		put(t, table, "c-ab", "over", c.Now().Add(-time.Hour))
 		done := false
@@ -104,7 +105,7 @@ func TestOwnersHaveTheirSayBeforeRowsGo(t *testing.T) {
 		}
 		wantLeft(t, table, "revoked/unmarked")
 		done = true
-		c.pass(interval)
+		c.Advance(interval)
 		once(t, s)
 		wantLeft(t, table)
 		if !slices.Equal(asked, []string{"revoked/unmarked", "revoked/unmarked"}) {
@@ -117,11 +118,11 @@ func TestOwnersHaveTheirSayBeforeRowsGo(t *testing.T) {
 // longer than until the next is due.
 func TestSweepGoesOnWhileThereIsWork(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		c := newClock()
+		c := clocktest.New()
 		const rows = store.MaxPage + 2*store.MaxDrop
 		fill(t, table, "g-user", rows, c.Now().Add(-time.Hour))
 		var log bytes.Buffer
-		slow := hooked{Table: table, drop: func() error { c.pass(2 * time.Minute); return nil }}
+		slow := hooked{Table: table, drop: func() error { c.Advance(2 * time.Minute); return nil }}
 		s := sweeper(slow, c, func(o *sweep.Options) { o.Log = slog.New(slog.NewJSONHandler(&log, nil)) })
 		if report := once(t, s); report.Removed["grants"] != rows || report.Duration != rows/store.MaxDrop*2*time.Minute {
 			t.Errorf("report %+v", report)
@@ -135,7 +136,7 @@ func TestSweepGoesOnWhileThereIsWork(t *testing.T) {
 
 func TestOneLinePerRun(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		c := newClock()
+		c := clocktest.New()
 		put(t, table, "c-ab", "k", c.Now().Add(-time.Hour))
 		var log bytes.Buffer
 		s := sweeper(table, c, func(o *sweep.Options) { o.Log = slog.New(slog.NewJSONHandler(&log, nil)) })
