@@ -118,7 +118,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	})
 	offered := s.newToolServer(catalogue)
 	guard := resource.New(resource.Options{
-		Verify: s.grants.Verify, VerifyEntra: s.entraCallers(scopes), Issuer: cfg.Issuer, Resource: cfg.Resource, Name: s.as.Name,
+		Verify: s.grants.Verify, VerifyEntra: s.entraCallers(scopes), Issuer: cfg.Issuer, Resource: cfg.Resource, Name: catalogue.About.Title,
 		Baseline: cfg.RequiredScopes, ScopesFor: offered.ScopesFor,
 		AllowedOrigins: cfg.AllowedOrigins, AllowedHosts: siteHosts(cfg), InAzure: cfg.InAzure, Log: deps.Log,
 	})

@@ -72,9 +72,6 @@ type Options struct {
 	Prompt, DomainHint string
 	// Flows are the sign-ins that end on pages of this server, by kind.
 	Flows map[string]Flow
-	// Name is what to call the server in a client's list. By default it is
-	// made from the issuer's host.
-	Name string
 	// ClientMetadata says that client ids may be URLs of metadata documents.
 	ClientMetadata bool
 	// InAzure says that a platform in front answers CORS.
@@ -126,9 +123,6 @@ func New(o Options) *Server {
 	}
 	scheme, rest, _ := strings.Cut(o.Issuer, "://")
 	host, path, _ := strings.Cut(rest, "/")
-	if o.Name == "" {
-		o.Name = nameOf(host)
-	}
 	s := &Server{Options: o, host: host, origin: scheme + "://" + host, secure: scheme == "https", answerWaits: defaultAnswerWaits}
 	if path != "" {
 		s.base = "/" + path
@@ -136,15 +130,4 @@ func New(o Options) *Server {
 	s.approvals = ratelimit.New(approveAddress, everyAddress, o.Now)
 	s.routes = s.table()
 	return s
-}
-
-// nameOf makes a name that every client's command line takes: the first label
-// of the host.
-func nameOf(host string) string {
-	host, _, _ = strings.Cut(host, ":")
-	label, _, _ := strings.Cut(host, ".")
-	if label == "" || label == "localhost" || strings.Trim(label, "0123456789") == "" {
-		return "entra-mcp"
-	}
-	return label
 }

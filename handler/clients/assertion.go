@@ -76,7 +76,7 @@ func (r *Registry) verifyAssertion(ctx context.Context, c *Client, assertion str
 		}
 		kid, _ := t.Header["kid"].(string)
 		keys, err := r.keysFor(ctx, c, kid, t.Method.Alg())
-		if errors.Is(err, oauth.New(oauth.TemporarilyUnavailable, "")) || errors.Is(err, oauth.New(oauth.SlowDown, "")) {
+		if oauth.ErrorCode(err) == oauth.TemporarilyUnavailable || oauth.ErrorCode(err) == oauth.SlowDown {
 			unavailable = err
 		}
 		return jwt.VerificationKeySet{Keys: keys}, err

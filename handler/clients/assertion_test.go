@@ -208,7 +208,7 @@ func TestAssertionIsUsedOnceOnAllInstances(t *testing.T) {
 				}
 				if err == nil {
 					accepted.Add(1)
-				} else if oauth.AsError(err).Code != oauth.InvalidClient {
+				} else if oauth.ErrorCode(err) != oauth.InvalidClient {
 					t.Error(err)
 				}
 			})

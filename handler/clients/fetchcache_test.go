@@ -363,7 +363,7 @@ func TestOneAddressCannotHaveAHostHammered(t *testing.T) {
 	limited := 0
 	for i := range 15 {
 		_, err := r.Lookup(as("192.0.2.1"), fmt.Sprintf("%s/%d.json", s.URL, i))
-		if oauth.AsError(err).Code == oauth.SlowDown {
+		if oauth.ErrorCode(err) == oauth.SlowDown {
 			limited++
 		}
 	}

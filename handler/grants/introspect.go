@@ -33,7 +33,7 @@ func (s *Service) Introspect(ctx context.Context, token, clientID string) (Intro
 	switch {
 	case err == nil:
 		return s.introspectRefresh(ctx, h, clientID)
-	case oauth.AsError(err).Code != oauth.InvalidGrant:
+	case oauth.ErrorCode(err) != oauth.InvalidGrant:
 		return Introspection{}, err
 	}
 	access, err := s.parse(ctx, token)

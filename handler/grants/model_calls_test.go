@@ -21,7 +21,7 @@ func (w *world) create(t *rapid.T) {
 	code, err := i.Create(context.Background(), a)
 	i.wire.disturb(nil, nil)
 	if err != nil {
-		if !*f.fired || oauth.AsError(err).Code != oauth.TemporarilyUnavailable {
+		if !*f.fired || oauth.ErrorCode(err) != oauth.TemporarilyUnavailable {
 			t.Fatal(err)
 		}
 		return
@@ -64,7 +64,7 @@ func (w *world) redeemHonestly(t *rapid.T, g *modelGrant) {
 				}
 				return
 			}
-		case !*f.fired || oauth.AsError(err).Code != oauth.TemporarilyUnavailable:
+		case !*f.fired || oauth.ErrorCode(err) != oauth.TemporarilyUnavailable:
 			t.Fatalf("a redemption was answered %v; fault %t", err, *f.fired)
 		}
 		// At most 9 s for all tries, and 15 s of clock error, are within
@@ -288,7 +288,7 @@ func (w *world) process(t *rapid.T) {
 	i.wire.disturb(nil, nil)
 	w.look(g)
 	if err != nil {
-		if !*f.fired || oauth.AsError(err).Code != oauth.TemporarilyUnavailable {
+		if !*f.fired || oauth.ErrorCode(err) != oauth.TemporarilyUnavailable {
 			t.Fatalf("an honest client was told %v; fault %t; token %d of %d, ended %v", err, *f.fired, p.token.generation, g.state.generation, g.ended)
 		}
 		return // and will be tried again

@@ -265,7 +265,7 @@ func (w *world) settleCall(t *rapid.T, g *modelGrant, i *instance, f fault, want
 	after := g.state
 	got := oauth.Code("")
 	if err != nil {
-		got = oauth.AsError(err).Code
+		got = oauth.ErrorCode(err)
 	}
 	unknown := *f.fired && got == oauth.TemporarilyUnavailable
 	if got != want.code && !unknown {
@@ -328,8 +328,8 @@ func (w *world) check(t *rapid.T, g *modelGrant, a issuedAccess, i *instance, f 
 	case err == nil && ended && w.clock.Now().Sub(g.published) > MaxStale:
 		t.Fatalf("valid %s after its revocation", w.clock.Now().Sub(g.published))
 	case err == nil:
-	case *f.fired && oauth.AsError(err).Code == oauth.TemporarilyUnavailable:
-	case oauth.AsError(err).Code == oauth.InvalidToken && (ended || !now.Before(a.until)):
+	case *f.fired && oauth.ErrorCode(err) == oauth.TemporarilyUnavailable:
+	case oauth.ErrorCode(err) == oauth.InvalidToken && (ended || !now.Before(a.until)):
 	default:
 		t.Fatalf("refused: %v; revoked %t, %s before its expiry, fault %t", err, ended, a.until.Sub(now), *f.fired)
 	}

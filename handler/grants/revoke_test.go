@@ -35,7 +35,7 @@ func TestRevocationEndsGrantEverywhere(t *testing.T) {
 				t.Errorf("revoking again: %v", err)
 			}
 			mustVerify(t, a.Service, other.Access)
-			if _, err := a.Get(context.Background(), tokens.Grant.Subject, tokens.Grant.ID); oauth.AsError(err).Code != oauth.InvalidToken {
+			if _, err := a.Get(context.Background(), tokens.Grant.Subject, tokens.Grant.ID); oauth.ErrorCode(err) != oauth.InvalidToken {
 				t.Errorf("reading a revoked grant: %v", err)
 			}
 			if list, err := a.List(context.Background(), tokens.Grant.Subject); err != nil || len(list) != 1 || list[0].ID != other.Grant.ID {

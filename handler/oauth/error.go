@@ -79,13 +79,6 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Is matches another *Error with the same code. To ask for a code, use
-// [ErrorCode].
-func (e *Error) Is(target error) bool {
-	t, ok := target.(*Error)
-	return ok && t.Code == e.Code
-}
-
 // AsError returns the *Error in err's chain, or a server_error caused by err.
 func AsError(err error) *Error {
 	var e *Error

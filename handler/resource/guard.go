@@ -6,7 +6,6 @@ package resource
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -169,7 +168,7 @@ func (g *Guard) authenticate(w http.ResponseWriter, r *http.Request) *grants.Acc
 	if err == nil {
 		return access
 	}
-	if errors.Is(err, oauth.New(oauth.InvalidToken, "")) {
+	if oauth.ErrorCode(err) == oauth.InvalidToken {
 		g.refuseToken(w, r, err)
 		return nil
 	}
