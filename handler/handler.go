@@ -15,6 +15,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"entramcp/handler/account"
 	"entramcp/handler/authserver"
 	"entramcp/handler/clients"
 	"entramcp/handler/config"
@@ -70,6 +71,7 @@ type Server struct {
 	health    *health.Health
 	admission *middleware.Admission
 	home      *home.Home
+	account   *account.Account
 	// prepare is what must be done once before the table can be used.
 	prepare func(context.Context) error
 	close   func() error
@@ -113,9 +115,13 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Tenant: cfg.Entra.TenantID, Simulated: cfg.Entra.Simulated(),
 		ClientMetadata: registry.AcceptsDocuments(), InAzure: cfg.InAzure,
 		RememberApprovals: cfg.RememberConsent && !cfg.SharedHost,
-		Support:           catalogue.About.Support, Prompt: cfg.Entra.Prompt, DomainHint: cfg.Entra.DomainHint,
+		Flows: map[string]authserver.Flow{accountFlow: flowFunc(func(ctx context.Context, signIn entra.SignIn) (string, *http.Cookie, error) {
+			return s.account.Finish(ctx, signIn)
+		})},
+		Support: catalogue.About.Support, Prompt: cfg.Entra.Prompt, DomainHint: cfg.Entra.DomainHint,
 		Timeout: cfg.Timeout + storageShare, Now: deps.Now, Log: deps.Log,
 	})
+	s.account = s.newAccount(cmp.Or(catalogue.About.Title, catalogue.About.Name), catalogue.About.Support, catalogue.ScopeWords())
 	offered := s.newToolServer(catalogue)
 	guard := resource.New(resource.Options{
 		Verify: s.grants.Verify, VerifyEntra: s.entraCallers(scopes), Issuer: cfg.Issuer, Resource: cfg.Resource, Name: catalogue.About.Title,
@@ -128,7 +134,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Now:    deps.Now, Log: deps.Log,
 	})
 	if s.home, err = home.New(home.Options{
-		About: offered.About(), Endpoint: cfg.Resource, Version: version.String(), Tools: offered.Open(),
+		About: offered.About(), Endpoint: cfg.Resource, Account: s.accountPath(), Version: version.String(), Tools: offered.Open(),
 		Simulated: cfg.Entra.Simulated(), InAzure: cfg.InAzure, RegistryProof: cfg.RegistryProof, AppsChallenge: cfg.AppsChallenge,
 	}); err != nil {
 		return nil, fmt.Errorf("make the page at the root: %w", err)
@@ -155,6 +161,8 @@ const (
 	// callBodyTime that of a call, which may have 4 MiB.
 	bodyTime     = 10 * time.Second
 	callBodyTime = 30 * time.Second
+	// retryAfter is for callers that are told 503.
+	retryAfter = 5 * time.Second
 
 	healthPath = "/healthz"
 	readyPath  = "/readyz"
@@ -171,6 +179,11 @@ func (s *Server) routes(guard *resource.Guard, offered *toolkit.Server) http.Han
 		mux.Handle(route.Method+" "+route.Path, middleware.Timeout(s.cfg.Timeout+storageShare, route.Handler))
 	}
 	mux.Handle("/{$}", s.home)
+	if s.accountPath() != "" {
+		for pattern, page := range s.account.Routes() {
+			mux.Handle(pattern, middleware.Timeout(s.cfg.Timeout+storageShare, page))
+		}
+	}
 	for path, document := range s.home.Routes() {
 		mux.Handle("GET "+path, document)
 	}
@@ -200,6 +213,15 @@ func (s *Server) surrounded(routes http.Handler) http.Handler {
 	})
 	h = middleware.BasePath(s.cfg.BasePath, h)
 	return middleware.Headers(strings.HasPrefix(s.cfg.Issuer, "https:"), h)
+}
+
+// accountPath is where the page of connected apps is, or empty: others who serve
+// under the same host could act with its cookie.
+func (s *Server) accountPath() string {
+	if s.cfg.SharedHost {
+		return ""
+	}
+	return s.cfg.BasePath + account.Path
 }
 
 // Run does what goes on in the background until ctx ends: keys, revocations,

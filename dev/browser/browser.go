@@ -142,6 +142,55 @@ func (b *Browser) walk(start string, choose func(*Page) (Form, string, error)) (
 	return nil, errors.New("the sign-in does not end")
 }
 
+// SignInAt presses the button of a page of the server's own that begins a
+// sign-in, signs in, and returns the page that it ends on.
+func (b *Browser) SignInAt(address string) (*Page, error) {
+	page, err := b.Open(address)
+	if err != nil {
+		return nil, err
+	}
+	button := "="
+	for range 20 {
+		if len(page.Forms) == 0 {
+			return nil, fmt.Errorf("no form on %s (%d):\n%s", page.URL, page.Status, page.Body)
+		}
+		form := page.Forms[0]
+		for _, f := range page.Forms {
+			for _, named := range f.Buttons {
+				if strings.Contains(named, b.User) || strings.Contains(named, "accept") {
+					form, button = f, named
+				}
+			}
+		}
+		req, err := form.submit(page.URL, button)
+		if err != nil {
+			return nil, err
+		}
+		for next := ""; ; {
+			if page, next, err = b.fetch(req); err != nil {
+				return nil, err
+			}
+			if next == "" {
+				next = page.Refresh
+			}
+			if next == "" {
+				break
+			}
+			u, err := req.URL.Parse(next)
+			if err != nil {
+				return nil, err
+			}
+			if req, err = http.NewRequest(http.MethodGet, u.String(), nil); err != nil {
+				return nil, err
+			}
+		}
+		if page.URL.String() == address {
+			return page, nil
+		}
+	}
+	return nil, errors.New("the sign-in does not end")
+}
+
 func redirectURIOf(authorizationURL string) (*url.URL, error) {
 	u, err := url.Parse(authorizationURL)
 	if err != nil {

@@ -32,6 +32,7 @@ const (
 	TooMany             Problem = "too many"
 	Blocked             Problem = "blocked"
 	Fault               Problem = "fault"
+	NotManager          Problem = "not a manager"
 
 	// At Entra, with a summary and a next step of Entra's own.
 	NotAllowedThere  Problem = "not allowed"
@@ -77,6 +78,9 @@ var problemWords = map[Problem]Words{
 		"Connect again from your app, and allow cookies for this server."},
 	Interrupted: {"This sign-in was interrupted",
 		"The server stopped before this sign-in was finished.", connectAgain},
+	NotManager: {"You cannot manage connections",
+		"That takes the role Mcp.Connections.Manage in your organization, and what concerns every organization is for the one that runs this server.",
+		"Ask an administrator to assign the role to you, then sign in to this page again."},
 	NotAvailable: {"Not available right now",
 		"The server cannot reach something that it needs. Nothing is lost.", "Wait a minute and connect again from your app."},
 	TryReload: {"Not available right now",

@@ -1,0 +1,52 @@
+package e2e
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"entramcp/e2e/stack"
+)
+
+// TestDisconnectingAnAppEndsItOnEveryInstance: on the page of one instance, for
+// tokens that are shown to another.
+func TestDisconnectingAnAppEndsItOnEveryInstance(t *testing.T) {
+	s := stack.Start(t, stack.Options{Instances: 2})
+	a := newAppOf(t, s, stack.Alice).signIn("openid", "offline_access")
+	on := func(i *stack.Instance) int {
+		one := *a
+		one.url = i.URL
+		return one.call("greet").status
+	}
+	for _, i := range s.Instances {
+		if status := on(i); status != http.StatusOK {
+			t.Fatalf("before: %d", status)
+		}
+	}
+	browser := s.Browser(stack.Alice)
+	page, err := browser.SignInAt(s.URL + "/account")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(page.Body, "wire") || strings.Contains(page.Body, a.access) || !strings.HasSuffix(page.Forms[0].Action, "/disconnect") {
+		t.Fatalf("the page of connected apps:\n%s", page.Body)
+	}
+	begin := time.Now()
+	done, err := browser.Press(page, page.Forms[0].Buttons[0])
+	if err != nil || !strings.Contains(done.Body, "Disconnected.") {
+		t.Fatalf("%v\n%s", err, done.Body)
+	}
+	for _, i := range s.Instances {
+		for on(i) != http.StatusUnauthorized {
+			if time.Since(begin) > 20*time.Second {
+				t.Fatal("an instance still accepts the token")
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	t.Logf("refused on every instance after %s", time.Since(begin).Round(time.Millisecond))
+	if answer := a.renew(); answer.status != http.StatusBadRequest || answer.text("error") != "invalid_grant" {
+		t.Errorf("the refresh token: %+v", answer)
+	}
+}

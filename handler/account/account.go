@@ -1,0 +1,267 @@
+// Package account is where users see which apps act for them, and end that; and
+// where those whom Entra gives the role Mcp.Connections.Manage do so for the
+// users of their tenant. The pages have a sign-in and a short session of their
+// own: no MCP client ever acts here.
+package account
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"entramcp/handler/entra"
+	"entramcp/handler/grants"
+	"entramcp/handler/keyring"
+	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
+	"entramcp/handler/pages"
+)
+
+const (
+	// Path is the page of the user, below PUBLIC_URL.
+	Path = "/account"
+	// ManagePath is the page of those who manage, and the endpoint of their
+	// automation.
+	ManagePath = "/account/manage"
+	// ManageRole is the app role of those who manage connections.
+	ManageRole = "Mcp.Connections.Manage"
+	// sessionLifetime is how long a sign-in to these pages lasts.
+	sessionLifetime = 20 * time.Minute
+	// maxForm is the largest form in bytes.
+	maxForm = 16 << 10
+)
+
+// Options are what New needs.
+type Options struct {
+	Grants *grants.Service
+	Ring   *keyring.Ring
+	// Issuer is PUBLIC_URL.
+	Issuer string
+	// Title names the server on the pages, Support whom to ask.
+	Title, Support string
+	// Tenant is the operator's own tenant: those who manage from there may
+	// block apps for the whole server. It is empty where there is none.
+	Tenant string
+	// SignIn starts a sign-in whose result is given to Finish.
+	SignIn func(http.ResponseWriter, *http.Request)
+	// FormToken is what a form of a purpose carries, and CheckForm refuses one
+	// that does not come from our page in this browser.
+	FormToken func(w http.ResponseWriter, r *http.Request, purpose string) (string, error)
+	CheckForm func(r *http.Request, purpose, token string) error
+	// Approvals lists the approvals of a user that are remembered, and Forget
+	// removes one by its key, or all of them for an empty key.
+	Approvals func(context.Context, grants.Subject) ([]Approval, error)
+	Forget    func(ctx context.Context, subject grants.Subject, key string) error
+	// Export and Erase are about what tools keep for a user.
+	Export func(context.Context, grants.Subject) (any, error)
+	Erase  func(context.Context, grants.Subject) error
+	// VerifyManager judges the token of an application that manages.
+	VerifyManager func(ctx context.Context, raw string) (Manager, error)
+	ScopeWords    map[string]string
+	// Warnings are what those who manage should know, such as a secret that
+	// expires.
+	Warnings  func(context.Context) []string
+	Simulated bool
+	Now       func() time.Time
+	Log       *slog.Logger
+}
+
+// Approval is a consent that is remembered.
+type Approval struct {
+	Key, Client, Target string
+	Since               time.Time
+}
+
+// Manager is an application that manages connections.
+type Manager struct{ AppID, TenantID string }
+
+// Account serves the pages.
+type Account struct {
+	Options
+	secure bool
+	base   string // the path of PUBLIC_URL
+}
+
+// New makes an Account. It does no I/O.
+func New(o Options) *Account {
+	a := &Account{Options: o, secure: strings.HasPrefix(o.Issuer, "https:")}
+	if u, err := url.Parse(o.Issuer); err == nil {
+		a.base = u.Path
+	}
+	return a
+}
+
+// path is a path as browsers see it, below that of PUBLIC_URL.
+func (a *Account) path(path string) string { return a.base + path }
+
+// Routes are the pages and forms by pattern of net/http.
+func (a *Account) Routes() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"GET " + Path:                  a.show,
+		"POST " + Path + "/sign-in":    a.signIn,
+		"POST " + Path + "/sign-out":   a.onForm(a.signOut),
+		"POST " + Path + "/disconnect": a.onForm(a.disconnect),
+		"POST " + Path + "/forget":     a.onForm(a.forget),
+		"POST " + Path + "/export":     a.onForm(a.export),
+		"POST " + Path + "/erase":      a.onForm(a.erase),
+		"GET " + ManagePath:            a.manage,
+		"POST " + ManagePath:           a.onForm(a.manageForm),
+		"POST " + ManagePath + "/api":  a.automate,
+	}
+}
+
+// session is who has signed in to these pages, sealed in a cookie.
+type session struct {
+	Version  int       `json:"v"`
+	TenantID string    `json:"tid"`
+	ObjectID string    `json:"oid"`
+	Name     string    `json:"name,omitempty"`
+	Username string    `json:"username,omitempty"`
+	Roles    []string  `json:"roles,omitempty"`
+	Expires  time.Time `json:"expires"`
+}
+
+func (s session) subject() grants.Subject { return grants.SubjectOf(s.TenantID, s.ObjectID) }
+
+// form is the purpose of the forms of the session: they are its user's alone.
+func (s session) form() string { return "account " + string(s.subject()) }
+
+func (s session) manages() bool { return slices.Contains(s.Roles, ManageRole) }
+
+// cookieName has __Host- over https, as those of the sign-in have.
+func (a *Account) cookieName() string {
+	if a.secure {
+		return "__Host-mcp-account"
+	}
+	return "mcp-account"
+}
+
+// cookie is Lax, because the browser comes here from Entra.
+func (a *Account) cookie(value string, maxAge time.Duration) *http.Cookie {
+	seconds := int(maxAge.Seconds())
+	if maxAge <= 0 {
+		seconds = -1
+	}
+	return &http.Cookie{Name: a.cookieName(), Value: value, Path: "/", MaxAge: seconds, Secure: a.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+}
+
+// Finish makes the session of a verified sign-in: the cookie to set, and where
+// the browser goes. Someone who is blocked gets none.
+func (a *Account) Finish(ctx context.Context, signIn entra.SignIn) (to string, cookie *http.Cookie, err error) {
+	c := signIn.Claims
+	if c == nil {
+		return "", nil, oauth.New(oauth.ServerError, "The sign-in does not say who signed in.")
+	}
+	s := session{
+		Version: 1, TenantID: c.TenantID, ObjectID: c.ObjectID, Name: c.Name, Username: c.Username, Roles: c.Roles,
+		Expires: a.Now().Add(sessionLifetime).UTC(),
+	}
+	plain, err := json.Marshal(s)
+	if err != nil {
+		return "", nil, err
+	}
+	sealed, err := a.Ring.Seal(ctx, keyring.AccountSession, nil, plain)
+	if err != nil {
+		return "", nil, err
+	}
+	return Path, a.cookie(sealed, sessionLifetime), nil
+}
+
+var errNoSession = errors.New("no session")
+
+// session reads the cookie. It fails with errNoSession for what is not a live
+// session of ours.
+func (a *Account) session(r *http.Request) (session, error) {
+	c, err := r.Cookie(a.cookieName())
+	if err != nil {
+		return session{}, errNoSession
+	}
+	plain, err := a.Ring.Open(r.Context(), keyring.AccountSession, nil, c.Value)
+	if errors.Is(err, keyring.ErrNotOurs) {
+		return session{}, errNoSession
+	}
+	if err != nil {
+		return session{}, oauth.Unavailable("The server cannot reach its keys.", 5*time.Second, err)
+	}
+	var s session
+	if err := json.Unmarshal(plain, &s); err != nil || !a.Now().Before(s.Expires) {
+		return session{}, errNoSession
+	}
+	return s, nil
+}
+
+// onForm admits a form that a page of this session sent.
+func (a *Account) onForm(do func(http.ResponseWriter, *http.Request, session)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		s, err := a.session(r)
+		if errors.Is(err, errNoSession) {
+			a.signInPage(w, r)
+			return
+		}
+		if err != nil {
+			a.fail(w, r, pages.NotAvailable, err)
+			return
+		}
+		if err := a.readForm(w, r, s.form()); err != nil {
+			a.fail(w, r, pages.UnreadableForm, err)
+			return
+		}
+		do(w, r, s)
+	}
+}
+
+func (a *Account) readForm(w http.ResponseWriter, r *http.Request, purpose string) error {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		return err
+	}
+	return a.CheckForm(r, purpose, r.PostForm.Get("form"))
+}
+
+// signInForm is the purpose of the form that begins a sign-in to these pages.
+const signInForm = "account sign-in"
+
+// signIn goes to Entra. The form needs no session: there is none yet.
+func (a *Account) signIn(w http.ResponseWriter, r *http.Request) {
+	if err := a.readForm(w, r, signInForm); err != nil {
+		a.fail(w, r, pages.UnreadableForm, err)
+		return
+	}
+	a.SignIn(w, r)
+}
+
+func (a *Account) signOut(w http.ResponseWriter, r *http.Request, _ session) {
+	http.SetCookie(w, a.cookie("", 0))
+	a.signInPage(w, r)
+}
+
+func (a *Account) signInPage(w http.ResponseWriter, r *http.Request) {
+	token, err := a.FormToken(w, r, signInForm)
+	if err != nil {
+		a.fail(w, r, pages.NotAvailable, err)
+		return
+	}
+	pages.Render(w, r, http.StatusOK, pages.AccountSignIn{Server: a.Title, Action: a.path(Path + "/sign-in"), Form: token, Simulated: a.Simulated})
+}
+
+// fail shows why a page cannot be shown, and writes the cause to the log.
+func (a *Account) fail(w http.ResponseWriter, r *http.Request, problem pages.Problem, cause error) {
+	status := http.StatusBadRequest
+	level := slog.LevelInfo
+	if problem == pages.NotAvailable {
+		status, level = http.StatusServiceUnavailable, slog.LevelError
+		w.Header().Set("Retry-After", "5")
+	}
+	a.Log.LogAttrs(r.Context(), level, "account page refused", slog.String("problem", string(problem)), slog.Any("cause", cause))
+	words := pages.WordsFor(problem)
+	words.NextStep = pages.OpenAccountAgain
+	pages.Render(w, r, status, pages.Failure{
+		Words: words, Reference: observe.CorrelationID(r.Context()), Time: a.Now().UTC().Format(time.RFC3339), Support: a.Support,
+	})
+}

@@ -1,0 +1,65 @@
+package account
+
+import (
+	"encoding/json"
+	"errors"
+	"mime"
+	"net/http"
+	"strings"
+
+	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
+)
+
+// automate does one action for an application with a token of Entra's own and the
+// role Mcp.Connections.Manage, such as a workflow for users who leave. Users and
+// MCP clients cannot: the role is never in a token of ours.
+//
+//	POST /account/manage/api
+//	Authorization: Bearer <token of Entra>
+//	{"do": "sign-out-user", "user": "<object id>"}
+func (a *Account) automate(w http.ResponseWriter, r *http.Request) {
+	raw, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if a.VerifyManager == nil || !found || raw == "" {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		oauth.WriteError(w, r, a.Log, oauth.New(oauth.InvalidToken, "This endpoint takes an access token of Microsoft Entra ID with the application role "+ManageRole+"."))
+		return
+	}
+	m, err := a.VerifyManager(r.Context(), raw)
+	if err != nil {
+		oauth.WriteError(w, r, a.Log, err)
+		return
+	}
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		oauth.WriteError(w, r, a.Log, oauth.New(oauth.InvalidRequest, "The body must be application/json."))
+		return
+	}
+	var what action
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxForm))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&what); err != nil {
+		oauth.WriteError(w, r, a.Log, oauth.New(oauth.InvalidRequest, "The body is not an action: "+err.Error()))
+		return
+	}
+	if _, err := a.act(r.Context(), m.TenantID, what); err != nil {
+		switch {
+		case errors.Is(err, errBadAction):
+			err = oauth.New(oauth.InvalidRequest, err.Error())
+		case errors.Is(err, errNotAllowed):
+			err = oauth.New(oauth.AccessDenied, err.Error())
+		}
+		oauth.WriteError(w, r, a.Log, err)
+		return
+	}
+	observe.Audit(r.Context(), a.Log, observe.Event{
+		Name: observe.AdminAction, Client: observe.AuditClient{ID: m.AppID}, Tenant: m.TenantID, Grant: what.Grant, Reason: what.Do, Target: target(what),
+	})
+	oauth.WriteJSON(w, http.StatusOK, map[string]string{"done": what.Do})
+}
+
+func target(what action) string {
+	if what.Kind != "" {
+		return string(what.Kind) + " " + what.Value
+	}
+	return ""
+}
