@@ -151,6 +151,13 @@ func TestEachMistakeNamesItsSetting(t *testing.T) {
 		{"ENTRA_API_SCOPE", "ENTRA_API_SCOPE", "mcp.access"},
 		{"ENTRA_API_SCOPE", "ENTRA_API_SCOPE", "api://x/.default"},
 		{"ENTRA_AUTHORITY", "ENTRA_AUTHORITY", "http://login.example.com"},
+		{"ENTRA_AUTHORITY", "ENTRA_AUTHORITY", "https://login.microsoftonline.com#x"},
+		{"ENTRA_AUTHORITY", "ENTRA_AUTHORITY", "https://user@login.microsoftonline.com"},
+		{"ENTRA_APP_CALLERS", "ENTRA_APP_CALLERS", "on"},
+		{"ENTRA_CLIENTS", "ENTRA_CLIENTS", "copilot"},
+		{"ENTRA_CLIENTS", "ENTRA_CLIENTS", strings.ToUpper(testClientID)},
+		{"ENTRA_RESOURCE_URI", "ENTRA_RESOURCE_URI", "https://mcp.example.com/mcp"},
+		{"ENTRA_CLIENT_SECRET_EXPIRES", "ENTRA_CLIENT_SECRET_EXPIRES", "next May"},
 		{"GRAPH_URL", "GRAPH_URL", "http://graph.example.com"},
 		{"TABLES_URL", "TABLES_URL", "http://a.table.core.windows.net"},
 		{"TABLES_URL", "WEBSITE_HOSTNAME", "f.azurewebsites.net"},
@@ -286,5 +293,33 @@ func TestOtherNamesOfThePythonServerAreNamed(t *testing.T) {
 		if !strings.Contains(c.Notices.Error(), prefix+name+" has no effect") {
 			t.Errorf("%s is ignored without a word: %v", name, c.Notices)
 		}
+	}
+}
+
+func TestCloudFollowsTheAuthorityInAnySpelling(t *testing.T) {
+	for authority, want := range map[string][2]string{
+		"":                                      {"https://login.microsoftonline.com", "https://graph.microsoft.com"},
+		"https://Login.MicrosoftOnline.us/":     {"https://login.microsoftonline.us", "https://graph.microsoft.us"},
+		"https://login.chinacloudapi.cn":        {"https://login.partner.microsoftonline.cn", "https://microsoftgraph.chinacloudapi.cn"},
+		"https://contoso.ciamlogin.com":         {"https://contoso.ciamlogin.com", "https://graph.microsoft.com"},
+		"http://localhost:7072":                 {"http://localhost:7072", "http://localhost:7072"},
+		"https://login.microsoftonline.com:443": {"https://login.microsoftonline.com", "https://graph.microsoft.com"},
+	} {
+		c, err := Load(valid("ENTRA_AUTHORITY", authority))
+		if err != nil || c.Entra.Authority != want[0] || c.Entra.GraphURL != want[1] {
+			t.Errorf("%q: %s, %s, %v", authority, c.Entra.Authority, c.Entra.GraphURL, err)
+		}
+	}
+}
+
+func TestCallersWithEntrasTokensAreOffUntilSaid(t *testing.T) {
+	c, err := Load(valid())
+	if err != nil || c.Entra.AppRole != "" || c.Entra.Clients != nil || c.Entra.ResourceURI {
+		t.Errorf("by default: %+v, %v", c.Entra, err)
+	}
+	c, err = Load(valid("ENTRA_APP_CALLERS", "roles", "ENTRA_CLIENTS", "AB3BE6B7-f5df-413d-ac2d-abf1e3fd9c0b", "ENTRA_RESOURCE_URI", "on", "ENTRA_CLIENT_SECRET_EXPIRES", "2027-05-31"))
+	if err != nil || c.Entra.AppRole != "Mcp.Invoke" || !slices.Equal(c.Entra.Clients, []string{"ab3be6b7-f5df-413d-ac2d-abf1e3fd9c0b"}) || !c.Entra.ResourceURI ||
+		c.Entra.SecretExpires.Format(time.DateOnly) != "2027-05-31" {
+		t.Errorf("got %+v, %v", c.Entra, err)
 	}
 }

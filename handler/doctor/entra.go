@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,15 @@ func Entra(ctx context.Context, cfg config.Entra, c *entra.Client, redirectURI s
 	}
 	findings = append(findings, redirect(ctx, c, redirectURI), credential(ctx, c))
 	if f, ok := certificate(ctx, c, now()); ok {
+		findings = append(findings, f)
+	}
+	if f, ok := clientSecret(cfg, now()); ok {
+		findings = append(findings, f)
+	}
+	if d.External {
+		findings = append(findings, external(cfg))
+	}
+	if f, ok := callers(cfg); ok {
 		findings = append(findings, f)
 	}
 	return append(findings, tokenVersion(cfg, c))
@@ -113,3 +123,51 @@ func tokenVersion(cfg config.Entra, c *entra.Client) Finding {
 	}
 	return OK(check, "version 2.0")
 }
+
+// clientSecret reports when the client secret ends, if the operator has said.
+func clientSecret(cfg config.Entra, now time.Time) (Finding, bool) {
+	const check, fix = "client secret", "Create a new secret in the app registration, write its value in ENTRA_CLIENT_SECRET and its end in ENTRA_CLIENT_SECRET_EXPIRES."
+	ends := cfg.SecretExpires
+	detail := "valid until " + ends.UTC().Format(time.DateOnly)
+	switch {
+	case cfg.ClientSecret.IsZero():
+		return Finding{}, false
+	case ends.IsZero():
+		return Unknown(check, "nothing says when it ends, and on that day nobody can sign in any more",
+			"Write the day into ENTRA_CLIENT_SECRET_EXPIRES: the log then warns 30 days before."), true
+	case ends.Sub(now) < entra.SecretWarning:
+		return Wrong(check, detail, fix), true
+	}
+	return OK(check, detail), true
+}
+
+// external says what is different in an external tenant (External ID).
+func external(cfg config.Entra) Finding {
+	const check = "external tenant"
+	if cfg.ManagedIdentityClientID != "" {
+		return Wrong(check, "the managed identity is of another tenant than the app registration, which cannot trust it",
+			"Set ENTRA_CLIENT_SECRET or ENTRA_CLIENT_CERTIFICATE_PATH, and remove ENTRA_MANAGED_IDENTITY_CLIENT_ID.")
+	}
+	return OK(check, "users cannot consent themselves, so an administrator grants consent once; "+
+		"a sign-in is said to end after 12 hours without use, so that users of clients that are seldom used sign in again (AADSTS700082)")
+}
+
+// callers says who may call with Entra's own tokens.
+func callers(cfg config.Entra) (Finding, bool) {
+	const check = "callers with Entra's tokens"
+	var who []string
+	if cfg.AppRole != "" {
+		who = append(who, "applications with the app role "+cfg.AppRole)
+	}
+	if len(cfg.Clients) > 0 {
+		who = append(who, "users through "+strings.Join(cfg.Clients, ", "))
+	}
+	if slices.Contains(cfg.Clients, tokenStore) {
+		who = append(who, "the token store of Microsoft 365, which stands for every plugin of the tenant")
+	}
+	return OK(check, strings.Join(who, "; ")), len(who) > 0
+}
+
+// tokenStore is the application of Microsoft's that asks for tokens on behalf
+// of plugins with single sign-on.
+const tokenStore = "ab3be6b7-f5df-413d-ac2d-abf1e3fd9c0b"

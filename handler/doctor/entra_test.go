@@ -40,6 +40,8 @@ type upstream struct {
 	t     *testing.T
 	entra entra.Config
 	now   func() time.Time
+	// policy is who may call with Entra's own tokens.
+	policy entra.CallerPolicy
 	// answer, if set, takes requests that it answers away from the tenant.
 	answer func(http.ResponseWriter, *http.Request) bool
 }
@@ -87,7 +89,11 @@ func (u *upstream) client() *entra.Client {
 // check is the finding on one thing.
 func (u *upstream) check(c *entra.Client, name string) doctor.Finding {
 	u.t.Helper()
-	cfg := config.Entra{TenantID: u.entra.Tenant, AllowedTenants: u.entra.AllowedTenants, APIScope: u.entra.APIScope, Authority: u.entra.Authority}
+	cfg := config.Entra{
+		TenantID: u.entra.Tenant, AllowedTenants: u.entra.AllowedTenants, APIScope: u.entra.APIScope, Authority: u.entra.Authority,
+		ClientSecret: config.Secret(u.entra.Secret), SecretExpires: u.entra.SecretExpires, ManagedIdentityClientID: u.entra.ManagedIdentityClientID,
+		AppRole: u.policy.AppRole, Clients: u.policy.Clients,
+	}
 	findings := doctor.Entra(context.Background(), cfg, c, callback, u.now)
 	for _, f := range findings {
 		if strings.HasPrefix(f.Check, name) {
@@ -189,6 +195,21 @@ func TestEntraIsCheckedFromOutside(t *testing.T) {
 				return true
 			}
 		}, check: "redirect URI", want: doctor.Undecided},
+		"secret, its end not known": {check: "client secret", want: doctor.Undecided, fix: "ENTRA_CLIENT_SECRET_EXPIRES"},
+		"secret for long": {change: func(_ *testing.T, u *upstream) { u.entra.SecretExpires = time.Now().AddDate(1, 0, 0) },
+			check: "client secret", want: doctor.Passed, detail: "valid until"},
+		"secret about to end": {change: func(_ *testing.T, u *upstream) { u.entra.SecretExpires = time.Now().AddDate(0, 0, 20) },
+			check: "client secret", want: doctor.Failed, fix: "ENTRA_CLIENT_SECRET_EXPIRES"},
+		"external tenant": {change: func(t *testing.T, u *upstream) { u.external(t) },
+			check: "external tenant", want: doctor.Passed, detail: "12 hours"},
+		"external tenant with a managed identity": {change: func(t *testing.T, u *upstream) {
+			u.external(t)
+			u.entra.Secret, u.entra.ManagedIdentityClientID = entra.Secret{}, "1d000000-0000-4000-8000-000000000001"
+		}, check: "external tenant", want: doctor.Failed, fix: "ENTRA_CLIENT_SECRET"},
+		"applications": {change: func(_ *testing.T, u *upstream) { u.policy.AppRole = entra.InvokeRole },
+			check: "callers with Entra's tokens", want: doctor.Passed, detail: "Mcp.Invoke"},
+		"the token store": {change: func(_ *testing.T, u *upstream) { u.policy.Clients = []string{"ab3be6b7-f5df-413d-ac2d-abf1e3fd9c0b"} },
+			check: "callers with Entra's tokens", want: doctor.Passed, detail: "every plugin"},
 		"allow-list without the tenant": {change: func(_ *testing.T, u *upstream) { u.entra.AllowedTenants = []string{tenant.Fabrikam} },
 			check: "allowed tenants", want: doctor.Failed, detail: tenant.Contoso, fix: "ENTRA_ALLOWED_TENANTS"},
 	} {
@@ -243,4 +264,16 @@ func (u *upstream) useCertificate(t *testing.T, ends time.Time) {
 		t.Fatal(err)
 	}
 	u.entra.Secret, u.entra.CertificatePath = entra.Secret{}, path
+}
+
+// external makes the tenant an external one.
+func (u *upstream) external(t *testing.T) {
+	t.Helper()
+	var err error
+	if u.Tenant, err = tenant.New(tenant.Options{BaseURL: u.entra.Authority, External: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Register(tenant.DefaultApp(clientSecret, callback)); err != nil {
+		t.Fatal(err)
+	}
 }

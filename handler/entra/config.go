@@ -62,6 +62,10 @@ type Deps struct {
 	HTTPClient *http.Client
 	Now        func() time.Time
 	Log        *slog.Logger
+	// TenantAdmitted reports whether the operator has admitted a tenant, by its
+	// GUID in lower case, beside those of Config.AllowedTenants. It may be nil;
+	// it is asked for verified tokens only, and does no I/O.
+	TenantAdmitted func(tid string) bool
 }
 
 const (

@@ -259,32 +259,56 @@ func TestMetadataOfAnotherHostIsRefused(t *testing.T) {
 	}
 }
 
-func TestExternalTenantIssuesUnderAnotherHost(t *testing.T) {
-	e := newTenant(t)
-	issuer := "https://" + testTenant + ".ciamlogin.com/" + testTenant + "/v2.0"
-	e.set(func() {
-		e.edits[metadataPath] = func(d map[string]any) { d["issuer"] = issuer }
-		e.edits[keysPath] = func(d map[string]any) {
-			for _, k := range d["keys"].([]any) {
-				k.(map[string]any)["issuer"] = issuer
-			}
-		}
-	})
+// An external tenant (External ID) issues under a host of its own, knows no
+// consent by users, and lets refresh tokens end after 12 hours without use.
+func TestExternalTenant(t *testing.T) {
+	e := newTenant(t, consenting)
+	var err error
+	e.Tenant, err = sim.New(sim.Options{BaseURL: e.server.URL, Now: e.clock.Now, SigningKey: signingKeys()[2], External: true})
+	e.must(err)
+	app := sim.DefaultApp(testSecret, testCallback)
+	app.AssignmentRequired = false
+	e.must(e.Register(app))
 	c := e.client()
-	e.Forge(func(claims map[string]any) { claims["iss"] = issuer })
-	if s := e.signedInAs(c, sim.Alice); s.Claims.TenantID != testTenant {
+	q, _ := e.redirected(c, sim.Bob, "")
+	if f := c.FromRedirect(q); f == nil || f.Kind != ConsentNeeded || f.ConsentURL == "" {
+		t.Errorf("before an administrator has consented: %v", f)
+	}
+	e.reconfigure(func(a *sim.App) { a.AdminConsented = true })
+	s := e.signedInAs(c, sim.Bob)
+	if s.Claims.TenantID != testTenant {
 		t.Errorf("claims are %+v", s.Claims)
 	}
-	e.Forge(nil) // the issuer on the authority's host is another tenant's
-	if f := e.exchangeFailure(c); f.Kind != Unavailable {
-		t.Errorf("got %v", f)
+	if d, err := c.Discover(t.Context()); err != nil || !d.External || d.TenantID != testTenant {
+		t.Errorf("discovery says %+v, %v", d, err)
 	}
-	e.refuses("invalid_grant", 700082)
-	if f := e.refreshFailure(c); !strings.Contains(f.Description(), "12 hours") {
-		t.Errorf("description is %q", f.Description())
+	e.clock.advance(13 * time.Hour)
+	_, err = c.Refresh(t.Context(), s.RefreshToken)
+	if f := AsFailure(err); f.Kind != SignInOver || !strings.Contains(f.Description(), "12 hours") {
+		t.Errorf("after 13 hours: %v", f)
 	}
 	e.refuses("invalid_grant", 65001)
 	if f := e.refreshFailure(c); f.Kind != ConsentNeeded || !f.AdminOnly {
 		t.Errorf("users of an external tenant cannot consent: %v", f)
+	}
+	// A workforce tenant's issuer is another issuer.
+	e.set(func() { e.respond = nil })
+	e.Forge(func(claims map[string]any) { claims["iss"] = e.server.URL + "/" + testTenant + "/v2.0" })
+	if f := e.exchangeFailure(c); f.Kind != Unavailable {
+		t.Errorf("got %v", f)
+	}
+}
+
+// The keys of an external tenant's document are on the authority's host, also
+// behind a custom domain; the same tenant publishes others elsewhere.
+func TestKeysOfAnotherHostAreNotRead(t *testing.T) {
+	e := newTenant(t)
+	e.set(func() {
+		e.edits[metadataPath] = func(d map[string]any) {
+			d["jwks_uri"] = "https://login.microsoftonline.com/" + testTenant + "/discovery/v2.0/keys"
+		}
+	})
+	if err := e.client().Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "jwks_uri") {
+		t.Errorf("got %v", err)
 	}
 }

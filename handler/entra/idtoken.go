@@ -178,7 +178,7 @@ func (c *Client) allows(m metadata, tid string) bool {
 	}
 	return slices.ContainsFunc(c.cfg.AllowedTenants, func(allowed string) bool {
 		return allowed == "*" || allowed == tid || (allowed == c.cfg.Tenant && m.tenantID() == tid)
-	})
+	}) || (c.deps.TenantAdmitted != nil && c.deps.TenantAdmitted(tid))
 }
 
 func (t idToken) claims() *Claims {

@@ -182,3 +182,17 @@ func TestGroupsOverageIsNoticed(t *testing.T) {
 		})
 	}
 }
+
+func TestATenantCanBeAdmittedBesideTheSetting(t *testing.T) {
+	for admitted, want := range map[string]Kind{otherTenant: "", testTenant: NotAllowed} {
+		e := newTenant(t, func(a *sim.App) { a.SignInAudience = sim.MultiTenant })
+		cfg := e.config()
+		cfg.Tenant, cfg.AllowedTenants = "organizations", []string{testTenant}
+		c, err := New(cfg, Deps{Now: e.clock.Now, TenantAdmitted: func(tid string) bool { return tid == admitted }})
+		e.must(err)
+		_, err = e.signInWith(c, sim.Grace)
+		if (err == nil) != (want == "") || (err != nil && AsFailure(err).Kind != want) {
+			t.Errorf("with %s admitted: %v", admitted, err)
+		}
+	}
+}

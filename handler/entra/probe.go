@@ -25,6 +25,8 @@ type Discovery struct {
 	Issuer   string
 	// Date is Entra's clock, zero if the answer had none.
 	Date time.Time
+	// External says that it is an external tenant (External ID).
+	External bool
 	// Keys is how many signing keys there are.
 	Keys int
 }
@@ -37,7 +39,7 @@ func (c *Client) Discover(ctx context.Context) (Discovery, error) {
 	if err != nil {
 		return Discovery{}, err
 	}
-	d := Discovery{TenantID: m.tenantID(), Issuer: m.Issuer}
+	d := Discovery{TenantID: m.tenantID(), Issuer: m.Issuer, External: m.external()}
 	d.Date, _ = http.ParseTime(header.Get("Date")) // none is as good as an unreadable one
 	set, err := c.keys.refresh(ctx)
 	if err != nil {

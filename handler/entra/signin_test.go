@@ -18,7 +18,7 @@ func TestSignInRedeemsCodeAndVerifiesWhoSignedIn(t *testing.T) {
 	c := e.client()
 	s := e.signedInAs(c, sim.Alice)
 	if s.Claims.TenantID != testTenant || s.Claims.ObjectID == "" || s.Claims.Name != "Alice Ames" ||
-		s.Claims.Username != sim.Alice || len(s.Claims.Roles) != 2 || s.Claims.GroupsOverage {
+		s.Claims.Username != sim.Alice || len(s.Claims.Roles) != 3 || s.Claims.GroupsOverage {
 		t.Errorf("claims are %+v", s.Claims)
 	}
 	if life := s.AccessTokenExpires.Sub(e.clock.Now()); s.RefreshToken.IsZero() || s.AccessToken.IsZero() || life < time.Hour || life > 90*time.Minute {
