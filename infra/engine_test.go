@@ -260,6 +260,13 @@ func engineFunctions() map[string]function {
 			}
 			return out
 		},
+		"createArray": func(_ *scope, a []any) any { return a },
+		"if": func(_ *scope, a []any) any {
+			if a[0] == true {
+				return a[1]
+			}
+			return a[2]
+		},
 		"extensionResourceId": func(_ *scope, a []any) any {
 			return str(a[0]) + "/providers/" + str(a[1]) + "/" + str(a[2])
 		},

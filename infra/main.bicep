@@ -294,10 +294,11 @@ var clientId = createsRegistration ? registration!.outputs.clientId : existingCl
 // The server asks for a token for its own API, which Entra grants only when the
 // scope is qualified by the client id; by an api:// URI it refuses (AADSTS90009).
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
-var apiScope = requestApiScope ? '${clientId}/${scopeName}' : ''
+var apiScope = '${clientId}/${scopeName}'
+var signInScopes = 'openid profile email offline_access'
+var consentScopes = requestApiScope ? '${signInScopes} ${apiScope}' : signInScopes
 // The platform puts the secret in the place of this reference.
 var credentialReference = '@Microsoft.KeyVault(VaultName=${vault.outputs.vaultName};SecretName=${vaultCredentialName})'
-var usesIdentity = empty(vaultCredentialName)
 
 var ownSettings = {
   PUBLIC_URL: origin
@@ -305,17 +306,23 @@ var ownSettings = {
   ENTRA_AUTHORITY: authority
   ENTRA_TENANT_ID: signInTenant
   ENTRA_CLIENT_ID: clientId
-  ENTRA_API_SCOPE: apiScope
-  ENTRA_RESOURCE_URI: resourceUri ? 'on' : ''
-  ENTRA_CLIENT_SECRET: usesIdentity ? '' : credentialReference
-  ENTRA_MANAGED_IDENTITY_CLIENT_ID: usesIdentity ? identity.outputs.clientId : ''
+  ENTRA_RESOURCE_URI: resourceUri ? 'on' : 'off'
   AZURE_CLIENT_ID: identity.outputs.clientId
   TABLES_URL: storage.outputs.tableEndpoint
   TABLES_NAME: storage.outputs.tableName
   KEY_VAULT_KEY_URL: vault.outputs.keyUrl
-  ALLOWED_ORIGINS: join(webOrigins, ',')
-  PINNED_CLIENTS: pinnedClients ? string(loadJsonContent('../docs/pinned-clients.json')) : ''
 }
+var identityCredential = { ENTRA_MANAGED_IDENTITY_CLIENT_ID: identity.outputs.clientId }
+var vaultCredential = { ENTRA_CLIENT_SECRET: credentialReference }
+var someSettings = union(
+  empty(vaultCredentialName) ? identityCredential : vaultCredential,
+  requestApiScope ? { ENTRA_API_SCOPE: apiScope } : {},
+  empty(webOrigins) ? {} : { ALLOWED_ORIGINS: join(webOrigins, ',') },
+  pinnedClients ? { PINNED_CLIENTS: string(loadJsonContent('../docs/pinned-clients.json')) } : {}
+)
+// azd passes every setting, most of them empty.
+var given = filter(items(serverSettings), setting => !empty(setting.value))
+var givenSettings = toObject(given, setting => setting.key, setting => setting.value)
 
 module app 'modules/app.bicep' = {
   scope: group
@@ -336,7 +343,7 @@ module app 'modules/app.bicep' = {
     blobEndpoint: storage.outputs.blobEndpoint
     packageContainer: storage.outputs.packageContainer
     insightsConnectionString: monitoring.outputs.connectionString
-    settings: union(serverSettings, ownSettings)
+    settings: union(givenSettings, ownSettings, someSettings)
   }
 }
 
@@ -370,7 +377,7 @@ output MCP_URL string = '${origin}/mcp'
 output ENTRA_TENANT_ID string = signInTenant
 output ENTRA_CLIENT_ID string = clientId
 output ENTRA_REDIRECT_URIS string = join(redirectUris, ' ')
-output ADMIN_CONSENT_URL string = '${authority}${signInTenant}/v2.0/adminconsent?client_id=${clientId}&scope=${uriComponent(trim('openid profile email offline_access ${apiScope}'))}&redirect_uri=${uriComponent('${origin}${redirectPath}')}'
+output ADMIN_CONSENT_URL string = '${authority}${signInTenant}/v2.0/adminconsent?client_id=${clientId}&scope=${uriComponent(consentScopes)}&redirect_uri=${uriComponent('${origin}${redirectPath}')}'
 // What an administrator writes into a registration that the template did not make.
 output FEDERATION_ISSUER string = '${loginEndpoint}${tenant().tenantId}/v2.0'
 output FEDERATION_SUBJECT string = identity.outputs.principalId

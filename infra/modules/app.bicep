@@ -18,7 +18,7 @@ param blobEndpoint string
 param packageContainer string
 param insightsConnectionString string
 
-@description('What the handler reads. Empty ones are left out.')
+@description('What the handler reads.')
 param settings Settings
 
 // What the Functions host reads. Not FUNCTIONS_WORKER_RUNTIME, which Flex
@@ -31,8 +31,6 @@ var hostSettings = {
   APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
 }
-
-var given = filter(items(settings), setting => !empty(setting.value))
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: 'plan-mcp-${suffix}'
@@ -98,7 +96,7 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
 resource appSettings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: site
   name: 'appsettings'
-  properties: union(hostSettings, toObject(given, setting => setting.key, setting => setting.value))
+  properties: union(hostSettings, settings)
 }
 
 // Deploying needs an Entra token; the user name and password are off.

@@ -20,14 +20,17 @@ function node(n, field) {
   if (field) out.field = field;
   if (n.isMissing) out.type = 'MISSING';
   if (n.childCount === 0) {
-    out.text = n.text;
+    out.text = n.type === '${' ? n.type : n.text;
     return out;
   }
   out.children = [];
   for (let i = 0; i < n.childCount; i++) {
     const child = n.child(i);
-    // The grammar counts spaces before a closing quote as part of the quote.
-    const spaces = n.type === 'string' && child.type === "'" ? child.text.slice(0, -1) : '';
+    // The grammar counts spaces before a closing quote as part of the quote, and
+    // those between two interpolations as part of the second.
+    let spaces = '';
+    if (n.type === 'string' && child.type === "'") spaces = child.text.slice(0, -1);
+    if (n.type === 'string' && child.type === 'interpolation') spaces = child.text.slice(0, child.text.indexOf('${'));
     if (spaces) out.children.push({ type: 'string_content', line: out.line, text: spaces });
     if (child.type !== 'comment') out.children.push(node(child, n.fieldNameForChild(i)));
   }
