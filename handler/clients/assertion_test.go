@@ -486,3 +486,25 @@ func TestAuthenticatingAloneWritesNothing(t *testing.T) {
 		t.Errorf("%d rows, want 1", n)
 	}
 }
+
+// The most that a stranger's assertion costs: two signatures of the largest keys.
+func BenchmarkForgedAssertion(b *testing.B) {
+	clock := newClock()
+	r := newRegistry(b, Options{Now: clock.now})
+	var keys [3]*rsa.PrivateKey // the last is the stranger's
+	for i := range keys {
+		var err error
+		if keys[i], err = rsa.GenerateKey(rand.Reader, maxRSABits); err != nil {
+			b.Fatal(err)
+		}
+	}
+	id := register(b, r, `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+jwks(b, false, keys[0], keys[1])+`}`).ClientID
+	form := assertionForm(sign(b, jwt.SigningMethodRS256, keys[2], "", goodClaims(id, clock.at, "exp", clock.at.Add(9*time.Minute).Unix())))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.Authenticate(b.Context(), nil, form); err == nil {
+			b.Fatal("accepted")
+		}
+		r.assertions.Return("unknown")
+	}
+}
