@@ -268,6 +268,9 @@ func TestListedRedirectURIsAreAdded(t *testing.T) {
 	if !c.Trusted("https://app.example/cb") || c.Trusted("https://other.example/cb") {
 		t.Error("what is listed, and only that, is trusted")
 	}
+	if none, err := NewRedirectPolicy(); err != nil || none.Check("https://other.example/cb") != nil {
+		t.Errorf("without a list: %v", err)
+	}
 	if _, err := NewRedirectPolicy("only"); err == nil {
 		t.Error("a list of nothing is accepted")
 	}
