@@ -1,4 +1,4 @@
-// The MCP endpoint as it is served: the guard, the tools and real grants.
+// The server as New wires it, with real grants.
 package handler_test
 
 import (
@@ -8,22 +8,22 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"entramcp/handler"
+	"entramcp/handler/config"
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
-	"entramcp/handler/resource"
 	"entramcp/handler/secret"
 	"entramcp/handler/store"
 	"entramcp/handler/store/embedded"
@@ -37,7 +37,7 @@ const (
 	mcpVerifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 )
 
-// counted counts what is asked of a table.
+// counted counts what is asked of a table: every operation that there is.
 type counted struct {
 	store.Table
 	operations atomic.Int64
@@ -58,22 +58,64 @@ func (c *counted) Replace(ctx context.Context, row store.Row) (store.ETag, error
 	return c.Table.Replace(ctx, row)
 }
 
+func (c *counted) Delete(ctx context.Context, partition, key string, etag store.ETag) error {
+	c.operations.Add(1)
+	return c.Table.Delete(ctx, partition, key, etag)
+}
+
 func (c *counted) List(ctx context.Context, span store.Span, from store.Cursor) (store.Page, error) {
 	c.operations.Add(1)
 	return c.Table.List(ctx, span, from)
 }
 
-// door is the endpoint with what stands behind it.
-type door struct {
+func (c *counted) ListExpired(ctx context.Context, before time.Time, from store.Cursor) (store.Page, error) {
+	c.operations.Add(1)
+	return c.Table.ListExpired(ctx, before, from)
+}
+
+func (c *counted) Drop(ctx context.Context, rows []store.Row) (int, error) {
+	c.operations.Add(1)
+	return c.Table.Drop(ctx, rows)
+}
+
+// TestEveryOperationIsCounted: an operation that is added to the seam must not
+// pass the figures by.
+func TestEveryOperationIsCounted(t *testing.T) {
+	seam, own := reflect.TypeFor[store.Table](), reflect.TypeFor[*counted]()
+	table, err := embedded.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = table.Close() })
+	c := &counted{Table: table}
+	for i := range seam.NumMethod() {
+		name := seam.Method(i).Name
+		if name == "Close" {
+			continue
+		}
+		method, _ := own.MethodByName(name)
+		args := []reflect.Value{reflect.ValueOf(c), reflect.ValueOf(t.Context())}
+		for n := 2; n < method.Type.NumIn(); n++ {
+			args = append(args, reflect.Zero(method.Type.In(n)))
+		}
+		before := c.operations.Load()
+		method.Func.Call(args)
+		if c.operations.Load() != before+1 {
+			t.Errorf("%s is not counted", name)
+		}
+	}
+}
+
+// served is the server as New wires it, on a table that counts.
+type served struct {
+	*handler.Server
 	table  *counted
 	ring   *keyring.Ring
 	grants *grants.Service
-	tools  *toolkit.Server
 	now    time.Time
-	http.Handler
 }
 
-func newDoor(t testing.TB) *door {
+func serve(t testing.TB, env ...string) *served {
 	t.Helper()
 	table, err := embedded.Open(t.TempDir())
 	if err != nil {
@@ -84,29 +126,40 @@ func newDoor(t testing.TB) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &door{table: &counted{Table: table}, now: time.Now()}
-	now := func() time.Time { return d.now }
-	d.ring = keyring.New(keyring.Options{Table: d.table, Wrapper: wrapper, Now: now})
-	d.grants = grants.New(grants.Options{Table: d.table, Ring: d.ring, Issuer: mcpIssuer, Resource: mcpResource, Now: now})
-	d.tools = toolkit.New(toolkit.Options{Grants: d.grants, Catalogue: toolkit.Catalogue{Tools: []toolkit.Tool{
-		toolkit.Define("send_mail", "Send mail.", func(context.Context, *toolkit.Caller, struct{}) (string, error) { return "sent", nil }, toolkit.RequireScopes("Mail.Send")),
-		toolkit.Define("greet", "Greet someone.", func(_ context.Context, _ *toolkit.Caller, in greeting) (string, error) {
-			return "Hello, " + in.Name + "!", nil
-		}),
-		toolkit.Define("identity", "Who is signed in.", func(ctx context.Context, caller *toolkit.Caller, _ struct{}) (map[string]string, error) {
-			who, err := caller.Identity(ctx)
-			return map[string]string{"name": who.Name, "username": who.Username, "tenant_id": who.TenantID}, err
-		}),
-	}}})
-	d.Handler = resource.New(resource.Options{
-		Verify: d.grants.Verify, Issuer: mcpIssuer, Resource: mcpResource,
-		Baseline: oauth.NewScopes("openid", "profile"), ScopesFor: d.tools.ScopesFor,
-	}).Protect(d.tools.Handler())
-	return d
+	settings := map[string]string{
+		"ENTRA_TENANT_ID": "contoso.onmicrosoft.com", "ENTRA_CLIENT_ID": "11111111-2222-3333-4444-555555555555", "ENTRA_CLIENT_SECRET": "not-a-secret",
+		"REQUIRED_SCOPES": "openid,profile", "PUBLIC_URL": mcpIssuer,
+	}
+	for i := 0; i < len(env); i += 2 {
+		settings[env[i]] = env[i+1]
+	}
+	cfg, err := config.Load(func(name string) string { return settings[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &served{table: &counted{Table: table}, now: time.Now()}
+	s.Server, err = handler.New(cfg, handler.Dependencies{
+		Table: s.table, Wrapper: wrapper, Now: func() time.Time { return s.now },
+		Catalogue: &toolkit.Catalogue{About: toolkit.About{Name: "test"}, Tools: []toolkit.Tool{
+			toolkit.Define("send_mail", "Send mail.", func(context.Context, *toolkit.Caller, struct{}) (string, error) { return "sent", nil }, toolkit.RequireScopes("Mail.Send")),
+			toolkit.Define("greet", "Greet someone.", func(_ context.Context, _ *toolkit.Caller, in greeting) (string, error) {
+				return "Hello, " + in.Name + "!", nil
+			}),
+			toolkit.Define("identity", "Who is signed in.", func(ctx context.Context, caller *toolkit.Caller, _ struct{}) (map[string]string, error) {
+				who, err := caller.Identity(ctx)
+				return map[string]string{"name": who.Name, "username": who.Username, "tenant_id": who.TenantID}, err
+			}),
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ring, s.grants = handler.Inside(s.Server)
+	return s
 }
 
 // signIn is Ada's sign-in; the code is not redeemed.
-func (d *door) signIn(t testing.TB, scopes ...string) grants.Code {
+func (d *served) signIn(t testing.TB, scopes ...string) grants.Code {
 	t.Helper()
 	sum := sha256.Sum256([]byte(mcpVerifier))
 	code, err := d.grants.Create(t.Context(), grants.Approval{
@@ -121,7 +174,7 @@ func (d *door) signIn(t testing.TB, scopes ...string) grants.Code {
 	return code
 }
 
-func (d *door) tokens(t testing.TB, scopes ...string) grants.Tokens {
+func (d *served) tokens(t testing.TB, scopes ...string) grants.Tokens {
 	t.Helper()
 	tokens, err := d.grants.Redeem(t.Context(), d.signIn(t, scopes...), grants.Redemption{ClientID: "client-1", RedirectURI: mcpRedirect, Verifier: mcpVerifier})
 	if err != nil {
@@ -131,7 +184,7 @@ func (d *door) tokens(t testing.TB, scopes ...string) grants.Tokens {
 }
 
 // hello is one call of greet as a client of the newest revision sends it.
-func (d *door) hello(token string) *httptest.ResponseRecorder {
+func (d *served) hello(token string) *httptest.ResponseRecorder {
 	const body = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ada"},"_meta":{` +
 		`"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}`
 	r := httptest.NewRequest(http.MethodPost, string(mcpResource), strings.NewReader(body))
@@ -159,14 +212,14 @@ func (b withToken) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func TestSDKClientCallsToolsThroughTheGuardInEveryRevision(t *testing.T) {
-	d := newDoor(t)
+	d := serve(t)
 	server := httptest.NewServer(d)
 	defer server.Close()
 	token := d.tokens(t).Access
 	for _, revision := range []string{"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"} {
 		t.Run(revision, func(t *testing.T) {
 			session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(),
-				&mcp.StreamableClientTransport{Endpoint: server.URL, HTTPClient: &http.Client{Transport: withToken{token}, Timeout: 20 * time.Second}},
+				&mcp.StreamableClientTransport{Endpoint: server.URL + "/mcp", HTTPClient: &http.Client{Transport: withToken{token}, Timeout: 20 * time.Second}},
 				&mcp.ClientSessionOptions{ProtocolVersion: revision})
 			if err != nil {
 				t.Fatal(err)
@@ -201,11 +254,11 @@ func TestSDKClientCallsToolsThroughTheGuardInEveryRevision(t *testing.T) {
 }
 
 func TestGrantedScopeOpensTheTool(t *testing.T) {
-	d := newDoor(t)
+	d := serve(t)
 	server := httptest.NewServer(d)
 	defer server.Close()
 	session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(),
-		&mcp.StreamableClientTransport{Endpoint: server.URL, HTTPClient: &http.Client{Transport: withToken{d.tokens(t, "Mail.Send").Access}}}, nil)
+		&mcp.StreamableClientTransport{Endpoint: server.URL + "/mcp", HTTPClient: &http.Client{Transport: withToken{d.tokens(t, "Mail.Send").Access}}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,10 +268,10 @@ func TestGrantedScopeOpensTheTool(t *testing.T) {
 	}
 }
 
-// TestOnlyOurAccessTokensOpenTheDoor presents everything else that a client, a
+// TestOnlyOurAccessTokensAreTaken presents everything else that a client, a
 // thief or a forger may have.
-func TestOnlyOurAccessTokensOpenTheDoor(t *testing.T) {
-	d := newDoor(t)
+func TestOnlyOurAccessTokensAreTaken(t *testing.T) {
+	d := serve(t)
 	tokens := d.tokens(t)
 	if w := d.hello(tokens.Access.Reveal()); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "Hello, Ada!") {
 		t.Fatalf("the good token: %d %s", w.Code, w.Body)
@@ -231,7 +284,7 @@ func TestOnlyOurAccessTokensOpenTheDoor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	another := newDoor(t)
+	another := serve(t)
 	another.now = d.now.Add(-time.Minute) // before our ring was last read
 	revoked := d.tokens(t)
 	if err := d.grants.Revoke(t.Context(), revoked.Refresh.Reveal(), "client-1"); err != nil {
@@ -314,7 +367,7 @@ func TestOnlyOurAccessTokensOpenTheDoor(t *testing.T) {
 }
 
 func TestCallsDoNoStorageIO(t *testing.T) {
-	d := newDoor(t)
+	d := serve(t)
 	token := d.tokens(t).Access.Reveal()
 	d.hello(token) // reads the list of revoked grants
 	before := d.table.operations.Load()
@@ -328,35 +381,14 @@ func TestCallsDoNoStorageIO(t *testing.T) {
 	}
 }
 
-// BenchmarkHelloWorld compares a call through the guard with the same call of
-// the same server with nothing in front of it that decides.
-func BenchmarkHelloWorld(b *testing.B) {
-	d := newDoor(b)
+// BenchmarkCall is a call of a tool through the whole server.
+func BenchmarkCall(b *testing.B) {
+	d := serve(b)
 	token := d.tokens(b).Access.Reveal()
-	access, err := d.grants.Verify(b.Context(), token)
-	if err != nil {
-		b.Fatal(err)
-	}
-	open := *d
-	open.Handler = auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) {
-		return &auth.TokenInfo{Extra: map[string]any{grants.AccessKey: access}}, nil
-	}, &auth.RequireBearerTokenOptions{AllowMissingExpiration: true})(d.tools.Handler())
-	verdict := *d
-	verdict.Handler = resource.New(resource.Options{
-		Verify: d.grants.Verify, Issuer: mcpIssuer, Resource: mcpResource,
-		Baseline: oauth.NewScopes("openid", "profile"), ScopesFor: d.tools.ScopesFor,
-	}).Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
-	for _, c := range []struct {
-		name string
-		door *door
-	}{{"unguarded", &open}, {"guarded", d}, {"guard-alone", &verdict}} {
-		b.Run(c.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if w := c.door.hello(token); w.Code != http.StatusOK {
-					b.Fatal(w.Code)
-				}
-			}
-		})
+	b.ReportAllocs()
+	for b.Loop() {
+		if w := d.hello(token); w.Code != http.StatusOK {
+			b.Fatal(w.Code)
+		}
 	}
 }

@@ -1,0 +1,221 @@
+package handler_test
+
+import (
+	"encoding/json"
+	"html"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"entramcp/dev/tenant"
+	"entramcp/handler/config"
+	"entramcp/handler/oauth"
+)
+
+// TestStorageOperationsOfOneSignIn holds what a sign-in costs, through the whole
+// server: registration, consent, Entra's answer, tokens, refresh and calls.
+func TestStorageOperationsOfOneSignIn(t *testing.T) {
+	w := newEntraWorld(t, map[string]string{"REFRESH_GRACE": "1s"})
+	jar := map[string]*http.Cookie{}
+	do := func(what string, most int64, r *http.Request) *http.Response {
+		t.Helper()
+		for _, c := range jar {
+			r.AddCookie(c)
+		}
+		before := w.table.operations.Load()
+		rec := httptest.NewRecorder()
+		w.server.ServeHTTP(rec, r)
+		if n := w.table.operations.Load() - before; n > most {
+			t.Errorf("%s: %d storage operations, at most %d are promised", what, n, most)
+		}
+		res := rec.Result()
+		for _, c := range res.Cookies() {
+			jar[c.Name] = c
+		}
+		if res.StatusCode >= 400 {
+			body, _ := io.ReadAll(res.Body)
+			t.Fatalf("%s: %d %s", what, res.StatusCode, body)
+		}
+		return res
+	}
+	form := func(path string, values url.Values) *http.Request {
+		r := httptest.NewRequest(http.MethodPost, mcpIssuer+path, strings.NewReader(values.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", mcpIssuer)
+		return r
+	}
+	tokens := func(res *http.Response) (access, refresh string) {
+		var body struct {
+			Access  string `json:"access_token"`
+			Refresh string `json:"refresh_token"`
+		}
+		if err := json.NewDecoder(res.Body).Decode(&body); err != nil {
+			t.Fatal(err)
+		}
+		return body.Access, body.Refresh
+	}
+
+	r := httptest.NewRequest(http.MethodPost, mcpIssuer+"/register", strings.NewReader(`{"client_name":"t","redirect_uris":["`+mcpRedirect+`"],"token_endpoint_auth_method":"none"}`))
+	r.Header.Set("Content-Type", "application/json")
+	var client struct {
+		ID string `json:"client_id"`
+	}
+	if err := json.NewDecoder(do("/register", 4, r).Body).Decode(&client); err != nil {
+		t.Fatal(err)
+	}
+	authorize := mcpIssuer + "/authorize?" + url.Values{
+		"response_type": {"code"}, "client_id": {client.ID}, "redirect_uri": {mcpRedirect}, "state": {"s"}, "scope": {"openid profile email offline_access"},
+		"code_challenge": {oauth.S256(mcpVerifier)}, "code_challenge_method": {"S256"}, "resource": {string(mcpResource)},
+	}.Encode()
+	do("the first /authorize of an instance", 12, httptest.NewRequest(http.MethodGet, authorize, nil)) // keys and blocks are read
+	page := do("/authorize", 1, httptest.NewRequest(http.MethodGet, authorize, nil))
+	text, _ := io.ReadAll(page.Body)
+	request := regexp.MustCompile(`name="request" value="([^"]+)"`).FindSubmatch(text)
+	if request == nil {
+		t.Fatalf("no form in %s", text)
+	}
+	time.Sleep(750 * time.Millisecond) // the button arms late
+	approved := do("/consent", 2, form("/consent", url.Values{"request": {html.UnescapeString(string(request[1]))}, "decision": {"approve"}}))
+	text, _ = io.ReadAll(approved.Body)
+	onward := regexp.MustCompile(`http-equiv="refresh" content="0;url=([^"]+)"`).FindSubmatch(text)
+	if onward == nil {
+		t.Fatalf("%d %s", approved.StatusCode, text)
+	}
+	back, err := tenant.SignIn(t.Context(), http.DefaultClient, html.UnescapeString(string(onward[1])), "alice@contoso.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := do("callback", 5, httptest.NewRequest(http.MethodGet, back, nil))
+	to, err := url.Parse(answer.Header.Get("Location"))
+	if err != nil || to.Query().Get("code") == "" {
+		t.Fatalf("no code in %s, %v", to, err)
+	}
+	access, refresh := tokens(do("/token with a code", 3, form("/token", url.Values{"grant_type": {"authorization_code"}, "client_id": {client.ID},
+		"code": {to.Query().Get("code")}, "code_verifier": {mcpVerifier}, "redirect_uri": {mcpRedirect}})))
+	w.call(access, "caller") // the list of revocations is read now
+	time.Sleep(1100 * time.Millisecond)
+	access, _ = tokens(do("/token with a refresh token", 2, form("/token", url.Values{"grant_type": {"refresh_token"}, "client_id": {client.ID}, "refresh_token": {refresh}})))
+	before := w.table.operations.Load()
+	for range 50 {
+		if status, body := w.call(access, "send"); status != http.StatusForbidden {
+			t.Fatalf("a tool without its scope: %d %s", status, body)
+		}
+		if status, body := w.call(access, "admin"); status != http.StatusOK {
+			t.Fatalf("a tool: %d %s", status, body)
+		}
+	}
+	if n := w.table.operations.Load() - before; n != 0 {
+		t.Errorf("%d storage operations in 100 calls", n)
+	}
+}
+
+// TestEveryRouteHasWhatAllShare: the headers of the whole server, and a reading of
+// the path that is one.
+func TestEveryRouteHasWhatAllShare(t *testing.T) {
+	for _, issuer := range []string{mcpIssuer, "https://mcp.example.com", "https://gw.example/tools"} {
+		s := serve(t, "PUBLIC_URL", issuer)
+		u, _ := url.Parse(issuer)
+		for _, base := range []string{"", u.Path} {
+			for path, tt := range map[string]struct {
+				method string
+				status int
+			}{
+				"/":                                     {"GET", 200},
+				"/mcp":                                  {"POST", 401},
+				"/mcp/":                                 {"POST", 401},
+				"/healthz":                              {"GET", 200},
+				"/register":                             {"POST", 400},
+				"/token":                                {"POST", 400},
+				"/authorize":                            {"GET", 400},
+				"/.well-known/oauth-protected-resource": {"GET", 200},
+				"/.well-known/oauth-protected-resource/mcp": {"GET", 200},
+				"/.well-known/oauth-authorization-server":   {"GET", 200},
+				"/.well-known/openid-configuration":         {"GET", 404},
+				"/no-such-page":                             {"GET", 404},
+			} {
+				w := httptest.NewRecorder()
+				s.ServeHTTP(w, httptest.NewRequest(tt.method, u.Scheme+"://"+u.Host+base+path, nil))
+				if w.Code != tt.status {
+					t.Errorf("%s%s%s: %d, want %d: %s", issuer, base, path, w.Code, tt.status, w.Body)
+				}
+				if got := w.Header().Get("X-Content-Type-Options"); got != "nosniff" {
+					t.Errorf("%s%s: X-Content-Type-Options %q", base, path, got)
+				}
+				if got := w.Header().Get("Strict-Transport-Security") != ""; got != (u.Scheme == "https") {
+					t.Errorf("%s%s%s: HSTS %v", issuer, base, path, got)
+				}
+				if w.Header().Get("X-Correlation-Id") == "" {
+					t.Errorf("%s%s: no correlation id", base, path)
+				}
+			}
+		}
+	}
+}
+
+// TestMetadataBehindAGateway: RFC 8414 §3.1 and RFC 9728 §3.1 put the path of the
+// issuer and of the resource after the well-known part; the challenge leads there.
+func TestMetadataBehindAGateway(t *testing.T) {
+	const issuer = "https://gw.example/tools"
+	s := serve(t, "PUBLIC_URL", issuer)
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, httptest.NewRequest("POST", issuer+"/mcp", nil))
+	address := regexp.MustCompile(`resource_metadata="([^"]+)"`).FindStringSubmatch(w.Header().Get("WWW-Authenticate"))
+	if address == nil || address[1] != "https://gw.example/.well-known/oauth-protected-resource/tools/mcp" {
+		t.Fatalf("challenge %s", w.Header().Get("WWW-Authenticate"))
+	}
+	get := func(url string) map[string]any {
+		t.Helper()
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest("GET", url, nil))
+		var document map[string]any
+		if err := json.Unmarshal(w.Body.Bytes(), &document); err != nil || w.Code != 200 {
+			t.Fatalf("%s: %d %v", url, w.Code, err)
+		}
+		return document
+	}
+	if resource := get(address[1]); resource["resource"] != issuer+"/mcp" || resource["authorization_servers"].([]any)[0] != issuer {
+		t.Errorf("resource metadata %v", resource)
+	}
+	if as := get("https://gw.example/.well-known/oauth-authorization-server/tools"); as["issuer"] != issuer || as["token_endpoint"] != issuer+"/token" {
+		t.Errorf("authorization server metadata %v", as)
+	}
+}
+
+// TestTheCallbackCannotTakeAnotherRoute: config knows the routes.
+func TestTheCallbackCannotTakeAnotherRoute(t *testing.T) {
+	source, err := os.ReadFile("handler.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t)
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, httptest.NewRequest("GET", mcpIssuer+"/.well-known/oauth-authorization-server", nil))
+	var document map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &document); err != nil {
+		t.Fatal(err)
+	}
+	paths := []string{config.MCPPath}
+	for member, value := range document {
+		if address, ok := value.(string); ok && strings.HasSuffix(member, "_endpoint") {
+			paths = append(paths, strings.TrimPrefix(address, mcpIssuer))
+		}
+	}
+	for _, m := range regexp.MustCompile(`= "(/[a-z]+)"`).FindAllStringSubmatch(string(source), -1) {
+		paths = append(paths, m[1])
+	}
+	if len(paths) < 7 {
+		t.Fatalf("only %v", paths)
+	}
+	for _, path := range paths {
+		env := map[string]string{"ENTRA_TENANT_ID": "contoso.onmicrosoft.com", "ENTRA_CLIENT_ID": "11111111-2222-3333-4444-555555555555", "ENTRA_CLIENT_SECRET": "x", "REDIRECT_PATH": path}
+		if _, err := config.Load(func(name string) string { return env[name] }); err == nil || !strings.Contains(err.Error(), "REDIRECT_PATH") {
+			t.Errorf("REDIRECT_PATH=%s: %v", path, err)
+		}
+	}
+}
