@@ -9,8 +9,12 @@ BUILD := CGO_ENABLED=0 go build -trimpath
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# What run and dev build: with EXAMPLES=on, the examples are served as well.
+MAIN = $(if $(filter on,$(EXAMPLES)),./examples/server,.)
+export MAIN
+
 .PHONY: run
-run: .bin/dev ## Start the server with a simulated tenant: no Azure account, nothing but Go
+run: .bin/dev ## Start the server with a simulated tenant: no Azure account, nothing but Go; EXAMPLES=on: with the examples
 	@exec .bin/dev .bin/app
 
 .PHONY: dev
@@ -21,9 +25,9 @@ dev: .bin/dev ## The same, built and started again whenever a source changes
 .PHONY: .bin/dev
 .bin/dev:
 	@mkdir -p .bin
-	@if [ -x .bin/app ]; then exec $(BUILD) -o .bin/app .; fi; \
+	@if [ -x .bin/app ]; then exec $(BUILD) -o .bin/app $(MAIN); fi; \
 	printf 'Compiling, which takes a minute or two the first time '; \
-	$(BUILD) -o .bin/app . & build=$$!; \
+	$(BUILD) -o .bin/app $(MAIN) & build=$$!; \
 	while kill -0 $$build 2>/dev/null; do printf .; sleep 1; done; echo; wait $$build
 	@$(BUILD) -o .bin/dev ./dev
 

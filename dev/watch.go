@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -40,7 +41,7 @@ func (w *watcher) next(ctx context.Context, c *console, stderr io.Writer) bool {
 		}
 		w.seen = newest
 		c.say("build", "a source has changed")
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", w.binary+".next", ".")
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", w.binary+".next", cmp.Or(os.Getenv("MAIN"), "."))
 		build.Dir, build.Env = w.root, append(os.Environ(), "CGO_ENABLED=0")
 		if text, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(stderr, "%sThe handler that runs is the one before.\n", text)

@@ -44,6 +44,18 @@ type Catalogue struct {
 	Hooks []Hook
 }
 
+// With is the catalogue with what others offer as well; it keeps its own name and
+// hooks first.
+func (c Catalogue) With(more ...Catalogue) Catalogue {
+	for _, m := range more {
+		c.Tools = slices.Concat(c.Tools, m.Tools)
+		c.Resources = slices.Concat(c.Resources, m.Resources)
+		c.Prompts = slices.Concat(c.Prompts, m.Prompts)
+		c.Hooks = slices.Concat(c.Hooks, m.Hooks)
+	}
+	return c
+}
+
 // Scopes are all scopes that something requires or makes use of. Those of other APIs
 // are left out where the server gets no tokens for them.
 func (c Catalogue) Scopes(callsAPIs bool) oauth.Scopes {
