@@ -111,8 +111,8 @@ func TestMakeRunKeepsSignIns(t *testing.T) {
 	}
 	client := startNode(t, "sdk-v1", nodeSettings{URL: first.public + "/mcp"})
 	client.connect(stack.NewBrowser(stack.Alice))
-	if got := client.call("hello_world", nil); !strings.HasPrefix(got, "Hello, World!") {
-		t.Errorf("hello_world: %q", got)
+	if got := client.call("greet", nil); !strings.HasPrefix(got, "Hello, World!") {
+		t.Errorf("greet: %q", got)
 	}
 	if status := first.interrupt(); status != 0 || !strings.Contains(first.out.String(), "Stopped.") {
 		t.Errorf("status %d:\n%s", status, first.out.String())
@@ -120,7 +120,7 @@ func TestMakeRunKeepsSignIns(t *testing.T) {
 
 	second := makeRun(t, port, tenantPort, data)
 	second.waitFor("Connect ")
-	if got := client.call("hello_world", map[string]any{"name": "Ada"}); got != greeting {
+	if got := client.call("greet", map[string]any{"name": "Ada"}); got != greeting {
 		t.Errorf("after a restart: %q", got)
 	}
 	if a := client.do(map[string]any{"do": "refresh"}); a.Error != nil || a.SignIn != "" {
