@@ -51,6 +51,10 @@ token: ## Print a token of the server that make run runs: USER=, or APP= ROLES=,
 call: ## Call a tool of that server and print the result: TOOL= ARGS='{...}' USER=
 	@go run ./dev call
 
+.PHONY: rename
+rename: ## Make this clone a module of your own: MODULE=example.com/you/name
+	@go run ./dev/rename $(MODULE)
+
 .PHONY: build
 build: ## Build the handler as it is deployed: ./app
 	$(BUILD) -ldflags='-s -w' -o app .

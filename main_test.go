@@ -26,7 +26,7 @@ func TestTheSimulationIsNeverDeployed(t *testing.T) {
 	}
 }
 
-// TestImportsPointOneWay: main → handler → {authserver, resource, tools} →
+// TestImportsPointOneWay: main → handler → {authserver, resource, tools → toolkit} →
 // {clients, grants, entra} → {keyring, store}, with oauth for all.
 func TestImportsPointOneWay(t *testing.T) {
 	level := map[string]int{
@@ -35,7 +35,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"keyring": 1, "sweep": 1,
 		"clients": 2, "grants": 2, "entra": 2,
 		"config": 3, "health": 1, "middleware": 1, "backend": 4,
-		"authserver": 3, "resource": 3, "tools": 3,
+		"authserver": 3, "resource": 3, "toolkit": 3, "tools": 4,
 		"doctor": 5, "process": 6,
 	}
 	inHandler := func(path string) string {

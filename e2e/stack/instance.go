@@ -47,7 +47,11 @@ var Binary = sync.OnceValues(func() (string, error) {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	build := exec.Command("go", append(args, "entramcp")...)
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	build := exec.Command("go", append(args, root)...)
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", &exec.Error{Name: strings.Join(build.Args, " "), Err: &buildError{string(out)}}
 	}

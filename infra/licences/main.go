@@ -33,7 +33,11 @@ type module struct{ Path, Version, Dir string }
 // modules are those with a package in the binary, the standard library's among
 // them.
 func modules() ([]module, error) {
-	out, err := exec.Command("go", "list", "-deps", "-json=Module,Standard", "entramcp").Output()
+	main, err := exec.Command("go", "list", "-m").Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w", err)
+	}
+	out, err := exec.Command("go", "list", "-deps", "-json=Module,Standard", strings.TrimSpace(string(main))).Output()
 	if err != nil {
 		return nil, fmt.Errorf("go list: %w", err)
 	}
