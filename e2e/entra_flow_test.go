@@ -103,7 +103,8 @@ func TestThrottlingSignsNobodyOut(t *testing.T) {
 // TestWhoLosesAccessIsSignedOutAtTheNextRenewal, and is told why at the next
 // sign-in. Everyone else goes on.
 func TestWhoLosesAccessIsSignedOutAtTheNextRenewal(t *testing.T) {
-	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
+	// A generation younger than a fifteenth of the grace is not rotated.
+	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}, Env: map[string]string{"REFRESH_GRACE": "1s"}})
 	for name, tt := range map[string]struct {
 		user string
 		lose func(*tenant.User)
@@ -119,6 +120,7 @@ func TestWhoLosesAccessIsSignedOutAtTheNextRenewal(t *testing.T) {
 				t.Fatalf("before: %+v", answer)
 			}
 			change(t, s, tt.user, tt.lose)
+			time.Sleep(100 * time.Millisecond)
 			wantEnded(t, a.renew(), tt.then)
 			wantEnded(t, a.renew(), "")
 			q := a.authorize("openid")

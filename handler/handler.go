@@ -106,6 +106,9 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Required:       cfg.RequiredScopes,
 		AccessLifetime: cfg.AccessTokenLifetime, RefreshLifetime: cfg.RefreshLifetime,
 		GrantLifetime: cfg.GrantLifetime, RefreshGrace: cfg.RefreshGrace,
+		Recheck: cfg.Recheck, Renew: func(ctx context.Context, upstream grants.Upstream, user grants.Identity) (grants.Renewal, error) {
+			return s.as.Renew(ctx, upstream, user)
+		},
 		Now: deps.Now, Log: deps.Log,
 	})
 	s.as = authserver.New(authserver.Options{

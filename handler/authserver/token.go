@@ -120,18 +120,18 @@ func (s *Server) checkTokenRequest(ctx context.Context, client clients.Client, t
 // it is sent: OAuth 2.1 dropped it, because the verifier binds the code.
 func (s *Server) issueTokens(ctx context.Context, client clients.Client, t tokenRequest) (grants.Tokens, error) {
 	if t.grantType == grantRefresh {
-		return s.Grants.Refresh(ctx, t.refreshToken, client.ID, t.scope, s.renew)
+		return s.Grants.Refresh(ctx, t.refreshToken, client.ID, t.scope, s.Renew)
 	}
 	return s.Grants.Redeem(ctx, t.code, grants.Redemption{
 		ClientID: client.ID, RedirectURI: t.redirectURI, Verifier: t.verifier, WithoutRefresh: !registeredFor(client, grantRefresh),
 	})
 }
 
-// renew asks Entra whether the sign-in still holds. Only what Entra says about
+// Renew asks Entra whether the sign-in still holds. Only what Entra says about
 // this user ends it, and a claims challenge is kept for the sign-in that then
 // follows. An outage does not end it, nor does an operator's mistake: the
 // client gets a 503 and can repeat the very same request.
-func (s *Server) renew(ctx context.Context, old grants.Upstream, user grants.Identity) (grants.Renewal, error) {
+func (s *Server) Renew(ctx context.Context, old grants.Upstream, user grants.Identity) (grants.Renewal, error) {
 	if old.RefreshToken.IsZero() {
 		return grants.Renewal{}, fmt.Errorf("%w: Entra gave no refresh token", grants.ErrSignInOver)
 	}

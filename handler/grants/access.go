@@ -159,8 +159,8 @@ func (s *Service) mint(ctx context.Context, r record, identity Identity, scopes 
 
 // Verify decides about a bearer token: invalid_token, or 503 if the keys or the
 // list of revocations cannot be had. Verified tokens are cached until they expire
-// or are revoked. It does no storage I/O while Run keeps the list current; a list
-// older than MaxStale is read again first.
+// or are revoked. It does no storage I/O while Run keeps the list current, unless a
+// recheck is overdue; a list older than MaxStale is read again first.
 func (s *Service) Verify(ctx context.Context, raw string) (*Access, error) {
 	s.noteRequest()
 	if raw == "" || len(raw) > maxToken {
@@ -191,6 +191,9 @@ func (s *Service) Verify(ctx context.Context, raw string) (*Access, error) {
 	if blocked || s.revoked.hasToken(access.GrantID, access.Issued) {
 		s.verified.Remove(key)
 		return nil, invalid(errRevoked)
+	}
+	if err := s.ensureConfirmed(ctx, access); err != nil {
+		return nil, err
 	}
 	return access, nil
 }

@@ -315,6 +315,7 @@ func (s *Service) loadBlocks(ctx context.Context) error {
 			switch {
 			case row.Key == rolloutKey:
 				since = b.At
+			case b.Kind == "":
 			case b.SignedOutBefore.IsZero():
 				t.blocks[b.key()], t.list = b, append(t.list, b)
 			default:

@@ -3,9 +3,12 @@ package grants
 import (
 	"bytes"
 	"context"
+	"slices"
 	"testing"
+	"time"
 
 	"entramcp/handler/keyring"
+	"entramcp/handler/store"
 )
 
 // Parsing and printing are inverse: no two encodings are the same handle.
@@ -42,5 +45,43 @@ func FuzzTokens(f *testing.F) {
 		if _, err := i.Verify(ctx, text); (err == nil) != (text == tokens.Access.Reveal()) {
 			t.Errorf("as an access token: %v", err)
 		}
+	})
+}
+
+// Whatever lies in a row, reading it fails or gives a record that can be written
+// and read again.
+func FuzzStoredRows(f *testing.F) {
+	for _, seed := range []string{
+		`{"gen":1,"client":"c","scopes":["openid"],"created":"2026-11-23T12:00:00Z","used":"2026-11-23T12:00:00Z","rotated":"2026-11-23T12:00:00Z"}`,
+		`{"v":1,"gen":18446744073709551615,"rotations":[1,2,3],"code":{"redirect":"x","challenge":"y"}}`,
+		`{"sub":"s","at":"2026-11-23T12:00:00Z","reason":"r"}`, `{"v":1,"kind":"blocks","at":"2026-11-23T12:00:00Z"}`, `{}`, `null`, "",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		if r, err := decodeRecord(store.Row{Key: "id", Value: value}, "subject"); err == nil {
+			for n := range uint64(20) {
+				r.rotatedAt(r.Generation - n)
+			}
+			next := r.advanced(time.Unix(1_800_000_000, 0).UTC())
+			if len(next.Rotations) > maxRotations {
+				t.Fatalf("%d rotations", len(next.Rotations))
+			}
+			if at, ok := next.rotatedAt(next.Generation - 1); next.Generation > 0 && (!ok || at.Unix() != 1_800_000_000) {
+				t.Fatalf("the generation that just ended did so at %s, %t", at, ok)
+			}
+			row, err := next.row()
+			if err != nil {
+				return // a time outside of what JSON can hold
+			}
+			again, err := decodeRecord(row, "subject")
+			if err != nil || again.Generation != next.Generation || again.ClientID != next.ClientID || !slices.Equal(again.Rotations, next.Rotations) {
+				t.Fatalf("%+v, %v; was %+v", again, err, next)
+			}
+		}
+		if v, err := decodeRevocation(store.Row{Partition: "r-2026112312", Value: value}); err == nil {
+			_, _ = v.row(v.At)
+		}
+		_, _ = decodeUserData(value)
 	})
 }

@@ -94,6 +94,11 @@ type Options struct {
 	// GrantLifetime is how long a grant lasts however often it is used, counted
 	// from its approval; without limit if zero.
 	GrantLifetime time.Duration
+	// Recheck is how often Entra is asked whether the sign-in behind a grant in
+	// use still holds, beside the refreshes of its client; never if zero.
+	Recheck time.Duration
+	// Renew asks Entra for Recheck.
+	Renew Renew
 	// RefreshGrace is DefaultRefreshGrace if zero, but at most half of
 	// AccessLifetime.
 	RefreshGrace time.Duration
@@ -113,6 +118,8 @@ type Service struct {
 	refreshLifetime time.Duration
 	grantLifetime   time.Duration
 	refreshGrace    time.Duration
+	recheck         time.Duration
+	renew           Renew
 	now             func() time.Time
 	log             *slog.Logger
 
@@ -124,6 +131,8 @@ type Service struct {
 	rotations singleflight.Group
 	// inGraceRow counts the answers within the grace since the last rotation.
 	inGraceRow *lru.Cache[string, int]
+	confirmed  *lru.Cache[string, confirmation] // by grant
+	rechecks   singleflight.Group
 	// keyChanges counts how often verified was emptied.
 	keyChanges atomic.Uint64
 	// lastRequest is in Unix seconds.
@@ -138,7 +147,7 @@ func New(o Options) *Service {
 	s := &Service{
 		table: o.Table, ring: o.Ring, issuer: o.Issuer, resource: o.Resource, required: o.Required,
 		accessLifetime: o.AccessLifetime, refreshLifetime: o.RefreshLifetime,
-		grantLifetime: o.GrantLifetime, refreshGrace: o.RefreshGrace,
+		grantLifetime: o.GrantLifetime, refreshGrace: o.RefreshGrace, recheck: o.Recheck, renew: o.Renew,
 		now: o.Now, log: o.Log,
 	}
 	if s.accessLifetime <= 0 {
@@ -159,6 +168,7 @@ func New(o Options) *Service {
 	}
 	s.parser = newParser(s.issuer, string(s.resource), s.now)
 	s.verified, _ = lru.New[[32]byte, *Access](verifiedTokens) // fails only for a size below 1
+	s.confirmed, _ = lru.New[string, confirmation](confirmedGrants)
 	s.inGraceRow, _ = lru.New[string, int](1024)
 	return s
 }

@@ -42,6 +42,10 @@ type record struct {
 	Rotations []int64 `json:"rotations,omitempty"`
 	// Code is what the code was bound to, for as long as it has not expired.
 	Code *bindings `json:"code,omitempty"`
+	// Confirmed is when Entra last said that the sign-in holds, and Asking when
+	// an instance began to ask it again.
+	Confirmed time.Time `json:"confirmed,omitzero"`
+	Asking    time.Time `json:"asking,omitzero"`
 	// WithoutRefresh says that the client got no refresh token.
 	WithoutRefresh bool `json:"norefresh,omitempty"`
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"time"
 
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
@@ -166,6 +167,7 @@ func (s *Service) writeNext(ctx context.Context, h handle, r record, sealed stri
 	for range attempts {
 		next := r.advanced(s.now().UTC())
 		next.Sealed, next.expires = sealed, next.RotatedAt.Add(s.refreshLifetime)
+		next.Confirmed, next.Asking = next.RotatedAt, time.Time{}
 		if next.RotatedAt.Sub(next.Created) > CodeLifetime+leeway {
 			next.Code = nil
 		}

@@ -372,6 +372,17 @@ func TestRevocationIsAnsweredWithinItsLimit(t *testing.T) {
 			t.Errorf("answered after %s", took)
 		}
 		i.wire.slow = nil
+		time.Sleep(revocationLimit)
+		hurried, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		i.wire.disturb(func(string) error { time.Sleep(2 * time.Second); return nil }, nil)
+		begun = time.Now()
+		wantCode(t, i.Revoke(hurried, tokens.Refresh.Reveal(), testClient), oauth.TemporarilyUnavailable)
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("who gives up after a second is answered after %s", took)
+		}
+		time.Sleep(revocationLimit)
+		i.wire.disturb(nil, nil)
 		if err := i.Revoke(t.Context(), tokens.Refresh.Reveal(), testClient); err != nil {
 			t.Fatal(err)
 		}

@@ -20,10 +20,27 @@ import (
 // A token that is unknown, malformed, expired or revoked already is no error
 // (§2.2). One that was issued to another client is invalid_grant, and nothing
 // happens to it (§2.1). Revoke can be repeated: it finishes what it finds begun.
+//
+// It answers 503 when ctx ends, and at the latest after revocationLimit, which
+// covers everything that it reads and writes. What it has begun goes on until
+// then.
 func (s *Service) Revoke(ctx context.Context, token, clientID string) error {
 	s.noteRequest()
-	ctx, cancel := detached(ctx, revocationLimit)
-	defer cancel()
+	done := make(chan error, 1)
+	whole, cancel := detached(ctx, revocationLimit)
+	go func() {
+		defer cancel()
+		done <- s.revoke(whole, token, clientID)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return unavailable(ctx.Err())
+	}
+}
+
+func (s *Service) revoke(ctx context.Context, token, clientID string) error {
 	subject, id, owner, err := s.locate(ctx, token)
 	if err != nil {
 		return ignoreInvalid(err)
