@@ -35,7 +35,7 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 		{name: "nothing, keys", line: `^ok +key ring +1 epoch\(s\), all readable$`},
 		{name: "nothing, redirect", line: `^ok +redirect URI +http://localhost:\d+/auth/callback is registered$`},
 		{name: "settings", env: map[string]string{"ENTRA_CLIENT_ID": "my-app", "TIMEOUT_SECONDS": "soon"}, status: 78,
-			line: `^wrong +configuration +ENTRA_CLIENT_ID is "my-app", which is no GUID — Write the Application \(client\) ID`},
+			line: `^wrong +configuration +ENTRA_CLIENT_ID is "my-app", which is not a GUID — Write the Application \(client\) ID`},
 		{name: "secret", env: map[string]string{"ENTRA_CLIENT_SECRET": "not-the-secret"}, status: 1,
 			line: `^wrong +credential \(ENTRA_CLIENT_SECRET\) .*\(AADSTS7000215\) — .*writes the secret's value, not its id, in ENTRA_CLIENT_SECRET`},
 		{name: "redirect URI", env: map[string]string{"REDIRECT_PATH": "/elsewhere"}, status: 1,

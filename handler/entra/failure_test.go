@@ -40,6 +40,7 @@ func TestRefreshEndsTheGrantOnlyWhenTheSignInIsOver(t *testing.T) {
 		"second factor":                 {answers("invalid_grant", 50076, map[string]any{"suberror": "basic_action"}), InteractionNeeded, true},
 		"conditional access":            {answers("interaction_required", 53003, challenge), InteractionNeeded, true},
 		"conditional access by address": {answers("access_denied", 53003), PolicyBlocked, true},
+		"claims beside an end":          {answers("invalid_grant", 50173, challenge), InteractionNeeded, true},
 		"claims beside a wrong secret":  {answers("invalid_client", 7000215, challenge), Misconfigured, false},
 		"claims beside an outage":       {answers("temporarily_unavailable", 90033, challenge), Unavailable, false},
 		"claims that cannot be carried": {answers("invalid_grant", 50057, map[string]any{"claims": "[1]"}), NotAllowed, true},

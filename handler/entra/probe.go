@@ -102,7 +102,7 @@ func (c *Client) ProbeCredential(ctx context.Context) error {
 		"scope":         {strings.Join(c.scopes, " ")},
 	})
 	if err == nil {
-		return unreachable("credential probe", errors.New("Entra redeemed a code that does not exist"))
+		return unreachable("credential probe", errors.New("a code that does not exist was redeemed"))
 	}
 	if f := AsFailure(err); f.code != "invalid_grant" && !slices.Contains(malformedCode, f.AADSTS) {
 		return f

@@ -75,7 +75,7 @@ func (c *testClock) advance(d time.Duration) {
 // see what is asked of it, and may answer in its place.
 type tenant struct {
 	*sim.Tenant
-	t      *testing.T
+	t      testing.TB
 	server *httptest.Server
 	clock  *testClock
 
@@ -90,7 +90,7 @@ type tenant struct {
 	replace  map[string]func(w http.ResponseWriter) // of documents, by path
 }
 
-func newTenant(t *testing.T, edits ...func(*sim.App)) *tenant {
+func newTenant(t testing.TB, edits ...func(*sim.App)) *tenant {
 	t.Helper()
 	e := &tenant{
 		t: t, clock: &testClock{t: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)},
