@@ -6,7 +6,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,20 +22,48 @@ import (
 // that nothing hovers, as on a phone.
 const mouse = "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
 
-// chromium runs headless until the test ends.
+// chromiums are the browsers that are running, by their blink settings. Tests
+// share them, each with a tab and cookies of its own.
+var chromiums = struct {
+	sync.Mutex
+	running map[string]context.Context
+	stop    []context.CancelFunc
+}{running: map[string]context.Context{}}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, stop := range slices.Backward(chromiums.stop) {
+		stop()
+	}
+	os.Exit(code)
+}
+
+// chromium is a tab of a headless browser, until the test ends.
 func chromium(t *testing.T, blinkSettings string) context.Context {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
-	if blinkSettings != "" {
-		options = append(options, chromedp.Flag("blink-settings", blinkSettings))
+	chromiums.Lock()
+	browser, running := chromiums.running[blinkSettings]
+	if !running {
+		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox,
+			chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
+		if blinkSettings != "" {
+			options = append(options, chromedp.Flag("blink-settings", blinkSettings))
+		}
+		allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+		chromiums.stop = append(chromiums.stop, stop)
+		browser, stop = chromedp.NewContext(allocator)
+		chromiums.stop = append(chromiums.stop, stop)
+		if err := chromedp.Do(browser, chromedp.Navigate("about:blank")); err != nil {
+			chromiums.Unlock()
+			t.Fatalf("Chromium does not start: %v", err)
+		}
+		chromiums.running[blinkSettings] = browser
 	}
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
+	chromiums.Unlock()
+	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 900), chromedp.Navigate("about:blank")); err != nil {
-		t.Fatalf("Chromium does not start: %v", err)
+		t.Fatalf("Chromium opens no tab: %v", err)
 	}
 	return ctx
 }

@@ -326,6 +326,28 @@ func TestASignInHasTenMinutesWheneverItIsApproved(t *testing.T) {
 	}
 }
 
+// The longest request that is accepted fits the form and the table, also when
+// every byte of it takes six, and when the answer is kept beside it.
+func TestTheLongestRequestIsKept(t *testing.T) {
+	w := newWorld(t)
+	address := callback + "?" + strings.Repeat("q", 2000)
+	id, _ := w.register(`{"client_name":"` + strings.Repeat("n", 64) + `","redirect_uris":["` + address + `"],"token_endpoint_auth_method":"none"}`)
+	state := strings.Repeat("\x00", 4096)
+	b := w.browser()
+	back := w.upstream.signIn(t, b.approve(request(id, "redirect_uri", address, "state", state)))
+	for range 2 {
+		resp := b.get(back)
+		wantStatus(t, resp, http.StatusSeeOther)
+		if got := queryOf(t, resp.Header.Get("Location")); got.Get("state") != state || got.Get("code") == "" {
+			t.Errorf("the client got %.200v", got)
+		}
+	}
+	page, err := w.table.List(t.Context(), store.Prefix("t-"), "")
+	if err != nil || len(page.Rows) != 1 || len(page.Rows[0].Value) > store.MaxValue*9/10 {
+		t.Errorf("the row has %d bytes, %v", len(page.Rows[0].Value), err)
+	}
+}
+
 func TestTransactionsExpireInTheTable(t *testing.T) {
 	w := newWorld(t)
 	w.browser().approve(request(w.publicClient()))
