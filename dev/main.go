@@ -63,7 +63,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 }
 
 // serve runs the tenant and the handler until ctx ends or the handler does. With
-// a watcher, the handler is started again whenever it was built anew.
+// a watcher, the handler is started again whenever it was built again.
 func serve(ctx context.Context, s settings, path string, watch *watcher, stdout, stderr io.Writer) int {
 	// The handler would say so too, but whoever has the port would answer the
 	// question whether it is ready.

@@ -38,7 +38,7 @@ func TestAHostDoesNotStartWith(t *testing.T) {
 		"a setting Flex has not":      {goodHostJSON, map[string]string{"FUNCTIONS_WORKER_RUNTIME": "custom"}, "not for Flex"},
 		"a setting that overrides":    {goodHostJSON, map[string]string{"AzureFunctionsJobHost__customHandler__description__defaultExecutablePath": "other"}, "no such file"},
 		"an unknown level":            {change(`"anonymous"`, `"none"`), nil, "authorization level"},
-		"a host.json that is no JSON": {"{", nil, "host.json"},
+		"a host.json that is not JSON": {"{", nil, "host.json"},
 	} {
 		h, err := funchost.Start(funchost.Options{Package: pack(t, tt.hostJSON), Settings: tt.settings, Hostname: hostname})
 		if err == nil {

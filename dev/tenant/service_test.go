@@ -266,7 +266,7 @@ func TestRegistrationRefusesWhatThePortalRefuses(t *testing.T) {
 		}
 	}
 	if err := w.Register(App{ClientID: "my-app"}); err == nil {
-		t.Error("a client id that is no GUID")
+		t.Error("a client id that is not a GUID")
 	}
 	// entra-docs: reply-url: the port of http://localhost does not count.
 	if q := w.signInAs(Alice, nil); q.Get("code") == "" {

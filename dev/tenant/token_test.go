@@ -57,7 +57,7 @@ func TestCodeRedemptionRefusals(t *testing.T) {
 		"unqualified scope":   {change: params{"scope": DefaultScope}, status: 400, oauth: "invalid_scope", code: 650053},
 		"unknown resource":    {change: params{"scope": "api://nobody/read"}, status: 400, oauth: "invalid_resource", code: 500011},
 		"assertion type":      {change: params{"client_assertion": "x"}, status: 400, oauth: "invalid_request", code: 90100},
-		"assertion is no JWT": {change: params{"client_assertion": "x", "client_assertion_type": assertionType}, status: 401, oauth: "invalid_client", code: 700027},
+		"assertion is not a JWT": {change: params{"client_assertion": "x", "client_assertion_type": assertionType}, status: 401, oauth: "invalid_client", code: 700027},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := start(t, func(app *App) { app.SignInAudience = MultiTenant })
@@ -98,9 +98,9 @@ func TestCodeIsBoundToItsClient(t *testing.T) {
 	if err := w.Register(App{ClientID: other, Secrets: []Secret{{Value: "s"}}, RedirectURIs: []string{callback}}); err != nil {
 		t.Fatal(err)
 	}
-	thief := params{"client_id": other, "client_secret": "s", "scope": "-"}
-	checkReply(t, w.redeemWith(w.signInAs(Alice, nil).Get("code"), thief), 400, "invalid_grant", 70000)
-	checkReply(t, w.refreshWith(w.tokens(Alice, nil).Refresh, thief), 400, "invalid_grant", 70000)
+	another := params{"client_id": other, "client_secret": "s", "scope": "-"}
+	checkReply(t, w.redeemWith(w.signInAs(Alice, nil).Get("code"), another), 400, "invalid_grant", 70000)
+	checkReply(t, w.refreshWith(w.tokens(Alice, nil).Refresh, another), 400, "invalid_grant", 70000)
 }
 
 func TestCodeOverTwoResourcesNeedsAScope(t *testing.T) {

@@ -569,6 +569,23 @@ func TestAnOperatorsMistakeIsSaidToTheUser(t *testing.T) {
 	}
 }
 
+// To sign in again would be blocked again: the address is the server's.
+func TestAPolicyAgainstTheServersAddressIsSaidToTheUser(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w.upstream.breakWith(&entra.Failure{Kind: entra.PolicyBlocked, OAuth: oauth.AccessDenied, AADSTS: 53003,
+		Summary: "A policy blocked the server.", NextStep: "An administrator allows the server's addresses."})
+	resp := b.get(back)
+	wantStatus(t, resp, http.StatusForbidden)
+	if body := text(t, resp); !strings.Contains(body, "An administrator has to act") || strings.Contains(body, "ign in again") {
+		t.Error(body)
+	}
+	if got := reached(t, onward(t, resp)); got.Get("error") != string(oauth.AccessDenied) {
+		t.Errorf("the client is told %v", got)
+	}
+}
+
 func secure(cookies []*http.Cookie) []*http.Cookie {
 	for _, c := range cookies {
 		c.Path, c.Secure = "/", true

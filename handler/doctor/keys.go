@@ -53,7 +53,7 @@ func Ring(ctx context.Context, table store.Table, w keyring.Wrapper) Finding {
 	}
 	switch unreadable := errors.Join(locked...); {
 	case err != nil:
-		return Unknown(check, err.Error(), "Mend the storage first.")
+		return Unknown(check, err.Error(), "Correct the storage first.")
 	case unreadable != nil:
 		return Wrong(check, unreadable.Error(), "Set the wrapping key that is named here: KEY_VAULT_KEY_URL, MASTER_KEY, or MASTER_KEY_PREVIOUS while changing it. "+
 			"If it is lost, delete the partition keys of the table: everyone signs in again.")

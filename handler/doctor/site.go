@@ -77,7 +77,7 @@ func (s Site) document(ctx context.Context, path string) (map[string]any, error)
 	case kind != "application/json":
 		return nil, fmt.Errorf("%s has Content-Type %q", path, a.header.Get("Content-Type"))
 	case json.Unmarshal(a.body, &object) != nil:
-		return nil, fmt.Errorf("%s is no JSON object", path)
+		return nil, fmt.Errorf("%s is not a JSON object", path)
 	}
 	return object, nil
 }

@@ -19,7 +19,7 @@ func TestEveryNumberIsExplainedInSentences(t *testing.T) {
 		t.Run(strconv.Itoa(code), func(t *testing.T) {
 			for _, text := range []string{e.Summary, e.NextStep} {
 				if !sentence.MatchString(text) || strings.Contains(text, "AADSTS") || strings.Contains(text, "  ") {
-					t.Errorf("%q is no plain sentence", text)
+					t.Errorf("%q is not a plain sentence", text)
 				}
 			}
 			if e.Kind == "" || !slices.Contains(authorizationErrors, e.OAuth) {

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the tables of docs/entra.md anew")
+var update = flag.Bool("update", false, "write the tables of docs/entra.md again")
 
 // kindsInWords are the headings, in the order of who has to do something.
 var kindsInWords = []struct {

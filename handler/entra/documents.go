@@ -19,7 +19,7 @@ import (
 
 // document is a value that Entra publishes and changes now and then. The last
 // good copy outlives any outage: keys and endpoints that were good an hour ago
-// are better than a sign-in page that is down because of a hiccup.
+// are better than a sign-in page that is down because of a short fault.
 type document[T any] struct {
 	fetch   func(context.Context) (T, error)
 	now     func() time.Time

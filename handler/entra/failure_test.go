@@ -252,13 +252,13 @@ func TestRefusedConnectionIsUnavailable(t *testing.T) {
 }
 
 func TestCredentialDoesNotFollowARedirect(t *testing.T) {
-	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		t.Errorf("the redirect was followed: %s", r.URL)
 	}))
-	defer thief.Close()
+	defer elsewhere.Close()
 	e := newTenant(t)
 	e.respond = func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, thief.URL, http.StatusTemporaryRedirect)
+		http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 	}
 	if f := e.refreshFailure(e.client()); f.Kind != Unavailable {
 		t.Errorf("failure is %v", f)

@@ -204,8 +204,8 @@ func version1() *Failure {
 		"The administrator sets "+TokenVersionSetting, Misconfigured, errVersion1)
 }
 
-// untrusted is for a token that is not the one we asked for. It is no verdict
-// on the user's session, so it ends nothing.
+// untrusted is for a token that is not the one we asked for. It says nothing about
+// the user's session, so it ends nothing.
 func untrusted(cause error) *Failure {
 	f := unreachable("ID token", cause)
 	f.Summary = "Microsoft Entra ID's answer could not be verified, so it was not used."
