@@ -94,7 +94,7 @@ func (s settings) banner() string {
 
   Connect        claude mcp add --transport http entra %[1]s/mcp
   Sign-in        a simulated tenant at %[2]s (no Microsoft account is involved)
-  Without one    make call TOOL=hello_world USER=bob
+  Try it now     make call TOOL=hello_world USER=bob
   Data           %[3]s
   Stop           Ctrl-C
 
