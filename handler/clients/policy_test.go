@@ -81,6 +81,17 @@ func TestRedirectURIPolicy(t *testing.T) {
 	}
 }
 
+func TestLongestRedirectURI(t *testing.T) {
+	const stem = "https://app.example/"
+	var policy RedirectPolicy
+	if err := policy.Check(stem + strings.Repeat("x", maxRedirectURI-len(stem))); err != nil {
+		t.Error(err)
+	}
+	if policy.Check(stem+strings.Repeat("x", maxRedirectURI-len(stem)+1)) == nil {
+		t.Error("one longer is accepted")
+	}
+}
+
 func TestNoListAdmitsAForbiddenRedirectURI(t *testing.T) {
 	for _, uri := range refusedRedirects {
 		u, err := parseRedirect(uri)
