@@ -267,3 +267,9 @@ func keysUnavailable(cause error) error {
 func storageUnavailable(cause error) error {
 	return oauth.Unavailable("The server cannot reach its storage. Try again in a minute.", retryAfter, cause)
 }
+
+func tooMany(description string, wait time.Duration) error {
+	refusal := oauth.New(oauth.SlowDown, description)
+	refusal.RetryAfter = wait
+	return refusal
+}

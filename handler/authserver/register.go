@@ -2,7 +2,6 @@ package authserver
 
 import (
 	"net/http"
-	"time"
 
 	"entramcp/handler/oauth"
 )
@@ -16,10 +15,4 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	oauth.WriteJSON(w, http.StatusCreated, registration)
-}
-
-func tooMany(description string, wait time.Duration) error {
-	refusal := oauth.New(oauth.SlowDown, description)
-	refusal.RetryAfter = wait
-	return refusal
 }
