@@ -35,7 +35,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"keyring": 1, "sweep": 1,
 		"clients": 2, "grants": 2, "entra": 2,
 		"config": 3, "health": 1, "middleware": 1, "backend": 4,
-		"authserver": 3, "resource": 3, "toolkit": 3, "tools": 4,
+		"authserver": 3, "resource": 3, "toolkit": 3, "tools": 4, "connect": 3,
 		"doctor": 5, "process": 6,
 	}
 	inHandler := func(path string) string {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"entramcp/dev/tenant"
 	"entramcp/e2e/stack"
@@ -17,7 +18,7 @@ func TestWhoAmIWithGraph(t *testing.T) {
 	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}, Env: map[string]string{"ENTRA_API_SCOPE": stack.ClientID + "/" + tenant.DefaultScope}})
 	a := newAppOf(t, s, stack.Alice).signIn("openid", "User.Read")
 	got := a.call("identity")
-	if !got.failed || !strings.Contains(got.text, "/v2.0/adminconsent?") || !strings.Contains(got.text, "administrator") {
+	if !got.failed || !strings.Contains(got.text, s.URL+"/connect?request=") {
 		t.Errorf("without consent: %+v", got)
 	}
 	if err := s.Tenant.GrantConsent(stack.Alice, stack.ClientID, "https://graph.microsoft.com/User.Read"); err != nil {
@@ -95,5 +96,50 @@ func TestGroupsOverageGivesAdvice(t *testing.T) {
 	newAppOf(t, s, tenant.Heidi).signIn("openid")
 	if log := s.Log(); !strings.Contains(log, "assign app roles to the groups") {
 		t.Error("the log does not say what to do instead")
+	}
+}
+
+// TestAUserConsentsWhenAToolNeedsIt: the tool's error holds a link to a page of this server,
+// which names the app and the permission; after Entra's consent the tool works. The link
+// tells nobody who the user is, and somebody else who opens it gives no consent for them.
+func TestAUserConsentsWhenAToolNeedsIt(t *testing.T) {
+	s := stack.StartLocal(t, nil, nil)
+	a := newApp(t, s.URL, stack.Alice).signIn("openid", "User.Read")
+	got := a.call("identity")
+	i := strings.Index(got.text, s.URL+"/connect?request=")
+	if !got.failed || i < 0 {
+		t.Fatalf("without consent: %+v", got)
+	}
+	link := strings.Fields(got.text[i:])[0]
+	if strings.Contains(link, "alice") || strings.Contains(link, "User.Read") {
+		t.Errorf("the link says too much: %s", link)
+	}
+	_, err := stack.NewBrowser(stack.Bob).SignInAt(link)
+	if err == nil || !strings.Contains(err.Error(), "another account") {
+		t.Errorf("somebody else: %v", err)
+	}
+	if got := a.call("identity"); !got.failed {
+		t.Errorf("after somebody else's consent: %+v", got)
+	}
+	alice := stack.NewBrowser(stack.Alice)
+	page, err := alice.Open(link)
+	if err != nil || !strings.Contains(page.Body, "Read your Microsoft profile") || !strings.Contains(page.Body, "armed") {
+		t.Errorf("the page is %+v, %v", page, err)
+	}
+	done, err := alice.SignInAt(link)
+	if err != nil || !strings.HasSuffix(done.URL.Path, "/connect/done") {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	if got := a.call("identity"); got.failed || got.structured["profile"] == nil {
+		t.Errorf("with consent: %+v", got)
+	}
+	for _, bad := range []string{"", "made-up", link[strings.Index(link, "=")+1:] + "x"} {
+		if page, err := alice.Open(s.URL + "/connect?request=" + bad); err != nil || page.Status != http.StatusBadRequest {
+			t.Errorf("a link that is not ours: %+v, %v", page, err)
+		}
+	}
+	s.Clock.Advance(11 * time.Minute)
+	if page, err := alice.Open(link); err != nil || page.Status != http.StatusBadRequest {
+		t.Errorf("an old link: %+v, %v", page, err)
 	}
 }

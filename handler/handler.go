@@ -19,6 +19,7 @@ import (
 	"entramcp/handler/authserver"
 	"entramcp/handler/clients"
 	"entramcp/handler/config"
+	"entramcp/handler/connect"
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/health"
@@ -71,6 +72,7 @@ type Server struct {
 	health    *health.Health
 	admission *middleware.Admission
 	home      *home.Home
+	connect   *connect.Connect
 	account   *account.Account
 	// prepare is what must be done once before the table can be used.
 	prepare func(context.Context) error
@@ -120,11 +122,12 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		RememberApprovals: cfg.RememberConsent && !cfg.SharedHost,
 		Flows: map[string]authserver.Flow{accountFlow: flowFunc(func(ctx context.Context, signIn entra.SignIn) (string, *http.Cookie, error) {
 			return s.account.Finish(ctx, signIn)
-		})},
+		}), connectFlow: connectSignIn{s}},
 		Support: catalogue.About.Support, Prompt: cfg.Entra.Prompt, DomainHint: cfg.Entra.DomainHint,
 		Timeout: cfg.Timeout + storageShare, Now: deps.Now, Log: deps.Log,
 	})
 	s.account = s.newAccount(cmp.Or(catalogue.About.Title, catalogue.About.Name), catalogue.About.Support, catalogue.ScopeWords())
+	s.connect = s.newConnect(cmp.Or(catalogue.About.Title, catalogue.About.Name), catalogue.ScopeWords())
 	offered := s.newToolServer(catalogue)
 	guard := resource.New(resource.Options{
 		Verify: s.grants.Verify, VerifyEntra: s.entraCallers(scopes), Issuer: cfg.Issuer, Resource: cfg.Resource, Name: catalogue.About.Title,
@@ -186,6 +189,9 @@ func (s *Server) routes(guard *resource.Guard, offered *toolkit.Server) http.Han
 		for pattern, page := range s.account.Routes() {
 			mux.Handle(pattern, middleware.Timeout(s.cfg.Timeout+storageShare, page))
 		}
+	}
+	for pattern, page := range s.connect.Routes() {
+		mux.Handle(pattern, middleware.Timeout(s.cfg.Timeout+storageShare, page))
 	}
 	for path, document := range s.home.Routes() {
 		mux.Handle("GET "+path, document)
@@ -310,6 +316,7 @@ func (s *Server) newToolServer(catalogue toolkit.Catalogue) *toolkit.Server {
 		Telemetry: s.deps.Telemetry, Configure: s.deps.Configure, Now: s.deps.Now, Log: s.deps.Log,
 	}
 	if s.cfg.Entra.APIScope != "" {
+		o.ConsentLink = s.connect.Link
 		o.API = &onBehalfOf{exchange: entra.NewOnBehalfOf(s.entra), grants: s.grants, remember: s.as.KeepClaimsChallenge, log: s.deps.Log}
 	}
 	server := toolkit.New(o)

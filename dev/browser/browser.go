@@ -184,7 +184,7 @@ func (b *Browser) SignInAt(address string) (*Page, error) {
 				return nil, err
 			}
 		}
-		if page.URL.String() == address {
+		if page.URL.String() == address || page.Status == http.StatusOK && len(page.Forms) == 0 {
 			return page, nil
 		}
 	}

@@ -87,3 +87,8 @@ func (s *Server) answerFlow(r *http.Request, t transaction, signIn entra.SignIn)
 	}
 	return a
 }
+
+// Refuse shows the page that says why a form or a link of this server is not taken.
+func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	s.errorPage(w, r, "", err)
+}

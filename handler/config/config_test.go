@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -321,5 +322,31 @@ func TestCallersWithEntrasTokensAreOffUntilSaid(t *testing.T) {
 	if err != nil || c.Entra.AppRole != "Mcp.Invoke" || !slices.Equal(c.Entra.Clients, []string{"ab3be6b7-f5df-413d-ac2d-abf1e3fd9c0b"}) || !c.Entra.ResourceURI ||
 		c.Entra.SecretExpires.Format(time.DateOnly) != "2027-05-31" {
 		t.Errorf("got %+v, %v", c.Entra, err)
+	}
+}
+
+// TestEveryNameOfThePythonServerIsMapped: what a settings file of it may hold is in
+// docs/from-fastmcp.md, with our name or the reason why there is none.
+func TestEveryNameOfThePythonServerIsMapped(t *testing.T) {
+	page, err := os.ReadFile("../../docs/from-fastmcp.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range Settings {
+		if s.Alias != "" {
+			names = append(names, s.Alias)
+		}
+	}
+	for _, s := range notSupported {
+		names = append(names, s.Name)
+	}
+	if len(names) < 14 {
+		t.Errorf("only %d names", len(names))
+	}
+	for _, name := range names {
+		if short := strings.TrimPrefix(name, pythonPrefix); !strings.Contains(string(page), "`"+short+"`") {
+			t.Errorf("%s is not in docs/from-fastmcp.md", short)
+		}
 	}
 }

@@ -137,7 +137,10 @@ func (c *Client) Exchange(ctx context.Context, cb Callback) (SignIn, error) {
 		c.deps.Log.WarnContext(ctx, "Entra gave no refresh token; the sign-in ends with the first access token",
 			"fix", "grant the delegated permission offline_access to the app registration, and look for a Conditional Access policy that forbids persistent sessions")
 	}
-	return c.signIn(ctx, t, claims), nil
+	if len(cb.Scopes) == 0 { // otherwise the token is another API's
+		c.observeVersion(ctx, t.AccessToken)
+	}
+	return c.signIn(t, claims), nil
 }
 
 // Refresh renews tokens within Config.Timeout. Every error is a *Failure; one
@@ -165,11 +168,11 @@ func (c *Client) Refresh(ctx context.Context, refreshToken RefreshToken) (SignIn
 	if t.RefreshToken == "" {
 		t.RefreshToken = refreshToken.Reveal() // RFC 6749 §6: none means keep the old one
 	}
-	return c.signIn(ctx, t, claims), nil
+	c.observeVersion(ctx, t.AccessToken)
+	return c.signIn(t, claims), nil
 }
 
-func (c *Client) signIn(ctx context.Context, t tokenResponse, claims *Claims) SignIn {
-	c.observeVersion(ctx, t.AccessToken)
+func (c *Client) signIn(t tokenResponse, claims *Claims) SignIn {
 	return SignIn{
 		Claims: claims, RefreshToken: RefreshToken{secret.New(t.RefreshToken)}, AccessToken: AccessToken{secret.New(t.AccessToken)},
 		AccessTokenExpires: c.deps.Now().Add(time.Duration(t.ExpiresIn)), Scope: t.Scope,

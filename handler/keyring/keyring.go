@@ -52,6 +52,7 @@ const (
 	BrowserBinding Purpose = "browser binding"
 	Approver       Purpose = "approver"
 	ToolQuestion   Purpose = "tool question"
+	ConnectLink    Purpose = "connect link"
 	AccountSession Purpose = "account session"
 	UpstreamTokens Purpose = "upstream tokens"
 )

@@ -21,6 +21,8 @@ func every() map[string]pages.Page {
 			Scopes: pages.Permissions([]string{"openid", "profile", "tasks"}, []string{"openid"}, nil), StaysConnected: true, Tenant: "Contoso"},
 		"again": pages.Consent{Action: "/consent", Form: "sealed", Server: "mcp.example.com", App: pages.App{Name: "Claude", Host: "claude.ai"},
 			Target: pages.TargetOf("https://claude.ai/api/mcp/auth_callback"), RememberedFor: "ada@contoso.example"},
+		"connect": pages.Connect{Server: "mcp.example.com", Client: "Claude", Host: "claude.ai", Action: "/connect", Request: "sealed", Form: "sealed",
+			Access: pages.Permissions([]string{"User.Read.All"}, nil, map[string]string{"User.Read.All": "Read profiles"})},
 		"continue": pages.Continue{To: "https://login.microsoftonline.com/t/oauth2/v2.0/authorize?state=s&nonce=n", Host: "login.microsoftonline.com", Client: "Claude Code"},
 		"done":     pages.Done{Client: "Claude", To: "https://claude.ai/api/mcp/auth_callback?code=c&state=s"},
 		"app":      pages.Done{Client: "Cursor", To: "cursor://anysphere.cursor-mcp/oauth/callback?code=c&state=s", App: true},

@@ -50,7 +50,17 @@ func (c *Caller) Token(ctx context.Context, scopes ...string) (entra.APIToken, e
 	if err != nil {
 		return none, err
 	}
-	return c.server.api.Token(ctx, grant, full...)
+	token, err := c.server.api.Token(ctx, grant, full...)
+	if f := new(entra.Failure); errors.As(err, &f) && f.Kind == entra.ConsentNeeded && !f.AdminOnly && c.server.consentLink != nil {
+		link, failed := c.server.consentLink(ctx, grant, full)
+		if failed != nil {
+			return none, Fail("You cannot be asked for your consent now. Try again in a minute.", failed)
+		}
+		asked := *f
+		asked.ConsentURL, asked.NextStep = link, "Open the link, agree there, and come back."
+		return none, &asked
+	}
+	return token, err
 }
 
 // apiScopes are scopes as Entra wants them, if this caller and definition may use them.

@@ -481,3 +481,73 @@ func TestDefinitionsThatCannotWorkDoNotStart(t *testing.T) {
 	}
 	serve(toolkit.About{Name: "fine", Website: "https://example.com", Support: "help@example.com", Accent: "#005a9e"})
 }
+
+// TestScopesAndTheirWordsAreTheCatalogues: what clients may ask for, and what the consent
+// page says of it. Scopes of other APIs are offered where tokens for them can be had.
+func TestScopesAndTheirWordsAreTheCatalogues(t *testing.T) {
+	c := everything().With(toolkit.Catalogue{
+		Tools:     []toolkit.Tool{toolkit.Define("mail", "Mail.", greet, toolkit.RequireScopes("Mail.Send"), toolkit.CallAPI("Mail.Read"), toolkit.DescribeScope("Mail.Send", "Send mail"))},
+		Prompts:   []toolkit.Prompt{toolkit.DefinePrompt("p", "P.", greet, toolkit.OptionalScopes("P.Use"), toolkit.RequireScopes("P.Get"))},
+		Resources: []toolkit.Resource{toolkit.DefineTemplate("r", "demo://r/{name}", "R.", greet, toolkit.RequireScopes("R.Read"))},
+	})
+	for calls, want := range map[bool]string{false: "Mail.Send P.Get P.Use R.Read", true: "Mail.Read Mail.Send P.Get P.Use R.Read"} {
+		if got := c.Scopes(calls).String(); got != want {
+			t.Errorf("%v: %s, want %s", calls, got, want)
+		}
+	}
+	if diff := cmp.Diff(map[string]string{"Mail.Send": "Send mail"}, c.ScopeWords()); diff != "" {
+		t.Error(diff)
+	}
+	s := toolkit.New(toolkit.Options{Catalogue: c})
+	for use, want := range map[[2]string]string{
+		{"tools/call", "mail"}: "Mail.Send", {"prompts/get", "p"}: "P.Get", {"resources/read", "demo://r/x"}: "R.Read",
+		{"tools/call", "greet"}: "", {"tools/call", "p"}: "", {"tools/list", "mail"}: "", {"resources/read", "demo://x"}: "",
+	} {
+		if got := s.ScopesFor(use[0], use[1]).String(); got != want {
+			t.Errorf("%v needs %q, want %q", use, got, want)
+		}
+	}
+}
+
+// TestProgressGoesForwardAndNotTooOften, and only to who asked for it.
+func TestProgressGoesForwardAndNotTooOften(t *testing.T) {
+	now := &clock{now: time.Now()}
+	tool := toolkit.Define("work", "Work.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) {
+		for _, step := range []struct {
+			wait time.Duration
+			done float64
+		}{{0, 1}, {10 * time.Millisecond, 2}, {time.Second, 3}, {time.Second, 2}, {time.Second, 4}, {0, 10}} {
+			now.add(step.wait)
+			if err := c.Progress(ctx, step.done, 10, "Working."); err != nil {
+				return "", err
+			}
+		}
+		return "done", nil
+	})
+	for _, revision := range []string{"2025-11-25", "2026-07-28"} {
+		seen := make(chan float64, 16)
+		client := toolkittest.SignIn(t, offering(tool), toolkittest.User{}, toolkittest.At(now.Now), toolkittest.Revision(revision), toolkittest.ClientOptions(mcp.ClientOptions{
+			ProgressNotificationHandler: func(_ context.Context, r *mcp.ProgressNotificationClientRequest) {
+				seen = append(seen, r.Params.Progress)
+			},
+		}))
+		if got := client.Call("work", nil); got.Failed || len(seen) > 0 {
+			t.Errorf("%s: nobody asked: %v, %q", revision, seen, got.Text)
+		}
+		params := &mcp.CallToolParams{Name: "work"}
+		params.SetProgressToken("p")
+		if _, err := client.Client.CallTool(t.Context(), params); err != nil {
+			t.Error(err)
+		}
+		for _, want := range []float64{1, 3, 4, 10} {
+			select { // the client hands them on beside the result
+			case got := <-seen:
+				if got != want {
+					t.Errorf("%s: got %v, want %v", revision, got, want)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("%s: %v did not come", revision, want)
+			}
+		}
+	}
+}

@@ -49,6 +49,10 @@ type Options struct {
 	Sealer Sealer
 	// API may be nil: then tools cannot call other APIs for the user.
 	API OnBehalfOf
+	// ConsentLink, if not nil, is where a user consents to scopes of another API, as
+	// Entra wants them, for the call of a grant. Without it the link is Entra's own,
+	// for an administrator.
+	ConsentLink func(ctx context.Context, grant grants.Grant, scopes []string) (string, error)
 	// GraphURL is https://graph.microsoft.com if empty; national clouds have
 	// others.
 	GraphURL string
@@ -89,6 +93,7 @@ type Server struct {
 	table          store.Table
 	sealer         Sealer
 	api            OnBehalfOf
+	consentLink    func(context.Context, grants.Grant, []string) (string, error)
 	graphURL       string
 	client         *http.Client
 	running        running
@@ -120,6 +125,7 @@ func New(o Options) *Server {
 		table:          o.Table,
 		sealer:         o.Sealer,
 		api:            o.API,
+		consentLink:    o.ConsentLink,
 		graphURL:       strings.TrimSuffix(cmp.Or(o.GraphURL, "https://graph.microsoft.com"), "/"),
 		client:         o.HTTPClient,
 		telemetry:      o.Telemetry,

@@ -1,0 +1,35 @@
+package handler
+
+import (
+	"context"
+	"net/http"
+
+	"entramcp/handler/authserver"
+	"entramcp/handler/connect"
+	"entramcp/handler/entra"
+)
+
+// connectFlow is the kind of sign-ins with which a user consents to another API.
+const connectFlow = "connect"
+
+// newConnect makes the page on which a user consents to another API.
+func (s *Server) newConnect(title string, words map[string]string) *connect.Connect {
+	return connect.New(connect.Options{
+		Ring: s.ring, Grant: s.grants.Get, Issuer: s.cfg.Issuer, Title: title, ScopeWords: words,
+		SignIn: func(w http.ResponseWriter, r *http.Request, data []byte, back string, scopes []string) {
+			s.as.BeginFlow(w, r, connectFlow, authserver.FlowRequest{Data: data, Back: back, Scopes: scopes})
+		},
+		FormToken: s.as.FormToken, CheckForm: s.as.CheckForm, Refuse: s.as.Refuse,
+		Simulated: s.cfg.Entra.Simulated(), Now: s.deps.Now,
+	})
+}
+
+// connectSignIn finishes those sign-ins. The page is made after the authorization server
+// that it signs in through.
+type connectSignIn struct{ *Server }
+
+// Finish judges who has consented.
+func (s connectSignIn) Finish(ctx context.Context, signIn entra.SignIn, data []byte) (authserver.FlowEnd, error) {
+	to, err := s.connect.Finish(ctx, signIn, data)
+	return authserver.FlowEnd{To: to}, err
+}

@@ -1,0 +1,179 @@
+// Package connect lets a user consent to another API at the moment a tool needs it:
+// Entra's incremental consent, without an administrator where the tenant allows that.
+//
+// Entra's consent is to our application and not to the MCP client, so a page of our own
+// first says which app wants what. The link to it holds nothing of the user and lets
+// nobody in (MCP, URL mode elicitation, "Safe URL handling"): whoever opens it signs in
+// at Entra, and it counts only if that is the user whose call needed it.
+package connect
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"entramcp/handler/entra"
+	"entramcp/handler/grants"
+	"entramcp/handler/keyring"
+	"entramcp/handler/oauth"
+	"entramcp/handler/pages"
+)
+
+// Path is where the page is, and donePath where it ends.
+const (
+	Path     = "/connect"
+	donePath = Path + "/done"
+)
+
+// formPurpose is that of the page's form.
+const formPurpose = "connect"
+
+// linkLife is how long a link may be opened.
+const linkLife = 10 * time.Minute
+
+// Options are what New needs.
+type Options struct {
+	Ring *keyring.Ring
+	// Grant reads the grant whose call needs the consent.
+	Grant func(ctx context.Context, subject grants.Subject, id string) (grants.Grant, error)
+	// SignIn goes on to Entra, in answer to a form, and calls Finish with data in the
+	// end. Failures lead back to the path back.
+	SignIn func(w http.ResponseWriter, r *http.Request, data []byte, back string, scopes []string)
+	// FormToken and CheckForm protect the page's form. Refuse shows why not.
+	FormToken func(w http.ResponseWriter, r *http.Request, purpose string) (string, error)
+	CheckForm func(r *http.Request, purpose, token string) error
+	Refuse    func(w http.ResponseWriter, r *http.Request, err error)
+	// Issuer is the server's URL, Title its name for people.
+	Issuer, Title string
+	// ScopeWords are what scopes allow, in plain words.
+	ScopeWords map[string]string
+	Simulated  bool
+	Now        func() time.Time
+}
+
+// Connect is the page. It keeps no state.
+type Connect struct{ o Options }
+
+// New makes the page.
+func New(o Options) *Connect { return &Connect{o} }
+
+// request is what a link is about.
+type request struct {
+	Version int            `json:"v"`
+	Subject grants.Subject `json:"sub"`
+	Grant   string         `json:"gid"`
+	Scopes  []string       `json:"scopes"`
+	Expires time.Time      `json:"exp"`
+}
+
+const version = 1
+
+// Link is the page for scopes of one API, written out as Entra wants them, that a call of
+// grant needs. No storage I/O.
+func (c *Connect) Link(ctx context.Context, grant grants.Grant, scopes []string) (string, error) {
+	plain, err := json.Marshal(request{version, grant.Subject, grant.ID, scopes, c.o.Now().Add(linkLife)})
+	if err != nil {
+		return "", err
+	}
+	sealed, err := c.o.Ring.Seal(ctx, keyring.ConnectLink, nil, plain)
+	if err != nil {
+		return "", err
+	}
+	return c.o.Issuer + Path + "?request=" + url.QueryEscape(sealed), nil
+}
+
+func (c *Connect) open(ctx context.Context, sealed string) (request, error) {
+	var q request
+	plain, err := c.o.Ring.Open(ctx, keyring.ConnectLink, nil, sealed)
+	switch {
+	case errors.Is(err, keyring.ErrNotOurs):
+		return q, oauth.New(oauth.InvalidRequest, "The link was not made by this server. Use the tool again to get another.")
+	case err != nil:
+		return q, oauth.Unavailable("The link cannot be read now.", 5*time.Second, err)
+	}
+	if err := json.Unmarshal(plain, &q); err != nil || q.Version != version || !c.o.Now().Before(q.Expires) {
+		return q, oauth.New(oauth.InvalidRequest, "The link is too old. Use the tool again to get another.")
+	}
+	return q, nil
+}
+
+// Routes are the page's, by pattern of http.ServeMux.
+func (c *Connect) Routes() map[string]http.Handler {
+	return map[string]http.Handler{
+		"GET " + Path:     http.HandlerFunc(c.show),
+		"POST " + Path:    http.HandlerFunc(c.approve),
+		"GET " + donePath: http.HandlerFunc(c.done),
+	}
+}
+
+// show names the app and what it wants. It writes nothing.
+func (c *Connect) show(w http.ResponseWriter, r *http.Request) {
+	sealed := r.URL.Query().Get("request")
+	q, err := c.open(r.Context(), sealed)
+	if err != nil {
+		c.o.Refuse(w, r, err)
+		return
+	}
+	grant, err := c.o.Grant(r.Context(), q.Subject, q.Grant)
+	if err != nil {
+		c.o.Refuse(w, r, err)
+		return
+	}
+	form, err := c.o.FormToken(w, r, formPurpose)
+	if err != nil {
+		c.o.Refuse(w, r, err)
+		return
+	}
+	names := make([]string, 0, len(q.Scopes))
+	for _, scope := range q.Scopes {
+		names = append(names, scope[strings.LastIndexByte(scope, '/')+1:])
+	}
+	pages.Render(w, r, http.StatusOK, pages.Connect{
+		Server: c.o.Title, Client: grant.ClientName, Host: grant.DocumentHost, Action: Path, Request: sealed, Form: form,
+		Access: pages.Permissions(names, nil, c.o.ScopeWords), Simulated: c.o.Simulated,
+	})
+}
+
+// approve goes on to Entra.
+func (c *Connect) approve(w http.ResponseWriter, r *http.Request) {
+	sealed := r.PostFormValue("request")
+	err := c.o.CheckForm(r, formPurpose, r.PostFormValue("form"))
+	var q request
+	if err == nil {
+		q, err = c.open(r.Context(), sealed)
+	}
+	if err != nil {
+		c.o.Refuse(w, r, err)
+		return
+	}
+	data, err := json.Marshal(q)
+	if err != nil {
+		c.o.Refuse(w, r, err)
+		return
+	}
+	scopes := append([]string{"openid", "profile", "offline_access"}, q.Scopes...)
+	c.o.SignIn(w, r, data, Path+"?request="+url.QueryEscape(sealed), scopes)
+}
+
+// Finish judges who has consented. Entra keeps the consent itself; the next call of the
+// tool finds it.
+func (c *Connect) Finish(_ context.Context, signIn entra.SignIn, data []byte) (to string, err error) {
+	var q request
+	if err := json.Unmarshal(data, &q); err != nil {
+		return "", oauth.New(oauth.ServerError, "The sign-in cannot be finished.").Because(err)
+	}
+	if signIn.Claims == nil || grants.SubjectOf(signIn.Claims.TenantID, signIn.Claims.ObjectID) != q.Subject {
+		return "", oauth.New(oauth.AccessDenied, "You signed in with another account than the one that uses the tool. Open the link again and choose that one.")
+	}
+	return donePath, nil
+}
+
+func (c *Connect) done(w http.ResponseWriter, r *http.Request) {
+	pages.Render(w, r, http.StatusOK, pages.Notice{Words: pages.Words{
+		Title: "Done", Summary: "The permission is given.", NextStep: "Close this window and go back to your assistant. It can go on now.",
+	}})
+}
