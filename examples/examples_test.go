@@ -100,7 +100,7 @@ func TestCountdownReportsProgress(t *testing.T) {
 	seen := make(chan float64, 8)
 	client := toolkittest.SignIn(t, Countdown(), toolkittest.User{}, toolkittest.ClientOptions(mcp.ClientOptions{
 		ProgressNotificationHandler: func(_ context.Context, r *mcp.ProgressNotificationClientRequest) {
-			seen = append(seen, r.Params.Progress)
+			seen <- r.Params.Progress
 		},
 	}))
 	params := &mcp.CallToolParams{Name: "countdown", Arguments: map[string]any{"seconds": 2}}

@@ -528,7 +528,7 @@ func TestProgressGoesForwardAndNotTooOften(t *testing.T) {
 		seen := make(chan float64, 16)
 		client := toolkittest.SignIn(t, offering(tool), toolkittest.User{}, toolkittest.At(now.Now), toolkittest.Revision(revision), toolkittest.ClientOptions(mcp.ClientOptions{
 			ProgressNotificationHandler: func(_ context.Context, r *mcp.ProgressNotificationClientRequest) {
-				seen = append(seen, r.Params.Progress)
+				seen <- r.Params.Progress
 			},
 		}))
 		if got := client.Call("work", nil); got.Failed || len(seen) > 0 {
