@@ -204,6 +204,10 @@ func TestEntraIsCheckedFromOutside(t *testing.T) {
 			check: "external tenant", want: doctor.Passed, detail: "12 hours"},
 		"external tenant with a managed identity": {change: func(t *testing.T, u *upstream) {
 			u.external(t)
+			machine := httptest.NewServer(http.NotFoundHandler())
+			t.Cleanup(machine.Close)
+			t.Setenv("IDENTITY_ENDPOINT", machine.URL)
+			t.Setenv("IDENTITY_HEADER", "h")
 			u.entra.Secret, u.entra.ManagedIdentityClientID = entra.Secret{}, "1d000000-0000-4000-8000-000000000001"
 		}, check: "external tenant", want: doctor.Failed, fix: "ENTRA_CLIENT_SECRET"},
 		"applications": {change: func(_ *testing.T, u *upstream) { u.policy.AppRole = entra.InvokeRole },
