@@ -3,11 +3,14 @@ package handler_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"entramcp/dev/tenant"
@@ -24,6 +27,15 @@ const (
 	robotApp   = "0b071000-0000-4000-8000-00000000000b"
 	copilotApp = "ab3be6b7-f5df-413d-ac2d-abf1e3fd9c0b"
 )
+
+// signingKey is the tenants' first key, made once, for it is slow to find.
+var signingKey = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
 
 // entraWorld is the whole server beside the simulated tenant.
 type entraWorld struct {
@@ -43,7 +55,7 @@ func newEntraWorld(t *testing.T, settings map[string]string) *entraWorld {
 	t.Cleanup(authority.Close)
 	w.authority = authority.URL
 	var err error
-	if w.Tenant, err = tenant.New(tenant.Options{BaseURL: authority.URL}); err != nil {
+	if w.Tenant, err = tenant.New(tenant.Options{BaseURL: authority.URL, SigningKey: signingKey()}); err != nil {
 		t.Fatal(err)
 	}
 	app := tenant.DefaultApp("s3cret-value", mcpIssuer+"/auth/callback")

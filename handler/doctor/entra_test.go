@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +33,15 @@ const (
 )
 
 func secretOf(text string) entra.Secret { return entra.Secret{Value: secret.New(text)} }
+
+// signingKey is the tenants' first key, made once, for it is slow to find.
+var signingKey = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
 
 // upstream is the simulated tenant with one app registration, and a
 // configuration that fits it until a test changes either.
@@ -56,7 +66,7 @@ func newUpstream(t *testing.T) *upstream {
 	}))
 	t.Cleanup(server.Close)
 	var err error
-	if u.Tenant, err = tenant.New(tenant.Options{BaseURL: server.URL}); err != nil {
+	if u.Tenant, err = tenant.New(tenant.Options{BaseURL: server.URL, SigningKey: signingKey()}); err != nil {
 		t.Fatal(err)
 	}
 	app := tenant.DefaultApp(clientSecret, callback)
@@ -249,10 +259,7 @@ func TestVersion1AccessTokensAreReportedOnceSeen(t *testing.T) {
 // useCertificate configures a certificate that ends then.
 func (u *upstream) useCertificate(t *testing.T, ends time.Time) {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := signingKey()
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: ends.AddDate(-1, 0, 0), NotAfter: ends}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -274,7 +281,7 @@ func (u *upstream) useCertificate(t *testing.T, ends time.Time) {
 func (u *upstream) external(t *testing.T) {
 	t.Helper()
 	var err error
-	if u.Tenant, err = tenant.New(tenant.Options{BaseURL: u.entra.Authority, External: true}); err != nil {
+	if u.Tenant, err = tenant.New(tenant.Options{BaseURL: u.entra.Authority, External: true, SigningKey: signingKey()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := u.Register(tenant.DefaultApp(clientSecret, callback)); err != nil {
