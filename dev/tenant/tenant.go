@@ -49,41 +49,39 @@ type Tenant struct {
 	mux      *http.ServeMux
 	path     string
 
-	mu         sync.Mutex
-	users      []*User
-	apps       map[string]*App // by lower-case client id
-	identities map[string]ManagedIdentity
-	sessions   map[string]*session // by cookie value
-	signIns    map[string]*session // by sid, outlives the cookie
-	codes      map[string]*code
-	consents   map[string][]string // "oid client resource" → scopes
-	assigned   map[string][]string // "principal client" → application roles
-	keys       []*signingKey       // the first signs
-	seal       []byte              // key of refresh tokens
-	faults     faults
-	seen       []Seen
+	mu       sync.Mutex
+	users    []*User
+	apps     map[string]*App     // by lower-case client id
+	sessions map[string]*session // by cookie value
+	signIns  map[string]*session // by sid, outlives the cookie
+	codes    map[string]*code
+	consents map[string][]string // "oid client resource" → scopes
+	assigned map[string][]string // "principal client" → application roles
+	keys     []*signingKey       // the first signs
+	seal     []byte              // key of refresh tokens
+	faults   faults
+	seen     []Seen
 }
 
-// New makes a tenant with the default directory: see Users.
+// New makes a tenant with the default directory, the sample accounts.
 func New(o Options) (*Tenant, error) {
 	base, err := url.Parse(o.BaseURL)
 	if err != nil || base.Host == "" || (base.Path != "" && base.Path != "/") {
 		return nil, fmt.Errorf("simulated tenant: BaseURL %q is not an origin", o.BaseURL)
 	}
 	t := &Tenant{
-		base:       strings.TrimSuffix(o.BaseURL, "/"),
-		clock:      o.Now,
-		external:   o.External,
-		log:        o.Log,
-		path:       o.State,
-		users:      defaultUsers(),
-		apps:       map[string]*App{},
-		identities: map[string]ManagedIdentity{},
-		sessions:   map[string]*session{},
-		signIns:    map[string]*session{},
-		codes:      map[string]*code{},
-		consents:   map[string][]string{},
-		assigned:   map[string][]string{},
+		base:     strings.TrimSuffix(o.BaseURL, "/"),
+		clock:    o.Now,
+		external: o.External,
+		log:      o.Log,
+		path:     o.State,
+		users:    defaultUsers(),
+		apps:     map[string]*App{},
+		sessions: map[string]*session{},
+		signIns:  map[string]*session{},
+		codes:    map[string]*code{},
+		consents: map[string][]string{},
+		assigned: map[string][]string{},
 	}
 	if t.clock == nil {
 		t.clock = time.Now
