@@ -13,12 +13,12 @@ complain() {
   failed=1
 }
 
-for command in "build main.bicep --stdout" "lint main.bicep"; do
-  # shellcheck disable=SC2086 # two words
-  said=$("$bicep" $command 2>&1 >/dev/null) || failed=1
-  [ -z "$said" ] || complain "bicep $command:
+said=$("$bicep" build main.bicep --stdout 2>&1 >/dev/null) || failed=1
+[ -z "$said" ] || complain "bicep build main.bicep:
 $said"
-done
+said=$("$bicep" lint main.bicep 2>&1) || failed=1
+[ -z "$said" ] || complain "bicep lint main.bicep:
+$said"
 
 for file in main.bicep types.bicep modules/*.bicep snapshots/*.bicepparam; do
   formatted=$("$bicep" format "$file" --stdout)
