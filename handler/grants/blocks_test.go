@@ -3,6 +3,7 @@ package grants
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -154,9 +155,9 @@ func TestBlocksReachInstancesThatWereIdleOrCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Advance(MaxStale + time.Second)
-		n := 0
+		var n atomic.Int32
 		b.wire.disturb(func(op string) error {
-			if n++; n > 2 {
+			if n.Add(1) > 2 {
 				return errDown
 			}
 			return nil

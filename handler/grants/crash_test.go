@@ -3,6 +3,7 @@ package grants
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,17 +14,17 @@ import (
 // dieAfter lets n writes through and then behaves like a dead process: nothing
 // reaches the table any more, and the caller never hears of the last write.
 func (w *wire) dieAfter(n int) {
-	done := 0
+	var done atomic.Int32
 	w.disturb(func(op string) error {
-		if done >= n {
+		if int(done.Load()) >= n {
 			return errDown
 		}
 		return nil
 	}, func(op string) error {
 		if op == "insert" || op == "replace" {
-			done++
+			done.Add(1)
 		}
-		if done >= n {
+		if int(done.Load()) >= n {
 			return errLate
 		}
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -238,8 +239,11 @@ func (w *world) fault(t *rapid.T, i *instance) fault {
 	countdown := rapid.IntRange(1, 4).Draw(t, "operation")
 	late := rapid.Bool().Draw(t, "late")
 	dead := rapid.Bool().Draw(t, "and all that follow")
+	var mu sync.Mutex // partitions are read in parallel
 	step := func(err error) func(string) error {
 		return func(string) error {
+			mu.Lock()
+			defer mu.Unlock()
 			countdown--
 			if countdown == 0 || (countdown < 0 && dead) {
 				fired = true

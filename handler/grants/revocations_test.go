@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -152,9 +153,9 @@ func TestReadingThatFailsHalfWayKeepsWhatItFound(t *testing.T) {
 	h := revokedDaily(t, newTable(t), c.Now(), 5_000)
 	i := newInstance(t, h, c.Now)
 	i.accessLifetime = 24 * time.Hour
-	n := 0
+	var n atomic.Int32
 	i.wire.disturb(func(op string) error {
-		if n++; op == "list" && n > 20 {
+		if n.Add(1) > 20 && op == "list" {
 			return errDown
 		}
 		return nil
@@ -243,14 +244,12 @@ func TestListNeverLosesARevocation(t *testing.T) {
 	revoke(i, first)
 	revoke(i, second)
 	// A third while the list is being read, when its partition has been.
-	listed := 0
+	var listed atomic.Int32 // partitions are read in parallel
 	i.wire.disturb(nil, func(op string) error {
-		if op == "list" {
-			if listed++; listed == 1 {
-				revoke(other, fourth)
-				if err := i.publish(ctx, revocation{Subject: third.Grant.Subject, Grant: third.Grant.ID}); err != nil {
-					t.Error(err)
-				}
+		if op == "list" && listed.Add(1) == 1 {
+			revoke(other, fourth)
+			if err := i.publish(ctx, revocation{Subject: third.Grant.Subject, Grant: third.Grant.ID}); err != nil {
+				t.Error(err)
 			}
 		}
 		return nil

@@ -148,6 +148,7 @@ const writeAttempts = 8
 // late use is still recognized and logged for what it is.
 func (s *Service) mark(ctx context.Context, r record, reason string) error {
 	var err error
+	id, subject := r.id, r.subject
 	for range writeAttempts {
 		if !r.Revoked.IsZero() {
 			s.revoked.setMarked(r.id)
@@ -163,7 +164,8 @@ func (s *Service) mark(ctx context.Context, r record, reason string) error {
 		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
 			break
 		}
-		if r, err = s.read(ctx, r.subject, r.id); errors.Is(err, errNoGrant) {
+		if r, err = s.read(ctx, subject, id); errors.Is(err, errNoGrant) {
+			s.revoked.setMarked(id)
 			return nil
 		} else if err != nil {
 			return err
