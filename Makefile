@@ -5,6 +5,10 @@ SHELL := /bin/sh
 # azd builds with GOOS=linux GOARCH=amd64 CGO_ENABLED=0 and no other flag.
 BUILD := CGO_ENABLED=0 go build -trimpath
 
+# The linter is a tool of a module of its own, so that go.mod names what the server
+# uses and nothing else.
+LINT := go tool -modfile tools/lint/go.mod golangci-lint
+
 .PHONY: help
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,9 +81,9 @@ check: e2e/node_modules/.installed ## The inner loop: vet and the fast tests
 	go test . ./handler/... ./dev/... ./infra/...
 
 .PHONY: test
-test: deps ## Everything: vet, staticcheck, race detector, real clients, browser, conformance
+test: deps ## Everything: vet, linters, race detector, real clients, browser, conformance
 	go vet ./...
-	go tool staticcheck ./...
+	$(LINT) run ./...
 	go test -race -timeout 9m ./...
 	@for module in $(MODULES); do echo "$$module"; (cd $$module && go vet ./... && go test ./...) || exit 1; done
 	go test -skip '$(SDK_RACE)' $(SDK)/internal/... $(SDK)/mcp

@@ -103,14 +103,15 @@ func (c *console) readable(line []byte) string {
 		}
 		return fmt.Sprintf("  %s  %-9s %s", at, word, strings.Join(parts, "  "))
 	case level == "WARN" || level == "ERROR":
-		rest := fmt.Sprintf("  %s  %-9s %s", at, map[string]string{"WARN": "warning", "ERROR": "error"}[level], text("msg"))
+		var rest strings.Builder
+		rest.WriteString(fmt.Sprintf("  %s  %-9s %s", at, map[string]string{"WARN": "warning", "ERROR": "error"}[level], text("msg")))
 		for _, name := range slices.Sorted(maps.Keys(entry)) {
 			if !slices.Contains([]string{"time", "level", "msg", "correlation_id"}, name) {
 				value, _ := json.Marshal(entry[name])
-				rest += " " + name + "=" + string(value)
+				rest.WriteString(" " + name + "=" + string(value))
 			}
 		}
-		return rest
+		return rest.String()
 	}
 	return ""
 }

@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -33,9 +34,7 @@ func probe(t *testing.T, method, address string, header http.Header) (*http.Resp
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	res, err := (&http.Transport{}).RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -69,9 +70,7 @@ func newEntraWorld(t *testing.T, settings map[string]string) *entraWorld {
 		"ENTRA_AUTHORITY": authority.URL, "ENTRA_TENANT_ID": tenant.Contoso, "ENTRA_CLIENT_ID": tenant.DefaultClientID,
 		"ENTRA_CLIENT_SECRET": "s3cret-value", "ENTRA_API_SCOPE": "api://" + tenant.DefaultClientID + "/" + tenant.DefaultScope,
 	}
-	for name, v := range settings {
-		env[name] = v
-	}
+	maps.Copy(env, settings)
 	cfg, err := config.Load(func(name string) string { return env[name] })
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -88,8 +89,8 @@ func TestEveryOperationIsCounted(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = table.Close() })
 	c := &counted{Table: table}
-	for i := range seam.NumMethod() {
-		name := seam.Method(i).Name
+	for method := range seam.Methods() {
+		name := method.Name
 		if name == "Close" {
 			continue
 		}
@@ -300,9 +301,7 @@ func TestOnlyOurAccessTokensAreTaken(t *testing.T) {
 	// sign makes a token that differs from a good one in what change does.
 	sign := func(method jwt.SigningMethod, key any, change func(header map[string]any, claims jwt.MapClaims)) string {
 		c := jwt.MapClaims{}
-		for name, value := range claims {
-			c[name] = value
-		}
+		maps.Copy(c, claims)
 		token := jwt.NewWithClaims(method, c)
 		token.Header["typ"], token.Header["kid"] = "at+jwt", kid
 		if change != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -294,9 +295,7 @@ func (f Form) submit(page *url.URL, button string) (*http.Request, error) {
 		time.Sleep(time.Until(f.shown.Add(reading)))
 	}
 	fields := url.Values{}
-	for k, v := range f.Fields {
-		fields[k] = v
-	}
+	maps.Copy(fields, f.Fields)
 	if name, value, ok := strings.Cut(button, "="); ok && name != "" {
 		fields.Set(name, value)
 	}

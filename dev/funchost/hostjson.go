@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -64,9 +65,7 @@ func readHostJSON(root string, settings map[string]string) (worker, error) {
 	}
 	all := layers{}
 	for _, layer := range []layers{known, file, fromSettings(settings)} {
-		for path, v := range layer {
-			all[path] = v
-		}
+		maps.Copy(all, layer)
 	}
 	return all.worker(root, settings)
 }

@@ -84,8 +84,7 @@ func (h *Host) newProxy() http.Handler {
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			var tooLarge *http.MaxBytesError
-			if errors.As(err, &tooLarge) {
+			if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 				w.WriteHeader(http.StatusRequestEntityTooLarge)
 				return
 			}

@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -173,9 +174,7 @@ func (t *Tenant) respond(w http.ResponseWriter, r *http.Request, req *request, q
 		return
 	}
 	all := to.Query()
-	for name, values := range q {
-		all[name] = values
-	}
+	maps.Copy(all, q)
 	to.RawQuery = all.Encode()
 	http.Redirect(w, r, to.String(), http.StatusFound)
 }

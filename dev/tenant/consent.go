@@ -76,7 +76,7 @@ func (t *Tenant) resource(identifier string) (resource, bool) {
 func (t *Tenant) parseScope(client *App, raw string) (wanted, *refusal) {
 	var w wanted
 	var isDefault, isNamed bool
-	for _, word := range strings.Fields(raw) {
+	for word := range strings.FieldsSeq(raw) {
 		if lower := strings.ToLower(word); slices.Contains(oidcScopes, lower) {
 			w.oidc = appendNew(w.oidc, lower)
 			continue
@@ -146,7 +146,7 @@ func (t *Tenant) matchResource(q url.Values) *refusal {
 		if app.AppIDURI != want && !slices.Contains(app.IdentifierURIs, want) {
 			continue
 		}
-		for _, word := range strings.Fields(q.Get("scope")) {
+		for word := range strings.FieldsSeq(q.Get("scope")) {
 			if i := strings.LastIndexByte(word, '/'); i < 0 && !slices.Contains(oidcScopes, strings.ToLower(word)) || i >= 0 && !app.names(word[:i]) {
 				return refuse(9010010)
 			}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -93,9 +94,7 @@ func Start(tb testing.TB, o Options) *Stack {
 		}
 		s.env["TABLES_NAME"] = "e2e" + portOf(front.Listener.Addr())
 	}
-	for name, v := range o.Env {
-		s.env[name] = v
-	}
+	maps.Copy(s.env, o.Env)
 	if o.Azure != nil {
 		s.secure(tb, front)
 		front.StartTLS()

@@ -83,10 +83,9 @@ func TestOneAddressCannotFloodTheTableWithApprovals(t *testing.T) {
 	w := newWorld(t)
 	id := w.publicClient()
 	b := w.browser()
-	resp := b.get(issuer + "/authorize?" + request(id).Encode())
 	var forms []string
 	for range 101 {
-		resp = b.get(issuer + "/authorize?" + request(id).Encode())
+		resp := b.get(issuer + "/authorize?" + request(id).Encode())
 		forms = append(forms, match(t, text(t, resp), `name="request" value="([^"]+)"`))
 	}
 	w.advance(time.Second)
@@ -94,7 +93,7 @@ func TestOneAddressCannotFloodTheTableWithApprovals(t *testing.T) {
 		wantStatus(t, b.decide(form, "approve"), http.StatusOK)
 	}
 	w.table.counted()
-	resp = b.decide(forms[100], "approve")
+	resp := b.decide(forms[100], "approve")
 	wantPage(t, resp, http.StatusTooManyRequests)
 	if got := resp.Header.Get("Retry-After"); got != "1" {
 		t.Errorf("Retry-After %q", got)

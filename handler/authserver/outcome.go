@@ -96,8 +96,7 @@ func (e *pageError) Unwrap() error { return e.err }
 
 // problemOf is why err stops a sign-in, as far as a person can tell.
 func problemOf(err error) pages.Problem {
-	var p *pageError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*pageError](err); ok {
 		return p.problem
 	}
 	switch oauth.ErrorCode(err) {

@@ -201,8 +201,7 @@ func slowDown(description string, wait time.Duration) *oauth.Error {
 }
 
 func registrationFailed(err error) error {
-	var refusal *oauth.Error
-	if errors.As(err, &refusal) {
+	if _, ok := errors.AsType[*oauth.Error](err); ok {
 		return err
 	}
 	return oauth.Unavailable("The registration could not be stored. Try again in a moment.", 2*time.Second, err)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -81,10 +82,8 @@ func (r *reader) list(name string) []string {
 // choice reads one of values, the first of which is the default.
 func (r *reader) choice(name string, values ...string) string {
 	v := strings.ToLower(r.textOr(name, values[0]))
-	for _, allowed := range values {
-		if v == allowed {
-			return v
-		}
+	if slices.Contains(values, v) {
+		return v
 	}
 	r.bad(name, fmt.Sprintf("is %q", v), "Write "+strings.Join(values[:len(values)-1], ", ")+" or "+values[len(values)-1])
 	return values[0]

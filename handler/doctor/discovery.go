@@ -77,8 +77,7 @@ func (s Site) agreed(ctx context.Context, check string, paths []string, who stri
 		d, err := s.document(ctx, path)
 		if err != nil {
 			fix := "Look for a proxy that answers for the server at this path."
-			var u *unexpected
-			if errors.As(err, &u) {
+			if u, ok := errors.AsType[*unexpected](err); ok {
 				fix = u.fix()
 			}
 			return nil, Wrong(check, err.Error()+"; it matters to "+who, fix)

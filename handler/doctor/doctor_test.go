@@ -3,6 +3,7 @@ package doctor_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -124,7 +125,7 @@ func TestALineIsOneLine(t *testing.T) {
 
 func TestEachProblemOfTheConfigurationIsALine(t *testing.T) {
 	_, err := config.Load(func(string) string { return "" })
-	problems, _ := err.(config.Problems)
+	problems, _ := errors.AsType[config.Problems](err)
 	if findings := doctor.Configuration(config.Config{}, problems); len(findings) != len(problems) || len(problems) < 3 {
 		t.Errorf("%d problems, findings %+v", len(problems), findings)
 	}

@@ -146,8 +146,7 @@ func unreachable(what string, cause error) *Failure {
 // AsFailure returns the *Failure in err's chain, or one of kind Unavailable
 // that wraps err: an outcome nobody explained is no reason to end a sign-in.
 func AsFailure(err error) *Failure {
-	var f *Failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*Failure](err); ok {
 		return f
 	}
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -192,9 +193,7 @@ func (e *tenant) respondTokens(more map[string]any) {
 	e.set(func() {
 		e.respond = func(w http.ResponseWriter, _ *http.Request) {
 			body := map[string]any{"token_type": "Bearer", "access_token": "x", "expires_in": 3600}
-			for k, v := range more {
-				body[k] = v
-			}
+			maps.Copy(body, more)
 			answerJSON(w, 200, body)
 		}
 	})

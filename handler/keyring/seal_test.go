@@ -137,7 +137,7 @@ func TestKeysAreNeverPrinted(t *testing.T) {
 		_, _ = fmt.Fprintf(&out, verb+"\n", keyring.Options{Wrapper: w})
 	}
 	for _, secret := range []string{string(key), fmt.Sprintf("%x", key), "0123456789abcdef0123456789abcdef", keyA,
-		fmt.Sprint([]byte("0123456789abcdef"))} {
+		fmt.Sprintf("%d", []byte("0123456789abcdef"))} {
 		if strings.Contains(out.String(), secret) {
 			t.Errorf("output contains key material:\n%s", out.String())
 		}

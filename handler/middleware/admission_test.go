@@ -129,7 +129,7 @@ func TestBusyProcessorsAreSeen(t *testing.T) {
 	for range 128 * runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for !stop.Load() {
-				for x := 0; x < 500_000; x++ {
+				for x := range 500_000 {
 					_ = x * x
 				}
 				runtime.Gosched()

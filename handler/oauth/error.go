@@ -81,8 +81,7 @@ func (e *Error) Unwrap() error { return e.cause }
 
 // AsError returns the *Error in err's chain, or a server_error caused by err.
 func AsError(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return New(ServerError, "The server could not complete the request.").Because(err)

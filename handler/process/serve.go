@@ -91,6 +91,8 @@ func serveUntil(ctx context.Context, listener net.Listener, h http.Handler, drai
 		log.WarnContext(stopping, "requests were cut at the end of the grace", "grace", grace.String())
 		_ = server.Close()
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
 	return nil
 }

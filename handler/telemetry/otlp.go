@@ -195,7 +195,7 @@ func nano(t time.Time) uint64 { return uint64(max(t.UnixNano(), 0)) }
 func keyValues(set *attribute.Set) []*commonpb.KeyValue {
 	out := make([]*commonpb.KeyValue, 0, set.Len())
 	for _, kv := range set.ToSlice() {
-		value := &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: kv.Value.Emit()}}
+		value := &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: kv.Value.String()}}
 		switch kv.Value.Type() {
 		case attribute.INT64:
 			value.Value = &commonpb.AnyValue_IntValue{IntValue: kv.Value.AsInt64()}

@@ -3,6 +3,7 @@ package toolkit_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -207,9 +208,7 @@ func TestWhatAnAPIRefusesIsToldApart(t *testing.T) {
 		"too large":  {200, nil, `{"name":"` + strings.Repeat("x", 5<<20) + `"}`, "does not answer now"},
 	} {
 		url, _ := api(t, func(w http.ResponseWriter, _ *http.Request) {
-			for k, v := range test.header {
-				w.Header()[k] = v
-			}
+			maps.Copy(w.Header(), test.header)
 			w.WriteHeader(test.status)
 			_, _ = w.Write([]byte(test.body))
 		})

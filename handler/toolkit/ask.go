@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"strconv"
 	"strings"
@@ -198,9 +199,7 @@ func (c *Caller) conversation(ctx context.Context) (*conversation, error) {
 			sealed.Call != c.callDigest() || !c.server.now().Before(time.Unix(sealed.Expires, 0)) {
 			return nil, errState()
 		}
-		for key, a := range sealed.Answers {
-			talk.answers[key] = a
-		}
+		maps.Copy(talk.answers, sealed.Answers)
 		talk.id, talk.expires = sealed.ID, time.Unix(sealed.Expires, 0)
 		if r, ok := responses[sealed.Asked].(*mcp.ElicitResult); ok {
 			talk.answers[sealed.Asked] = answer{r.Action, r.Content}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -148,12 +149,12 @@ func (s *Server) throughHooks(ctx context.Context, call *Call, prepare func(*Cal
 	if asks(err) {
 		return nil, err // nothing has been done yet, and nothing goes out
 	}
-	for i := len(hooks) - 1; i >= 0; i-- {
-		if hooks[i].After == nil {
+	for _, hook := range slices.Backward(hooks) {
+		if hook.After == nil {
 			continue
 		}
-		if refused := guarded(ctx, call.Caller, func() error { return hooks[i].After(ctx, call, result, err) }); refused != nil {
-			return nil, &refusal{hooks[i].Name, refused}
+		if refused := guarded(ctx, call.Caller, func() error { return hook.After(ctx, call, result, err) }); refused != nil {
+			return nil, &refusal{hook.Name, refused}
 		}
 	}
 	return result, err

@@ -33,7 +33,7 @@ func everything(hooks ...toolkit.Hook) toolkit.Catalogue {
 		Tools: []toolkit.Tool{toolkit.Define("greet", "Greet.", greet)},
 		Resources: []toolkit.Resource{
 			toolkit.DefineResource("about", "demo://about", "About.", func(context.Context, *toolkit.Caller) (string, error) { return "about", nil }),
-			toolkit.DefineTemplate("person", "demo://people/{name}", "A person.", func(ctx context.Context, c *toolkit.Caller, in named) (string, error) { return greet(ctx, c, in) },
+			toolkit.DefineTemplate("person", "demo://people/{name}", "A person.", greet,
 				toolkit.Complete("name", func(_ context.Context, c *toolkit.Caller, typed string) ([]string, error) {
 					return []string{typed + "da"}, nil
 				})),

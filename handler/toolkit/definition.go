@@ -64,7 +64,7 @@ func define(k kind, name, description string, rules []Rule) definition {
 	d := definition{
 		kind: k, name: name, title: titleOf(name), description: description,
 		// What the specification assumes of tools that say nothing.
-		annotations: mcp.ToolAnnotations{DestructiveHint: pointer(true), OpenWorldHint: pointer(true)},
+		annotations: mcp.ToolAnnotations{DestructiveHint: new(true), OpenWorldHint: new(true)},
 	}
 	for _, rule := range rules {
 		rule(&d)
@@ -169,7 +169,7 @@ func HideUnlessAllowed() Rule { return func(d *definition) { d.hide = true } }
 func ReadOnly() Rule {
 	return func(d *definition) {
 		d.only("ReadOnly", tool)
-		d.annotations.ReadOnlyHint, d.annotations.IdempotentHint, d.annotations.DestructiveHint = true, true, pointer(false)
+		d.annotations.ReadOnlyHint, d.annotations.IdempotentHint, d.annotations.DestructiveHint = true, true, new(false)
 	}
 }
 
@@ -178,7 +178,7 @@ func ReadOnly() Rule {
 func Additive() Rule {
 	return func(d *definition) {
 		d.only("Additive", tool)
-		d.annotations.DestructiveHint = pointer(false)
+		d.annotations.DestructiveHint = new(false)
 	}
 }
 
@@ -196,7 +196,7 @@ func Idempotent() Rule {
 func ClosedWorld() Rule {
 	return func(d *definition) {
 		d.only("ClosedWorld", tool)
-		d.annotations.OpenWorldHint = pointer(false)
+		d.annotations.OpenWorldHint = new(false)
 	}
 }
 

@@ -23,10 +23,10 @@ func (s *shape) encode(value any) ([]byte, error) {
 func (s *shape) withoutNull(value any) any {
 	switch v := value.(type) {
 	case nil:
-		switch {
-		case s.kind == "array":
+		switch s.kind {
+		case "array":
 			return []any{}
-		case s.kind == "object":
+		case "object":
 			// An absent struct as a whole: its members are left out with it.
 			return map[string]any{}
 		}

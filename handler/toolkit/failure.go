@@ -47,32 +47,27 @@ func Explain(err error) string {
 
 // explain is the part of err that the user may see, and whether there is more.
 func explain(err error) (text string, hidden bool) {
-	var own *failure
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[*failure](err); ok {
 		return own.message, own.cause != nil
 	}
-	var upstream *entra.Failure
-	if errors.As(err, &upstream) {
+	if upstream, ok := errors.AsType[*entra.Failure](err); ok {
 		parts := []string{upstream.Summary, upstream.NextStep}
 		if upstream.ConsentURL != "" && !strings.Contains(upstream.NextStep, upstream.ConsentURL) {
 			parts = append(parts, upstream.ConsentURL)
 		}
 		return strings.Join(parts, " "), true
 	}
-	var protocol *oauth.Error
-	if errors.As(err, &protocol) {
+	if protocol, ok := errors.AsType[*oauth.Error](err); ok {
 		return protocol.Description, true
 	}
-	var api *APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*APIError](err); ok {
 		return api.Error(), true
 	}
 	return err.Error(), false
 }
 
 func cause(err error) error {
-	var own *failure
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[*failure](err); ok {
 		return own.cause
 	}
 	return err

@@ -139,17 +139,15 @@ func integer(kind reflect.Kind, bits int) *shape {
 	s := &shape{kind: "integer"}
 	switch {
 	case kind >= reflect.Uint && kind <= reflect.Uint64:
-		s.minimum = pointer(0.0)
+		s.minimum = new(0.0)
 		if bits < 64 {
-			s.maximum = pointer(float64(uint64(1)<<bits - 1))
+			s.maximum = new(float64(uint64(1)<<bits - 1))
 		}
 	case bits < 64:
-		s.minimum, s.maximum = pointer(-float64(uint64(1)<<(bits-1))), pointer(float64(uint64(1)<<(bits-1)-1))
+		s.minimum, s.maximum = new(-float64(uint64(1)<<(bits-1))), new(float64(uint64(1)<<(bits-1)-1))
 	}
 	return s
 }
-
-func pointer[T any](v T) *T { return &v }
 
 func (s *shaper) array(typ reflect.Type) (*shape, error) {
 	if typ.Elem().Kind() == reflect.Uint8 {
@@ -164,7 +162,7 @@ func (s *shaper) array(typ reflect.Type) (*shape, error) {
 	}
 	a := &shape{kind: "array", items: items}
 	if typ.Kind() == reflect.Array {
-		a.minItems, a.maxItems = pointer(typ.Len()), pointer(typ.Len())
+		a.minItems, a.maxItems = new(typ.Len()), new(typ.Len())
 	}
 	return a, nil
 }

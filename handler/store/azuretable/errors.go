@@ -43,12 +43,10 @@ func outcome(op string, err error) error {
 	if sentinel := sentinelOf(err); sentinel != nil {
 		return fmt.Errorf("azuretable: %s: %w", op, sentinel)
 	}
-	var answer *azcore.ResponseError
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*azcore.ResponseError](err); ok {
 		return &Refusal{Operation: op, Status: answer.StatusCode, Code: answer.ErrorCode, Request: requestID(answer)}
 	}
-	var request *url.Error
-	if errors.As(err, &request) {
+	if request, ok := errors.AsType[*url.Error](err); ok {
 		err = request.Err
 	}
 	return fmt.Errorf("azuretable: %s: %w", op, err)

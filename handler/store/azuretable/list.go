@@ -106,10 +106,10 @@ func resume(options *aztables.ListEntitiesOptions, from store.Cursor) error {
 		return fmt.Errorf("%w: the cursor does not come from this listing", store.ErrInvalid)
 	}
 	if token.Has(cursorPartition) {
-		options.NextPartitionKey = to.Ptr(token.Get(cursorPartition))
+		options.NextPartitionKey = new(token.Get(cursorPartition))
 	}
 	if token.Has(cursorRow) {
-		options.NextRowKey = to.Ptr(token.Get(cursorRow))
+		options.NextRowKey = new(token.Get(cursorRow))
 	}
 	return nil
 }

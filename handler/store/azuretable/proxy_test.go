@@ -2,6 +2,7 @@ package azuretable_test
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -70,9 +71,7 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request) {
 
 func pass(w http.ResponseWriter, res *http.Response) {
 	defer func() { _ = res.Body.Close() }()
-	for name, values := range res.Header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), res.Header)
 	w.WriteHeader(res.StatusCode)
 	_, _ = io.Copy(w, res.Body)
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 	"golang.org/x/sync/errgroup"
 
@@ -54,7 +53,7 @@ func (t *Table) Replace(ctx context.Context, row store.Row) (store.ETag, error) 
 		return "", outcome("replace", err)
 	}
 	answer, err := t.writer.UpdateEntity(ctx, data, &aztables.UpdateEntityOptions{
-		IfMatch:    to.Ptr(azcore.ETag(row.ETag)),
+		IfMatch:    new(azcore.ETag(row.ETag)),
 		UpdateMode: aztables.UpdateModeReplace,
 	})
 	return written("replace", answer.ETag, err)
@@ -73,7 +72,7 @@ func (t *Table) Delete(ctx context.Context, partition, key string, etag store.ET
 	if err := errors.Join(store.CheckKey(partition, key), store.CheckETag(etag)); err != nil {
 		return err
 	}
-	_, err := t.writer.DeleteEntity(ctx, partition, key, &aztables.DeleteEntityOptions{IfMatch: to.Ptr(azcore.ETag(etag))})
+	_, err := t.writer.DeleteEntity(ctx, partition, key, &aztables.DeleteEntityOptions{IfMatch: new(azcore.ETag(etag))})
 	return outcome("delete", err)
 }
 
@@ -118,7 +117,7 @@ func (t *Table) dropPartition(ctx context.Context, rows []store.Row) (int, error
 			return 0, outcome("drop", err)
 		}
 		actions[i] = aztables.TransactionAction{
-			ActionType: aztables.TransactionTypeDelete, Entity: data, IfMatch: to.Ptr(azcore.ETag(row.ETag)),
+			ActionType: aztables.TransactionTypeDelete, Entity: data, IfMatch: new(azcore.ETag(row.ETag)),
 		}
 	}
 	_, err := t.writer.SubmitTransaction(ctx, actions, nil)

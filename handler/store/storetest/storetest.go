@@ -52,7 +52,7 @@ func wantError(t *testing.T, what string, err, want error) {
 		return
 	}
 	for _, s := range sentinels {
-		if got := errors.Is(err, s); got != (s == want) {
+		if got := errors.Is(err, s); got != errors.Is(want, s) {
 			t.Errorf("%s: error %q is %v: %t", what, err, s, got)
 		}
 	}
