@@ -23,10 +23,12 @@ import (
 	"entramcp/handler/pages"
 )
 
-// Path is where the page is, and donePath where it ends.
+// Path is where the page is. It ends at donePath, or at otherPath for somebody else than
+// the user whose call it is about.
 const (
-	Path     = "/connect"
-	donePath = Path + "/done"
+	Path      = "/connect"
+	donePath  = Path + "/done"
+	otherPath = Path + "/other-account"
 )
 
 // formPurpose is that of the page's form.
@@ -104,9 +106,15 @@ func (c *Connect) open(ctx context.Context, sealed string) (request, error) {
 // Routes are the page's, by pattern of http.ServeMux.
 func (c *Connect) Routes() map[string]http.Handler {
 	return map[string]http.Handler{
-		"GET " + Path:     http.HandlerFunc(c.show),
-		"POST " + Path:    http.HandlerFunc(c.approve),
-		"GET " + donePath: http.HandlerFunc(c.done),
+		"GET " + Path:  http.HandlerFunc(c.show),
+		"POST " + Path: http.HandlerFunc(c.approve),
+		"GET " + donePath: notice(http.StatusOK, pages.Words{
+			Title: "Done", Summary: "The permission is given.", NextStep: "Close this window and go back to your assistant. It can go on now.",
+		}),
+		"GET " + otherPath: notice(http.StatusForbidden, pages.Words{
+			Title: "Another account", Summary: "You signed in with another account than the one that uses the tool, so nothing has changed for that one.",
+			NextStep: "Open the link again and choose the account with which you use the tool.",
+		}),
 	}
 }
 
@@ -167,13 +175,11 @@ func (c *Connect) Finish(_ context.Context, signIn entra.SignIn, data []byte) (t
 		return "", oauth.New(oauth.ServerError, "The sign-in cannot be finished.").Because(err)
 	}
 	if signIn.Claims == nil || grants.SubjectOf(signIn.Claims.TenantID, signIn.Claims.ObjectID) != q.Subject {
-		return "", oauth.New(oauth.AccessDenied, "You signed in with another account than the one that uses the tool. Open the link again and choose that one.")
+		return otherPath, nil
 	}
 	return donePath, nil
 }
 
-func (c *Connect) done(w http.ResponseWriter, r *http.Request) {
-	pages.Render(w, r, http.StatusOK, pages.Notice{Words: pages.Words{
-		Title: "Done", Summary: "The permission is given.", NextStep: "Close this window and go back to your assistant. It can go on now.",
-	}})
+func notice(status int, words pages.Words) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { pages.Render(w, r, status, pages.Notice{Words: words}) })
 }
