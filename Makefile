@@ -110,7 +110,7 @@ chromium:
 
 .PHONY: bench
 bench: ## Measure this server beside others, as ratios, and write docs/performance.md
-	go test -run '^$$' -bench Compare -timeout 40m ./bench -args -report ../docs/performance.md
+	go test -run '^$$' -bench 'Compare|Floods' -timeout 40m ./bench -args -report ../docs/performance.md
 
 .PHONY: bench-history
 bench-history: ## Measure what requests, starts and sweeps cost beside a million grants

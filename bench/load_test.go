@@ -25,6 +25,9 @@ type load struct {
 	connections int
 	// contains must be in every answer, or the run fails: a refusal is fast.
 	contains []byte
+	// anyStatus takes refusals for answers. Connections that the server closes
+	// are opened again.
+	anyStatus bool
 }
 
 // result is what a run has measured.
@@ -64,7 +67,7 @@ func (l load) run(limit time.Duration, rate float64) (result, error) {
 				errs <- err
 				return
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			in := bufio.NewReaderSize(conn, 64<<10)
 			own := make([]time.Duration, 0, 1<<16)
 			var body []byte
@@ -78,7 +81,14 @@ func (l load) run(limit time.Duration, rate float64) (result, error) {
 					break
 				}
 				if _, err = conn.Write(l.request); err == nil {
-					body, err = answer(in, body[:0])
+					body, err = answer(in, body[:0], l.anyStatus)
+				}
+				if err != nil && l.anyStatus {
+					_ = conn.Close()
+					if conn, err = net.Dial("tcp", l.address); err == nil {
+						in.Reset(conn)
+						continue
+					}
 				}
 				if err == nil && !bytes.Contains(body, l.contains) {
 					err = fmt.Errorf("answer without %q: %.300s", l.contains, body)
@@ -105,8 +115,9 @@ func (l load) run(limit time.Duration, rate float64) (result, error) {
 	}
 }
 
-// answer reads one response with status 200 and appends its body to b.
-func answer(in *bufio.Reader, b []byte) ([]byte, error) {
+// answer reads one response with status 200, or with any, and appends its body
+// to b.
+func answer(in *bufio.Reader, b []byte, anyStatus bool) ([]byte, error) {
 	length, chunked := -1, false
 	for first := true; ; first = false {
 		line, err := in.ReadSlice('\n')
@@ -115,7 +126,7 @@ func answer(in *bufio.Reader, b []byte) ([]byte, error) {
 		}
 		line = bytes.TrimRight(line, "\r\n")
 		switch name, value, _ := bytes.Cut(line, []byte(":")); {
-		case first && !bytes.HasPrefix(line, []byte("HTTP/1.1 200")):
+		case first && !anyStatus && !bytes.HasPrefix(line, []byte("HTTP/1.1 200")):
 			return b, fmt.Errorf("answer %q", line)
 		case len(line) == 0 && chunked:
 			return chunks(in, b)
