@@ -38,12 +38,12 @@ func signInCallAndRefresh(t *testing.T, s *stack.Stack) {
 		"go-sdk/2025-11-25": func(t *testing.T, b *stack.Browser) caller {
 			return connectGo(t, s.MCP(), s.Client(), "2025-11-25", dynamic, b)
 		},
-		"typescript-1":        node(s, "sdk-v1", nodeSettings{}),
-		"typescript-1/post":   node(s, "sdk-v1", nodeSettings{AuthMethod: "client_secret_post"}),
-		"typescript-1/basic":  node(s, "sdk-v1", nodeSettings{AuthMethod: "client_secret_basic"}),
-		"typescript-2/legacy": node(s, "sdk-v2", nodeSettings{Era: "legacy"}),
-		"typescript-2/auto":   node(s, "sdk-v2", nodeSettings{Era: "auto"}),
-		"typescript-2/2026":   node(s, "sdk-v2", nodeSettings{Era: map[string]string{"pin": "2026-07-28"}}),
+		"typescript-1":        node(s, "sdk-v1", clientSettings{}),
+		"typescript-1/post":   node(s, "sdk-v1", clientSettings{AuthMethod: "client_secret_post"}),
+		"typescript-1/basic":  node(s, "sdk-v1", clientSettings{AuthMethod: "client_secret_basic"}),
+		"typescript-2/legacy": node(s, "sdk-v2", clientSettings{Era: "legacy"}),
+		"typescript-2/auto":   node(s, "sdk-v2", clientSettings{Era: "auto"}),
+		"typescript-2/2026":   node(s, "sdk-v2", clientSettings{Era: map[string]string{"pin": "2026-07-28"}}),
 	}
 	connected := map[string]caller{}
 	refreshTokens := map[string]string{}
@@ -68,7 +68,7 @@ func signInCallAndRefresh(t *testing.T, s *stack.Stack) {
 	}
 }
 
-func node(s *stack.Stack, script string, settings nodeSettings) func(*testing.T, *stack.Browser) caller {
+func node(s *stack.Stack, script string, settings clientSettings) func(*testing.T, *stack.Browser) caller {
 	return func(t *testing.T, b *stack.Browser) caller {
 		settings.URL, settings.Certificate = s.MCP(), s.Certificate
 		n := startNode(t, script, settings)
@@ -81,7 +81,7 @@ func node(s *stack.Stack, script string, settings nodeSettings) func(*testing.T,
 // SDK does not show its own.
 func refreshTokenOf(t *testing.T, c caller) string {
 	t.Helper()
-	n, ok := c.(*nodeClient)
+	n, ok := c.(*scriptedClient)
 	if !ok {
 		return ""
 	}

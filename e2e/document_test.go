@@ -36,7 +36,7 @@ func TestAPublishedDocumentIsFetchedOnce(t *testing.T) {
 
 	s := stack.Start(t, stack.Options{Env: map[string]string{"SSL_CERT_FILE": roots}})
 	for _, script := range []string{"sdk-v1", "sdk-v2"} {
-		client := startNode(t, script, nodeSettings{URL: s.MCP(), ClientMetadataURL: host.URL + "/mcp.json"})
+		client := startNode(t, script, clientSettings{URL: s.MCP(), ClientMetadataURL: host.URL + "/mcp.json"})
 		client.connect(stack.NewBrowser(stack.Alice))
 		if got := client.call("greet", map[string]any{"name": "Ada"}); got != greeting {
 			t.Errorf("%s: %q", script, got)

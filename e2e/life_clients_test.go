@@ -68,18 +68,18 @@ func (u *goUser) signedIn() int                    { return u.client.signIns }
 func nodeUserOf(script string, era any) func(registration) func(*testing.T, *stack.Local) user {
 	return func(how registration) func(*testing.T, *stack.Local) user {
 		return func(t *testing.T, s *stack.Local) user {
-			settings := nodeSettings{URL: s.MCP(), Era: era}
+			settings := clientSettings{URL: s.MCP(), Era: era}
 			if how == document {
 				settings.ClientMetadataURL = documentURL
 			}
-			return &nodeUser{nodeClient: startNode(t, script, settings), browser: stack.NewBrowser(stack.Alice)}
+			return &nodeUser{scriptedClient: startNode(t, script, settings), browser: stack.NewBrowser(stack.Alice)}
 		}
 	}
 }
 
 // nodeUser is a person with a client of a TypeScript SDK.
 type nodeUser struct {
-	*nodeClient
+	*scriptedClient
 	browser   *stack.Browser
 	connected bool
 	signIns   int
@@ -103,7 +103,7 @@ func (u *nodeUser) call(tool string) (string, error) {
 }
 
 // persist gives a command again after each sign-in that the client asks for.
-func (u *nodeUser) persist(command map[string]any) (nodeAnswer, error) {
+func (u *nodeUser) persist(command map[string]any) (scriptedAnswer, error) {
 	u.tb.Helper()
 	for range 3 {
 		a := u.do(command)
@@ -114,7 +114,7 @@ func (u *nodeUser) persist(command map[string]any) (nodeAnswer, error) {
 			return a, nil
 		}
 		u.signIns++
-		u.nodeClient.signIn(u.browser, a.SignIn)
+		u.scriptedClient.signIn(u.browser, a.SignIn)
 	}
-	return nodeAnswer{}, fmt.Errorf("%v: the client asks to sign in again and again", command)
+	return scriptedAnswer{}, fmt.Errorf("%v: the client asks to sign in again and again", command)
 }

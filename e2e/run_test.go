@@ -109,7 +109,7 @@ func TestMakeRunKeepsSignIns(t *testing.T) {
 			t.Errorf("%q is not in:\n%s", want, first.out.String())
 		}
 	}
-	client := startNode(t, "sdk-v1", nodeSettings{URL: first.public + "/mcp"})
+	client := startNode(t, "sdk-v1", clientSettings{URL: first.public + "/mcp"})
 	client.connect(stack.NewBrowser(stack.Alice))
 	if got := client.call("greet", nil); !strings.HasPrefix(got, "Hello, World!") {
 		t.Errorf("greet: %q", got)

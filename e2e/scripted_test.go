@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"io"
 	"net/url"
@@ -15,15 +16,15 @@ import (
 	"entramcp/e2e/stack"
 )
 
-// nodeClient is a real TypeScript client in a process of its own, driven line
-// by line; clients/driver.mjs says how.
-type nodeClient struct {
+// scriptedClient is a real client in a process of its own, driven line by line;
+// clients/driver.mjs says how.
+type scriptedClient struct {
 	tb      testing.TB
 	stdin   io.WriteCloser
-	answers chan nodeAnswer
+	answers chan scriptedAnswer
 }
 
-type nodeAnswer struct {
+type scriptedAnswer struct {
 	OK     json.RawMessage `json:"ok"`
 	SignIn string          `json:"signIn"`
 	Error  *struct {
@@ -33,7 +34,7 @@ type nodeAnswer struct {
 	} `json:"error"`
 }
 
-type nodeSettings struct {
+type clientSettings struct {
 	URL               string `json:"url"`
 	RedirectURL       string `json:"redirectUrl"`
 	ClientName        string `json:"clientName"`
@@ -45,20 +46,24 @@ type nodeSettings struct {
 	Certificate string `json:"-"`
 }
 
-func startNode(tb testing.TB, script string, settings nodeSettings) *nodeClient {
+// startNode starts a client of the TypeScript SDK.
+func startNode(tb testing.TB, script string, settings clientSettings) *scriptedClient {
 	tb.Helper()
-	if settings.RedirectURL == "" {
-		settings.RedirectURL = "http://localhost:8976/callback"
-	}
-	if settings.ClientName == "" {
-		settings.ClientName = script
-	}
+	cmd := exec.Command(stack.Node(tb), filepath.Join("clients", script+".mjs"))
+	cmd.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+settings.Certificate)
+	return startScripted(tb, cmd, script, settings)
+}
+
+// startScripted starts a client whose settings are its last argument.
+func startScripted(tb testing.TB, cmd *exec.Cmd, script string, settings clientSettings) *scriptedClient {
+	tb.Helper()
+	settings.RedirectURL = cmp.Or(settings.RedirectURL, "http://localhost:8976/callback")
+	settings.ClientName = cmp.Or(settings.ClientName, script)
 	argument, err := json.Marshal(settings)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	cmd := exec.Command(stack.Node(tb), filepath.Join("clients", script+".mjs"), string(argument))
-	cmd.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+settings.Certificate)
+	cmd.Args = append(cmd.Args, string(argument))
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		tb.Fatal(err)
@@ -72,13 +77,13 @@ func startNode(tb testing.TB, script string, settings nodeSettings) *nodeClient 
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	n := &nodeClient{tb: tb, stdin: stdin, answers: make(chan nodeAnswer)}
+	n := &scriptedClient{tb: tb, stdin: stdin, answers: make(chan scriptedAnswer)}
 	go func() {
 		defer close(n.answers)
 		lines := bufio.NewScanner(stdout)
 		lines.Buffer(nil, 1<<20)
 		for lines.Scan() {
-			var a nodeAnswer
+			var a scriptedAnswer
 			if err := json.Unmarshal(lines.Bytes(), &a); err == nil {
 				n.answers <- a
 			}
@@ -96,7 +101,7 @@ func startNode(tb testing.TB, script string, settings nodeSettings) *nodeClient 
 }
 
 // do sends one command and waits for its answer.
-func (n *nodeClient) do(command map[string]any) nodeAnswer {
+func (n *scriptedClient) do(command map[string]any) scriptedAnswer {
 	n.tb.Helper()
 	line, err := json.Marshal(command)
 	if err != nil {
@@ -113,12 +118,12 @@ func (n *nodeClient) do(command map[string]any) nodeAnswer {
 		return a
 	case <-time.After(30 * time.Second):
 		n.tb.Fatalf("%s: no answer", line)
-		return nodeAnswer{}
+		return scriptedAnswer{}
 	}
 }
 
 // must is do for commands that have to succeed without a sign-in.
-func (n *nodeClient) must(command map[string]any) json.RawMessage {
+func (n *scriptedClient) must(command map[string]any) json.RawMessage {
 	n.tb.Helper()
 	a := n.do(command)
 	if a.Error != nil {
@@ -131,7 +136,7 @@ func (n *nodeClient) must(command map[string]any) json.RawMessage {
 }
 
 // signIn does what the person does when the client opens the browser.
-func (n *nodeClient) signIn(b *stack.Browser, authorizationURL string) {
+func (n *scriptedClient) signIn(b *stack.Browser, authorizationURL string) {
 	n.tb.Helper()
 	callback, err := b.Approve(authorizationURL)
 	if err != nil {
@@ -141,7 +146,7 @@ func (n *nodeClient) signIn(b *stack.Browser, authorizationURL string) {
 }
 
 // connect connects, signing in if the client wants to.
-func (n *nodeClient) connect(b *stack.Browser) {
+func (n *scriptedClient) connect(b *stack.Browser) {
 	n.tb.Helper()
 	a := n.do(map[string]any{"do": "connect"})
 	if a.Error != nil {
@@ -158,7 +163,7 @@ func (n *nodeClient) connect(b *stack.Browser) {
 }
 
 // call calls a tool and returns the text of its result.
-func (n *nodeClient) call(tool string, arguments map[string]any) string {
+func (n *scriptedClient) call(tool string, arguments map[string]any) string {
 	n.tb.Helper()
 	return textOf(n.tb, n.must(map[string]any{"do": "call", "tool": tool, "arguments": arguments}))
 }
