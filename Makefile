@@ -98,10 +98,16 @@ SDK = github.com/modelcontextprotocol/go-sdk
 SDK_RACE = ^TestStreamableStateful_DiscoverDoesNotLeakSession$$
 
 .PHONY: deps
-deps: e2e/node_modules/.installed chromium ## Install what the tests need
+deps: e2e/node_modules/.installed .bin/python-1/.installed .bin/python-2/.installed chromium ## Install what the tests need
 
 e2e/node_modules/.installed: e2e/package-lock.json
 	npm ci --prefix e2e
+	@touch $@
+
+# An environment for each version of the Python SDK.
+.bin/python-%/.installed: e2e/clients/python/requirements-%.txt
+	python3 -m venv --clear .bin/python-$*
+	.bin/python-$*/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 .PHONY: chromium

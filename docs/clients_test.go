@@ -38,6 +38,8 @@ func TestClientsWereRunInTheVersionsNamed(t *testing.T) {
 		"| TypeScript SDK 1,":           packages.Dependencies["@modelcontextprotocol/sdk"],
 		"| TypeScript SDK 2 ":           packages.Dependencies["@modelcontextprotocol/client"],
 		"| Go SDK ":                     sdk[1],
+		"| Python SDK 1 ":               pythonSDK(t, "1"),
+		"| Python SDK 2 ":               pythonSDK(t, "2"),
 		"| MCP Inspector, command line": packages.Dependencies["@modelcontextprotocol/inspector"],
 		"| mcp-remote,":                 packages.Dependencies["mcp-remote"],
 		"| official conformance suite ": packages.Dependencies["@modelcontextprotocol/conformance"],
@@ -48,4 +50,18 @@ func TestClientsWereRunInTheVersionsNamed(t *testing.T) {
 			t.Errorf("clients.md does not say that %s was run in version %q", strings.Trim(client, "| ,"), version)
 		}
 	}
+}
+
+// pythonSDK is the version that the tests install of one line of the Python SDK.
+func pythonSDK(t *testing.T, line string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "e2e", "clients", "python", "requirements-"+line+".txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mcp := regexp.MustCompile(`(?m)^mcp==(\S+)$`).FindStringSubmatch(string(text))
+	if mcp == nil {
+		t.Fatalf("the requirements for Python SDK %s do not pin it", line)
+	}
+	return mcp[1]
 }

@@ -44,6 +44,10 @@ func signInCallAndRefresh(t *testing.T, s *stack.Stack) {
 		"typescript-2/legacy": node(s, "sdk-v2", clientSettings{Era: "legacy"}),
 		"typescript-2/auto":   node(s, "sdk-v2", clientSettings{Era: "auto"}),
 		"typescript-2/2026":   node(s, "sdk-v2", clientSettings{Era: map[string]string{"pin": "2026-07-28"}}),
+		"python-1":            python(s, 1, clientSettings{}),
+		"python-1/basic":      python(s, 1, clientSettings{AuthMethod: "client_secret_basic"}),
+		"python-2/legacy":     python(s, 2, clientSettings{Era: "legacy", AuthMethod: "client_secret_post"}),
+		"python-2/auto":       python(s, 2, clientSettings{Era: "auto"}),
 	}
 	connected := map[string]caller{}
 	refreshTokens := map[string]string{}
@@ -77,7 +81,16 @@ func node(s *stack.Stack, script string, settings clientSettings) func(*testing.
 	}
 }
 
-// refreshTokenOf is the refresh token that a TypeScript client holds; the Go
+func python(s *stack.Stack, version int, settings clientSettings) func(*testing.T, *stack.Browser) caller {
+	return func(t *testing.T, b *stack.Browser) caller {
+		settings.URL, settings.Certificate = s.MCP(), s.Certificate
+		c := startPython(t, version, settings)
+		c.connect(b)
+		return c
+	}
+}
+
+// refreshTokenOf is the refresh token that a scripted client holds; the Go
 // SDK does not show its own.
 func refreshTokenOf(t *testing.T, c caller) string {
 	t.Helper()

@@ -35,11 +35,16 @@ func TestAPublishedDocumentIsFetchedOnce(t *testing.T) {
 	}
 
 	s := stack.Start(t, stack.Options{Env: map[string]string{"SSL_CERT_FILE": roots}})
-	for _, script := range []string{"sdk-v1", "sdk-v2"} {
-		client := startNode(t, script, clientSettings{URL: s.MCP(), ClientMetadataURL: host.URL + "/mcp.json"})
+	settings := clientSettings{URL: s.MCP(), ClientMetadataURL: host.URL + "/mcp.json"}
+	for name, client := range map[string]*scriptedClient{
+		"typescript-1": startNode(t, "sdk-v1", settings),
+		"typescript-2": startNode(t, "sdk-v2", settings),
+		"python-1":     startPython(t, 1, settings),
+		"python-2":     startPython(t, 2, settings),
+	} {
 		client.connect(stack.NewBrowser(stack.Alice))
 		if got := client.call("greet", map[string]any{"name": "Ada"}); got != greeting {
-			t.Errorf("%s: %q", script, got)
+			t.Errorf("%s: %q", name, got)
 		}
 		client.must(map[string]any{"do": "refresh"})
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/url"
 	"os"
@@ -51,6 +52,24 @@ func startNode(tb testing.TB, script string, settings clientSettings) *scriptedC
 	tb.Helper()
 	cmd := exec.Command(stack.Node(tb), filepath.Join("clients", script+".mjs"))
 	cmd.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+settings.Certificate)
+	return startScripted(tb, cmd, script, settings)
+}
+
+// startPython starts a client of one version of the Python SDK.
+func startPython(tb testing.TB, version int, settings clientSettings) *scriptedClient {
+	tb.Helper()
+	python := fmt.Sprintf("../.bin/python-%d/bin/python", version)
+	if _, err := os.Stat(python); err != nil {
+		tb.Fatalf("the Python SDK is missing: run make deps: %v", err)
+	}
+	script := fmt.Sprintf("sdk_v%d", version)
+	// -B: nothing is written beside the scripts. Unlike Go and Node, Python
+	// takes localhost through a proxy.
+	cmd := exec.Command(python, "-B", filepath.Join("clients", "python", script+".py"))
+	cmd.Env = append(os.Environ(), "NO_PROXY=localhost")
+	if settings.Certificate != "" {
+		cmd.Env = append(cmd.Env, "SSL_CERT_FILE="+settings.Certificate)
+	}
 	return startScripted(tb, cmd, script, settings)
 }
 
