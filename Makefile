@@ -89,7 +89,7 @@ test: deps ## Everything: vet, linters, race detector, real clients, browser, co
 	go test -skip '$(SDK_RACE)' $(SDK)/internal/... $(SDK)/mcp
 
 # The other modules of the repository.
-MODULES = $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -path '*/node_modules/*'))
+MODULES = $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -path '*/node_modules/*' -not -path './tools/*'))
 
 # The SDK's own tests, on the JSON decoder that go.mod puts in the place of its
 # dependency. The one left out counts sessions that the SDK ends a moment later;

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -164,9 +165,7 @@ func startAll(b *testing.B) compared {
 	}
 	with := func(name, value string) map[string]string {
 		env := map[string]string{name: value}
-		for k, v := range settings {
-			env[k] = v
-		}
+		maps.Copy(env, settings)
 		return env
 	}
 	const fastMCPClient, ownClient = "44444444-4444-4444-8444-000000000001", "44444444-4444-4444-8444-000000000002"

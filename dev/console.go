@@ -104,7 +104,7 @@ func (c *console) readable(line []byte) string {
 		return fmt.Sprintf("  %s  %-9s %s", at, word, strings.Join(parts, "  "))
 	case level == "WARN" || level == "ERROR":
 		var rest strings.Builder
-		rest.WriteString(fmt.Sprintf("  %s  %-9s %s", at, map[string]string{"WARN": "warning", "ERROR": "error"}[level], text("msg")))
+		fmt.Fprintf(&rest, "  %s  %-9s %s", at, map[string]string{"WARN": "warning", "ERROR": "error"}[level], text("msg"))
 		for _, name := range slices.Sorted(maps.Keys(entry)) {
 			if !slices.Contains([]string{"time", "level", "msg", "correlation_id"}, name) {
 				value, _ := json.Marshal(entry[name])

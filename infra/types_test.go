@@ -3,6 +3,7 @@ package infra
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -98,9 +99,7 @@ type reporter func(path, format string, args ...any)
 func (f facts) object(ref string, body map[string]any, bad reporter, path string) {
 	fact := f.Types[ref]
 	known := map[string]propertyFact{}
-	for name, p := range fact.Properties {
-		known[name] = p
-	}
+	maps.Copy(known, fact.Properties)
 	additional := fact.Additional
 	if fact.Discriminator != "" {
 		value, _ := body[fact.Discriminator].(string)
@@ -109,9 +108,7 @@ func (f facts) object(ref string, body map[string]any, bad reporter, path string
 			bad(path+"."+fact.Discriminator, "may not be %q", value)
 			return
 		}
-		for name, p := range f.Types[variant].Properties {
-			known[name] = p
-		}
+		maps.Copy(known, f.Types[variant].Properties)
 		additional = f.Types[variant].Additional
 	}
 	for name, v := range body {

@@ -25,19 +25,19 @@ func TestAHostDoesNotStartWith(t *testing.T) {
 		settings map[string]string
 		want     string
 	}{
-		"an unknown profile":          {change("mcp-custom-handler", "mcp"), nil, `profile "mcp" is not supported`},
-		"no version":                  {change(`"version": "2.0", `, ""), nil, "version"},
-		"a fixed port":                {change(`"customHandler": {`, `"customHandler": {"port": "3000", `), nil, "port is fixed"},
-		"a misspelt key":              {change(`"customHandler": {`, `"customHandler": {"enableHttpProxyingRequest": true, `), nil, "would ignore it"},
-		"proxying switched off":       {change(`"customHandler": {`, `"customHandler": {"enableProxyingHttpRequest": false, `), nil, "stream"},
-		"no profile":                  {change(`"configurationProfile": "mcp-custom-handler",`, ""), nil, "stream"},
-		"a route of the host":         {change(`"http": {`, `"http": {"routes": [{"route": "admin/{*route}"}], `), nil, "built in routes"},
-		"no executable":               {change(`"defaultExecutablePath": "app"`, `"defaultExecutablePath": ""`), nil, "cannot be empty"},
-		"another executable":          {change(`"defaultExecutablePath": "app"`, `"defaultExecutablePath": "server"`), nil, "no such file"},
-		"a route prefix":              {change(`"customHandler"`, `"extensions": {"http": {"routePrefix": "api"}}, "customHandler"`), nil, "route prefix"},
-		"a setting Flex has not":      {goodHostJSON, map[string]string{"FUNCTIONS_WORKER_RUNTIME": "custom"}, "not for Flex"},
-		"a setting that overrides":    {goodHostJSON, map[string]string{"AzureFunctionsJobHost__customHandler__description__defaultExecutablePath": "other"}, "no such file"},
-		"an unknown level":            {change(`"anonymous"`, `"none"`), nil, "authorization level"},
+		"an unknown profile":           {change("mcp-custom-handler", "mcp"), nil, `profile "mcp" is not supported`},
+		"no version":                   {change(`"version": "2.0", `, ""), nil, "version"},
+		"a fixed port":                 {change(`"customHandler": {`, `"customHandler": {"port": "3000", `), nil, "port is fixed"},
+		"a misspelt key":               {change(`"customHandler": {`, `"customHandler": {"enableHttpProxyingRequest": true, `), nil, "would ignore it"},
+		"proxying switched off":        {change(`"customHandler": {`, `"customHandler": {"enableProxyingHttpRequest": false, `), nil, "stream"},
+		"no profile":                   {change(`"configurationProfile": "mcp-custom-handler",`, ""), nil, "stream"},
+		"a route of the host":          {change(`"http": {`, `"http": {"routes": [{"route": "admin/{*route}"}], `), nil, "built in routes"},
+		"no executable":                {change(`"defaultExecutablePath": "app"`, `"defaultExecutablePath": ""`), nil, "cannot be empty"},
+		"another executable":           {change(`"defaultExecutablePath": "app"`, `"defaultExecutablePath": "server"`), nil, "no such file"},
+		"a route prefix":               {change(`"customHandler"`, `"extensions": {"http": {"routePrefix": "api"}}, "customHandler"`), nil, "route prefix"},
+		"a setting Flex has not":       {goodHostJSON, map[string]string{"FUNCTIONS_WORKER_RUNTIME": "custom"}, "not for Flex"},
+		"a setting that overrides":     {goodHostJSON, map[string]string{"AzureFunctionsJobHost__customHandler__description__defaultExecutablePath": "other"}, "no such file"},
+		"an unknown level":             {change(`"anonymous"`, `"none"`), nil, "authorization level"},
 		"a host.json that is not JSON": {"{", nil, "host.json"},
 	} {
 		h, err := funchost.Start(funchost.Options{Package: pack(t, tt.hostJSON), Settings: tt.settings, Hostname: hostname})
