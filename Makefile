@@ -97,6 +97,20 @@ MODULES = $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -
 SDK = github.com/modelcontextprotocol/go-sdk
 SDK_RACE = ^TestStreamableStateful_DiscoverDoesNotLeakSession$$
 
+# Each package that has Fuzz functions, in whatever module, and in it each that
+# go test lists: go test fuzzes one function at a time.
+FUZZTIME ?= 10s
+.PHONY: fuzz
+fuzz: ## Fuzz every Fuzz function for a while: FUZZTIME=10s each
+	@failed=0; \
+	for dir in $$(grep -rl --include='*_test.go' --exclude-dir=node_modules '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
+		names=$$(cd $$dir && go test -list '^Fuzz' .) || exit 1; \
+		for name in $$(echo "$$names" | grep '^Fuzz'); do \
+			echo "$$dir $$name"; \
+			(cd $$dir && go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x .) || failed=1; \
+		done; \
+	done; exit $$failed
+
 .PHONY: deps
 deps: e2e/node_modules/.installed .bin/python-1/.installed .bin/python-2/.installed chromium ## Install what the tests need
 
