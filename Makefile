@@ -111,6 +111,13 @@ fuzz: ## Fuzz every Fuzz function for a while: FUZZTIME=10s each
 		done; \
 	done; exit $$failed
 
+# The packages that security rests on.
+MUTATED = $(addprefix handler/,authserver clients entra grants keyring oauth resource store/embedded toolkit)
+MUTANTS ?= 20
+.PHONY: mutate
+mutate: ## Change the code in places chosen by SEED= and see which changes no test notices: MUTANTS=20 per package
+	go run ./bench/mutate -n $(MUTANTS) $(if $(SEED),-seed $(SEED)) $(MUTATED)
+
 .PHONY: deps
 deps: e2e/node_modules/.installed .bin/python-1/.installed .bin/python-2/.installed chromium ## Install what the tests need
 
