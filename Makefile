@@ -118,6 +118,11 @@ MUTANTS ?= 20
 mutate: ## Change the code in places chosen by SEED= and see which changes no test notices: MUTANTS=20 per package
 	go run ./bench/mutate -n $(MUTANTS) $(if $(SEED),-seed $(SEED)) $(MUTATED)
 
+CHAOS ?= 10m
+.PHONY: chaos
+chaos: e2e/node_modules/.installed ## Kill, pause and cut off instances under honest clients: CHAOS=10m; make test does it for 20 s
+	CHAOS=$(CHAOS) go test -count 1 -v -timeout 0 -run '^TestChaos$$' ./e2e/resilience
+
 .PHONY: deps
 deps: e2e/node_modules/.installed .bin/python-1/.installed .bin/python-2/.installed chromium ## Install what the tests need
 
