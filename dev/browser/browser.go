@@ -291,7 +291,7 @@ func (p *Page) read(n *html.Node, form *Form) {
 
 // submit makes the request that pressing the button makes.
 func (f Form) submit(page *url.URL, button string) (*http.Request, error) {
-	if f.Action == "/consent" {
+	if strings.HasSuffix(f.Action, "/consent") {
 		time.Sleep(time.Until(f.shown.Add(reading)))
 	}
 	fields := url.Values{}

@@ -37,6 +37,11 @@ type Options struct {
 	// Tables, if set, is used instead of Azurite's own connection string, for
 	// tests that put something between the handler and its tables.
 	Tables string
+	// Path is that of the public URL, which then is a gateway's: it passes on
+	// what begins with Path, without it if Strips is set, and the metadata at
+	// the root of the host that names it. Everything else is a 404.
+	Path   string
+	Strips bool
 	// Between, if set, stands between everyone and the tenant.
 	Between func(tenant http.Handler) http.Handler
 	// Via, if set, is told the address that the tenant listens on and returns
@@ -60,6 +65,7 @@ type Stack struct {
 	// DataDir holds the embedded store of a single instance.
 	DataDir string
 
+	gateway   Options // its Path and Strips
 	next      atomic.Uint64
 	env       map[string]string
 	transport *http.Transport
@@ -75,7 +81,8 @@ func Start(tb testing.TB, o Options) *Stack {
 	s := &Stack{tb: tb, DataDir: tb.TempDir()}
 
 	front := httptest.NewUnstartedServer(http.HandlerFunc(s.forward))
-	s.URL = "http://localhost:" + portOf(front.Listener.Addr())
+	s.URL = "http://localhost:" + portOf(front.Listener.Addr()) + o.Path
+	s.gateway = o
 	if o.Azure != nil {
 		s.URL = "https://localhost:" + portOf(front.Listener.Addr())
 		s.FrontEnd = &funchost.FrontEnd{Hostname: SiteHost}
@@ -141,11 +148,28 @@ func (s *Stack) Log() string {
 // Table is the name of the table that the instances share.
 func (s *Stack) Table() string { return s.env["TABLES_NAME"] }
 
-// forward sends each request to the next instance that is alive.
+// forward is what stands in front of the instances.
 func (s *Stack) forward(w http.ResponseWriter, r *http.Request) {
 	// Otherwise the server here may take the end of the request's body from
 	// the proxy once an instance begins to answer, which then cuts the answer.
 	_ = http.NewResponseController(w).EnableFullDuplex()
+	if s.gateway.Path != "" {
+		below := r.URL.Path == s.gateway.Path || strings.HasPrefix(r.URL.Path, s.gateway.Path+"/")
+		metadata := strings.HasPrefix(r.URL.Path, "/.well-known/") && strings.Contains(r.URL.Path, s.gateway.Path)
+		if !below && !metadata {
+			http.NotFound(w, r)
+			return
+		}
+		if below && s.gateway.Strips {
+			http.StripPrefix(s.gateway.Path, http.HandlerFunc(s.toInstance)).ServeHTTP(w, r)
+			return
+		}
+	}
+	s.toInstance(w, r)
+}
+
+// toInstance sends r to the next instance that is alive.
+func (s *Stack) toInstance(w http.ResponseWriter, r *http.Request) {
 	for range s.Instances {
 		i := s.Instances[int(s.next.Add(1))%len(s.Instances)]
 		if !i.Alive() {
