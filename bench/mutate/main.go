@@ -31,15 +31,19 @@ func main() {
 	n := flag.Int("n", 20, "mutants per package")
 	seed := flag.Uint64("seed", uint64(time.Now().Unix()), "chooses the mutants")
 	flag.Parse()
+	// The temporary files of a run go before the process does.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	status := 0
 	fmt.Printf("seed %d, %d mutants per package\n", *seed, *n)
 	for _, directory := range flag.Args() {
 		if err := measure(ctx, os.Stdout, directory, *n, *seed); err != nil {
 			fmt.Fprintf(os.Stderr, "%s: %v\n", directory, err)
-			os.Exit(1)
+			status = 1
+			break
 		}
 	}
+	stop()
+	os.Exit(status)
 }
 
 // measure tests n mutants of the package in directory and reports to w.
@@ -124,7 +128,7 @@ func (p *pkg) mutants(ctx context.Context) ([]mutant, error) {
 		return nil, fmt.Errorf("go list: %w", err)
 	}
 	var all []mutant
-	for _, name := range strings.Fields(string(names)) {
+	for name := range strings.FieldsSeq(string(names)) {
 		path := filepath.Join(p.directory, name)
 		source, err := os.ReadFile(path)
 		if err != nil {
