@@ -376,6 +376,33 @@ func TestBodyOfAnySizeReachesTheHandler(t *testing.T) {
 	}
 }
 
+// TestABodyThatIsTooLargeIsNotJudgedByItsBeginning: it is the SDK that refuses
+// it, with its own status, and nobody takes the beginning for all of it.
+func TestABodyThatIsTooLargeIsNotJudgedByItsBeginning(t *testing.T) {
+	body := `{"jsonrpc":"2.0","id":1,"method":"` + strings.Repeat("x", maxPeek) + `"}`
+	var again bool
+	var read []byte
+	w := httptest.NewRecorder()
+	New(options()).Protect(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		again = r.GetBody != nil
+		read, _ = io.ReadAll(r.Body)
+	})).ServeHTTP(w, request("POST", endpoint, body, "Authorization", "Bearer good"))
+	if w.Code != http.StatusOK || again || string(read) != body {
+		t.Errorf("%d, GetBody %v, %d of %d bytes", w.Code, again, len(read), len(body))
+	}
+}
+
+func TestNewRefusesAResourceThatIsNoAbsoluteURL(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("a guard of a path alone")
+		}
+	}()
+	o := options()
+	o.Resource = "/mcp"
+	New(o)
+}
+
 func TestHandlersSeeTheAccessAndNoCredentials(t *testing.T) {
 	var header http.Header
 	var info *auth.TokenInfo
