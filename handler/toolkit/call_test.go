@@ -195,6 +195,33 @@ func TestRulesGuardEveryKind(t *testing.T) {
 	}
 }
 
+// TestCompletionsAreThoseOfWhatIsNamed: another's values may be private, and the
+// rules of another would judge who sees them.
+func TestCompletionsAreThoseOfWhatIsNamed(t *testing.T) {
+	value := func(v string) toolkit.Rule {
+		return toolkit.Complete("name", func(context.Context, *toolkit.Caller, string) ([]string, error) { return []string{v}, nil })
+	}
+	client := toolkittest.SignIn(t, toolkit.Catalogue{
+		Resources: []toolkit.Resource{
+			toolkit.DefineTemplate("one", "demo://one/{name}", "One.", greet, value("resource one")),
+			toolkit.DefineTemplate("two", "demo://two/{name}", "Two.", greet, value("resource two")),
+		},
+		Prompts: []toolkit.Prompt{
+			toolkit.DefinePrompt("one", "One.", greet, value("prompt one")),
+			toolkit.DefinePrompt("two", "Two.", greet, value("prompt two")),
+		},
+	}, toolkittest.User{})
+	for want, ref := range map[string]*mcp.CompleteReference{
+		"resource one": {Type: "ref/resource", URI: "demo://one/{name}"}, "resource two": {Type: "ref/resource", URI: "demo://two/{name}"},
+		"prompt one": {Type: "ref/prompt", Name: "one"}, "prompt two": {Type: "ref/prompt", Name: "two"},
+	} {
+		got, err := client.Client.Complete(t.Context(), &mcp.CompleteParams{Ref: ref, Argument: mcp.CompleteParamsArgument{Name: "name"}})
+		if err != nil || len(got.Completion.Values) != 1 || got.Completion.Values[0] != want {
+			t.Errorf("%s: %+v, %v", want, got, err)
+		}
+	}
+}
+
 func lists(t *testing.T, c *mcp.ClientSession) []string {
 	t.Helper()
 	var names []string
