@@ -40,7 +40,7 @@ var Settings = []Setting{
 	{Name: "ENTRA_RESOURCE_URI", Default: "`off`", Does: "`on` says that the MCP endpoint's URL is an Application ID URI of the app registration: callers are told to ask Entra for a token for it"},
 	{Name: "ENTRA_PROMPT", Default: "`select_account`", Does: "What Entra shows where no approval is remembered: `select_account`, `login` or `none` (whatever Entra thinks fit)"},
 	{Name: "ENTRA_DOMAIN_HINT", Does: "A domain whose sign-in page Entra goes to at once, `organizations` or `consumers`"},
-	{Name: "ENTRA_RECHECK", Default: "off", Does: "How often Entra is asked again whether a user who is active may still sign in, for clients that do not refresh; `1m` to `24h`"},
+	{Name: "ENTRA_RECHECK", Default: "off", Does: "How often Entra is asked again whether a user who is active may still sign in, for clients that do not refresh; `1m` to `24h`. An outage of Entra is tolerated for three times as long"},
 
 	{Name: "PUBLIC_URL", Default: "`https://$WEBSITE_HOSTNAME`, else `http://localhost:$PORT`", Alias: pythonPrefix + "BASE_URL", Does: "Where clients reach the server; with a path behind a gateway. `/mcp` is added to it"},
 	{Name: "PUBLIC_HOST", Default: "`own`; `shared` where `PUBLIC_URL` has a path", Does: "`shared` if others serve under the same host name: remembered approvals and `/account` are off then; `own` if it is this server's alone"},
