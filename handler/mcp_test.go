@@ -12,6 +12,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -377,6 +380,34 @@ func TestCallsDoNoStorageIO(t *testing.T) {
 	}
 	if got := d.table.operations.Load() - before; got != 0 {
 		t.Errorf("%d storage operations in 200 calls", got)
+	}
+}
+
+// TestACallTakesFewBytes: what a call leaves behind is what the collector has to
+// do. The bounds are about a fifth above what it takes, with the test's own
+// request and recorder; the race detector adds two thirds.
+func TestACallTakesFewBytes(t *testing.T) {
+	const calls = 300
+	mostBytes, mostAllocations := uint64(38<<10), 480.0
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		mostBytes, mostAllocations = mostBytes*5/3, mostAllocations*5/3
+	}
+	d := serve(t)
+	token := d.tokens(t).Access.Reveal()
+	run := func() {
+		if w := d.hello(token); w.Code != http.StatusOK {
+			t.Fatal(w.Code)
+		}
+	}
+	run() // what is made once
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	allocations := testing.AllocsPerRun(calls, run)
+	runtime.ReadMemStats(&after)
+	bytes := (after.TotalAlloc - before.TotalAlloc) / (calls + 1)
+	t.Logf("%d bytes, %.0f allocations", bytes, allocations)
+	if bytes > mostBytes || allocations > mostAllocations {
+		t.Errorf("%d bytes and %.0f allocations a call, want at most %d and %.0f", bytes, allocations, mostBytes, mostAllocations)
 	}
 }
 
