@@ -99,7 +99,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		s.askConsent(w, r, f, client)
 		return
 	}
-	if wait := s.approvals.Take(observe.ClientKey(r.Context())); wait > 0 {
+	if wait := s.startLimit.Take(observe.ClientKey(r.Context())); wait > 0 {
 		s.errorPage(w, r, req.ClientID, tooMany("Too many sign-ins have been started.", wait))
 		return
 	}

@@ -52,7 +52,7 @@ func (s *Server) BeginFlow(w http.ResponseWriter, r *http.Request, kind string, 
 		s.errorPage(w, r, "", stop(pages.UnreadableForm, oauth.InvalidRequest, "A sign-in of this kind begins with a form of this server."))
 		return
 	}
-	if wait := s.approvals.Take(observe.ClientKey(r.Context())); wait > 0 {
+	if wait := s.startLimit.Take(observe.ClientKey(r.Context())); wait > 0 {
 		s.errorPage(w, r, "", tooMany("Too many sign-ins have been started.", wait))
 		return
 	}

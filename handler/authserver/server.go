@@ -1,5 +1,6 @@
 // Package authserver is the OAuth 2.1 authorization server that MCP clients and
-// browsers talk to: one file per endpoint.
+// browsers talk to: a file for each endpoint, and one for each idea that several
+// of them share (request, transaction, approval, form, cookies, outcome).
 //
 // It is a proxy: clients register here and get tokens from here, and users
 // sign in at Microsoft Entra ID, which knows this server as its only client.
@@ -38,7 +39,7 @@ type Upstream interface {
 // Options are what a Server is made of. Those without a stated default are
 // required.
 type Options struct {
-	// Issuer is the origin of PUBLIC_URL, without a trailing slash.
+	// Issuer is PUBLIC_URL, without a trailing slash.
 	Issuer   string
 	Resource oauth.Resource
 	// CallbackPath is REDIRECT_PATH; "/auth/callback" if empty.
@@ -87,12 +88,12 @@ type Options struct {
 // Server is the authorization server. It is safe for concurrent use.
 type Server struct {
 	Options
-	host      string // of the issuer, with its port
-	origin    string // of the issuer
-	base      string // the issuer's path, empty or with a leading slash
-	secure    bool   // the issuer is https
-	approvals *ratelimit.Limiter
-	routes    []Route
+	host       string // of the issuer, with its port
+	origin     string // of the issuer
+	base       string // the issuer's path, empty or with a leading slash
+	secure     bool   // the issuer is https
+	startLimit *ratelimit.Limiter
+	routes     []Route
 	// answerWaits are defaultAnswerWaits.
 	answerWaits []time.Duration
 }
@@ -127,7 +128,7 @@ func New(o Options) *Server {
 	if path != "" {
 		s.base = "/" + path
 	}
-	s.approvals = ratelimit.New(approveAddress, everyAddress, o.Now)
+	s.startLimit = ratelimit.New(approveAddress, everyAddress, o.Now)
 	s.routes = s.table()
 	return s
 }

@@ -267,14 +267,8 @@ func (s *Service) parse(ctx context.Context, raw string) (*Access, error) {
 	}, nil
 }
 
-// invalid tells a client only what it can act upon; the rest is for the log.
+// invalid is the one text for every access token that is of no use; the reason is
+// in the log.
 func invalid(cause error) error {
-	what := "The access token is not valid."
-	switch {
-	case errors.Is(cause, jwt.ErrTokenExpired):
-		what = "The access token has expired."
-	case errors.Is(cause, errRevoked):
-		what = "The access token has been revoked."
-	}
-	return oauth.New(oauth.InvalidToken, what).Because(cause)
+	return oauth.New(oauth.InvalidToken, "The access token is not valid, or no longer.").Because(cause)
 }

@@ -12,7 +12,7 @@
 //	code                          generation 0              redeemed, generation 1
 //	code, ≤ 30 s after that       any later generation g    tokens of g, nothing changes
 //	code, later                   any later generation      the grant is revoked
-//	refresh token n               n, younger than 4 s       tokens of n, nothing changes
+//	refresh token n > 1           n, younger than 4 s       tokens of n, nothing changes
 //	refresh token n               n                         rotated, generation n+1
 //	refresh token n               g > n, n ended ≤ 60 s ago tokens of g, nothing changes
 //	refresh token n               anything else             the grant is revoked
@@ -129,10 +129,11 @@ type Service struct {
 	blocks    atomic.Pointer[blockTable]
 	readings  singleflight.Group
 	rotations singleflight.Group
-	// inGraceRow counts the answers within the grace since the last rotation.
-	inGraceRow *lru.Cache[string, int]
-	confirmed  *lru.Cache[string, confirmation] // by grant
-	rechecks   singleflight.Group
+	// graceAnswers counts, by grant, the answers within the grace since the last
+	// rotation.
+	graceAnswers *lru.Cache[string, int]
+	confirmed    *lru.Cache[string, confirmation] // by grant
+	rechecks     singleflight.Group
 	// keyChanges counts how often verified was emptied.
 	keyChanges atomic.Uint64
 	// lastRequest is in Unix seconds.
@@ -169,7 +170,7 @@ func New(o Options) *Service {
 	s.parser = newParser(s.issuer, string(s.resource), s.now)
 	s.verified, _ = lru.New[[32]byte, *Access](verifiedTokens) // fails only for a size below 1
 	s.confirmed, _ = lru.New[string, confirmation](confirmedGrants)
-	s.inGraceRow, _ = lru.New[string, int](1024)
+	s.graceAnswers, _ = lru.New[string, int](1024)
 	return s
 }
 

@@ -174,7 +174,7 @@ func (s *Service) writeNext(ctx context.Context, h handle, r record, sealed stri
 		var err error
 		if next, err = s.replace(ctx, next); err == nil {
 			observe.Audit(ctx, s.log, next.event(observe.TokenRefreshed, identity))
-			s.inGraceRow.Remove(next.id)
+			s.graceAnswers.Remove(next.id)
 			return next, nil
 		}
 		cause = err
@@ -216,8 +216,8 @@ const manyRepeats = 10
 // that happens many times in a row on this instance.
 func (s *Service) auditRepeated(ctx context.Context, r record) {
 	observe.Audit(ctx, s.log, r.event(observe.TokenRepeated, Identity{}))
-	n, _ := s.inGraceRow.Get(r.id)
-	s.inGraceRow.Add(r.id, n+1)
+	n, _ := s.graceAnswers.Get(r.id)
+	s.graceAnswers.Add(r.id, n+1)
 	if n+1 == manyRepeats {
 		s.log.LogAttrs(ctx, slog.LevelWarn, "a refresh token that was used is presented again and again within the grace: a client may be losing every answer, or two parties may have its tokens",
 			slog.Any("grant", r.grant(Identity{})), slog.Int("in_a_row", n+1))

@@ -184,13 +184,13 @@ func (l *revocationList) setMarked(id string) {
 }
 
 // unheeded returns the kinds of announcements that were not acted upon yet.
-func (l *revocationList) unheeded(found map[string]notice) map[string]bool {
+func (l *revocationList) unheeded(found map[string]string) map[string]bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	kinds := map[string]bool{}
-	for key, n := range found {
+	for key, kind := range found {
 		if _, known := l.heeded[key]; !known {
-			kinds[n.kind] = true
+			kinds[kind] = true
 		}
 	}
 	return kinds
@@ -204,7 +204,7 @@ func (l *revocationList) readAt() time.Time {
 
 // setReadAt notes a complete reading that began at asOf and found the given
 // announcements, which have been acted upon.
-func (l *revocationList) setReadAt(asOf time.Time, found map[string]notice) {
+func (l *revocationList) setReadAt(asOf time.Time, found map[string]string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asOf = asOf
@@ -361,15 +361,11 @@ func (s *Service) readAnnouncements(ctx context.Context) error {
 	return nil
 }
 
-// notices are the announcements that one reading has found, by row key.
+// notices are the kinds of the announcements that one reading has found, by row
+// key.
 type notices struct {
 	mu   sync.Mutex
-	rows map[string]notice
-}
-
-type notice struct {
-	kind string
-	at   time.Time
+	rows map[string]string
 }
 
 func (s *Service) readRevocations(ctx context.Context, span store.Span, first bool, found *notices) error {
@@ -388,7 +384,7 @@ func (s *Service) readRevocations(ctx context.Context, span store.Span, first bo
 			case v.Grant != "":
 				s.revoked.add(v, s.lastsUntil(v, row))
 			default:
-				found.add(row.Key, notice{v.Kind, v.At})
+				found.add(row.Key, v.Kind)
 			}
 		}
 		if cursor = page.Next; cursor == "" {
@@ -397,13 +393,13 @@ func (s *Service) readRevocations(ctx context.Context, span store.Span, first bo
 	}
 }
 
-func (n *notices) add(key string, of notice) {
+func (n *notices) add(key, kind string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.rows == nil {
-		n.rows = map[string]notice{}
+		n.rows = map[string]string{}
 	}
-	n.rows[key] = of
+	n.rows[key] = kind
 }
 
 // tokenLifetime is how long after its revocation an access token can be valid on
