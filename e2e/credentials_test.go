@@ -85,10 +85,11 @@ func TestAManagedIdentityIsACredential(t *testing.T) {
 	if answer := a.renew(); answer.status != http.StatusOK {
 		t.Errorf("renewal: %+v", answer)
 	}
+	another := newApp(t, s.URL, stack.Alice).signIn("openid")
 	// An identity that the app registration does not trust: the operator's
 	// mistake signs nobody out.
 	reconfigure(t, s, func(a *tenant.App) { a.Federated[0].Subject = "3c9a52a1-0000-4000-8000-00000000dead" })
-	if answer := a.renew(); answer.status != http.StatusServiceUnavailable || !strings.Contains(answer.text("error_description"), "AADSTS70021") {
+	if answer := another.renew(); answer.status != http.StatusServiceUnavailable || !strings.Contains(answer.text("error_description"), "AADSTS70021") {
 		t.Errorf("renewal with an identity that is not trusted: %+v", answer)
 	}
 }

@@ -207,8 +207,8 @@ func TestHostedRegistrationsCountByWhomThePlatformSaw(t *testing.T) {
 		}
 		return last
 	}
-	if got := status(60, "127.0.0.2"); got != http.StatusTooManyRequests {
-		t.Errorf("60 registrations at once: %d", got)
+	if got := status(90, "127.0.0.2"); got != http.StatusTooManyRequests {
+		t.Errorf("90 registrations at once: %d", got)
 	}
 	if got := status(1, "127.0.0.3"); got != http.StatusBadRequest {
 		t.Errorf("the first one of somebody else: %d", got)
