@@ -197,7 +197,7 @@ func TestClaudeRegistersAtEachConnect(t *testing.T) {
 		t.Errorf("%d %v", status, answer)
 	}
 	for _, row := range s.Rows(t, "c-") {
-		if row.Expires.IsZero() || row.Expires.After(s.Clock.Now().Add(30*24*time.Hour + time.Minute)) {
+		if row.Expires.IsZero() || row.Expires.After(s.Clock.Now().Add(30*24*time.Hour+time.Minute)) {
 			t.Errorf("an unused registration lives until %s", row.Expires)
 		}
 	}
