@@ -2,8 +2,6 @@ package authserver
 
 import (
 	"net/http"
-	"net/url"
-	"strings"
 
 	"entramcp/handler/clients"
 	"entramcp/handler/grants"
@@ -15,16 +13,7 @@ import (
 // parties are those of an authorization request who can be blocked. The host of
 // a document follows from the client's id.
 func (req request) parties() grants.Parties {
-	return grants.Parties{ClientID: req.ClientID, DocumentHost: hostOf(req.ClientID), RedirectHost: hostOf(req.RedirectURI)}
-}
-
-// hostOf is the host of a URL without its port, and empty for what is none.
-func hostOf(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return ""
-	}
-	return strings.ToLower(u.Hostname())
+	return grants.Parties{ClientID: req.ClientID, DocumentHost: grants.HostOf(req.ClientID), RedirectHost: grants.HostOf(req.RedirectURI)}
 }
 
 // checkBlocks refuses a request of blocked parties. No storage I/O while the
@@ -41,7 +30,7 @@ func (s *Server) checkBlocks(r *http.Request, req request, p grants.Parties) err
 // checkClientBlock is checkBlocks for the endpoints that clients call themselves.
 func (s *Server) checkClientBlock(r *http.Request, client clients.Client) error {
 	req := request{ClientID: client.ID, ClientName: client.Name}
-	if err := s.checkBlocks(r, req, grants.Parties{ClientID: client.ID, DocumentHost: hostOf(client.ID)}); err != nil {
+	if err := s.checkBlocks(r, req, grants.Parties{ClientID: client.ID, DocumentHost: grants.HostOf(client.ID)}); err != nil {
 		if oauth.ErrorCode(err) == oauth.AccessDenied {
 			return oauth.New(oauth.UnauthorizedClient, "This client is blocked at this server.")
 		}
@@ -52,9 +41,9 @@ func (s *Server) checkClientBlock(r *http.Request, client clients.Client) error 
 
 // audit writes an event of req's authorization.
 func (s *Server) audit(r *http.Request, req request, e observe.Event) {
-	e.Client = observe.AuditClient{ID: req.ClientID, Name: req.ClientName, Host: hostOf(req.ClientID)}
+	e.Client = observe.AuditClient{ID: req.ClientID, Name: req.ClientName, Host: grants.HostOf(req.ClientID)}
 	if e.Client.Host == "" {
-		e.Client.Host = hostOf(req.RedirectURI)
+		e.Client.Host = grants.HostOf(req.RedirectURI)
 	}
 	e.Flow = req.Flow
 	if e.Scopes == nil {

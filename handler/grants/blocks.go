@@ -87,16 +87,9 @@ func partyHash(value string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
-// documentHost is the host of a client whose id is the URL of its metadata
-// document, else empty.
-func documentHost(clientID string) string {
-	if !strings.HasPrefix(clientID, "https://") {
-		return ""
-	}
-	return hostOf(clientID)
-}
-
-func hostOf(uri string) string {
+// HostOf is the host of a redirect URI, or of a client id that is the URL of a
+// metadata document: in lower case, without its port, and empty for what has none.
+func HostOf(uri string) string {
 	u, err := url.Parse(uri)
 	if err != nil {
 		return ""

@@ -278,3 +278,19 @@ func TestLongClientIDs(t *testing.T) {
 	_, err = i.Verify(ctx, tokens.Access.Reveal())
 	wantCode(t, err, oauth.InvalidToken)
 }
+
+// What /authorize refuses and what ends the tokens go by the same host, whatever
+// the scheme of the client's document.
+func TestHostOfIsTheSameForEveryScheme(t *testing.T) {
+	for uri, want := range map[string]string{
+		"https://App.Example:8443/client.json": "app.example",
+		"http://localhost:9000/client.json":    "localhost",
+		"com.example.app:/callback":            "",
+		"0b7f7c1e-2f0e-4b52-9d7c-1f2e3d4c5b6a": "",
+		"%":                                    "",
+	} {
+		if got := HostOf(uri); got != want {
+			t.Errorf("HostOf(%q) = %q, want %q", uri, got, want)
+		}
+	}
+}

@@ -43,7 +43,7 @@ func (s *Service) Create(ctx context.Context, a Approval) (Code, error) {
 	r := record{
 		subject: SubjectOf(a.Identity.TenantID, a.Identity.ObjectID), id: oauth.RandomID(),
 		expires:  now.Add(CodeLifetime + margin),
-		ClientID: a.ClientID, ClientName: a.ClientName, Verified: a.Verified, RedirectHost: hostOf(a.RedirectURI),
+		ClientID: a.ClientID, ClientName: a.ClientName, Verified: a.Verified, RedirectHost: HostOf(a.RedirectURI),
 		TenantHash: partyHash(a.Identity.TenantID), Scopes: a.Scopes, Created: now, LastUsed: now, Confirmed: now,
 		Code: &bindings{RedirectURI: a.RedirectURI, Challenge: a.Challenge},
 	}

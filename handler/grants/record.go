@@ -181,7 +181,7 @@ func (s *Service) endOf(r record) time.Time {
 // parties are those whose block ends the grant.
 func (r record) parties() partyHashes {
 	return partyHashes{
-		client: partyHash(tokenClientID(r.ClientID)), documentHost: partyHash(documentHost(r.ClientID)),
+		client: partyHash(tokenClientID(r.ClientID)), documentHost: partyHash(HostOf(r.ClientID)),
 		redirectHost: partyHash(r.RedirectHost), user: partyHash(string(r.subject)), tenant: r.TenantHash,
 	}
 }
@@ -325,7 +325,7 @@ func (s *Service) unseal(ctx context.Context, r record) (userData, error) {
 func (r record) event(name observe.EventName, identity Identity) observe.Event {
 	return observe.Event{
 		Name: name, Grant: r.id, Subject: string(r.subject), Tenant: identity.TenantID, ObjectID: identity.ObjectID,
-		Client: observe.AuditClient{ID: r.ClientID, Name: r.ClientName, Host: cmp.Or(documentHost(r.ClientID), r.RedirectHost)},
+		Client: observe.AuditClient{ID: r.ClientID, Name: r.ClientName, Host: cmp.Or(HostOf(r.ClientID), r.RedirectHost)},
 	}
 }
 
@@ -342,7 +342,7 @@ func (s *Service) unsealFor(ctx context.Context, purpose keyring.Purpose, r reco
 func (r record) grant(identity Identity) Grant {
 	return Grant{
 		ID: r.id, Subject: r.subject, ClientID: r.ClientID, ClientName: r.ClientName, Verified: r.Verified,
-		DocumentHost: documentHost(r.ClientID), RedirectHost: r.RedirectHost, Scopes: r.Scopes, Identity: identity,
+		DocumentHost: HostOf(r.ClientID), RedirectHost: r.RedirectHost, Scopes: r.Scopes, Identity: identity,
 		Created: r.Created, LastUsed: r.LastUsed, sealed: r.Sealed, etag: r.etag,
 	}
 }
