@@ -60,6 +60,17 @@ func (p *party) named() (grants.BlockKind, string, error) {
 	return kind, value, nil
 }
 
+// parseParty reads the arguments of a command that takes a party. It is called
+// after the command has defined its other flags.
+func parseParty(c *call) (grants.BlockKind, string, error) {
+	var p party
+	p.define(c)
+	if err := c.parse(0, 0); err != nil {
+		return "", "", err
+	}
+	return p.named()
+}
+
 const partyArgs = "--user OBJECT-ID --tenant ID | --client ID | --tenant ID | --app ID | --document-host HOST | --redirect-host HOST"
 
 var connectionCommands = []command{
@@ -67,12 +78,7 @@ var connectionCommands = []command{
 		name: "connections list", args: "--user OBJECT-ID --tenant ID", summary: "show which apps a user has connected",
 		examples: []string{"connections list --user 9f8c… --tenant c0a7…"},
 		run: func(c *call) error {
-			var p party
-			p.define(c)
-			if err := c.parse(0, 0); err != nil {
-				return err
-			}
-			kind, value, err := p.named()
+			kind, value, err := parseParty(c)
 			if err != nil {
 				return err
 			}
@@ -149,12 +155,7 @@ var blockCommands = []command{
 
 // onParty runs do on the party that the flags name and says what was done.
 func onParty(c *call, done string, do func(*operator.Operator, grants.BlockKind, string) error) error {
-	var p party
-	p.define(c)
-	if err := c.parse(0, 0); err != nil {
-		return err
-	}
-	kind, value, err := p.named()
+	kind, value, err := parseParty(c)
 	if err != nil {
 		return err
 	}
