@@ -64,12 +64,9 @@ type Options struct {
 	// VerifyManager judges the token of an application that manages.
 	VerifyManager func(ctx context.Context, raw string) (Manager, error)
 	ScopeWords    map[string]string
-	// Warnings are what those who manage should know, such as a secret that
-	// expires.
-	Warnings  func(context.Context) []string
-	Simulated bool
-	Now       func() time.Time
-	Log       *slog.Logger
+	Simulated     bool
+	Now           func() time.Time
+	Log           *slog.Logger
 }
 
 // Approval is a consent that is remembered.

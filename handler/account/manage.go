@@ -42,9 +42,6 @@ func (a *Account) showManage(w http.ResponseWriter, r *http.Request, s session, 
 		Server: a.Title, Base: a.path(ManagePath), Account: a.path(Path), Form: token, Done: done, Tenant: s.TenantID,
 		Everywhere: a.everywhere(s.TenantID), Simulated: a.Simulated,
 	}
-	if a.Warnings != nil {
-		page.Warnings = a.Warnings(r.Context())
-	}
 	if user := q.Get("user"); user != "" {
 		id, err := uuid.Parse(strings.TrimSpace(user))
 		if err != nil {

@@ -70,7 +70,6 @@ type Manage struct {
 	// Everywhere is set for those who act on the whole server.
 	Everywhere bool
 	Blocks     []ManageBlock
-	Warnings   []string
 	Simulated  bool
 }
 
