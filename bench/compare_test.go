@@ -19,7 +19,7 @@ var (
 	rounds = flag.Int("rounds", 3, "how often each server is measured, in turn")
 	each   = flag.Duration("each", 4*time.Second, "how long each measurement takes")
 	only   = flag.String("only", "", "measure the scenarios whose name contains this")
-	report = flag.String("report", "", "file whose table of ratios is written anew, between its two marks")
+	report = flag.String("report", "", "file whose table of ratios is replaced, between its two marks")
 )
 
 // scenario is one kind of load.

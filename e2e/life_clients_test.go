@@ -19,7 +19,7 @@ func TestRealClientsForMonths(t *testing.T) {
 		start func(registration) func(*testing.T, *stack.Local) user
 	}{
 		// The Go SDK refreshes by golang.org/x/oauth2, and when that is refused
-		// gives the call up instead of authorizing anew.
+		// gives the call up instead of authorizing again.
 		{name: "go-sdk/newest", how: both, known: faults{register: "invalid_client"}, start: goUserOf("")},
 		{name: "go-sdk/2025-11-25", how: both, known: faults{register: "invalid_client"}, start: goUserOf("2025-11-25")},
 		// With a refresh token in hand, version 1 answers a scope challenge by

@@ -51,7 +51,7 @@ type faults struct {
 	// grant the missing scope.
 	stepUp string
 	// register: on invalid_client the client does not register again, until
-	// it is started anew.
+	// it is started again.
 	register string
 }
 

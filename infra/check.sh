@@ -27,7 +27,7 @@ for file in main.bicep types.bicep modules/*.bicep snapshots/*.bicepparam; do
 $difference"
 done
 
-# Written anew and compared: "--mode validate" fails on resources of Microsoft
+# Written again and compared: "--mode validate" fails on resources of Microsoft
 # Graph, which have no id.
 for set in snapshots/*.bicepparam; do
   "$bicep" snapshot "$set" --mode overwrite \

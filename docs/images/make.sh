@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the pictures of the README anew: the home page and the consent page of
+# Makes the pictures of the README: the home page and the consent page of
 # the server that make run starts, as Chromium shows them. Run it from a clone;
 # nothing else may use ports 7071 and 7072.
 set -eu

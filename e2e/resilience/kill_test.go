@@ -36,7 +36,7 @@ var writes = []struct {
 
 // TestSIGKILLAtEveryWrite: wherever an instance dies, the client that repeats
 // its request on another either gets what it asked for or is cleanly refused
-// and can begin anew, and whatever was revoked stays so.
+// and can begin again, and whatever was revoked stays so.
 func TestSIGKILLAtEveryWrite(t *testing.T) {
 	t.Parallel()
 	s := stack.Start(t, stack.Options{Instances: 1})
@@ -68,7 +68,7 @@ func TestSIGKILLAtEveryWrite(t *testing.T) {
 
 // live goes through a connection's life, from registration to revocation, at an
 // instance that k kills, then at the survivor. Where it is refused it begins
-// anew.
+// again.
 func live(t *testing.T, s *stack.Stack, k *killer, survivor *stack.Instance) *failover {
 	t.Helper()
 	k.victim = s.Aside(t, map[string]string{"TABLES_CONNECTION_STRING": k.between(t)})
@@ -119,7 +119,7 @@ func (c *client) connected(f *failover) tokens {
 			c.t.Fatalf("redemption: %d %s", a.status, a.body)
 		}
 	}
-	c.t.Fatal("signing in anew did not help")
+	c.t.Fatal("signing in again did not help")
 	return tokens{}
 }
 

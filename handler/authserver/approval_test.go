@@ -107,7 +107,7 @@ func TestAnApprovalIsRememberedForAYearAndUntilItIsForgotten(t *testing.T) {
 		t.Fatalf("%+v, %v", approvals, err)
 	}
 	if !b.short(request(id)) {
-		t.Error("approved anew, it is asked in full")
+		t.Error("approved again, it is asked in full")
 	}
 	for range 2 {
 		if err := w.server.ForgetApproval(t.Context(), subject, approvals[0].ID); err != nil {

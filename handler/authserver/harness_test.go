@@ -65,7 +65,7 @@ func newWorld(t testing.TB, change ...func(*authserver.Options)) *world {
 	return w
 }
 
-// restart makes the server anew on the same table, as another instance or after
+// restart makes the server again on the same table, as another instance or after
 // the settings changed.
 func (w *world) restart(change ...func(*clients.Options)) {
 	w.t.Helper()

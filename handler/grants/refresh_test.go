@@ -379,7 +379,7 @@ func TestUnusedGrantExpires(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)
 	token := signIn(t, i.Service).Refresh
-	for range 3 { // each use counts anew
+	for range 3 { // each use extends it
 		c.Advance(60 * 24 * time.Hour)
 		next, err := refresh(i.Service, token)
 		if err != nil {

@@ -478,7 +478,7 @@ func (s *Service) CompleteRevocations(ctx context.Context, rows []store.Row) err
 }
 
 // AnnounceKeyChange makes every instance read the key ring again within MaxStale,
-// and verify all tokens anew. It is called after an epoch was retired.
+// and verify all tokens again. It is called after an epoch was retired.
 func (s *Service) AnnounceKeyChange(ctx context.Context) error {
 	if err := s.publish(ctx, revocation{Kind: keysChanged}); err != nil {
 		return err

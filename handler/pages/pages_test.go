@@ -301,7 +301,7 @@ func TestFailureLeadsBackToTheClientAndSaysWhomToAsk(t *testing.T) {
 	}
 }
 
-// PKCE, states and cookies of ours are no words for people, whatever happened.
+// PKCE, states and cookies of ours are not shown to people, whatever happened.
 func TestEveryProblemHasWordsForPeople(t *testing.T) {
 	seen := map[string]pages.Problem{}
 	for _, p := range pages.Problems() {
