@@ -1,6 +1,7 @@
 // Rename makes a clone a module of its own: it changes the module path in go.mod and
 // wherever Go files name a package of it. Other texts with the old name, such as what
-// keys are derived for, stay as they are: what is stored depends on them.
+// keys are derived for, stay as they are: what is stored depends on them. Run again
+// after an upgrade was merged, it renames what the upgrade brought.
 //
 //	rename MODULE
 package main
@@ -31,6 +32,9 @@ func main() {
 	}
 	fmt.Printf("The module is %s now: %d files changed.\n", os.Args[1], changed)
 }
+
+// original is the module path that upgrades come with.
+const original = "entramcp"
 
 var (
 	moduleLine = regexp.MustCompile(`(?m)^module (\S+)$`)
@@ -69,7 +73,7 @@ func rename(root, to string) (changed int, err error) {
 		if err != nil {
 			return err
 		}
-		is, err := renamed(root, was, from, to)
+		is, err := renamed(root, was, []string{from, original}, to)
 		if err != nil || bytes.Equal(was, is) {
 			return err
 		}
@@ -88,8 +92,9 @@ func isModule(dir string) bool {
 	return err == nil
 }
 
-// renamed changes the string literals of a file that name a package of the module.
-func renamed(root string, source []byte, from, to string) ([]byte, error) {
+// renamed changes the string literals of a file that name a package of the module, by
+// any of the paths in from.
+func renamed(root string, source []byte, from []string, to string) ([]byte, error) {
 	var s scanner.Scanner
 	files := token.NewFileSet()
 	file := files.AddFile("", files.Base(), len(source))
@@ -105,8 +110,11 @@ func renamed(root string, source []byte, from, to string) ([]byte, error) {
 			continue
 		}
 		text, err := strconv.Unquote(literal)
-		rest, ok := strings.CutPrefix(text, from+"/")
-		if err != nil || !ok || !isDir(filepath.Join(root, rest)) {
+		if err != nil {
+			continue
+		}
+		rest, ok := packageOf(root, text, from)
+		if !ok {
 			continue
 		}
 		at := file.Offset(pos)
@@ -119,6 +127,17 @@ func renamed(root string, source []byte, from, to string) ([]byte, error) {
 	}
 	out.Write(source[done:])
 	return format.Source(out.Bytes())
+}
+
+// packageOf returns the directory of the package that text names by one of the module
+// paths.
+func packageOf(root, text string, modules []string) (string, bool) {
+	for _, module := range modules {
+		if rest, ok := strings.CutPrefix(text, module+"/"); ok && isDir(filepath.Join(root, rest)) {
+			return rest, true
+		}
+	}
+	return "", false
 }
 
 func isDir(path string) bool {

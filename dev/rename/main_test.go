@@ -19,13 +19,7 @@ func TestOnlyNamesOfPackagesChange(t *testing.T) {
 		".bin/x.go":         "package x\n\nimport _ \"demo/b\"\n",
 		"node_modules/n.go": "package n\n\nimport _ \"demo/b\"\n",
 	} {
-		path := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, filepath.Join(root, name), text)
 	}
 	if n, err := rename(root, "example.com/me/x"); n != 2 || err != nil {
 		t.Fatalf("%d files, %v", n, err)
@@ -43,5 +37,34 @@ func TestOnlyNamesOfPackagesChange(t *testing.T) {
 		if _, err := rename(root, bad); err == nil {
 			t.Errorf("%q is taken for a module path", bad)
 		}
+	}
+}
+
+// TestWhatAnUpgradeBringsIsRenamedToo: a merge adds files that import the original path.
+func TestWhatAnUpgradeBringsIsRenamedToo(t *testing.T) {
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod": "module example.com/me/x\n",
+		"a/a.go": "package a\n\nimport _ \"example.com/me/x/b\"\n",
+		"b/b.go": "package b\n",
+		"c/c.go": "package c\n\nimport _ \"entramcp/b\"\n",
+	} {
+		writeFile(t, filepath.Join(root, name), text)
+	}
+	if n, err := rename(root, "example.com/me/x"); n != 2 || err != nil {
+		t.Fatalf("%d files, %v", n, err)
+	}
+	if text, err := os.ReadFile(filepath.Join(root, "c/c.go")); err != nil || !strings.Contains(string(text), `"example.com/me/x/b"`) {
+		t.Errorf("the new file is %s, %v", text, err)
+	}
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
