@@ -77,10 +77,10 @@ var screens = []struct {
 	{"desktop-light", 1280, 900, "light"}, {"desktop-dark", 1280, 900, "dark"},
 }
 
-// Look looks at the current page on every screen: its text must be readable
-// against its background, and nothing cut off at the side. With SCREENSHOTS set
-// to a directory, the pictures are kept there.
-func (c *Chromium) Look(page string) {
+// Look looks at the current page on every screen: axe-core must find nothing
+// wrong with it except by the rules named, and nothing may be cut off at the
+// side. With SCREENSHOTS set to a directory, the pictures are kept there.
+func (c *Chromium) Look(page string, except ...string) {
 	c.tb.Helper()
 	for _, s := range screens {
 		c.Do(page, chromedp.EmulateViewport(s.width, s.height))
@@ -92,8 +92,8 @@ func (c *Chromium) Look(page string) {
 		if wide := Script[int64](c, `document.documentElement.scrollWidth`); wide > s.width {
 			c.tb.Errorf("%s on %s is %d wide", page, s.name, wide)
 		}
-		if low := Script[[]string](c, lowContrast); len(low) > 0 {
-			c.tb.Errorf("%s on %s: contrast below 4.5 (WCAG 2.2 §1.4.3): %q", page, s.name, low)
+		for _, finding := range c.Axe(except...) {
+			c.tb.Errorf("%s on %s: %s", page, s.name, finding)
 		}
 		if dir := os.Getenv("SCREENSHOTS"); dir != "" {
 			png, err := chromedp.Run(c.ctx, chromedp.FullScreenshot(100))
@@ -106,21 +106,3 @@ func (c *Chromium) Look(page string) {
 		}
 	}
 }
-
-// lowContrast lists the texts whose contrast with the nearest opaque background
-// is below 4.5:1.
-const lowContrast = `(() => {
-  const rgb = c => (c.match(/[\d.]+/g) || []).map(Number);
-  const lum = c => c.slice(0, 3).map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
-    .reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
-  const back = e => { for (; e; e = e.parentElement) { const b = rgb(getComputedStyle(e).backgroundColor); if (b.length === 3 || b[3] === 1) return b; } return [255, 255, 255]; };
-  const low = [];
-  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walk.nextNode()) {
-    const e = walk.currentNode.parentElement, text = walk.currentNode.textContent.trim();
-    if (!text || !e.checkVisibility() || e.closest('style')) continue;
-    const [a, b] = [lum(rgb(getComputedStyle(e).color)), lum(back(e))];
-    if ((Math.max(a, b) + .05) / (Math.min(a, b) + .05) < 4.5) low.push(text.slice(0, 40) + ' ' + getComputedStyle(e).color + ' on ' + back(e));
-  }
-  return low;
-})()`
