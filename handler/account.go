@@ -15,16 +15,16 @@ import (
 	"entramcp/handler/toolkit"
 )
 
-// accountFlow is the kind of the account page's sign-ins.
-const accountFlow = "account"
+// accountSignIn is the kind of the account page's sign-ins.
+const accountSignIn = "account"
 
-// flowFunc is a Flow that keeps nothing.
-type flowFunc func(context.Context, entra.SignIn) (to string, cookie *http.Cookie, err error)
+// pageSignInFunc is a PageSignIn that keeps nothing.
+type pageSignInFunc func(context.Context, entra.SignIn) (to string, cookie *http.Cookie, err error)
 
 // Finish calls f.
-func (f flowFunc) Finish(ctx context.Context, signIn entra.SignIn, _ []byte) (authserver.FlowEnd, error) {
+func (f pageSignInFunc) Finish(ctx context.Context, signIn entra.SignIn, _ []byte) (authserver.PageSignInEnd, error) {
 	to, cookie, err := f(ctx, signIn)
-	return authserver.FlowEnd{To: to, Cookie: cookie}, err
+	return authserver.PageSignInEnd{To: to, Cookie: cookie}, err
 }
 
 // newAccount makes the page of connected apps, which signs in through s.as.
@@ -32,7 +32,7 @@ func (s *Server) newAccount(title, support string, words map[string]string) *acc
 	return account.New(account.Options{
 		Grants: s.grants, Ring: s.ring, Issuer: s.cfg.Issuer, Title: title, Support: support, Tenant: s.cfg.Entra.TenantID,
 		SignIn: func(w http.ResponseWriter, r *http.Request) {
-			s.as.BeginFlow(w, r, accountFlow, authserver.FlowRequest{Back: account.Path})
+			s.as.BeginPageSignIn(w, r, accountSignIn, authserver.PageSignInRequest{Back: account.Path})
 		},
 		FormToken: s.as.FormToken, CheckForm: s.as.CheckForm,
 		Approvals: s.approvals, Forget: s.forgetApprovals, Export: s.exportData,

@@ -9,27 +9,27 @@ import (
 	"entramcp/handler/entra"
 )
 
-// connectFlow is the kind of sign-ins with which a user consents to another API.
-const connectFlow = "connect"
+// connectSignIn is the kind of sign-ins with which a user consents to another API.
+const connectSignIn = "connect"
 
 // newConnect makes the page on which a user consents to another API.
 func (s *Server) newConnect(title string, words map[string]string) *connect.Connect {
 	return connect.New(connect.Options{
 		Ring: s.ring, Grant: s.grants.Get, Issuer: s.cfg.Issuer, Title: title, ScopeWords: words,
 		SignIn: func(w http.ResponseWriter, r *http.Request, data []byte, back string, scopes []string) {
-			s.as.BeginFlow(w, r, connectFlow, authserver.FlowRequest{Data: data, Back: back, Scopes: scopes})
+			s.as.BeginPageSignIn(w, r, connectSignIn, authserver.PageSignInRequest{Data: data, Back: back, Scopes: scopes})
 		},
 		FormToken: s.as.FormToken, CheckForm: s.as.CheckForm, Refuse: s.as.Refuse,
 		Simulated: s.cfg.Entra.Simulated(), Now: s.deps.Now,
 	})
 }
 
-// connectSignIn finishes those sign-ins. The page is made after the authorization server
+// connectFinish finishes those sign-ins. The page is made after the authorization server
 // that it signs in through.
-type connectSignIn struct{ *Server }
+type connectFinish struct{ *Server }
 
 // Finish judges who has consented.
-func (s connectSignIn) Finish(ctx context.Context, signIn entra.SignIn, data []byte) (authserver.FlowEnd, error) {
+func (s connectFinish) Finish(ctx context.Context, signIn entra.SignIn, data []byte) (authserver.PageSignInEnd, error) {
 	to, err := s.connect.Finish(ctx, signIn, data)
-	return authserver.FlowEnd{To: to}, err
+	return authserver.PageSignInEnd{To: to}, err
 }

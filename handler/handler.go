@@ -120,9 +120,9 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Tenant: cfg.Entra.TenantID, Simulated: cfg.Entra.Simulated(),
 		ClientMetadata: registry.AcceptsDocuments(), InAzure: cfg.InAzure,
 		RememberApprovals: cfg.RememberConsent && !cfg.SharedHost,
-		Flows: map[string]authserver.Flow{accountFlow: flowFunc(func(ctx context.Context, signIn entra.SignIn) (string, *http.Cookie, error) {
+		PageSignIns: map[string]authserver.PageSignIn{accountSignIn: pageSignInFunc(func(ctx context.Context, signIn entra.SignIn) (string, *http.Cookie, error) {
 			return s.account.Finish(ctx, signIn)
-		}), connectFlow: connectSignIn{s}},
+		}), connectSignIn: connectFinish{s}},
 		Support: catalogue.About.Support, Prompt: cfg.Entra.Prompt, DomainHint: cfg.Entra.DomainHint,
 		Timeout: cfg.Timeout + storageShare, Now: deps.Now, Log: deps.Log,
 	})

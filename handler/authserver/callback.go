@@ -141,7 +141,7 @@ func (s *Server) complete(r *http.Request, t transaction, q url.Values) (answer,
 		return s.answerError(r, t, oauth.New(oauth.ServerError, "The sign-in brought no result.")), nil
 	}
 	signIn, err := s.Upstream.Exchange(r.Context(), entra.Callback{
-		Code: entra.Code{Value: secret.New(q.Get("code"))}, Verifier: entra.Verifier(t.verifier), Nonce: t.nonce.Reveal(), Scopes: t.flow.Scopes})
+		Code: entra.Code{Value: secret.New(q.Get("code"))}, Verifier: entra.Verifier(t.verifier), Nonce: t.nonce.Reveal(), Scopes: t.page.Scopes})
 	if err != nil {
 		f := entra.AsFailure(err)
 		if f.AADSTS == redeemedTwice {
@@ -153,7 +153,7 @@ func (s *Server) complete(r *http.Request, t transaction, q url.Values) (answer,
 		return s.answerError(r, t, oauth.New(oauth.ServerError, "The sign-in does not say who signed in.")), nil
 	}
 	if t.kind != "" {
-		return s.answerFlow(r, t, signIn), nil
+		return s.answerPageSignIn(r, t, signIn), nil
 	}
 	return s.answerSignIn(r, t, signIn), nil
 }
@@ -186,7 +186,7 @@ func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignI
 	}
 	code, err := s.Grants.Create(ctx, grants.Approval{
 		ClientID: req.ClientID, RedirectURI: req.RedirectURI, Challenge: req.CodeChallenge, Scopes: req.Scopes,
-		Identity: identityOf(signIn.Claims), Upstream: upstreamOf(signIn), ClientName: req.ClientName, Verified: req.Verified, Flow: req.Flow,
+		Identity: identityOf(signIn.Claims), Upstream: upstreamOf(signIn), ClientName: req.ClientName, Verified: req.Verified, AuthorizationID: req.AuthorizationID,
 	})
 	if err != nil {
 		return s.answerError(r, t, err)
@@ -209,7 +209,7 @@ func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignI
 func (s *Server) answerError(r *http.Request, t transaction, err error) answer {
 	s.logRefused(r, t.request.ClientID, err)
 	if t.kind != "" {
-		return answer{To: s.Issuer + t.flow.Back, Failure: failureFor(err)}
+		return answer{To: s.Issuer + t.page.Back, Failure: failureFor(err)}
 	}
 	s.audit(r, t.request, observe.Event{Name: observe.SignInFailed, Reason: reasonOf(err)})
 	return answer{To: s.errorURL(t.request, err)}

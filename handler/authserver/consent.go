@@ -249,10 +249,10 @@ func (s *Server) startAtEntra(ctx context.Context, t transaction) (to string, er
 func (s *Server) authorizeURL(ctx context.Context, t transaction) (string, error) {
 	r := entra.AuthorizeRequest{
 		State: t.state.Reveal(), Nonce: t.nonce.Reveal(), Challenge: oauth.S256(t.verifier.Reveal()), Claims: t.claims,
-		LoginHint: t.loginHint, Prompt: t.flow.Prompt, Scopes: t.flow.Scopes,
+		LoginHint: t.loginHint, Prompt: t.page.Prompt, Scopes: t.page.Scopes,
 	}
 	if t.loginHint == "" { // nobody knows yet who it will be
-		r.Prompt, r.DomainHint = cmp.Or(t.flow.Prompt, s.Prompt), s.DomainHint
+		r.Prompt, r.DomainHint = cmp.Or(t.page.Prompt, s.Prompt), s.DomainHint
 	}
 	to, err := s.Upstream.AuthorizeURL(ctx, r)
 	if err != nil {

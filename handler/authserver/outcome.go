@@ -208,7 +208,7 @@ func (s *Server) failurePage(w http.ResponseWriter, r *http.Request, t transacti
 // told if the person does not.
 func (s *Server) retryPage(w http.ResponseWriter, r *http.Request, t transaction, err error) {
 	page := s.failure(r, pages.WordsFor(pages.TryReload))
-	to := s.Issuer + t.flow.Back
+	to := s.Issuer + t.page.Back
 	if t.kind == "" {
 		to = s.errorURL(t.request, err)
 	}

@@ -45,7 +45,7 @@ func (s *Server) audit(r *http.Request, req request, e observe.Event) {
 	if e.Client.Host == "" {
 		e.Client.Host = grants.HostOf(req.RedirectURI)
 	}
-	e.Flow = req.Flow
+	e.AuthorizationID = req.AuthorizationID
 	if e.Scopes == nil {
 		e.Scopes = req.Scopes
 	}

@@ -15,14 +15,15 @@ const maxState = 4 << 10
 // request is an authorization request that has been validated: what travels in
 // the consent form and in the transaction.
 type request struct {
-	ClientID      string       `json:"client_id"`
-	ClientName    string       `json:"client_name"`
-	Verified      bool         `json:"verified,omitempty"` // the name is from the client's own document
-	RedirectURI   string       `json:"redirect_uri"`
-	State         string       `json:"state,omitempty"`
-	CodeChallenge string       `json:"code_challenge"`
-	Flow          string       `json:"flow,omitempty"` // ties the audit events of one authorization together
-	Scopes        oauth.Scopes `json:"scopes"`
+	ClientID      string `json:"client_id"`
+	ClientName    string `json:"client_name"`
+	Verified      bool   `json:"verified,omitempty"` // the name is from the client's own document
+	RedirectURI   string `json:"redirect_uri"`
+	State         string `json:"state,omitempty"`
+	CodeChallenge string `json:"code_challenge"`
+	// AuthorizationID ties the audit events of one authorization together.
+	AuthorizationID string       `json:"flow,omitempty"`
+	Scopes          oauth.Scopes `json:"scopes"`
 }
 
 var errIncomplete = stop(pages.IncompleteLink, oauth.InvalidRequest, "The request must name one client_id and one redirect_uri.")
@@ -50,7 +51,7 @@ func (s *Server) recipient(ctx context.Context, p params) (request, clients.Clie
 		return request{}, clients.Client{}, stop(pages.UnregisteredAddress, oauth.InvalidRedirectURI, "The app asked to be answered at an address that it has not registered.")
 	}
 	verified := client.Source == clients.SourceFetched || client.Source == clients.SourcePinned
-	return request{ClientID: client.ID, ClientName: client.Name, Verified: verified, RedirectURI: redirectURI, State: p.Get("state"), Flow: oauth.RandomID()}, client, nil
+	return request{ClientID: client.ID, ClientName: client.Name, Verified: verified, RedirectURI: redirectURI, State: p.Get("state"), AuthorizationID: oauth.RandomID()}, client, nil
 }
 
 // validate completes req from the rest of the parameters. Its errors go to the

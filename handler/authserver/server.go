@@ -71,8 +71,8 @@ type Options struct {
 	// Prompt and DomainHint are what Entra shows to whom it does not know yet:
 	// those of entra.AuthorizeRequest, or none.
 	Prompt, DomainHint string
-	// Flows are the sign-ins that end on pages of this server, by kind.
-	Flows map[string]Flow
+	// PageSignIns are the sign-ins that end on pages of this server, by kind.
+	PageSignIns map[string]PageSignIn
 	// ClientMetadata says that client ids may be URLs of metadata documents.
 	ClientMetadata bool
 	// InAzure says that a platform in front answers CORS.

@@ -50,10 +50,10 @@ type transaction struct {
 	verifier codeVerifier
 	nonce    nonce
 	expires  time.Time
-	// kind names the Flow that the sign-in belongs to; empty for a client's
-	// authorization. flow is what that Flow asked for.
+	// kind names the PageSignIn that the sign-in belongs to, and page is what that
+	// asked for; both are empty for a client's authorization.
 	kind string
-	flow FlowRequest
+	page PageSignInRequest
 	// claims and loginHint are set when a sign-in is repeated to meet a claims
 	// challenge, and go to Entra only.
 	claims, loginHint string
@@ -95,21 +95,21 @@ type answer struct {
 // transactionRecord is the stored form, sealed as a whole: verifier and nonce
 // are what makes Entra's code worth something, and the answer holds our own.
 type transactionRecord struct {
-	Version   int            `json:"v,omitempty"`
-	Request   request        `json:"request"`
-	Verifier  string         `json:"verifier,omitempty"`
-	Nonce     string         `json:"nonce,omitempty"`
-	Expires   time.Time      `json:"expires"`
-	Kind      string         `json:"kind,omitempty"`
-	Flow      FlowRequest    `json:"flow,omitzero"`
-	Claims    string         `json:"claims,omitempty"`
-	LoginHint string         `json:"login_hint,omitempty"`
-	Browser   string         `json:"browser,omitempty"`
-	Approver  grants.Subject `json:"approver,omitempty"`
-	Remember  bool           `json:"remember,omitempty"`
-	Claim     string         `json:"claim,omitempty"`
-	Claimed   time.Time      `json:"claimed,omitzero"`
-	Answer    *answer        `json:"answer,omitempty"`
+	Version   int               `json:"v,omitempty"`
+	Request   request           `json:"request"`
+	Verifier  string            `json:"verifier,omitempty"`
+	Nonce     string            `json:"nonce,omitempty"`
+	Expires   time.Time         `json:"expires"`
+	Kind      string            `json:"kind,omitempty"`
+	Page      PageSignInRequest `json:"flow,omitzero"`
+	Claims    string            `json:"claims,omitempty"`
+	LoginHint string            `json:"login_hint,omitempty"`
+	Browser   string            `json:"browser,omitempty"`
+	Approver  grants.Subject    `json:"approver,omitempty"`
+	Remember  bool              `json:"remember,omitempty"`
+	Claim     string            `json:"claim,omitempty"`
+	Claimed   time.Time         `json:"claimed,omitzero"`
+	Answer    *answer           `json:"answer,omitempty"`
 }
 
 // LogValue hides the secrets.
@@ -210,7 +210,7 @@ func (s *Server) readTransaction(ctx context.Context, state upstreamState) (tran
 		return transaction{}, errNoTransaction
 	}
 	t := transaction{
-		state: state, etag: row.ETag, request: rec.Request, expires: rec.Expires, kind: rec.Kind, flow: rec.Flow,
+		state: state, etag: row.ETag, request: rec.Request, expires: rec.Expires, kind: rec.Kind, page: rec.Page,
 		verifier: codeVerifier{secret.New(rec.Verifier)}, nonce: nonce{secret.New(rec.Nonce)},
 		claims: rec.Claims, loginHint: rec.LoginHint, browser: rec.Browser, approver: rec.Approver, remember: rec.Remember,
 		claim: rec.Claim, claimed: rec.Claimed, answer: rec.Answer,
@@ -264,7 +264,7 @@ func (s *Server) replaceTransaction(ctx context.Context, t transaction) (store.E
 func (s *Server) transactionRow(ctx context.Context, t transaction) (store.Row, error) {
 	plain, err := json.Marshal(transactionRecord{
 		Version: transactionVersion, Request: t.request, Verifier: t.verifier.Reveal(), Nonce: t.nonce.Reveal(), Expires: t.expires,
-		Kind: t.kind, Flow: t.flow, Claims: t.claims, LoginHint: t.loginHint, Browser: t.browser, Approver: t.approver, Remember: t.remember, Claim: t.claim, Claimed: t.claimed, Answer: t.answer,
+		Kind: t.kind, Page: t.page, Claims: t.claims, LoginHint: t.loginHint, Browser: t.browser, Approver: t.approver, Remember: t.remember, Claim: t.claim, Claimed: t.claimed, Answer: t.answer,
 	})
 	if err != nil {
 		return store.Row{}, err

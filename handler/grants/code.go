@@ -27,8 +27,8 @@ type Approval struct {
 	Scopes    oauth.Scopes
 	Identity  Identity
 	Upstream  Upstream
-	// Flow ties the audit events of this authorization together.
-	Flow string
+	// AuthorizationID ties the audit events of this authorization together.
+	AuthorizationID string
 }
 
 // Create inserts a grant at generation 0 and returns its code, which can be
@@ -63,7 +63,7 @@ func (s *Service) Create(ctx context.Context, a Approval) (Code, error) {
 		return Code{}, unavailable(err)
 	}
 	e := r.event(observe.SignedIn, a.Identity)
-	e.Flow, e.Scopes = a.Flow, a.Scopes
+	e.AuthorizationID, e.Scopes = a.AuthorizationID, a.Scopes
 	observe.Audit(ctx, s.log, e)
 	return Code{secret.New(code)}, nil
 }

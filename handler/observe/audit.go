@@ -61,9 +61,9 @@ type AuditClient struct {
 type Event struct {
 	Name   EventName
 	Client AuditClient
-	// Flow ties the events of one authorization together, from consent_shown
+	// AuthorizationID ties the events of one authorization together, from consent_shown
 	// to signed_in. It is random or a hash: never the state itself.
-	Flow string
+	AuthorizationID string
 	// Grant is the grant's id, from signed_in on.
 	Grant string
 	// Subject is the SHA-256 that our tokens name as sub; Tenant is tid.
@@ -108,7 +108,7 @@ func Audit(ctx context.Context, log *slog.Logger, e Event) {
 	text("client_id", e.Client.ID)
 	text("client_name", e.Client.Name)
 	text("client_host", e.Client.Host)
-	text("flow", e.Flow)
+	text("flow", e.AuthorizationID)
 	text("grant_id", e.Grant)
 	text("subject", e.Subject)
 	text("tenant", e.Tenant)

@@ -16,7 +16,7 @@ import (
 
 func full(name EventName) Event {
 	return Event{
-		Name: name, Client: AuditClient{ID: "c-1", Name: "Claude", Host: "claude.ai"}, Flow: "f-1", Grant: "g-1",
+		Name: name, Client: AuditClient{ID: "c-1", Name: "Claude", Host: "claude.ai"}, AuthorizationID: "f-1", Grant: "g-1",
 		Subject: "5ab1ec7", Tenant: "t-1", ObjectID: "o-1", Scopes: []string{"openid", "profile"},
 		Tool: "hello_world", Target: "client c-1", Reason: "AADSTS50057", Took: 12 * time.Millisecond,
 	}

@@ -10,26 +10,26 @@ import (
 	"entramcp/handler/pages"
 )
 
-// Flow is a kind of sign-in that begins on a page of this server and ends there,
-// unlike a client's authorization. Both use one callback; the kind is sealed into
-// the transaction, so that none finishes another's.
-type Flow interface {
+// PageSignIn is a kind of sign-in that begins on a page of this server and ends
+// there, unlike a client's authorization. Both use one callback; the kind is
+// sealed into the transaction, so that none finishes another's.
+type PageSignIn interface {
 	// Finish is called once for a sign-in whose ID token was verified. data is
-	// what BeginFlow was given. An error is shown on a page: it is an
+	// what BeginPageSignIn was given. An error is shown on a page: it is an
 	// *oauth.Error or taken as a fault.
-	Finish(ctx context.Context, signIn entra.SignIn, data []byte) (FlowEnd, error)
+	Finish(ctx context.Context, signIn entra.SignIn, data []byte) (PageSignInEnd, error)
 }
 
-// FlowEnd is where a finished Flow leads.
-type FlowEnd struct {
+// PageSignInEnd is where a finished PageSignIn leads.
+type PageSignInEnd struct {
 	// To is a path of this server, with its query.
 	To string
 	// Cookie, if not nil, is set together with the redirect.
 	Cookie *http.Cookie
 }
 
-// FlowRequest is what a Flow asks for.
-type FlowRequest struct {
+// PageSignInRequest is what a PageSignIn asks for.
+type PageSignInRequest struct {
 	// Data is given to Finish. It is sealed with the transaction.
 	Data []byte `json:"data,omitempty"`
 	// Back is the path of this server that a failure's page leads to.
@@ -42,13 +42,13 @@ type FlowRequest struct {
 	Scopes []string `json:"scopes,omitempty"`
 }
 
-// BeginFlow starts a sign-in of a kind in Options.Flows, in answer to a form
+// BeginPageSignIn starts a sign-in of a kind in Options.PageSignIns, in answer to a form
 // that CheckForm has accepted: it records the transaction, binds the browser and
 // shows the page that goes on to Entra. A link alone starts nothing, so r is a
 // POST.
-func (s *Server) BeginFlow(w http.ResponseWriter, r *http.Request, kind string, f FlowRequest) {
+func (s *Server) BeginPageSignIn(w http.ResponseWriter, r *http.Request, kind string, p PageSignInRequest) {
 	browser := s.browser(r)
-	if r.Method != http.MethodPost || s.Flows[kind] == nil || browser.IsZero() {
+	if r.Method != http.MethodPost || s.PageSignIns[kind] == nil || browser.IsZero() {
 		s.errorPage(w, r, "", stop(pages.UnreadableForm, oauth.InvalidRequest, "A sign-in of this kind begins with a form of this server."))
 		return
 	}
@@ -57,27 +57,27 @@ func (s *Server) BeginFlow(w http.ResponseWriter, r *http.Request, kind string, 
 		return
 	}
 	t := newTransaction(newState(s.Now().Add(consentLifetime)), request{}, browser.hash())
-	t.kind, t.flow, t.loginHint = kind, f, f.LoginHint
+	t.kind, t.page, t.loginHint = kind, p, p.LoginHint
 	to, err := s.startAtEntra(r.Context(), t)
 	if err == nil {
 		err = s.bind(w, r, t.state)
 	}
 	if err != nil {
 		page := s.failureOf(r, err)
-		page.ReturnTo = s.Issuer + f.Back
+		page.ReturnTo = s.Issuer + p.Back
 		s.errorPageOf(w, r, "", err, page)
 		return
 	}
 	s.continueAtEntra(w, r, request{}, to)
 }
 
-// answerFlow lets the Flow of t finish.
-func (s *Server) answerFlow(r *http.Request, t transaction, signIn entra.SignIn) answer {
-	flow := s.Flows[t.kind]
-	if flow == nil {
+// answerPageSignIn lets the PageSignIn of t finish.
+func (s *Server) answerPageSignIn(r *http.Request, t transaction, signIn entra.SignIn) answer {
+	page := s.PageSignIns[t.kind]
+	if page == nil {
 		return s.answerError(r, t, oauth.New(oauth.ServerError, "This instance does not know this kind of sign-in."))
 	}
-	end, err := flow.Finish(r.Context(), signIn, t.flow.Data)
+	end, err := page.Finish(r.Context(), signIn, t.page.Data)
 	if err != nil {
 		return s.answerError(r, t, err)
 	}

@@ -16,25 +16,25 @@ import (
 	"entramcp/handler/oauth"
 )
 
-// notebook is a flow that notes who signed in.
+// notebook is a PageSignIn that notes who signed in.
 type notebook struct {
 	entries []string
 	fail    error
 }
 
-func (n *notebook) Finish(_ context.Context, signIn entra.SignIn, data []byte) (authserver.FlowEnd, error) {
+func (n *notebook) Finish(_ context.Context, signIn entra.SignIn, data []byte) (authserver.PageSignInEnd, error) {
 	if n.fail != nil {
-		return authserver.FlowEnd{}, n.fail
+		return authserver.PageSignInEnd{}, n.fail
 	}
 	n.entries = append(n.entries, signIn.Claims.Username+" for "+string(data))
-	return authserver.FlowEnd{To: "/notebook?page=1", Cookie: &http.Cookie{Name: "__Host-notebook", Value: "session", Path: "/", Secure: true, HttpOnly: true}}, nil
+	return authserver.PageSignInEnd{To: "/notebook?page=1", Cookie: &http.Cookie{Name: "__Host-notebook", Value: "session", Path: "/", Secure: true, HttpOnly: true}}, nil
 }
 
-// withNotebook is a world with a page that begins the flow.
+// withNotebook is a world with a page that begins it.
 func withNotebook(t *testing.T) (*world, *notebook) {
 	n := &notebook{}
 	w := newWorld(t, func(o *authserver.Options) {
-		o.Flows = map[string]authserver.Flow{"notebook": n, "other": &notebook{}}
+		o.PageSignIns = map[string]authserver.PageSignIn{"notebook": n, "other": &notebook{}}
 		o.Prompt, o.DomainHint = "select_account", "contoso.example"
 	})
 	w.mux.HandleFunc("GET /notebook", func(rw http.ResponseWriter, r *http.Request) {
@@ -49,7 +49,7 @@ func withNotebook(t *testing.T) (*world, *notebook) {
 			http.Error(rw, string(oauth.ErrorCode(err)), oauth.AsError(err).Status())
 			return
 		}
-		w.server.BeginFlow(rw, r, "notebook", authserver.FlowRequest{Data: []byte("page one"), Back: "/notebook", Scopes: []string{"openid", "Mail.Read"}})
+		w.server.BeginPageSignIn(rw, r, "notebook", authserver.PageSignInRequest{Data: []byte("page one"), Back: "/notebook", Scopes: []string{"openid", "Mail.Read"}})
 	})
 	return w, n
 }
@@ -69,7 +69,7 @@ func (b *browser) press(token string, header ...string) *http.Response {
 	return b.do(r)
 }
 
-func TestAFlowEndsAtAPageOfOurs(t *testing.T) {
+func TestAPageSignInEndsAtAPageOfOurs(t *testing.T) {
 	w, n := withNotebook(t)
 	b := w.browser()
 	back := w.upstream.signIn(t, onward(t, b.begin()))
@@ -88,14 +88,14 @@ func TestAFlowEndsAtAPageOfOurs(t *testing.T) {
 		}
 	}
 	if len(n.entries) != 1 || n.entries[0] != "ada@contoso.example for page one" {
-		t.Errorf("the flow finished with %q", n.entries)
+		t.Errorf("the page sign-in finished with %q", n.entries)
 	}
 	if w.rows("g-") != 0 {
 		t.Error("a grant was made")
 	}
 }
 
-func TestAFlowThatFailsSaysSoOnAPageAndLeadsBack(t *testing.T) {
+func TestAPageSignInThatFailsSaysSoOnAPageAndLeadsBack(t *testing.T) {
 	for name, tt := range map[string]struct {
 		prepare func(w *world, n *notebook, to string) string
 		status  int
@@ -112,11 +112,11 @@ func TestAFlowThatFailsSaysSoOnAPageAndLeadsBack(t *testing.T) {
 			w.upstream.breakWith(errors.New("timeout"))
 			return back
 		}, http.StatusServiceUnavailable, "Not available right now"},
-		"the flow refuses": {func(w *world, n *notebook, to string) string {
+		"the page sign-in refuses": {func(w *world, n *notebook, to string) string {
 			n.fail = oauth.New(oauth.AccessDenied, "Not you.")
 			return w.upstream.signIn(w.t, to)
 		}, http.StatusForbidden, "cannot go on"},
-		"the flow breaks": {func(w *world, n *notebook, to string) string {
+		"the page sign-in breaks": {func(w *world, n *notebook, to string) string {
 			n.fail = errors.New("secret detail")
 			return w.upstream.signIn(w.t, to)
 		}, http.StatusInternalServerError, "Something went wrong"},
@@ -138,14 +138,14 @@ func TestAFlowThatFailsSaysSoOnAPageAndLeadsBack(t *testing.T) {
 				showsReference(t, resp)
 			}
 			if w.rows("g-") != 0 || len(n.entries) != 0 {
-				t.Error("the flow was finished")
+				t.Error("the page sign-in was finished")
 			}
 		})
 	}
 }
 
 // A link, another site's form and a token of another browser start nothing.
-func TestAFlowBeginsWithAFormOfOursAlone(t *testing.T) {
+func TestAPageSignInBeginsWithAFormOfOursAlone(t *testing.T) {
 	w, _ := withNotebook(t)
 	b := w.browser()
 	own := match(t, text(t, b.get(issuer+"/notebook")), `name="token" value="([^"]+)"`)
@@ -166,11 +166,11 @@ func TestAFlowBeginsWithAFormOfOursAlone(t *testing.T) {
 	rec := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodGet, issuer+"/notebook", nil)
 	b.cookies(r)
-	w.server.BeginFlow(rec, r, "notebook", authserver.FlowRequest{})
+	w.server.BeginPageSignIn(rec, r, "notebook", authserver.PageSignInRequest{})
 	r = formRequest("/notebook", "")
 	b.cookies(r)
 	unknown := httptest.NewRecorder()
-	w.server.BeginFlow(unknown, r, "unheard of", authserver.FlowRequest{})
+	w.server.BeginPageSignIn(unknown, r, "unheard of", authserver.PageSignInRequest{})
 	if rec.Code != http.StatusBadRequest || unknown.Code != http.StatusBadRequest {
 		t.Errorf("a GET: %d; an unknown kind: %d", rec.Code, unknown.Code)
 	}
@@ -190,19 +190,19 @@ func TestNoKindOfSignInFinishesAnothers(t *testing.T) {
 	b := w.browser()
 	flow, client := onward(t, b.begin()), b.approve(request(id))
 	if got := b.arrive(w.upstream.signIn(t, client)); got.Get("code") == "" || len(n.entries) != 0 {
-		t.Errorf("the client got %v, the flow %q", got, n.entries)
+		t.Errorf("the client got %v, the page sign-in %q", got, n.entries)
 	}
 	if resp := b.get(w.upstream.signIn(t, flow)); resp.Header.Get("Location") != issuer+"/notebook?page=1" || w.rows("g-") != 1 {
-		t.Errorf("the flow leads to %s; %d grants", resp.Header.Get("Location"), w.rows("g-"))
+		t.Errorf("the page sign-in leads to %s; %d grants", resp.Header.Get("Location"), w.rows("g-"))
 	}
 }
 
 // A browser that loses its id between the form and the callback is another one.
-func TestAFlowEndsInTheBrowserThatBeganIt(t *testing.T) {
+func TestAPageSignInEndsInTheBrowserThatBeganIt(t *testing.T) {
 	w, n := withNotebook(t)
 	back := w.upstream.signIn(t, onward(t, w.browser().begin()))
 	wantPage(t, w.browser().get(back), http.StatusBadRequest)
 	if len(n.entries) != 0 {
-		t.Errorf("the flow finished with %q", n.entries)
+		t.Errorf("the page sign-in finished with %q", n.entries)
 	}
 }
