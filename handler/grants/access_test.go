@@ -17,6 +17,7 @@ import (
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
+	"entramcp/handler/store/storetest"
 )
 
 func TestVerifyDoesNoStorageIO(t *testing.T) {
@@ -24,7 +25,7 @@ func TestVerifyDoesNoStorageIO(t *testing.T) {
 	i := newInstance(t, newTable(t), c.Now)
 	tokens, again := signIn(t, i.Service), signIn(t, i.Service)
 	i.poll(context.Background()) // what Run does
-	reads, writes := i.wire.counts()
+	reads, writes := i.wire.Counts()
 	for range 1000 {
 		mustVerify(t, i.Service, tokens.Access)
 		mustVerify(t, i.Service, again.Access)
@@ -32,7 +33,7 @@ func TestVerifyDoesNoStorageIO(t *testing.T) {
 			t.Fatal("garbage was accepted")
 		}
 	}
-	if r, w := i.wire.counts(); r != reads || w != writes {
+	if r, w := i.wire.Counts(); r != reads || w != writes {
 		t.Errorf("%d reads and %d writes", r-reads, w-writes)
 	}
 }
@@ -41,7 +42,7 @@ func TestGarbageOnColdInstanceDoesNoStorageIO(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	_, err := i.Verify(context.Background(), "eyJhbGciOiJIUzI1NiJ9.e30.c2ln")
 	wantCode(t, err, oauth.InvalidToken)
-	if r, w := i.wire.counts(); r != 0 || w != 0 {
+	if r, w := i.wire.Counts(); r != 0 || w != 0 {
 		t.Errorf("%d reads and %d writes", r, w)
 	}
 }
@@ -51,13 +52,13 @@ func TestStaleListOfRevokedGrantsIs503(t *testing.T) {
 	i := newInstance(t, newTable(t), c.Now)
 	tokens := signIn(t, i.Service)
 	mustVerify(t, i.Service, tokens.Access)
-	i.wire.disturb(always(errDown), nil)
+	i.wire.Before(storetest.Fail(errDown))
 	c.Advance(MaxStale)
 	mustVerify(t, i.Service, tokens.Access)
 	c.Advance(time.Second)
 	_, err := i.Verify(context.Background(), tokens.Access.Reveal())
 	wantCode(t, err, oauth.TemporarilyUnavailable)
-	i.wire.disturb(nil, nil)
+	i.wire.Repair()
 	mustVerify(t, i.Service, tokens.Access)
 }
 
@@ -66,7 +67,7 @@ func TestStalledStorageIs503InTwoSeconds(t *testing.T) {
 		i := newInstance(t, newTable(t), time.Now)
 		tokens := signIn(t, i.Service)
 		time.Sleep(MaxStale + time.Second)
-		i.wire.disturb(func(string) error { time.Sleep(30 * time.Second); return errDown }, nil)
+		i.wire.Before(func(storetest.Call) error { time.Sleep(30 * time.Second); return errDown })
 		go i.poll(context.Background()) // waits longer than a request may
 		time.Sleep(time.Second)
 		begun := time.Now()
@@ -309,8 +310,8 @@ func TestKeysOutOfReachAre503(t *testing.T) {
 	table := newTable(t)
 	tokens := signIn(t, newInstance(t, table, c.Now).Service)
 	code := create(t, newInstance(t, table, c.Now).Service)
-	cut := &wire{Table: table}
-	cut.disturb(always(errDown), nil)
+	cut := storetest.Instrument(table)
+	cut.Before(storetest.Fail(errDown))
 	i := newInstance(t, cut, c.Now)
 	ctx := context.Background()
 	for name, call := range map[string]func() error{
@@ -361,15 +362,15 @@ func TestRunKeepsTheListFreshWhileThereIsTraffic(t *testing.T) {
 		done := make(chan struct{})
 		go func() { i.Run(ctx); close(done) }()
 		time.Sleep(pollTail - time.Second)
-		reads, _ := i.wire.counts()
+		reads, _ := i.wire.Counts()
 		mustVerify(t, i.Service, tokens.Access)
-		if r, _ := i.wire.counts(); r != reads {
+		if r, _ := i.wire.Counts(); r != reads {
 			t.Error("a request had to read the list")
 		}
 		time.Sleep(10 * pollTail)
-		reads, _ = i.wire.counts()
+		reads, _ = i.wire.Counts()
 		time.Sleep(10 * pollTail)
-		if r, _ := i.wire.counts(); r != reads {
+		if r, _ := i.wire.Counts(); r != reads {
 			t.Error("an idle instance polls")
 		}
 		cancel()
@@ -417,8 +418,8 @@ func TestTokensAreNotAcceptedWhileKeysAloneAreOutOfReach(t *testing.T) {
 	tokens := signIn(t, newInstance(t, table, c.Now).Service)
 	i := newInstance(t, table, c.Now)
 	mustBeCurrent(t, i)
-	cut := &wire{Table: table}
-	cut.disturb(always(errDown), nil)
+	cut := storetest.Instrument(table)
+	cut.Before(storetest.Fail(errDown))
 	i.ring = keyring.New(keyring.Options{Table: cut, Wrapper: testWrapper(t), Now: c.Now})
 	i.Service.ring = i.ring
 	parts := strings.Split(tokens.Access.Reveal(), ".")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/store/storetest"
 )
 
 const (
@@ -113,17 +114,17 @@ func TestBlocksAreCheckedWithoutIO(t *testing.T) {
 	if err := i.Block(context.Background(), BlockClient, "another", ""); err != nil {
 		t.Fatal(err)
 	}
-	reads, writes := i.wire.counts()
+	reads, writes := i.wire.Counts()
 	for range 100 {
 		mustVerify(t, i.Service, tokens.Access)
 		if _, err := i.Blocked(context.Background(), Parties{ClientID: blockedClient}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if r, w := i.wire.counts(); r != reads || w != writes {
+	if r, w := i.wire.Counts(); r != reads || w != writes {
 		t.Errorf("%d reads and %d writes", r-reads, w-writes)
 	}
-	i.wire.disturb(always(errDown), nil)
+	i.wire.Before(storetest.Fail(errDown))
 	c.Advance(MaxStale + time.Second)
 	_, err := i.Blocked(context.Background(), Parties{ClientID: blockedClient})
 	wantCode(t, err, oauth.TemporarilyUnavailable) // not knowing is no consent
@@ -156,14 +157,14 @@ func TestBlocksReachInstancesThatWereIdleOrCutOff(t *testing.T) {
 		}
 		c.Advance(MaxStale + time.Second)
 		var n atomic.Int32
-		b.wire.disturb(func(op string) error {
+		b.wire.Before(func(call storetest.Call) error {
 			if n.Add(1) > 2 {
 				return errDown
 			}
 			return nil
-		}, nil)
+		})
 		wantCode(t, b.ensureCurrent(context.Background()), oauth.TemporarilyUnavailable)
-		b.wire.disturb(nil, nil)
+		b.wire.Repair()
 		if got, err := b.Blocked(context.Background(), Parties{ClientID: blockedClient}); err != nil || got == nil {
 			t.Errorf("%+v, %v", got, err)
 		}
@@ -239,12 +240,7 @@ func TestBlockCanBeRepeatedAndMustBeOfAKind(t *testing.T) {
 	wantCode(t, i.Block(ctx, "planet", "mars", ""), oauth.InvalidRequest)
 	wantCode(t, i.Block(ctx, everyone, "x", ""), oauth.InvalidRequest)
 	wantCode(t, i.Block(ctx, BlockClient, "", ""), oauth.InvalidRequest)
-	i.wire.disturb(func(op string) error {
-		if op == "insert" {
-			return errDown
-		}
-		return nil
-	}, nil)
+	i.wire.Before(storetest.Fail(errDown, storetest.Insert))
 	wantCode(t, i.Block(ctx, BlockClient, "c", ""), oauth.TemporarilyUnavailable)
 }
 

@@ -8,23 +8,24 @@ import (
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
+	"entramcp/handler/store/storetest"
 )
 
 func TestCodeRedeemsOnceWithOneReadAndOneWrite(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)
 	code := create(t, i.Service)
-	reads, writes := i.wire.counts()
+	reads, writes := i.wire.Counts()
 	if reads != 0 || writes != 1 {
 		t.Errorf("create: %d reads and %d writes, want 0 and 1", reads, writes)
 	}
 	mustBeCurrent(t, i)
-	reads, writes = i.wire.counts()
+	reads, writes = i.wire.Counts()
 	tokens, err := i.Redeem(context.Background(), code, testRedemption())
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, w := i.wire.counts()
+	r, w := i.wire.Counts()
 	if r-reads != 1 || w-writes != 1 {
 		t.Errorf("redeem: %d reads and %d writes, want 1 and 1", r-reads, w-writes)
 	}
@@ -140,12 +141,12 @@ func TestRepeatedRedemptionGetsTokensOfTheCurrentGeneration(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Advance(10 * time.Second)
-	reads, writes := b.wire.counts()
+	reads, writes := b.wire.Counts()
 	again, err := b.Redeem(context.Background(), code, testRedemption())
 	if err != nil || generation(t, b.Service, again.Refresh) != 1 {
 		t.Fatalf("%v", err)
 	}
-	if r, w := b.wire.counts(); r-reads != 1 || w != writes {
+	if r, w := b.wire.Counts(); r-reads != 1 || w != writes {
 		t.Errorf("%d reads and %d writes, want 1 and 0", r-reads, w-writes)
 	}
 	mustVerify(t, a.Service, again.Access)
@@ -260,10 +261,10 @@ func TestUnredeemedSaysWhetherACodeIsStillToBeRedeemed(t *testing.T) {
 	}
 	want(used, false)
 	want(Code{secret.New("garbage")}, false)
-	i.wire.disturb(always(errDown), nil)
+	i.wire.Before(storetest.Fail(errDown))
 	_, err := i.Unredeemed(context.Background(), unused)
 	wantCode(t, err, oauth.TemporarilyUnavailable)
-	i.wire.disturb(nil, nil)
+	i.wire.Repair()
 	c.Advance(CodeLifetime)
 	want(unused, false)
 }
@@ -273,7 +274,7 @@ func TestHandlesAreCheckedWithoutIO(t *testing.T) {
 	i := newInstance(t, newTable(t), c.Now)
 	ctx := context.Background()
 	code, tokens := create(t, i.Service), signIn(t, i.Service)
-	reads, writes := i.wire.counts()
+	reads, writes := i.wire.Counts()
 	if err := i.CheckCode(ctx, code); err != nil {
 		t.Error(err)
 	}
@@ -286,7 +287,7 @@ func TestHandlesAreCheckedWithoutIO(t *testing.T) {
 	wantCode(t, i.CheckCode(ctx, code), oauth.InvalidGrant)
 	c.Advance(90 * 24 * time.Hour)
 	wantCode(t, i.CheckRefreshToken(ctx, tokens.Refresh), oauth.InvalidGrant)
-	if r, w := i.wire.counts(); r != reads || w != writes {
+	if r, w := i.wire.Counts(); r != reads || w != writes {
 		t.Errorf("%d reads and %d writes", r-reads, w-writes)
 	}
 }
@@ -300,12 +301,12 @@ func TestExpiredCodeIsRefusedWithoutIOAndEndsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Advance(CodeLifetime)
-	reads, writes := i.wire.counts()
+	reads, writes := i.wire.Counts()
 	for _, code := range []Code{unused, used} {
 		_, err := i.Redeem(context.Background(), code, testRedemption())
 		wantCode(t, err, oauth.InvalidGrant)
 	}
-	if r, w := i.wire.counts(); r != reads || w != writes {
+	if r, w := i.wire.Counts(); r != reads || w != writes {
 		t.Error("an expired code caused I/O")
 	}
 	if _, err := refresh(i.Service, tokens.Refresh); err != nil {
@@ -351,15 +352,10 @@ func TestLostAnswerOfRedemptionIsRetryable(t *testing.T) {
 	i := newInstance(t, newTable(t), c.Now)
 	code := create(t, i.Service)
 	mustBeCurrent(t, i)
-	i.wire.disturb(nil, func(op string) error {
-		if op == "replace" {
-			return errLate
-		}
-		return nil
-	})
+	i.wire.After(storetest.Fail(errLate, storetest.Replace))
 	_, err := i.Redeem(context.Background(), code, testRedemption())
 	wantCode(t, err, oauth.TemporarilyUnavailable)
-	i.wire.disturb(nil, nil)
+	i.wire.Repair()
 	tokens, err := i.Redeem(context.Background(), code, testRedemption())
 	if err != nil || generation(t, i.Service, tokens.Refresh) != 1 {
 		t.Errorf("%v", err)
@@ -367,18 +363,13 @@ func TestLostAnswerOfRedemptionIsRetryable(t *testing.T) {
 }
 
 func TestStorageFaultBeforeRedemptionIsRetryable(t *testing.T) {
-	for _, failing := range []string{"get", "replace"} {
+	for _, failing := range []storetest.Op{storetest.Get, storetest.Replace} {
 		i := newInstance(t, newTable(t), newClock().Now)
 		code := create(t, i.Service)
-		i.wire.disturb(func(op string) error {
-			if op == failing {
-				return errDown
-			}
-			return nil
-		}, nil)
+		i.wire.Before(storetest.Fail(errDown, failing))
 		_, err := i.Redeem(context.Background(), code, testRedemption())
 		wantCode(t, err, oauth.TemporarilyUnavailable)
-		i.wire.disturb(nil, nil)
+		i.wire.Repair()
 		if _, err := i.Redeem(context.Background(), code, testRedemption()); err != nil {
 			t.Errorf("%s: %v", failing, err)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 // signInAs signs a user of a tenant in for a client.
@@ -69,16 +70,11 @@ func TestGrantsSayWhatWasApproved(t *testing.T) {
 func TestDisconnectFailsIfNothingWasWritten(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	tokens := signIn(t, i.Service)
-	i.wire.disturb(func(op string) error {
-		if op == "insert" {
-			return errDown
-		}
-		return nil
-	}, nil)
+	i.wire.Before(storetest.Fail(errDown, storetest.Insert))
 	wantCode(t, i.Disconnect(context.Background(), tokens.Grant.Subject, tokens.Grant.ID), oauth.TemporarilyUnavailable)
 	_, err := i.DisconnectAll(context.Background(), tokens.Grant.Subject)
 	wantCode(t, err, oauth.TemporarilyUnavailable)
-	i.wire.disturb(nil, nil)
+	i.wire.Repair()
 	if _, err := refresh(i.Service, tokens.Refresh); err != nil {
 		t.Errorf("and yet the grant has ended: %v", err)
 	}

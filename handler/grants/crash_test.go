@@ -9,19 +9,21 @@ import (
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 // dieAfter lets n writes through and then behaves like a dead process: nothing
 // reaches the table any more, and the caller never hears of the last write.
-func (w *wire) dieAfter(n int) {
+func dieAfter(table *storetest.Instrumented, n int) {
 	var done atomic.Int32
-	w.disturb(func(op string) error {
+	table.Before(func(storetest.Call) error {
 		if int(done.Load()) >= n {
 			return errDown
 		}
 		return nil
-	}, func(op string) error {
-		if op == "insert" || op == "replace" {
+	})
+	table.After(func(call storetest.Call) error {
+		if !call.Op.Reads() {
 			done.Add(1)
 		}
 		if int(done.Load()) >= n {
@@ -171,14 +173,14 @@ func TestDeathBetweenAnyTwoWrites(t *testing.T) {
 				victim := newInstance(t, s.table, s.clock.Now)
 				flow.set(victim, s)
 				mustBeCurrent(t, victim)
-				_, before := victim.wire.counts()
+				_, before := victim.wire.Counts()
 				if died == flow.writes {
 					_ = flow.run(victim, s) // every write, and the answer is lost
-					if _, after := victim.wire.counts(); after-before != flow.writes {
+					if _, after := victim.wire.Counts(); after-before != flow.writes {
 						t.Fatalf("the flow makes %d writes, not %d", after-before, flow.writes)
 					}
 				} else {
-					victim.wire.dieAfter(died)
+					dieAfter(victim.wire, died)
 					wantCode(t, flow.run(victim, s), oauth.TemporarilyUnavailable)
 				}
 				flow.check(t, died, newInstance(t, s.table, s.clock.Now), s)

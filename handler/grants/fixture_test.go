@@ -14,7 +14,7 @@ import (
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
 	"entramcp/handler/store"
-	"entramcp/handler/store/embedded"
+	"entramcp/handler/store/storetest"
 )
 
 const (
@@ -32,109 +32,14 @@ type clock = clocktest.Clock
 
 func newClock() *clock { return clocktest.New() }
 
-// wire is a table whose connection a test can disturb. Every operation is
-// counted; before and after, if set, may fail it before or after it has reached
-// the table.
-type wire struct {
-	store.Table
-	mu            sync.Mutex
-	reads, writes int
-	before, after func(op string) error
-	// slow, if set, holds an operation up, for as long as its context lasts.
-	slow func(ctx context.Context, op string) error
-}
-
-func (w *wire) disturb(before, after func(op string) error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.before, w.after = before, after
-}
-
-func (w *wire) counts() (reads, writes int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.reads, w.writes
-}
-
-func (w *wire) enter(ctx context.Context, op string) (leave func(error) error, err error) {
-	w.mu.Lock()
-	if op == "get" || op == "list" {
-		w.reads++
-	} else {
-		w.writes++
-	}
-	before, after, slow := w.before, w.after, w.slow
-	w.mu.Unlock()
-	if slow != nil {
-		if err := slow(ctx, op); err != nil {
-			return nil, err
-		}
-	}
-	if before != nil {
-		if err := before(op); err != nil {
-			return nil, err
-		}
-	}
-	return func(err error) error {
-		if after != nil {
-			if lost := after(op); lost != nil {
-				return lost
-			}
-		}
-		return err
-	}, nil
-}
-
-func (w *wire) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
-	leave, err := w.enter(ctx, "insert")
-	if err != nil {
-		return "", err
-	}
-	etag, err := w.Table.Insert(ctx, row)
-	return etag, leave(err)
-}
-
-func (w *wire) Get(ctx context.Context, partition, key string) (store.Row, error) {
-	leave, err := w.enter(ctx, "get")
-	if err != nil {
-		return store.Row{}, err
-	}
-	row, err := w.Table.Get(ctx, partition, key)
-	return row, leave(err)
-}
-
-func (w *wire) Replace(ctx context.Context, row store.Row) (store.ETag, error) {
-	leave, err := w.enter(ctx, "replace")
-	if err != nil {
-		return "", err
-	}
-	etag, err := w.Table.Replace(ctx, row)
-	return etag, leave(err)
-}
-
-func (w *wire) List(ctx context.Context, span store.Span, from store.Cursor) (store.Page, error) {
-	leave, err := w.enter(ctx, "list")
-	if err != nil {
-		return store.Page{}, err
-	}
-	page, err := w.Table.List(ctx, span, from)
-	return page, leave(err)
-}
-
 var (
 	errDown = errors.New("connection refused")
 	errLate = errors.New("connection reset by peer")
 )
 
-func always(err error) func(string) error { return func(string) error { return err } }
-
 func newTable(tb testing.TB) store.Table {
 	tb.Helper()
-	table, err := embedded.Open(tb.TempDir())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = table.Close() })
+	table := storetest.Embedded(tb)
 	endRollout(tb, table)
 	return table
 }
@@ -151,7 +56,7 @@ func endRollout(tb testing.TB, table store.Table) {
 // instance is one process of the server.
 type instance struct {
 	*Service
-	wire *wire
+	wire *storetest.Instrumented
 	ring *keyring.Ring
 	log  *strings.Builder
 }
@@ -174,7 +79,7 @@ func testWrapper(t failer) keyring.Wrapper {
 
 func newInstance(t failer, table store.Table, now func() time.Time) *instance {
 	t.Helper()
-	i := &instance{wire: &wire{Table: table}, log: &strings.Builder{}}
+	i := &instance{wire: storetest.Instrument(table), log: &strings.Builder{}}
 	i.ring = keyring.New(keyring.Options{Table: table, Wrapper: testWrapper(t), Now: now})
 	i.Service = New(Options{
 		Table: i.wire, Ring: i.ring, Issuer: testIssuer, Resource: testResource, Now: now,

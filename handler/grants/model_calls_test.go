@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/store/storetest"
 )
 
 func (w *world) create(t *rapid.T) {
@@ -19,7 +20,7 @@ func (w *world) create(t *rapid.T) {
 	a.Identity.ObjectID = fmt.Sprintf("user-%d", n%2)
 	ends := i.now().Add(CodeLifetime).Unix()
 	code, err := i.Create(context.Background(), a)
-	i.wire.disturb(nil, nil)
+	i.wire.Repair()
 	if err != nil {
 		if !*f.fired || oauth.ErrorCode(err) != oauth.TemporarilyUnavailable {
 			t.Fatal(err)
@@ -52,7 +53,7 @@ func (w *world) redeemHonestly(t *rapid.T, g *modelGrant) {
 			f = w.fault(t, i)
 		}
 		tokens, err := i.Redeem(context.Background(), g.code, Redemption{ClientID: g.client, RedirectURI: testRedirect, Verifier: testVerifier})
-		i.wire.disturb(nil, nil)
+		i.wire.Repair()
 		w.look(g)
 		switch {
 		case err == nil:
@@ -285,7 +286,7 @@ func (w *world) process(t *rapid.T) {
 	i := w.any(t)
 	f := w.fault(t, i)
 	tokens, err := i.Refresh(context.Background(), p.token.token, g.client, nil, renewOK)
-	i.wire.disturb(nil, nil)
+	i.wire.Repair()
 	w.look(g)
 	if err != nil {
 		if !*f.fired || oauth.ErrorCode(err) != oauth.TemporarilyUnavailable {
@@ -318,8 +319,8 @@ func (w *world) revokeWhilePaused(t *rapid.T) {
 	pause := rapid.SampledFrom([]time.Duration{10 * time.Second, 40 * time.Second, 6 * time.Minute}).Draw(t, "pause")
 	other := w.any(t)
 	paused := false
-	i.wire.disturb(func(op string) error {
-		if op == "insert" && !paused {
+	i.wire.Before(func(call storetest.Call) error {
+		if call.Op == storetest.Insert && !paused {
 			paused = true
 			w.clock.Advance(pause)
 			if other != i {
@@ -327,12 +328,12 @@ func (w *world) revokeWhilePaused(t *rapid.T) {
 			}
 		}
 		return nil
-	}, nil)
+	})
 	w.lookAtAll()
 	if err := i.Revoke(context.Background(), r.token.Reveal(), g.client); err != nil {
 		t.Fatal(err)
 	}
-	i.wire.disturb(nil, nil)
+	i.wire.Repair()
 	w.lookAtAll()
 	if !g.state.marked {
 		t.Fatal("revoked and not marked")
@@ -364,12 +365,7 @@ func (w *world) dieWhileRevoking(t *rapid.T) {
 	if i.now().Unix() >= r.ends || !g.state.exists || g.state.marked {
 		t.Skip("useless")
 	}
-	i.wire.disturb(func(op string) error {
-		if op == "replace" {
-			return errDown
-		}
-		return nil
-	}, nil)
+	i.wire.Before(storetest.Fail(errDown, storetest.Replace))
 	wantCode(t, i.Revoke(context.Background(), r.token.Reveal(), g.client), oauth.TemporarilyUnavailable)
 	w.look(g)
 	w.start(n)

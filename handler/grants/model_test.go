@@ -14,6 +14,7 @@ import (
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
 	"entramcp/handler/store/embedded"
+	"entramcp/handler/store/storetest"
 )
 
 // The model is what the design says, told once more and without concurrency:
@@ -240,8 +241,8 @@ func (w *world) fault(t *rapid.T, i *instance) fault {
 	late := rapid.Bool().Draw(t, "late")
 	dead := rapid.Bool().Draw(t, "and all that follow")
 	var mu sync.Mutex // partitions are read in parallel
-	step := func(err error) func(string) error {
-		return func(string) error {
+	step := func(err error) func(storetest.Call) error {
+		return func(storetest.Call) error {
 			mu.Lock()
 			defer mu.Unlock()
 			countdown--
@@ -253,9 +254,9 @@ func (w *world) fault(t *rapid.T, i *instance) fault {
 		}
 	}
 	if late {
-		i.wire.disturb(nil, step(errLate))
+		i.wire.After(step(errLate))
 	} else {
-		i.wire.disturb(step(errDown), nil)
+		i.wire.Before(step(errDown))
 	}
 	return f
 }
@@ -263,7 +264,7 @@ func (w *world) fault(t *rapid.T, i *instance) fault {
 // settleCall holds the answer and the rows against the verdict.
 func (w *world) settleCall(t *rapid.T, g *modelGrant, i *instance, f fault, want verdict, err error) {
 	t.Helper()
-	i.wire.disturb(nil, nil)
+	i.wire.Repair()
 	before := g.state
 	w.look(g)
 	after := g.state
@@ -322,7 +323,7 @@ func (w *world) verifyAll(t *rapid.T) {
 func (w *world) check(t *rapid.T, g *modelGrant, a issuedAccess, i *instance, f fault) {
 	t.Helper()
 	access, err := i.Verify(context.Background(), a.token.Reveal())
-	i.wire.disturb(nil, nil)
+	i.wire.Repair()
 	now, ended := i.now(), !g.published.IsZero()
 	switch {
 	case err == nil && access.Scopes.String() != a.scopes:
@@ -350,7 +351,7 @@ func (w *world) poll(t *rapid.T) {
 	i := w.any(t)
 	_ = w.fault(t, i)
 	i.poll(context.Background())
-	i.wire.disturb(nil, nil)
+	i.wire.Repair()
 	w.lookAtAll() // polling completes what somebody left half done
 }
 
@@ -377,7 +378,7 @@ func (w *world) sweep(t *rapid.T) {
 	i := w.any(t)
 	_ = w.fault(t, i)
 	sweepExpired(t, i)
-	i.wire.disturb(nil, nil)
+	i.wire.Repair()
 	w.lookAtAll()
 }
 

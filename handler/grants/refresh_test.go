@@ -11,6 +11,7 @@ import (
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
+	"entramcp/handler/store/storetest"
 )
 
 func generation(t failer, s *Service, token RefreshToken) uint64 {
@@ -27,12 +28,12 @@ func TestRefreshRotatesWithOneReadAndOneWrite(t *testing.T) {
 	i := newInstance(t, newTable(t), c.Now)
 	first := signIn(t, i.Service)
 	mustBeCurrent(t, i)
-	reads, writes := i.wire.counts()
+	reads, writes := i.wire.Counts()
 	second, err := refresh(i.Service, first.Refresh)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, w := i.wire.counts(); r-reads != 1 || w-writes != 1 {
+	if r, w := i.wire.Counts(); r-reads != 1 || w-writes != 1 {
 		t.Errorf("%d reads and %d writes, want 1 and 1", r-reads, w-writes)
 	}
 	if g := generation(t, i.Service, second.Refresh); g != 2 {
@@ -56,7 +57,7 @@ func TestRefreshRetryWithinGraceYieldsSameSuccessor(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Advance(DefaultRefreshGrace)
-	_, writes := b.wire.counts()
+	_, writes := b.wire.Counts()
 	renewed := false
 	retry, err := b.Refresh(context.Background(), first.Refresh, testClient, nil, func(ctx context.Context, u Upstream, id Identity) (Renewal, error) {
 		renewed = true
@@ -65,7 +66,7 @@ func TestRefreshRetryWithinGraceYieldsSameSuccessor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, w := b.wire.counts(); w != writes || renewed {
+	if _, w := b.wire.Counts(); w != writes || renewed {
 		t.Error("a retry wrote or asked upstream again")
 	}
 	if g := generation(t, b.Service, retry.Refresh); g != 2 {
@@ -183,17 +184,12 @@ func TestRefreshKeepsTheRequiredScopes(t *testing.T) {
 func TestLostAnswerOfRotationIsFoundOut(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	first := signIn(t, i.Service)
-	i.wire.disturb(nil, func(op string) error {
-		if op == "replace" {
-			return errLate
-		}
-		return nil
-	})
+	i.wire.After(storetest.Fail(errLate, storetest.Replace))
 	second, err := refresh(i.Service, first.Refresh)
 	if err != nil {
 		t.Fatalf("the row says that the rotation happened: %v", err)
 	}
-	i.wire.disturb(nil, nil)
+	i.wire.Repair()
 	if g := generation(t, i.Service, second.Refresh); g != 2 {
 		t.Errorf("generation %d", g)
 	}
@@ -240,7 +236,7 @@ func TestYoungGenerationIsNotRotated(t *testing.T) {
 		t.Fatalf("the first generation: %v", err)
 	}
 	c.Advance(4*time.Second - time.Millisecond)
-	_, writes := i.wire.counts()
+	_, writes := i.wire.Counts()
 	again, err := i.Refresh(context.Background(), second.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) {
 		t.Error("Entra was asked")
 		return Renewal{}, errDown
@@ -248,7 +244,7 @@ func TestYoungGenerationIsNotRotated(t *testing.T) {
 	if err != nil || generation(t, i.Service, again.Refresh) != 2 {
 		t.Fatalf("%v", err)
 	}
-	if _, w := i.wire.counts(); w != writes {
+	if _, w := i.wire.Counts(); w != writes {
 		t.Error("something was written")
 	}
 	c.Advance(time.Millisecond)
@@ -349,25 +345,25 @@ func TestGrantLifetimeEndsAGrantHoweverOftenItIsUsed(t *testing.T) {
 
 func TestStorageFaultDuringRefreshIsRetryable(t *testing.T) {
 	for _, late := range []bool{false, true} {
-		for _, failing := range []string{"get", "replace", "all"} {
+		for _, failing := range []storetest.Op{storetest.Get, storetest.Replace, "all"} {
 			i := newInstance(t, newTable(t), newClock().Now)
 			first := signIn(t, i.Service)
-			fault := func(op string) error {
-				if op == failing || failing == "all" && (op == "replace" || late) {
+			fault := func(call storetest.Call) error {
+				if call.Op == failing || failing == "all" && (call.Op == storetest.Replace || late) {
 					return errDown
 				}
 				return nil
 			}
 			if late {
-				i.wire.disturb(nil, fault)
+				i.wire.After(fault)
 			} else {
-				i.wire.disturb(fault, nil)
+				i.wire.Before(fault)
 			}
 			_, err := refresh(i.Service, first.Refresh)
-			if !late || failing != "replace" {
+			if !late || failing != storetest.Replace {
 				wantCode(t, err, oauth.TemporarilyUnavailable)
 			}
-			i.wire.disturb(nil, nil)
+			i.wire.Repair()
 			if _, err := refresh(i.Service, first.Refresh); err != nil {
 				t.Errorf("late %t, %s: %v", late, failing, err)
 			}

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/store/storetest"
 )
 
 func TestUpstreamOutageChangesNothing(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	first := signIn(t, i.Service)
-	_, writes := i.wire.counts()
+	_, writes := i.wire.Counts()
 	slow := oauth.Unavailable("Entra is busy.", 7*time.Second, nil)
 	for _, fault := range []error{context.DeadlineExceeded, errors.New("502 from upstream"), fmt.Errorf("entra: %w", slow)} {
 		_, err := i.Refresh(context.Background(), first.Refresh, testClient, nil,
@@ -28,7 +29,7 @@ func TestUpstreamOutageChangesNothing(t *testing.T) {
 	if oauth.AsError(renewFailed(slow)).RetryAfter != 7*time.Second {
 		t.Error("upstream's own Retry-After was lost")
 	}
-	if _, w := i.wire.counts(); w != writes {
+	if _, w := i.wire.Counts(); w != writes {
 		t.Error("an outage wrote")
 	}
 	if next, err := refresh(i.Service, first.Refresh); err != nil || generation(t, i.Service, next.Refresh) != 2 {
@@ -57,15 +58,10 @@ func TestUpstreamInvalidGrantThatCannotBeRecordedIsRetryable(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	first := signIn(t, i.Service)
 	over := func(context.Context, Upstream, Identity) (Renewal, error) { return Renewal{}, ErrSignInOver }
-	i.wire.disturb(func(op string) error {
-		if op == "insert" {
-			return errDown
-		}
-		return nil
-	}, nil)
+	i.wire.Before(storetest.Fail(errDown, storetest.Insert))
 	_, err := i.Refresh(context.Background(), first.Refresh, testClient, nil, over)
 	wantCode(t, err, oauth.TemporarilyUnavailable)
-	i.wire.disturb(nil, nil)
+	i.wire.Repair()
 	_, err = i.Refresh(context.Background(), first.Refresh, testClient, nil, over)
 	wantCode(t, err, oauth.InvalidGrant)
 }
@@ -161,9 +157,9 @@ func TestOnBehalfOfUpdateIsStored(t *testing.T) {
 	update := func(i *instance, g Grant) (Grant, error) {
 		return i.UpdateUpstream(ctx, g, Upstream{RefreshToken: entraRefresh("from-obo")})
 	}
-	onReplace := func(do func() error) func(string) error {
-		return func(op string) error {
-			if op == "replace" {
+	onReplace := func(do func() error) func(storetest.Call) error {
+		return func(call storetest.Call) error {
+			if call.Op == storetest.Replace {
 				return do()
 			}
 			return nil
@@ -190,9 +186,9 @@ func TestOnBehalfOfUpdateIsStored(t *testing.T) {
 		a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 		tokens := signIn(t, a.Service)
 		g, _ := read(t, a, tokens)
-		a.wire.disturb(onReplace(func() error { _, err := refresh(b.Service, tokens.Refresh); return err }), nil)
+		a.wire.Before(onReplace(func() error { _, err := refresh(b.Service, tokens.Refresh); return err }))
 		got, err := update(a, g)
-		a.wire.disturb(nil, nil)
+		a.wire.Repair()
 		if err != nil || got.ID != g.ID {
 			t.Fatalf("%+v, %v", got, err)
 		}
@@ -206,7 +202,7 @@ func TestOnBehalfOfUpdateIsStored(t *testing.T) {
 		a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 		tokens := signIn(t, a.Service)
 		g, _ := read(t, a, tokens)
-		a.wire.disturb(onReplace(func() error { return b.Revoke(ctx, tokens.Access.Reveal(), testClient) }), nil)
+		a.wire.Before(onReplace(func() error { return b.Revoke(ctx, tokens.Access.Reveal(), testClient) }))
 		_, err := update(a, g)
 		wantCode(t, err, oauth.InvalidToken)
 	})
@@ -215,7 +211,7 @@ func TestOnBehalfOfUpdateIsStored(t *testing.T) {
 		i := newInstance(t, table, newClock().Now)
 		tokens := signIn(t, i.Service)
 		g, _ := read(t, i, tokens)
-		i.wire.disturb(onReplace(func() error { return removeRow(table, g.Subject.partition(), g.ID) }), nil)
+		i.wire.Before(onReplace(func() error { return removeRow(table, g.Subject.partition(), g.ID) }))
 		_, err := update(i, g)
 		wantCode(t, err, oauth.InvalidToken)
 	})
@@ -223,7 +219,7 @@ func TestOnBehalfOfUpdateIsStored(t *testing.T) {
 		i := newInstance(t, newTable(t), newClock().Now)
 		tokens := signIn(t, i.Service)
 		g, _ := read(t, i, tokens)
-		i.wire.disturb(onReplace(func() error { return errDown }), nil)
+		i.wire.Before(onReplace(func() error { return errDown }))
 		_, err := update(i, g)
 		wantCode(t, err, oauth.TemporarilyUnavailable)
 	})

@@ -14,6 +14,7 @@ import (
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 // history is a table with many revocations, which it holds in memory.
@@ -72,9 +73,9 @@ func TestCostFollowsTheRateOfRevocationsNotTheirNumber(t *testing.T) {
 	ctx := context.Background()
 	ops := func(what string, most int, do func()) {
 		t.Helper()
-		reads, writes := i.wire.counts()
+		reads, writes := i.wire.Counts()
 		do()
-		if r, w := i.wire.counts(); r-reads+w-writes > most {
+		if r, w := i.wire.Counts(); r-reads+w-writes > most {
 			t.Errorf("%s: %d reads and %d writes, at most %d in all", what, r-reads, w-writes, most)
 		}
 	}
@@ -137,7 +138,7 @@ func TestSlowReadingOutlivesTheRequestsThatWaitForIt(t *testing.T) {
 		i := newInstance(t, newTable(t), time.Now)
 		tokens := signIn(t, i.Service)
 		time.Sleep(MaxStale + time.Second)
-		i.wire.disturb(func(op string) error { time.Sleep(5 * time.Second); return nil }, nil)
+		i.wire.Before(func(call storetest.Call) error { time.Sleep(5 * time.Second); return nil })
 		_, err := i.Verify(t.Context(), tokens.Access.Reveal())
 		wantCode(t, err, oauth.TemporarilyUnavailable)
 		time.Sleep(6 * time.Second)
@@ -154,18 +155,18 @@ func TestReadingThatFailsHalfWayKeepsWhatItFound(t *testing.T) {
 	i := newInstance(t, h, c.Now)
 	i.accessLifetime = 24 * time.Hour
 	var n atomic.Int32
-	i.wire.disturb(func(op string) error {
-		if n.Add(1) > 20 && op == "list" {
+	i.wire.Before(func(call storetest.Call) error {
+		if n.Add(1) > 20 && call.Op == storetest.List {
 			return errDown
 		}
 		return nil
-	}, nil)
+	})
 	wantCode(t, i.ensureCurrent(context.Background()), oauth.TemporarilyUnavailable)
 	found := len(i.revoked.grants)
 	if found == 0 {
 		t.Error("nothing was kept")
 	}
-	i.wire.disturb(nil, nil)
+	i.wire.Repair()
 	mustBeCurrent(t, i)
 	if n := len(i.revoked.grants); n != 5_000 || found >= n {
 		t.Errorf("%d known, %d after the half", n, found)
@@ -211,14 +212,14 @@ func TestPausedWriterAnnouncesAgain(t *testing.T) {
 	tokens := signIn(t, writer.Service)
 	mustVerify(t, reader.Service, tokens.Access)
 	paused := false
-	writer.wire.disturb(func(op string) error {
-		if op == "insert" && !paused {
+	writer.wire.Before(func(call storetest.Call) error {
+		if call.Op == storetest.Insert && !paused {
 			paused = true
 			c.Advance(2 * rereadWindow)
 			mustBeCurrent(t, reader)
 		}
 		return nil
-	}, nil)
+	})
 	if err := writer.Revoke(context.Background(), tokens.Refresh.Reveal(), testClient); err != nil {
 		t.Fatal(err)
 	}
@@ -245,8 +246,8 @@ func TestListNeverLosesARevocation(t *testing.T) {
 	revoke(i, second)
 	// A third while the list is being read, when its partition has been.
 	var listed atomic.Int32 // partitions are read in parallel
-	i.wire.disturb(nil, func(op string) error {
-		if op == "list" && listed.Add(1) == 1 {
+	i.wire.After(func(call storetest.Call) error {
+		if call.Op == storetest.List && listed.Add(1) == 1 {
 			revoke(other, fourth)
 			if err := i.publish(ctx, revocation{Subject: third.Grant.Subject, Grant: third.Grant.ID}); err != nil {
 				t.Error(err)
@@ -256,7 +257,7 @@ func TestListNeverLosesARevocation(t *testing.T) {
 	})
 	c.Advance(MaxStale + time.Second)
 	mustBeCurrent(t, i)
-	i.wire.disturb(nil, nil)
+	i.wire.Repair()
 	for n, tokens := range []Tokens{first, second, third} {
 		if !i.revoked.has(tokens.Grant.ID) {
 			t.Errorf("revocation %d is lost", n+1)
@@ -357,31 +358,31 @@ func TestRevocationIsAnsweredWithinItsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newInstance(t, newTable(t), time.Now)
 		tokens := signIn(t, i.Service)
-		i.wire.slow = func(ctx context.Context, _ string) error {
+		i.wire.Before(func(call storetest.Call) error {
 			select {
 			case <-time.After(6 * time.Second):
 				return nil
-			case <-ctx.Done():
-				return ctx.Err()
+			case <-call.Context.Done():
+				return call.Context.Err()
 			}
-		}
+		})
 		begun := time.Now()
 		wantCode(t, i.Revoke(t.Context(), tokens.Refresh.Reveal(), testClient), oauth.TemporarilyUnavailable)
 		if took := time.Since(begun); took > revocationLimit {
 			t.Errorf("answered after %s", took)
 		}
-		i.wire.slow = nil
+		i.wire.Repair()
 		time.Sleep(revocationLimit)
 		hurried, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		i.wire.disturb(func(string) error { time.Sleep(2 * time.Second); return nil }, nil)
+		i.wire.Before(func(storetest.Call) error { time.Sleep(2 * time.Second); return nil })
 		begun = time.Now()
 		wantCode(t, i.Revoke(hurried, tokens.Refresh.Reveal(), testClient), oauth.TemporarilyUnavailable)
 		if took := time.Since(begun); took > time.Second {
 			t.Errorf("who gives up after a second is answered after %s", took)
 		}
 		time.Sleep(revocationLimit)
-		i.wire.disturb(nil, nil)
+		i.wire.Repair()
 		if err := i.Revoke(t.Context(), tokens.Refresh.Reveal(), testClient); err != nil {
 			t.Fatal(err)
 		}
@@ -411,11 +412,11 @@ func TestRevokingATokenWhoseGrantIsGoneStillRevokesIt(t *testing.T) {
 		_, err := i.Verify(context.Background(), tokens.Access.Reveal())
 		wantCode(t, err, oauth.InvalidToken)
 	}
-	_, writes := a.wire.counts()
+	_, writes := a.wire.Counts()
 	if err := a.Revoke(context.Background(), tokens.Access.Reveal(), testClient); err != nil {
 		t.Fatal(err)
 	}
-	if _, w := a.wire.counts(); w != writes {
+	if _, w := a.wire.Counts(); w != writes {
 		t.Error("revoking again lets the list grow")
 	}
 }
@@ -433,7 +434,7 @@ func TestReadyFailsWhenTheListCannotBeRead(t *testing.T) {
 	if err := i.Ready(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	i.wire.disturb(always(errDown), nil)
+	i.wire.Before(storetest.Fail(errDown))
 	c.Advance(MaxStale + time.Second)
 	wantCode(t, i.Ready(context.Background()), oauth.TemporarilyUnavailable)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/store/storetest"
 )
 
 func TestRevocationEndsGrantEverywhere(t *testing.T) {
@@ -118,12 +119,7 @@ func TestHalfRevocationIsCompletedByOthers(t *testing.T) {
 		table := newTable(t)
 		a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 		tokens := signIn(t, a.Service)
-		a.wire.disturb(func(op string) error {
-			if op == "replace" {
-				return errDown
-			}
-			return nil
-		}, nil)
+		a.wire.Before(storetest.Fail(errDown, storetest.Replace))
 		wantCode(t, a.Revoke(context.Background(), tokens.Refresh.Reveal(), testClient), oauth.TemporarilyUnavailable)
 		return c, a, b, tokens
 	}
@@ -153,17 +149,12 @@ func TestHalfRevocationIsCompletedByOthers(t *testing.T) {
 	t.Run("when the sweep cannot, the row stays", func(t *testing.T) {
 		c, _, b, tokens := half(t)
 		c.Advance(time.Hour)
-		b.wire.disturb(func(op string) error {
-			if op == "replace" {
-				return errDown
-			}
-			return nil
-		}, nil)
+		b.wire.Before(storetest.Fail(errDown, storetest.Replace))
 		sweepExpired(t, b)
 		if rows := revocationRows(t, b); rows == 0 {
 			t.Error("the row was removed before its grant is marked")
 		}
-		b.wire.disturb(nil, nil)
+		b.wire.Repair()
 		_, err := refresh(b.Service, tokens.Refresh)
 		wantCode(t, err, oauth.InvalidGrant)
 	})
@@ -272,7 +263,7 @@ func TestIntrospection(t *testing.T) {
 func TestIntrospectionDoesNotGuessDuringAnOutage(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	tokens := signIn(t, i.Service)
-	i.wire.disturb(always(errDown), nil)
+	i.wire.Before(storetest.Fail(errDown))
 	for _, token := range []string{tokens.Access.Reveal(), tokens.Refresh.Reveal()} {
 		_, err := i.Introspect(context.Background(), token, testClient)
 		wantCode(t, err, oauth.TemporarilyUnavailable)
@@ -290,15 +281,15 @@ func TestRevocationWinsAgainstWhatHappensToTheRow(t *testing.T) {
 		tokens := signIn(t, a.Service)
 		mustBeCurrent(t, b)
 		done := false
-		a.wire.disturb(func(op string) error {
-			if op == "replace" && !done {
+		a.wire.Before(func(call storetest.Call) error {
+			if call.Op == storetest.Replace && !done {
 				done = true
 				meanwhile(b, tokens)
 			}
 			return nil
-		}, nil)
+		})
 		err := a.Revoke(ctx, tokens.Refresh.Reveal(), testClient)
-		a.wire.disturb(nil, nil)
+		a.wire.Repair()
 		return b, tokens, err
 	}
 	t.Run("a rotation", func(t *testing.T) {
@@ -333,8 +324,8 @@ func TestRevocationWinsAgainstWhatHappensToTheRow(t *testing.T) {
 		tokens := signIn(t, a.Service)
 		mustBeCurrent(t, b)
 		replaced := false
-		a.wire.disturb(func(op string) error {
-			if op == "replace" && !replaced {
+		a.wire.Before(func(call storetest.Call) error {
+			if call.Op == storetest.Replace && !replaced {
 				replaced = true
 				if _, err := refresh(b.Service, tokens.Refresh); err != nil {
 					t.Error(err)
@@ -345,7 +336,7 @@ func TestRevocationWinsAgainstWhatHappensToTheRow(t *testing.T) {
 				return errDown
 			}
 			return nil
-		}, nil)
+		})
 		wantCode(t, a.Revoke(ctx, tokens.Refresh.Reveal(), testClient), oauth.TemporarilyUnavailable)
 	})
 }
