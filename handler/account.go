@@ -28,9 +28,9 @@ func (f pageSignInFunc) Finish(ctx context.Context, signIn entra.SignIn, _ []byt
 }
 
 // newAccount makes the page of connected apps, which signs in through s.as.
-func (s *Server) newAccount(title, support string, words map[string]string) *account.Account {
+func (s *Server) newAccount(words map[string]string) *account.Account {
 	return account.New(account.Options{
-		Grants: s.grants, Ring: s.ring, Issuer: s.cfg.Issuer, Title: title, Support: support, Tenant: s.cfg.Entra.TenantID,
+		Grants: s.grants, Ring: s.ring, Issuer: s.cfg.Issuer, Pages: s.pages, Tenant: s.cfg.Entra.TenantID,
 		SignIn: func(w http.ResponseWriter, r *http.Request) {
 			s.as.BeginPageSignIn(w, r, accountSignIn, authserver.PageSignInRequest{Back: account.Path})
 		},
@@ -40,7 +40,7 @@ func (s *Server) newAccount(title, support string, words map[string]string) *acc
 			_, err := toolkit.EraseData(ctx, s.deps.Table, subject)
 			return err
 		},
-		VerifyManager: s.verifyManager(), ScopeWords: words, Simulated: s.cfg.Entra.Simulated(), Now: s.deps.Now, Log: s.deps.Log,
+		VerifyManager: s.verifyManager(), ScopeWords: words, Now: s.deps.Now, Log: s.deps.Log,
 	})
 }
 

@@ -13,14 +13,14 @@ import (
 const connectSignIn = "connect"
 
 // newConnect makes the page on which a user consents to another API.
-func (s *Server) newConnect(title string, words map[string]string) *connect.Connect {
+func (s *Server) newConnect(words map[string]string) *connect.Connect {
 	return connect.New(connect.Options{
-		Ring: s.ring, Grant: s.grants.Get, Issuer: s.cfg.Issuer, Title: title, ScopeWords: words,
+		Ring: s.ring, Grant: s.grants.Get, Issuer: s.cfg.Issuer, Pages: s.pages, ScopeWords: words,
 		SignIn: func(w http.ResponseWriter, r *http.Request, data []byte, back string, scopes []string) {
 			s.as.BeginPageSignIn(w, r, connectSignIn, authserver.PageSignInRequest{Data: data, Back: back, Scopes: scopes})
 		},
 		FormToken: s.as.FormToken, CheckForm: s.as.CheckForm, Refuse: s.as.Refuse,
-		Simulated: s.cfg.Entra.Simulated(), Now: s.deps.Now,
+		Now: s.deps.Now,
 	})
 }
 

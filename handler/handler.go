@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ import (
 	"entramcp/handler/mcphttp"
 	"entramcp/handler/middleware"
 	"entramcp/handler/observe"
+	"entramcp/handler/pages"
 	"entramcp/handler/resource"
 	"entramcp/handler/store"
 	"entramcp/handler/sweep"
@@ -70,6 +72,7 @@ type Server struct {
 	as        *authserver.Server
 	sweep     *sweep.Sweeper
 	health    *health.Health
+	pages     *pages.Pages
 	admission *middleware.Admission
 	home      *home.Home
 	connect   *connect.Connect
@@ -102,6 +105,10 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		return nil, fmt.Errorf("configure Entra: %w", err)
 	}
 	catalogue := s.catalogue()
+	if err := catalogue.About.Check(); err != nil {
+		return nil, err
+	}
+	s.pages = pages.New(brand(cfg, catalogue.About))
 	scopes := catalogue.Scopes(cfg.Entra.APIScope != "")
 	s.grants = grants.New(grants.Options{
 		Table: deps.Table, Ring: s.ring, Issuer: cfg.Issuer, Resource: cfg.Resource,
@@ -117,17 +124,17 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Issuer: cfg.Issuer, Resource: cfg.Resource, CallbackPath: cfg.RedirectPath,
 		Table: deps.Table, Ring: s.ring, Clients: registry, Grants: s.grants, Upstream: s.entra,
 		Required: cfg.RequiredScopes, Optional: scopes, ScopeWords: catalogue.ScopeWords(),
-		Tenant: cfg.Entra.TenantID, Simulated: cfg.Entra.Simulated(),
+		Pages: s.pages, Tenant: cfg.Entra.TenantID,
 		ClientMetadata: registry.AcceptsDocuments(), InAzure: cfg.InAzure,
 		RememberApprovals: cfg.RememberConsent && !cfg.SharedHost,
 		PageSignIns: map[string]authserver.PageSignIn{accountSignIn: pageSignInFunc(func(ctx context.Context, signIn entra.SignIn) (string, *http.Cookie, error) {
 			return s.account.Finish(ctx, signIn)
 		}), connectSignIn: connectFinish{s}},
-		Support: catalogue.About.Support, Prompt: cfg.Entra.Prompt, DomainHint: cfg.Entra.DomainHint,
+		Prompt: cfg.Entra.Prompt, DomainHint: cfg.Entra.DomainHint,
 		Timeout: cfg.Timeout + storageShare, Now: deps.Now, Log: deps.Log,
 	})
-	s.account = s.newAccount(cmp.Or(catalogue.About.Title, catalogue.About.Name), catalogue.About.Support, catalogue.ScopeWords())
-	s.connect = s.newConnect(cmp.Or(catalogue.About.Title, catalogue.About.Name), catalogue.ScopeWords())
+	s.account = s.newAccount(catalogue.ScopeWords())
+	s.connect = s.newConnect(catalogue.ScopeWords())
 	offered := s.newToolServer(catalogue)
 	guard := resource.New(resource.Options{
 		Verify: s.grants.Verify, VerifyEntra: s.entraCallers(scopes), Issuer: cfg.Issuer, Resource: cfg.Resource, Name: catalogue.About.Title,
@@ -140,13 +147,31 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Now:    deps.Now, Log: deps.Log,
 	})
 	if s.home, err = home.New(home.Options{
-		About: offered.About(), Endpoint: cfg.Resource, Account: s.accountPath(), Version: version.String(), Tools: offered.Open(),
-		Simulated: cfg.Entra.Simulated(), InAzure: cfg.InAzure, RegistryProof: cfg.RegistryProof, AppsChallenge: cfg.AppsChallenge,
+		About: offered.About(), Pages: s.pages, Endpoint: cfg.Resource, Account: s.accountPath(), Version: version.String(), Tools: offered.Open(),
+		InAzure: cfg.InAzure, RegistryProof: cfg.RegistryProof, AppsChallenge: cfg.AppsChallenge,
 	}); err != nil {
 		return nil, fmt.Errorf("make the page at the root: %w", err)
 	}
 	s.Handler = s.surrounded(s.routes(guard, offered))
 	return s, nil
+}
+
+// brand is how the server of cfg looks to people.
+func brand(cfg config.Config, about toolkit.About) pages.Brand {
+	b := pages.Brand{
+		Title: cmp.Or(about.Title, about.Name), Accent: about.Accent, Website: about.Website, Privacy: about.Privacy, Terms: about.Terms,
+		Support: about.Support, Simulated: cfg.Entra.Simulated(),
+	}
+	if u, err := url.Parse(cfg.Issuer); err == nil {
+		b.Host = u.Host
+	}
+	for _, icon := range about.Icons {
+		if strings.HasPrefix(icon.Source, "data:") {
+			b.Icon = icon.Source
+			break
+		}
+	}
+	return b
 }
 
 // siteHosts are names beside that of the issuer under which the platform calls.

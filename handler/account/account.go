@@ -43,8 +43,7 @@ type Options struct {
 	Ring   *keyring.Ring
 	// Issuer is PUBLIC_URL.
 	Issuer string
-	// Title names the server on the pages, Support whom to ask.
-	Title, Support string
+	Pages  *pages.Pages
 	// Tenant is the operator's own tenant: those who manage from there may
 	// block apps for the whole server. It is empty where there is none.
 	Tenant string
@@ -64,7 +63,6 @@ type Options struct {
 	// VerifyManager judges the token of an application that manages.
 	VerifyManager func(ctx context.Context, raw string) (Manager, error)
 	ScopeWords    map[string]string
-	Simulated     bool
 	Now           func() time.Time
 	Log           *slog.Logger
 }
@@ -244,7 +242,7 @@ func (a *Account) signInPage(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, pages.NotAvailable, err)
 		return
 	}
-	pages.Render(w, r, http.StatusOK, pages.AccountSignIn{Server: a.Title, Action: a.path(Path + "/sign-in"), Form: token, Simulated: a.Simulated})
+	a.Pages.Render(w, http.StatusOK, pages.AccountSignIn{Action: a.path(Path + "/sign-in"), Form: token})
 }
 
 // fail shows why a page cannot be shown, and writes the cause to the log.
@@ -258,7 +256,5 @@ func (a *Account) fail(w http.ResponseWriter, r *http.Request, problem pages.Pro
 	a.Log.LogAttrs(r.Context(), level, "account page refused", slog.String("problem", string(problem)), slog.Any("cause", cause))
 	words := pages.WordsFor(problem)
 	words.NextStep = pages.OpenAccountAgain
-	pages.Render(w, r, status, pages.Failure{
-		Words: words, Reference: observe.CorrelationID(r.Context()), Time: a.Now().UTC().Format(time.RFC3339), Support: a.Support,
-	})
+	a.Pages.Render(w, status, pages.FailureOf(words, observe.CorrelationID(r.Context()), a.Now()))
 }

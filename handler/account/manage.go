@@ -39,8 +39,8 @@ func (a *Account) showManage(w http.ResponseWriter, r *http.Request, s session, 
 		return
 	}
 	page := pages.Manage{
-		Server: a.Title, Base: a.path(ManagePath), Account: a.path(Path), Form: token, Done: done, Tenant: s.TenantID,
-		Everywhere: a.everywhere(s.TenantID), Simulated: a.Simulated,
+		Base: a.path(ManagePath), Account: a.path(Path), Form: token, Done: done, Tenant: s.TenantID,
+		Everywhere: a.everywhere(s.TenantID),
 	}
 	if user := q.Get("user"); user != "" {
 		id, err := uuid.Parse(strings.TrimSpace(user))
@@ -72,7 +72,7 @@ func (a *Account) showManage(w http.ResponseWriter, r *http.Request, s session, 
 			page.Blocks = append(page.Blocks, pages.ManageBlock{Kind: string(b.Kind), Value: b.Value, Reason: b.Reason, Since: day(b.At)})
 		}
 	}
-	pages.Render(w, r, http.StatusOK, page)
+	a.Pages.Render(w, http.StatusOK, page)
 }
 
 // scanPages bounds one search for an app: so many pages of grants are read.

@@ -38,8 +38,8 @@ func (a *Account) showTo(w http.ResponseWriter, r *http.Request, s session, done
 		return
 	}
 	page := pages.Account{
-		Server: a.Title, Name: s.Name, Username: s.Username, Base: a.path(Path), Form: token, Done: done,
-		Apps: a.apps(list), Simulated: a.Simulated,
+		Name: s.Name, Username: s.Username, Base: a.path(Path), Form: token, Done: done,
+		Apps: a.apps(list),
 	}
 	if s.manages() {
 		page.Manage = a.path(ManagePath)
@@ -54,7 +54,7 @@ func (a *Account) showTo(w http.ResponseWriter, r *http.Request, s session, done
 			page.Approvals = append(page.Approvals, pages.AccountApproval{Key: p.Key, Client: p.Client, Target: p.Target, Since: day(p.Since)})
 		}
 	}
-	pages.Render(w, r, http.StatusOK, page)
+	a.Pages.Render(w, http.StatusOK, page)
 }
 
 // apps are the grants, most recently used first.
@@ -149,7 +149,7 @@ func (a *Account) export(w http.ResponseWriter, r *http.Request, s session) {
 // end first.
 func (a *Account) erase(w http.ResponseWriter, r *http.Request, s session) {
 	if r.PostForm.Get("sure") != "yes" {
-		pages.Render(w, r, http.StatusOK, pages.AccountErase{Server: a.Title, Base: a.path(Path), Form: r.PostForm.Get("form"), Simulated: a.Simulated})
+		a.Pages.Render(w, http.StatusOK, pages.AccountErase{Base: a.path(Path), Form: r.PostForm.Get("form")})
 		return
 	}
 	ctx, subject := r.Context(), s.subject()
@@ -166,7 +166,7 @@ func (a *Account) erase(w http.ResponseWriter, r *http.Request, s session) {
 	}
 	a.audit(r, s, observe.Disconnected, "", "erased")
 	http.SetCookie(w, a.cookie("", 0))
-	pages.Render(w, r, http.StatusOK, pages.Notice{Words: pages.Erased})
+	a.Pages.Render(w, http.StatusOK, pages.Notice{Words: pages.Erased})
 }
 
 // audit notes what the user of s did.

@@ -24,7 +24,7 @@ func fromAdminConsent(q url.Values) bool {
 func (s *Server) adminConsent(w http.ResponseWriter, r *http.Request, q url.Values) {
 	f := s.Upstream.FromRedirect(q)
 	if f == nil && strings.EqualFold(q.Get("admin_consent"), "true") {
-		pages.Render(w, r, http.StatusOK, pages.Notice{Words: pages.BackFromAdminConsent})
+		s.Pages.Render(w, http.StatusOK, pages.Notice{Words: pages.BackFromAdminConsent})
 		return
 	}
 	page := s.failure(r, pages.WordsFor(pages.AdminNotApproved))
@@ -36,7 +36,7 @@ func (s *Server) adminConsent(w http.ResponseWriter, r *http.Request, q url.Valu
 	if f != nil {
 		s.logAdminConsent(r, f)
 	}
-	pages.Render(w, r, http.StatusForbidden, page)
+	s.Pages.Render(w, http.StatusForbidden, page)
 }
 
 // logAdminConsent writes one short line: the request is anybody's, and so is

@@ -54,16 +54,16 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, f consentFor
 		return
 	}
 	page := pages.Consent{
-		Action: s.base + consentPath, Form: sealed, Server: s.host,
+		Action: s.base + consentPath, Form: sealed,
 		App:    appOf(client, f.Request.RedirectURI),
 		Target: pages.TargetOf(f.Request.RedirectURI),
 		Scopes: pages.Permissions(f.Request.Scopes, s.Required, s.ScopeWords), StaysConnected: registeredFor(client, grantRefresh),
-		Tenant: s.Tenant, Simulated: s.Simulated, OtherAccount: f.OtherAccount,
+		Tenant: s.Tenant, OtherAccount: f.OtherAccount,
 	}
 	if f.Approver != nil {
 		page.RememberedFor = f.Approver.Username
 	}
-	pages.Render(w, r, http.StatusOK, page)
+	s.Pages.Render(w, http.StatusOK, page)
 }
 
 // appOf is what the page says of client.

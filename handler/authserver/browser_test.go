@@ -16,6 +16,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"entramcp/handler/authserver"
+	"entramcp/handler/pages"
 )
 
 // mouse makes a headless Chromium report a mouse. Without it the browser says
@@ -91,7 +92,7 @@ func newSite(t *testing.T) site {
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.mux.ServeHTTP(rw, r) }))
 	t.Cleanup(server.Close)
 	origin := strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
-	w = newWorld(t, func(o *authserver.Options) { o.Issuer, o.Simulated = origin, true })
+	w = newWorld(t, func(o *authserver.Options) { o.Issuer, o.Pages = origin, pages.New(pages.Brand{Simulated: true}) })
 	w.upstream.at = entra.URL
 	w.now = time.Time{}
 	id, _ := w.register(`{"client_name":"Chromium test","redirect_uris":["` + client.URL + `/callback"],"token_endpoint_auth_method":"none"}`)

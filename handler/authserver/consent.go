@@ -121,11 +121,11 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 
 // continueAtEntra sends the browser to Entra.
 func (s *Server) continueAtEntra(w http.ResponseWriter, r *http.Request, req request, to string) {
-	page := pages.Continue{To: to, Client: req.ClientName, Simulated: s.Simulated}
+	page := pages.Continue{To: to, Client: req.ClientName}
 	if u, err := url.Parse(to); err == nil {
 		page.Host = u.Host
 	}
-	pages.Render(w, r, http.StatusOK, page)
+	s.Pages.Render(w, http.StatusOK, page)
 }
 
 // readDecision reads the submitted form. Three things must agree that it was

@@ -23,6 +23,7 @@ import (
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
+	"entramcp/handler/pages"
 	"entramcp/handler/secret"
 	"entramcp/handler/store"
 	"entramcp/handler/store/embedded"
@@ -89,7 +90,7 @@ func (w *world) restart(change ...func(*clients.Options)) {
 	o := authserver.Options{
 		Issuer: issuer, Resource: issuer + "/mcp", Table: w.table, Ring: ring, Clients: registry, Grants: w.grants, Upstream: w.upstream,
 		Required: oauth.NewScopes("openid", "profile", "email"), Optional: oauth.NewScopes("tasks"),
-		Tenant: "contoso.example", ClientMetadata: true, Now: w.clock, Log: log,
+		Pages: pages.New(pages.Brand{Title: "Contoso Tools", Host: "mcp.example.com"}), Tenant: "contoso.example", ClientMetadata: true, Now: w.clock, Log: log,
 	}
 	for _, f := range w.change {
 		f(&o)

@@ -45,7 +45,7 @@ func (s *Server) errorURL(req request, err error) string {
 // to an app with its own scheme; see pages.Done.
 func (s *Server) redirect(w http.ResponseWriter, r *http.Request, req request, to string) {
 	if !isWebURL(to) || r.Method == http.MethodPost {
-		pages.Render(w, r, http.StatusOK, pages.Done{Client: req.ClientName, To: to, App: !isWebURL(to)})
+		s.Pages.Render(w, http.StatusOK, pages.Done{Client: req.ClientName, To: to, App: !isWebURL(to)})
 		return
 	}
 	h := w.Header()
@@ -116,7 +116,7 @@ func problemOf(err error) pages.Problem {
 
 // failure is a page with words for people, and without a way on.
 func (s *Server) failure(r *http.Request, words pages.Words) pages.Failure {
-	return pages.Failure{Words: words, Reference: observe.CorrelationID(r.Context()), Time: s.Now().UTC().Format(time.DateTime) + " UTC", Support: s.Support}
+	return pages.FailureOf(words, observe.CorrelationID(r.Context()), s.Now())
 }
 
 // failureOf is the page for err, without a way on.
@@ -139,7 +139,7 @@ func (s *Server) errorPageOf(w http.ResponseWriter, r *http.Request, clientID st
 		wait = max(wait, time.Second)
 	}
 	oauth.SetRetryAfter(w.Header(), wait)
-	pages.Render(w, r, status, page)
+	s.Pages.Render(w, status, page)
 }
 
 // pageStatus is the status of a page about err. 401 is for who can
@@ -201,7 +201,7 @@ func (s *Server) failurePage(w http.ResponseWriter, r *http.Request, t transacti
 	page := s.failure(r, pages.Words{Title: f.Title, Summary: f.Summary, NextStep: f.NextStep})
 	page.ConsentURL = f.ConsentURL
 	s.withReturn(&page, t, to, f.After)
-	pages.Render(w, r, f.Status, page)
+	s.Pages.Render(w, f.Status, page)
 }
 
 // retryPage is shown where the same callback can be tried again. The client is
@@ -242,7 +242,7 @@ func (s *Server) redirectDenied(w http.ResponseWriter, r *http.Request, req requ
 	err := oauth.New(oauth.AccessDenied, "The user did not approve the app.")
 	s.logRefused(r, req.ClientID, err)
 	to := s.errorURL(req, err)
-	pages.Render(w, r, http.StatusOK, pages.Done{Client: req.ClientName, To: to, App: !isWebURL(to), Denied: true})
+	s.Pages.Render(w, http.StatusOK, pages.Done{Client: req.ClientName, To: to, App: !isWebURL(to), Denied: true})
 }
 
 // maxLogged bounds what of a client_id goes to the log, in bytes. It is the text

@@ -22,6 +22,7 @@ import (
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/pages"
 	"entramcp/handler/ratelimit"
 	"entramcp/handler/store"
 )
@@ -57,14 +58,10 @@ type Options struct {
 	// ScopeWords says in plain words what a scope allows; those of OpenID
 	// Connect are known.
 	ScopeWords map[string]string
-	// Tenant says on the pages which accounts may sign in, such as
-	// "contoso.onmicrosoft.com"; Simulated that it is the stand-in for
-	// local runs.
-	Tenant    string
-	Simulated bool
-	// Support is whom people ask when a sign-in fails: a mail address or an
-	// https URL. It may be empty.
-	Support string
+	// Pages shows what people see. Tenant says there which accounts may sign
+	// in, such as "contoso.onmicrosoft.com".
+	Pages  *pages.Pages
+	Tenant string
 	// RememberApprovals shortens the page of a known client that the same user
 	// has approved in the same browser.
 	RememberApprovals bool
@@ -88,7 +85,6 @@ type Options struct {
 // Server is the authorization server. It is safe for concurrent use.
 type Server struct {
 	Options
-	host       string // of the issuer, with its port
 	origin     string // of the issuer
 	base       string // the issuer's path, empty or with a leading slash
 	secure     bool   // the issuer is https
@@ -124,7 +120,7 @@ func New(o Options) *Server {
 	}
 	scheme, rest, _ := strings.Cut(o.Issuer, "://")
 	host, path, _ := strings.Cut(rest, "/")
-	s := &Server{Options: o, host: host, origin: scheme + "://" + host, secure: scheme == "https", answerWaits: defaultAnswerWaits}
+	s := &Server{Options: o, origin: scheme + "://" + host, secure: scheme == "https", answerWaits: defaultAnswerWaits}
 	if path != "" {
 		s.base = "/" + path
 	}

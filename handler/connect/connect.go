@@ -49,11 +49,11 @@ type Options struct {
 	FormToken func(w http.ResponseWriter, r *http.Request, purpose string) (string, error)
 	CheckForm func(r *http.Request, purpose, token string) error
 	Refuse    func(w http.ResponseWriter, r *http.Request, err error)
-	// Issuer is the server's URL, Title its name for people.
-	Issuer, Title string
+	// Issuer is the server's URL.
+	Issuer string
+	Pages  *pages.Pages
 	// ScopeWords are what scopes allow, in plain words.
 	ScopeWords map[string]string
-	Simulated  bool
 	Now        func() time.Time
 }
 
@@ -106,15 +106,10 @@ func (c *Connect) open(ctx context.Context, sealed string) (request, error) {
 // Routes are the page's, by pattern of http.ServeMux.
 func (c *Connect) Routes() map[string]http.Handler {
 	return map[string]http.Handler{
-		"GET " + Path:  http.HandlerFunc(c.show),
-		"POST " + Path: http.HandlerFunc(c.approve),
-		"GET " + donePath: notice(http.StatusOK, pages.Words{
-			Title: "Done", Summary: "The permission is given.", NextStep: "Close this window and go back to your assistant. It can go on now.",
-		}),
-		"GET " + otherPath: notice(http.StatusForbidden, pages.Words{
-			Title: "Another account", Summary: "You signed in with another account than the one that uses the tool, so nothing has changed for that one.",
-			NextStep: "Open the link again and choose the account with which you use the tool.",
-		}),
+		"GET " + Path:      http.HandlerFunc(c.show),
+		"POST " + Path:     http.HandlerFunc(c.approve),
+		"GET " + donePath:  c.notice(http.StatusOK, pages.Permitted),
+		"GET " + otherPath: c.notice(http.StatusForbidden, pages.OtherAccount),
 	}
 }
 
@@ -140,9 +135,9 @@ func (c *Connect) show(w http.ResponseWriter, r *http.Request) {
 	for _, scope := range q.Scopes {
 		names = append(names, scope[strings.LastIndexByte(scope, '/')+1:])
 	}
-	pages.Render(w, r, http.StatusOK, pages.Connect{
-		Server: c.o.Title, Client: grant.ClientName, Host: grant.DocumentHost, Action: Path, Request: sealed, Form: form,
-		Access: pages.Permissions(names, nil, c.o.ScopeWords), Simulated: c.o.Simulated,
+	c.o.Pages.Render(w, http.StatusOK, pages.Connect{
+		Client: grant.ClientName, Host: grant.DocumentHost, Action: Path, Request: sealed, Form: form,
+		Access: pages.Permissions(names, nil, c.o.ScopeWords),
 	})
 }
 
@@ -180,6 +175,6 @@ func (c *Connect) Finish(_ context.Context, signIn entra.SignIn, data []byte) (t
 	return donePath, nil
 }
 
-func notice(status int, words pages.Words) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { pages.Render(w, r, status, pages.Notice{Words: words}) })
+func (c *Connect) notice(status int, words pages.Words) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { c.o.Pages.Render(w, status, pages.Notice{Words: words}) })
 }

@@ -20,6 +20,8 @@ import (
 // Options are what New needs.
 type Options struct {
 	About toolkit.About
+	// Pages shows the page.
+	Pages *pages.Pages
 	// Endpoint is the URL of the MCP endpoint.
 	Endpoint oauth.Resource
 	Version  string
@@ -27,9 +29,8 @@ type Options struct {
 	Tools []toolkit.ToolDescription
 	// Account is the path of the page of connected apps, or empty.
 	Account string
-	// Simulated says that the tenant is the stand-in for local runs, InAzure
-	// that the platform in front answers CORS.
-	Simulated, InAzure bool
+	// InAzure says that the platform in front answers CORS.
+	InAzure bool
 	// RegistryProof is what the MCP registry reads to prove who owns the
 	// domain, such as "v=MCPv1; k=ed25519; p=…"; AppsChallenge is what OpenAI's
 	// review of apps reads. Either may be empty: then it is not served.
@@ -46,7 +47,7 @@ type Home struct {
 // New makes the page and the documents.
 func New(o Options) (*Home, error) {
 	s := server{name: o.About.Name, title: cmp.Or(o.About.Title, o.About.Name), endpoint: string(o.Endpoint)}
-	page, err := pages.Fixed(o.page(s))
+	page, err := o.Pages.Fixed(o.page(s))
 	if err != nil {
 		return nil, err
 	}
@@ -59,15 +60,7 @@ func New(o Options) (*Home, error) {
 
 func (o Options) page(s server) pages.Home {
 	page := pages.Home{
-		Title: s.title, Description: o.About.Description, Endpoint: s.endpoint,
-		Account: o.Account, Website: o.About.Website, Support: supportLink(o.About.Support),
-		Version: o.Version, Simulated: o.Simulated,
-	}
-	for _, i := range o.About.Icons {
-		if strings.HasPrefix(i.Source, "data:") {
-			page.Icon = i.Source
-			break
-		}
+		Description: o.About.Description, Endpoint: s.endpoint, Account: o.Account, Version: o.Version,
 	}
 	for _, t := range o.Tools {
 		page.Tools = append(page.Tools, pages.HomeTool(t))
@@ -79,14 +72,6 @@ func (o Options) page(s server) pages.Home {
 		page.Recipes = append(page.Recipes, pages.HomeRecipe(r))
 	}
 	return page
-}
-
-// supportLink makes a link of what may be a mail address.
-func supportLink(support string) string {
-	if strings.Contains(support, "@") && !strings.Contains(support, ":") {
-		return "mailto:" + support
-	}
-	return support
 }
 
 // Routes are the documents by path, for GET.

@@ -9,13 +9,15 @@ import (
 	"strings"
 	"testing"
 
+	"entramcp/handler/pages"
 	"entramcp/handler/toolkit"
 )
 
 func newHome(t *testing.T, change func(*Options)) *Home {
 	t.Helper()
 	o := Options{
-		About:    toolkit.About{Name: "contoso-tools", Title: "Contoso Tools", Description: "What it is for.", Support: "help@contoso.com"},
+		About:    toolkit.About{Name: "contoso-tools", Title: "Contoso Tools", Description: "What it is for."},
+		Pages:    pages.New(pages.Brand{Title: "Contoso Tools", Support: "help@contoso.com"}),
 		Endpoint: "https://mcp.contoso.com/mcp", Version: "1.2.3",
 		Tools: []toolkit.ToolDescription{{Name: "hello", Description: "Say hello."}},
 	}

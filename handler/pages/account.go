@@ -2,16 +2,13 @@ package pages
 
 // AccountSignIn asks who is there before the account page is shown.
 type AccountSignIn struct {
-	Server, Action, Form string
-	Simulated            bool
+	Action, Form string
 }
 
 func (AccountSignIn) file() string { return "account-sign-in.html" }
 
 // Account is the page on which users see and end what acts for them.
 type Account struct {
-	// Server names the server.
-	Server string
 	// Name and Username are the user's, as Entra gave them.
 	Name, Username string
 	// Base is the path that the forms post below, and Form what they repeat.
@@ -20,8 +17,7 @@ type Account struct {
 	Apps       []AccountApp
 	Approvals  []AccountApproval
 	// Manage is the path of the page for those who manage, or empty.
-	Manage    string
-	Simulated bool
+	Manage string
 }
 
 func (Account) file() string { return "account.html" }
@@ -46,15 +42,13 @@ type AccountApproval struct{ Key, Client, Target, Since string }
 
 // AccountErase asks whether all that is kept about a user is to be removed.
 type AccountErase struct {
-	Server, Base, Form string
-	Simulated          bool
+	Base, Form string
 }
 
 func (AccountErase) file() string { return "account-erase.html" }
 
 // Manage is the page of those who manage the connections of a tenant.
 type Manage struct {
-	Server string
 	// Base is the path of the page, Account that of the user's own.
 	Base, Account, Form string
 	Done, Mistake       AccountDone
@@ -70,7 +64,6 @@ type Manage struct {
 	// Everywhere is set for those who act on the whole server.
 	Everywhere bool
 	Blocks     []ManageBlock
-	Simulated  bool
 }
 
 func (Manage) file() string { return "manage.html" }

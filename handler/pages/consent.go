@@ -9,9 +9,7 @@ type Consent struct {
 	// Action is the URL path that the form is posted to, and Form the sealed
 	// request that travels in it.
 	Action, Form string
-	// Server is the host people know this server by.
-	Server string
-	App    App
+	App          App
 	// Target is where the browser goes afterwards.
 	Target Target
 	// Scopes are what the app asks for.
@@ -20,8 +18,6 @@ type Consent struct {
 	StaysConnected bool
 	// Tenant says which Entra accounts may sign in.
 	Tenant string
-	// Simulated is set when the tenant is the stand-in for local runs.
-	Simulated bool
 	// RememberedFor is the account that approved the same before, in this
 	// browser: what was asked in full then is not asked again. It is empty
 	// otherwise.

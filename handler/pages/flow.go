@@ -1,5 +1,7 @@
 package pages
 
+import "time"
+
 // Continue sends the browser on to Microsoft's sign-in. It is a page and not a
 // redirect because browsers hold the redirects that follow a form to the
 // form-action of the page that had the form.
@@ -7,8 +9,6 @@ type Continue struct {
 	// To is the sign-in URL, and Host the part of it worth showing.
 	To, Host string
 	Client   string
-	// Simulated is set when the tenant is the stand-in for local runs.
-	Simulated bool
 }
 
 func (Continue) file() string { return "continue.html" }
@@ -35,9 +35,6 @@ type Failure struct {
 	ConsentURL string
 	// Reference finds the entry in the log. Time is when it happened.
 	Reference, Time string
-	// Support is whom to ask: a mail address or an https URL. Without one it is
-	// whoever runs this server.
-	Support string
 	// Technical is for whoever develops the app: an error code and what it is
 	// about. It may be empty.
 	Technical string
@@ -49,6 +46,12 @@ type Failure struct {
 	OwnPage bool
 	// ReturnAfter is in how many seconds the browser goes back by itself.
 	ReturnAfter int
+}
+
+// FailureOf is a page with words and the reference of a request that failed at
+// the time at, without a way on.
+func FailureOf(words Words, reference string, at time.Time) Failure {
+	return Failure{Words: words, Reference: reference, Time: at.UTC().Format(time.DateTime) + " UTC"}
 }
 
 func (Failure) file() string { return "failure.html" }

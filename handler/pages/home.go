@@ -2,9 +2,8 @@ package pages
 
 // Home is the page at the root: what this server is and how to connect to it.
 type Home struct {
-	// Title, Description and Icon present the server; Icon is a data URL or
-	// empty.
-	Title, Description, Icon string
+	// Description says what the server is for, or is empty.
+	Description string
 	// Endpoint is the URL of the MCP endpoint.
 	Endpoint string
 	// Tools are those that every signed-in user sees.
@@ -14,11 +13,7 @@ type Home struct {
 	Recipes []HomeRecipe
 	// Account is the path of the page of connected apps, or empty.
 	Account string
-	// Website, Support, Privacy and Terms are links, or empty.
-	Website, Support, Privacy, Terms string
-	Version                          string
-	// Simulated is set when the tenant is the stand-in for local runs.
-	Simulated bool
+	Version string
 }
 
 func (Home) file() string { return "home.html" }

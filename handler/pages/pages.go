@@ -22,35 +22,75 @@ type Page interface{ file() string }
 //go:embed html/*.html html/style.css
 var files embed.FS
 
-// These are computed once from the embedded files and never change.
-var (
-	style     = mustRead("html/style.css")
-	policy    = contentSecurityPolicy(style)
-	templates = parse()
-)
+var style = mustRead("html/style.css")
 
-// Render answers with p. The body is complete before the first byte is
+// Pages renders the pages of one server. It is safe for concurrent use; nil
+// renders them without a brand.
+type Pages struct {
+	policy    string
+	templates map[string]*template.Template // by file
+}
+
+var plain = New(Brand{})
+
+// New makes the pages of a server that looks like brand.
+func New(brand Brand) *Pages {
+	css := brand.css()
+	layout := template.Must(template.New("").Funcs(template.FuncMap{
+		"style":   func() template.CSS { return template.CSS(css) }, // our own file and a colour
+		"brand":   func() Brand { return brand },
+		"named":   named,
+		"link":    link,
+		"support": supportLink,
+		"icon":    icon,
+	}).ParseFS(files, "html/layout.html"))
+	p := &Pages{policy: contentSecurityPolicy(css), templates: map[string]*template.Template{}}
+	for _, page := range kinds {
+		p.templates[page.file()] = template.Must(template.Must(layout.Clone()).ParseFS(files, "html/"+page.file()))
+	}
+	return p
+}
+
+// kinds is one of each page.
+var kinds = []Page{
+	Account{}, AccountErase{}, AccountSignIn{}, Connect{}, Consent{}, Continue{}, Done{}, Failure{}, Home{}, Manage{}, Notice{},
+}
+
+// Render answers with page. The body is complete before the first byte is
 // written, so a page is never cut short by a template that fails.
-func Render(w http.ResponseWriter, _ *http.Request, status int, p Page) {
-	var body bytes.Buffer
-	if err := templates.ExecuteTemplate(&body, p.file(), p); err != nil {
+func (p *Pages) Render(w http.ResponseWriter, status int, page Page) {
+	body, err := p.body(page)
+	if err != nil {
 		http.Error(w, "The page could not be shown.", http.StatusInternalServerError)
 		return
 	}
-	write(w, status, body.Bytes())
+	p.write(w, status, body)
 }
 
-// Fixed renders p once and answers with it from then on.
-func Fixed(p Page) (http.Handler, error) {
-	var body bytes.Buffer
-	if err := templates.ExecuteTemplate(&body, p.file(), p); err != nil {
+// Fixed renders page once and answers with it from then on.
+func (p *Pages) Fixed(page Page) (http.Handler, error) {
+	body, err := p.body(page)
+	if err != nil {
 		return nil, err
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { write(w, http.StatusOK, body.Bytes()) }), nil
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { p.write(w, http.StatusOK, body) }), nil
 }
 
-func write(w http.ResponseWriter, status int, body []byte) {
-	secure(w.Header())
+func (p *Pages) orPlain() *Pages {
+	if p == nil {
+		return plain
+	}
+	return p
+}
+
+func (p *Pages) body(page Page) ([]byte, error) {
+	var body bytes.Buffer
+	err := p.orPlain().templates[page.file()].ExecuteTemplate(&body, "page", page)
+	return body.Bytes(), err
+}
+
+func (p *Pages) write(w http.ResponseWriter, status int, body []byte) {
+	secure(w.Header(), p.orPlain().policy)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
@@ -61,7 +101,7 @@ func write(w http.ResponseWriter, status int, body []byte) {
 // it with window.opener, and a page with that header in the middle of the
 // redirect chain would cut the two apart for good (HTML, "browsing context
 // group switch").
-func secure(h http.Header) {
+func secure(h http.Header, policy string) {
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -84,16 +124,6 @@ func contentSecurityPolicy(css string) string {
 		"frame-ancestors 'none'",
 		"base-uri 'none'",
 	}, "; ")
-}
-
-func parse() *template.Template {
-	return template.Must(template.New("").Funcs(template.FuncMap{
-		"style":   func() template.CSS { return template.CSS(style) }, // our own file
-		"named":   named,
-		"link":    link,
-		"support": supportLink,
-		"icon":    icon,
-	}).ParseFS(files, "html/*.html"))
 }
 
 func mustRead(name string) string {

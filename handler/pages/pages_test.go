@@ -14,29 +14,35 @@ import (
 	"entramcp/handler/pages"
 )
 
+// example has all that a brand can have.
+var example = pages.New(pages.Brand{
+	Title: "Example", Host: "mcp.example.com", Support: "help@example.com", Website: "https://example.com", Privacy: "https://example.com/privacy",
+	Terms: "https://example.com/terms", Icon: "data:image/svg+xml;base64,PHN2Zy8+", Accent: "#0f6b4f", Simulated: true,
+})
+
 func every() map[string]pages.Page {
 	target := pages.TargetOf("http://localhost:3118/callback")
 	return map[string]pages.Page{
-		"consent": pages.Consent{Action: "/consent", Form: "sealed", Server: "mcp.example.com", App: pages.App{Name: "Claude Code"}, Target: target,
+		"consent": pages.Consent{Action: "/consent", Form: "sealed", App: pages.App{Name: "Claude Code"}, Target: target,
 			Scopes: pages.Permissions([]string{"openid", "profile", "tasks"}, []string{"openid"}, nil), StaysConnected: true, Tenant: "Contoso"},
-		"again": pages.Consent{Action: "/consent", Form: "sealed", Server: "mcp.example.com", App: pages.App{Name: "Claude", Host: "claude.ai"},
+		"again": pages.Consent{Action: "/consent", Form: "sealed", App: pages.App{Name: "Claude", Host: "claude.ai"},
 			Target: pages.TargetOf("https://claude.ai/api/mcp/auth_callback"), RememberedFor: "ada@contoso.example"},
-		"connect": pages.Connect{Server: "mcp.example.com", Client: "Claude", Host: "claude.ai", Action: "/connect", Request: "sealed", Form: "sealed",
+		"connect": pages.Connect{Client: "Claude", Host: "claude.ai", Action: "/connect", Request: "sealed", Form: "sealed",
 			Access: pages.Permissions([]string{"User.Read.All"}, nil, map[string]string{"User.Read.All": "Read profiles"})},
 		"continue": pages.Continue{To: "https://login.microsoftonline.com/t/oauth2/v2.0/authorize?state=s&nonce=n", Host: "login.microsoftonline.com", Client: "Claude Code"},
 		"done":     pages.Done{Client: "Claude", To: "https://claude.ai/api/mcp/auth_callback?code=c&state=s"},
 		"app":      pages.Done{Client: "Cursor", To: "cursor://anysphere.cursor-mcp/oauth/callback?code=c&state=s", App: true},
 		"denied":   pages.Done{Client: "Claude", To: "https://claude.ai/api/mcp/auth_callback?error=access_denied", Denied: true},
 		"failure": pages.Failure{Words: pages.Words{Title: "Sign-in failed", Summary: "Why.", NextStep: "What."}, ConsentURL: "https://login.microsoftonline.com/t/adminconsent",
-			Reference: "ab12", Time: "2026-11-26 11:30:00 UTC", Support: "help@example.com", Technical: "invalid_request: x",
+			Reference: "ab12", Time: "2026-11-26 11:30:00 UTC", Technical: "invalid_request: x",
 			Client: "Claude", ReturnTo: "https://claude.ai/cb?error=access_denied&state=s", ReturnAfter: 20},
 		"notice": pages.Notice{Words: pages.BackFromAdminConsent},
 		"home": pages.Home{
-			Title: "Example", Description: "What it is for.", Endpoint: "https://mcp.example.com/mcp", Simulated: true,
+			Description: "What it is for.", Endpoint: "https://mcp.example.com/mcp",
 			Tools:   []pages.HomeTool{{Name: "hello", Title: "Hello", Description: "Say hello."}},
 			Buttons: []pages.HomeButton{{Client: "VS Code", URL: "https://vscode.dev/redirect/mcp/install?name=x&config=%7B%7D"}, {Client: "Goose", URL: "goose://extension?id=x"}},
 			Recipes: []pages.HomeRecipe{{Client: "Claude Code", Where: "In a terminal", Text: "claude mcp add", Then: "Then run /mcp."}},
-			Account: "/account", Support: "mailto:help@example.com", Version: "1.2.3",
+			Account: "/account", Version: "1.2.3",
 		},
 	}
 }
@@ -44,7 +50,7 @@ func every() map[string]pages.Page {
 func render(t *testing.T, p pages.Page) (*http.Response, string) {
 	t.Helper()
 	rec := httptest.NewRecorder()
-	pages.Render(rec, httptest.NewRequest(http.MethodGet, "/", nil), http.StatusOK, p)
+	example.Render(rec, http.StatusOK, p)
 	if rec.Code != http.StatusOK {
 		t.Fatalf("status %d: %s", rec.Code, rec.Body)
 	}
@@ -56,6 +62,7 @@ func TestPagesRunNothingAndLoadNothing(t *testing.T) {
 	for name, p := range every() {
 		t.Run(name, func(t *testing.T) {
 			_, body := render(t, p)
+			body = strings.ReplaceAll(body, `<img class="icon" src="data:image/`, "")
 			if found := active.FindString(body); found != "" {
 				t.Errorf("the page holds %q", found)
 			}
@@ -288,7 +295,9 @@ func TestFailureLeadsBackToTheClientAndSaysWhomToAsk(t *testing.T) {
 			t.Errorf("no %q on the page", part)
 		}
 	}
-	_, body = render(t, pages.Failure{Words: pages.WordsFor(pages.UnknownApp), Reference: "ab12"})
+	rec := httptest.NewRecorder()
+	pages.New(pages.Brand{}).Render(rec, http.StatusOK, pages.Failure{Words: pages.WordsFor(pages.UnknownApp), Reference: "ab12"})
+	body = rec.Body.String()
 	if strings.Contains(body, "refresh") || strings.Contains(body, "<a ") {
 		t.Error("a failure without a safe way back has a link all the same")
 	}
@@ -335,8 +344,10 @@ func TestHomeShowsWhatItIsGiven(t *testing.T) {
 			t.Errorf("the page does not say %q", part)
 		}
 	}
-	_, body = render(t, pages.Home{Icon: "data:text/html;base64,PHNjcmlwdD4=", Support: "javascript:alert(1)", Buttons: []pages.HomeButton{{URL: "data:text/html,x"}}})
-	if strings.Contains(body, "data:text") || strings.Contains(body, "javascript:") {
+	rec := httptest.NewRecorder()
+	pages.New(pages.Brand{Icon: "data:text/html;base64,PHNjcmlwdD4=", Support: "javascript:alert(1)"}).Render(rec, http.StatusOK, pages.Home{Buttons: []pages.HomeButton{{URL: "data:text/html,x"}}})
+	body = rec.Body.String()
+	if strings.Contains(body, "data:text") || strings.Contains(body, `"javascript:`) {
 		t.Error("an address that runs something is a link")
 	}
 }

@@ -115,6 +115,16 @@ func WordsAtEntra(p Problem, summary, nextStep string) Words {
 	return w
 }
 
+// Permitted is said where a user has given an app access to another API, and
+// OtherAccount where somebody else has.
+var (
+	Permitted = Words{"Done", "The permission is given.", "Close this window and go back to your assistant. It can go on now."}
+
+	OtherAccount = Words{"Another account",
+		"You signed in with another account than the one that uses the tool, so nothing has changed for that one.",
+		"Open the link again and choose the account with which you use the tool."}
+)
+
 // BackFromAdminConsent is said to an administrator who comes back from Entra's
 // page. Anybody can open the address, so nothing is claimed.
 var BackFromAdminConsent = Words{"Back from the administrator's page",

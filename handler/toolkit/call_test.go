@@ -480,22 +480,22 @@ func TestDefinitionsThatCannotWorkDoNotStart(t *testing.T) {
 	numbered := func(context.Context, *toolkit.Caller, struct{ N int }) (string, error) { return "", nil }
 	serve := func(a toolkit.About) { toolkit.New(toolkit.Options{Catalogue: toolkit.Catalogue{About: a}}) }
 	for want, define := range map[string]func(){
-		"is not an absolute URI":           func() { toolkit.DefineResource("x", "x", "x", text) },
-		"must be a string":                 func() { toolkit.DefinePrompt("x", "x", numbered) },
-		"N: it must be a string":           func() { toolkit.DefineTemplate("x", "x://{N}", "x", numbered) },
-		"is not in x://a":                  func() { toolkit.DefineTemplate("x", "x://a", "x", greet) },
-		"and the arguments are not those":  func() { toolkit.DefineTemplate("x", "x://{name}/{more}", "x", greet) },
-		"incomplete":                       func() { toolkit.DefineTemplate("x", "x://{", "x", greet) },
-		`Complete names "other"`:           func() { toolkit.DefinePrompt("x", "x", greet, toolkit.Complete("other", nil)) },
-		"the rule ReadOnly is not for it":  func() { toolkit.DefinePrompt("x", "x", greet, toolkit.ReadOnly()) },
-		"the rule KeepFor is not for it":   func() { toolkit.Define("x", "x", greet, toolkit.KeepFor(1)) },
-		"is not an https origin":           func() { toolkit.Define("x", "x", greet, toolkit.APIOrigin("api://x", "http://example.com")) },
-		"Name \"A server\" must match":     func() { serve(toolkit.About{Name: "A server"}) },
-		"Website \"x\" is not an https":    func() { serve(toolkit.About{Website: "x"}) },
-		"Support \"x\" is neither":         func() { serve(toolkit.About{Support: "x"}) },
-		"icon is neither":                  func() { serve(toolkit.About{Icons: []toolkit.Icon{{Source: "http://example.com/x.png"}}}) },
-		"Accent \"#aabbcc\" must be":       func() { serve(toolkit.About{Accent: "#aabbcc"}) },
-		"Accent \"blue\" must be #rrggbb,": func() { serve(toolkit.About{Accent: "blue"}) },
+		"is not an absolute URI":                     func() { toolkit.DefineResource("x", "x", "x", text) },
+		"must be a string":                           func() { toolkit.DefinePrompt("x", "x", numbered) },
+		"N: it must be a string":                     func() { toolkit.DefineTemplate("x", "x://{N}", "x", numbered) },
+		"is not in x://a":                            func() { toolkit.DefineTemplate("x", "x://a", "x", greet) },
+		"and the arguments are not those":            func() { toolkit.DefineTemplate("x", "x://{name}/{more}", "x", greet) },
+		"incomplete":                                 func() { toolkit.DefineTemplate("x", "x://{", "x", greet) },
+		`Complete names "other"`:                     func() { toolkit.DefinePrompt("x", "x", greet, toolkit.Complete("other", nil)) },
+		"the rule ReadOnly is not for it":            func() { toolkit.DefinePrompt("x", "x", greet, toolkit.ReadOnly()) },
+		"the rule KeepFor is not for it":             func() { toolkit.Define("x", "x", greet, toolkit.KeepFor(1)) },
+		"is not an https origin":                     func() { toolkit.Define("x", "x", greet, toolkit.APIOrigin("api://x", "http://example.com")) },
+		"Name \"A server\" must match":               func() { serve(toolkit.About{Name: "A server"}) },
+		"Website \"x\" is not an https":              func() { serve(toolkit.About{Website: "x"}) },
+		"Support \"x\" is neither":                   func() { serve(toolkit.About{Support: "x"}) },
+		"icon is neither":                            func() { serve(toolkit.About{Icons: []toolkit.Icon{{Source: "http://example.com/x.png"}}}) },
+		"Accent #aabbcc is too light for white text": func() { serve(toolkit.About{Accent: "#aabbcc"}) },
+		"Accent \"blue\" is not a colour":            func() { serve(toolkit.About{Accent: "blue"}) },
 	} {
 		t.Run(want, func(t *testing.T) {
 			defer func() {

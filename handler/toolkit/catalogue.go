@@ -21,10 +21,9 @@ package toolkit
 
 import (
 	"cmp"
-	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"net/url"
 	"slices"
 	"strings"
@@ -32,6 +31,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/pages"
 )
 
 // Catalogue is what a server offers and how it presents itself.
@@ -177,9 +177,13 @@ func (a About) implementation(version string) *mcp.Implementation {
 // maxIcon bounds a data URL, which every client fetches with every list.
 const maxIcon = 16 << 10
 
-// check panics where clients would refuse what the server says of itself.
-func (a About) check() {
-	refuse := func(what string, args ...any) { panic("toolkit: the catalogue's " + fmt.Sprintf(what, args...)) }
+// Check finds what clients would refuse of what the server says of itself, and
+// what people could not read.
+func (a About) Check() error {
+	var wrong []error
+	refuse := func(what string, args ...any) {
+		wrong = append(wrong, errors.New("the catalogue's "+fmt.Sprintf(what, args...)))
+	}
 	if a.Name != "" && !validServerName.MatchString(a.Name) {
 		refuse("Name %q must match %s", a.Name, validServerName)
 	}
@@ -189,8 +193,10 @@ func (a About) check() {
 		}
 	}
 	if a.Accent != "" {
-		if contrast, err := contrastWithWhite(a.Accent); err != nil || contrast < 4.5 {
-			refuse("Accent %q must be #rrggbb, dark enough for white text (a contrast of 4.5, and this has %.1f)", a.Accent, contrast)
+		if contrast, err := pages.ContrastWithWhite(a.Accent); err != nil {
+			refuse("Accent %v", err)
+		} else if contrast < pages.LeastContrast {
+			refuse("Accent %s is too light for white text: its contrast is %.1f, and text needs %.1f to be read. Choose a darker colour", a.Accent, contrast, pages.LeastContrast)
 		}
 	}
 	if a.Support != "" && !isHTTPS(a.Support) && !formats["email"](a.Support) {
@@ -201,26 +207,10 @@ func (a About) check() {
 			refuse("icon is neither an https URL nor a data URL of an image of at most %d bytes", maxIcon)
 		}
 	}
+	return errors.Join(wrong...)
 }
 
 func isHTTPS(raw string) bool {
 	u, err := url.Parse(raw)
 	return err == nil && u.Scheme == "https" && u.Host != ""
-}
-
-// contrastWithWhite is that of WCAG 2.2, between 1 and 21.
-func contrastWithWhite(colour string) (float64, error) {
-	rgb, err := hex.DecodeString(strings.TrimPrefix(colour, "#"))
-	if err != nil || len(rgb) != 3 || colour[0] != '#' {
-		return 0, fmt.Errorf("%q is not #rrggbb", colour)
-	}
-	linear := func(c byte) float64 {
-		v := float64(c) / 255
-		if v <= 0.04045 {
-			return v / 12.92
-		}
-		return math.Pow((v+0.055)/1.055, 2.4)
-	}
-	luminance := 0.2126*linear(rgb[0]) + 0.7152*linear(rgb[1]) + 0.0722*linear(rgb[2])
-	return 1.05 / (luminance + 0.05), nil
 }

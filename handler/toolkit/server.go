@@ -142,7 +142,9 @@ func New(o Options) *Server {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.limits = newLimits(o.UserCalls, o.ToolCalls, s.now)
-	s.about.check()
+	if err := s.about.Check(); err != nil {
+		panic("toolkit: " + err.Error())
+	}
 
 	options := &mcp.ServerOptions{
 		Instructions: s.about.Instructions,
