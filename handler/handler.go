@@ -152,7 +152,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("make the page at the root: %w", err)
 	}
-	s.Handler = s.surrounded(s.routes(guard, offered))
+	s.Handler = s.surrounded(s.inWords(s.routes(guard, offered)))
 	return s, nil
 }
 

@@ -32,6 +32,11 @@ const (
 // from it, so that nothing is announced that is not served.
 func (s *Server) Routes() []Route { return s.routes }
 
+// AppPaths are those of Routes that only apps use.
+func (s *Server) AppPaths() []string {
+	return []string{tokenPath, registerPath, revokePath, introspectPath}
+}
+
 func (s *Server) table() []Route {
 	routes := []Route{
 		{"GET", authorizePath, "authorization_endpoint", http.HandlerFunc(s.authorize)},

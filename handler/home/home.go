@@ -10,7 +10,6 @@ package home
 import (
 	"cmp"
 	"net/http"
-	"strings"
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/pages"
@@ -101,15 +100,5 @@ func (h *Home) misdirected(w http.ResponseWriter, status int) {
 // acceptsPage reports whether a page is among what is asked for. Everything is
 // where nothing is said (RFC 9110 §12.5.1).
 func acceptsPage(accept []string) bool {
-	if len(accept) == 0 {
-		return true
-	}
-	for media := range strings.SplitSeq(strings.Join(accept, ","), ",") {
-		media, _, _ = strings.Cut(media, ";")
-		switch strings.ToLower(strings.TrimSpace(media)) {
-		case "", "*/*", "text/*", "text/html", "application/xhtml+xml":
-			return true
-		}
-	}
-	return false
+	return len(accept) == 0 || pages.Accepted(accept, "", "*/*", "text/*", "text/html", "application/xhtml+xml")
 }

@@ -42,8 +42,9 @@ type Failure struct {
 	// sign-in, which also learns of the failure that way. Where says where
 	// that is, if the person should look before they follow it.
 	Client, ReturnTo, Where string
-	// OwnPage is set if ReturnTo is a page of this server.
-	OwnPage bool
+	// OwnPage is set if ReturnTo is a page of this server, and HomePage if it is
+	// the one at the root.
+	OwnPage, HomePage bool
 	// ReturnAfter is in how many seconds the browser goes back by itself.
 	ReturnAfter int
 }

@@ -33,6 +33,9 @@ const (
 	Blocked             Problem = "blocked"
 	Fault               Problem = "fault"
 	NotManager          Problem = "not a manager"
+	NoPage              Problem = "no page"
+	NotOpened           Problem = "not opened by itself"
+	AppAddress          Problem = "address of apps"
 
 	// At Entra, with a summary and a next step of Entra's own.
 	NotAllowedThere  Problem = "not allowed"
@@ -81,6 +84,14 @@ var problemWords = map[Problem]Words{
 	NotManager: {"You cannot manage connections",
 		"That takes the role Mcp.Connections.Manage in your organization, and what concerns every organization is for the one that runs this server.",
 		"Ask an administrator to assign the role to you, then sign in to this page again."},
+	NoPage: {"There is no page here",
+		"This server has nothing at this address.", "Check the address, or begin at the home page."},
+	NotOpened: {"This page cannot be opened by itself",
+		"It is a step of something that begins on another page.",
+		"If you were connecting an app, go back to it and connect again. Otherwise begin at the home page."},
+	AppAddress: {"This address is for apps",
+		"Apps talk to this server here. There is nothing to see in a browser.",
+		"The home page shows how to add this server to your app."},
 	NotAvailable: {"Not available right now",
 		"The server cannot reach something that it needs. Nothing is lost.", "Wait a minute and connect again from your app."},
 	TryReload: {"Not available right now",

@@ -1,0 +1,77 @@
+package handler
+
+import (
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+
+	"entramcp/handler/config"
+	"entramcp/handler/observe"
+	"entramcp/handler/pages"
+)
+
+// inWords shows a page to people whose browser opens an address that has none:
+// one that does not exist, or one that is for apps. Status, challenge and all
+// other headers are what an app gets.
+func (s *Server) inWords(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		opened := r.Method == http.MethodGet || r.Method == http.MethodHead
+		if opened && pages.Accepted(r.Header.Values("Accept"), "text/html") {
+			w = &wordsWriter{ResponseWriter: w, server: s, request: r}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// wordsWriter puts a page in the place of a refusal that has no words for
+// people.
+type wordsWriter struct {
+	http.ResponseWriter
+	server  *Server
+	request *http.Request
+	shown   bool
+}
+
+func (w *wordsWriter) WriteHeader(status int) {
+	switch status {
+	case http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed:
+	default:
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	if w.shown || strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	w.shown = true
+	w.Header().Del("Content-Length")
+	s, ctx := w.server, w.request.Context()
+	problem := s.problemAt(w.request.URL.Path, status)
+	s.deps.Log.LogAttrs(ctx, slog.LevelInfo, "address without a page opened in a browser", slog.String("path", w.request.URL.Path), slog.Int("status", status))
+	page := pages.FailureOf(pages.WordsFor(problem), observe.CorrelationID(ctx), s.deps.Now())
+	page.ReturnTo, page.HomePage = s.cfg.Issuer+"/", true
+	s.pages.Render(w.ResponseWriter, status, page)
+}
+
+// Write drops what would have been said to an app.
+func (w *wordsWriter) Write(p []byte) (int, error) {
+	if w.shown {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *wordsWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// problemAt says why a person sees nothing at path.
+func (s *Server) problemAt(path string, status int) pages.Problem {
+	switch {
+	case status == http.StatusNotFound:
+		return pages.NoPage
+	case strings.TrimSuffix(path, "/") == config.MCPPath, slices.Contains(s.as.AppPaths(), path):
+		return pages.AppAddress
+	}
+	return pages.NotOpened
+}
