@@ -74,7 +74,7 @@ var screens = []struct {
 	scheme        string
 }{
 	{"phone-light", 390, 844, "light"}, {"phone-dark", 390, 844, "dark"},
-	{"desktop-light", 1280, 900, "light"}, {"desktop-dark", 1280, 900, "dark"},
+	{"desktop-light", 1280, 700, "light"}, {"desktop-dark", 1280, 700, "dark"},
 }
 
 // Look looks at the current page on every screen: axe-core must find nothing
