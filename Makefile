@@ -120,7 +120,7 @@ mutate: ## Change the code in places chosen by SEED= and see which changes no te
 
 CHAOS ?= 10m
 .PHONY: chaos
-chaos: e2e/node_modules/.installed ## Kill, pause and cut off instances under honest clients: CHAOS=10m; make test does it for 20 s
+chaos: e2e/node_modules/.installed ## Kill, pause and cut off instances whose clocks are apart: CHAOS=10m; make test does it for 20 s
 	CHAOS=$(CHAOS) go test -count 1 -v -timeout 0 -run '^TestChaos$$' ./e2e/resilience
 
 .PHONY: deps

@@ -15,9 +15,11 @@ import (
 	"entramcp/e2e/stack"
 )
 
-// place is where one instance after another runs.
+// place is where one instance after another runs, with a clock that is ahead of
+// the real one.
 type place struct {
 	tables *storage
+	ahead  time.Duration
 
 	mu       sync.Mutex
 	instance *stack.Instance

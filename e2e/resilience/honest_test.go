@@ -3,10 +3,14 @@
 package resilience
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"math/rand/v2"
 	"net/http"
 	"strings"
 	"time"
+
+	"entramcp/handler/grants"
 )
 
 // honest is a client that keeps to the protocol: it repeats what got no answer,
@@ -32,12 +36,14 @@ type revokedGrant struct {
 const (
 	// slack is what a busy machine may add to bound.
 	slack = 2 * time.Second
-	// redeemsFor is how long a client goes on asking for tokens for one code: a
-	// redemption can be repeated for 30 s, grants.RepeatWindow. Past that its
-	// person signs in again.
-	redeemsFor = 25 * time.Second
-	// refreshesFor is as much of grants.DefaultRefreshGrace.
-	refreshesFor = 50 * time.Second
+	// ahead and behind are how far the clocks of two of the instances are off.
+	ahead, behind = 10 * time.Second, 5 * time.Second
+	// redeemsFor is how long a client goes on asking for tokens for one code.
+	// Instances judge by clocks that are apart, and the last attempt may take as
+	// long as the front end waits. Past that its person signs in again.
+	redeemsFor = grants.RepeatWindow - ahead - behind - givesUp - time.Second
+	// refreshesFor is as much of the grace.
+	refreshesFor = grants.DefaultRefreshGrace - ahead - behind - givesUp - time.Second
 )
 
 func (h *honest) stopped() bool {
@@ -127,6 +133,23 @@ func (h *honest) connects() bool {
 func (h *honest) got(a answer) {
 	h.current = tokens{a.text("access_token"), a.text("refresh_token")}
 	h.line = append(h.line, h.current)
+	var claims struct {
+		Issued int64 `json:"iat"`
+	}
+	_, payload, _ := strings.Cut(h.current.access, ".")
+	payload, _, _ = strings.Cut(payload, ".")
+	raw, err := base64.RawURLEncoding.DecodeString(payload)
+	if err == nil {
+		err = json.Unmarshal(raw, &claims)
+	}
+	switch off := time.Until(time.Unix(claims.Issued, 0)); {
+	case err != nil:
+		h.counts.violation(odd, "the access token cannot be read: %v", err)
+	case off > time.Second:
+		h.counts.add(checks, "tokens of a clock ahead")
+	case off <= -behind: // no answer of another clock may be as old
+		h.counts.add(checks, "tokens of a clock behind")
+	}
 }
 
 // works calls a few times and refreshes.
@@ -150,9 +173,12 @@ func (h *honest) works() bool {
 // refreshed refreshes once, and now and then again with the token before, as
 // another process of the same client does.
 func (h *honest) refreshed(when string) bool {
-	used := h.current.refresh
-	for range 1 + rand.N(2) {
-		a, known := h.answered(refreshesFor, func() answer { return h.refresh(used) })
+	used, end := h.current.refresh, time.Now().Add(refreshesFor)
+	for n := range 1 + rand.N(2) {
+		a, known := h.answered(time.Until(end), func() answer { return h.refresh(used) })
+		if !known && n > 0 {
+			break
+		}
 		if !known {
 			// Past the grace the token before is another party's.
 			h.current = tokens{}

@@ -33,7 +33,12 @@ type Instance struct {
 // with the catalogue of package entramcp/e2e/catalogue, so that no test depends
 // on what a server's owner offers, and with the race detector when the test has
 // it.
-var Binary = sync.OnceValues(func() (string, error) {
+var Binary = sync.OnceValues(func() (string, error) { return build("entramcp") })
+
+// ahead is Binary with the clock of package entramcp/e2e/ahead.
+var ahead = sync.OnceValues(func() (string, error) { return build("entramcp/e2e/ahead") })
+
+func build(main string) (string, error) {
 	dir, err := os.MkdirTemp("", "entramcp-e2e-")
 	if err != nil {
 		return "", err
@@ -47,16 +52,12 @@ var Binary = sync.OnceValues(func() (string, error) {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	root, err := moduleRoot()
-	if err != nil {
-		return "", err
-	}
-	build := exec.Command("go", append(args, root)...)
+	build := exec.Command("go", append(args, main)...)
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", &exec.Error{Name: strings.Join(build.Args, " "), Err: &buildError{string(out)}}
 	}
 	return path, nil
-})
+}
 
 // withCatalogue writes an overlay for the build (go help build) that puts the
 // files of e2e/catalogue in the place of those of handler/tools.
@@ -99,9 +100,9 @@ func (e *buildError) Error() string { return e.out }
 
 // startInstance starts a handler as the Functions host does: the port in
 // FUNCTIONS_CUSTOMHANDLER_PORT, ready when it answers /.
-func startInstance(tb testing.TB, env map[string]string) *Instance {
+func startInstance(tb testing.TB, built func() (string, error), env map[string]string) *Instance {
 	tb.Helper()
-	binary, err := Binary()
+	binary, err := built()
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -140,7 +141,16 @@ func (s *Stack) AddInstance(env map[string]string) *Instance {
 // settings or with the changes in env. It does not wait for it to be ready.
 func (s *Stack) Aside(tb testing.TB, env map[string]string) *Instance {
 	tb.Helper()
-	return startInstance(tb, s.with(env))
+	return startInstance(tb, Binary, s.with(env))
+}
+
+// AsideAhead is Aside for an instance whose clock is ahead of this machine's by d, or
+// behind it if d is negative.
+func (s *Stack) AsideAhead(tb testing.TB, d time.Duration, env map[string]string) *Instance {
+	tb.Helper()
+	all := s.with(env)
+	all["CLOCK_AHEAD"] = d.String()
+	return startInstance(tb, ahead, all)
 }
 
 // Command is a subcommand of the handler with the settings of the instances, or

@@ -110,7 +110,7 @@ func Start(tb testing.TB, o Options) *Stack {
 		return s
 	}
 	for range o.Instances {
-		s.Instances = append(s.Instances, startInstance(tb, s.env))
+		s.Instances = append(s.Instances, startInstance(tb, Binary, s.env))
 	}
 	front.Start()
 	tb.Cleanup(front.Close)
