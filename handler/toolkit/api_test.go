@@ -231,6 +231,21 @@ func TestWhatAnAPIRefusesIsToldApart(t *testing.T) {
 	}
 }
 
+// TestAnswersOfAPIsAreBounded by 4 MiB, whatever is in the rest.
+func TestAnswersOfAPIsAreBounded(t *testing.T) {
+	for size, fits := range map[int]bool{4 << 20: true, 4<<20 + 1: false} {
+		url, _ := api(t, func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte("{}" + strings.Repeat(" ", size-2)))
+		})
+		got := calling(t, &issuer{}, url, []string{"User.Read"}, func(ctx context.Context, c *toolkit.Caller) error {
+			return c.GetJSON(ctx, "/v1.0/me", &inner{}, "User.Read")
+		}, toolkit.CallAPI("User.Read"))
+		if got.Failed == fits {
+			t.Errorf("%d bytes: %q", size, got.Text)
+		}
+	}
+}
+
 // TestTheIdentityIsReadOnceOnDemand: a call that does not ask costs no storage operation,
 // one that asks often costs one.
 func TestTheIdentityIsReadOnceOnDemand(t *testing.T) {

@@ -327,8 +327,8 @@ func missingCapability() error {
 // consentOf finds the question behind a missing consent: a link that the user, or an
 // administrator, opens.
 func consentOf(err error, q **question) bool {
-	f := new(entra.Failure)
-	if !errors.As(err, &f) || f.ConsentURL == "" {
+	f, ok := errors.AsType[*entra.Failure](err)
+	if !ok || f.ConsentURL == "" {
 		return false
 	}
 	*q = &question{"consent", &mcp.ElicitParams{Mode: "url", Message: strings.TrimSpace(f.Summary + " " + f.NextStep), URL: f.ConsentURL}}

@@ -224,6 +224,35 @@ func TestLinksAreOpenedByClientsThatCan(t *testing.T) {
 			t.Errorf("%s: %q", revision, got.Text)
 		}
 	}
+	// raw shows forms, and opens no links.
+	got, err := raw(t, offering(pay), toolkittest.User{}).CallTool(t.Context(), &mcp.CallToolParams{Name: "pay"})
+	if err != nil || !got.IsError || len(got.InputRequests) != 0 {
+		t.Errorf("a client without links got %+v, %v", got, err)
+	}
+}
+
+// refusing is an API that gives no token, for want of a consent that no link gives.
+type refusing struct{ consent }
+
+func (refusing) Token(context.Context, grants.Grant, ...string) (entra.APIToken, error) {
+	return entra.APIToken{}, &entra.Failure{Kind: entra.ConsentNeeded, Summary: "This application may not read your mail.", NextStep: "Ask an administrator."}
+}
+
+// TestAFailureWithoutALinkAsksNothing: there is nothing to open.
+func TestAFailureWithoutALinkAsksNothing(t *testing.T) {
+	mail := toolkit.Define("mail", "Mail.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) {
+		_, err := c.Token(ctx, "Mail.Read")
+		return "mail", err
+	}, toolkit.CallAPI("Mail.Read"))
+	client := toolkittest.SignIn(t, offering(mail), toolkittest.User{Scopes: []string{"Mail.Read"}},
+		toolkittest.ServerOptions(func(o *toolkit.Options) { o.API = refusing{} }),
+		toolkittest.Answering(func(message, url string) (string, map[string]any) {
+			t.Errorf("asked %q, %q", message, url)
+			return "accept", nil
+		}))
+	if got := client.Call("mail", nil); !got.Failed || got.Text != "This application may not read your mail. Ask an administrator." {
+		t.Errorf("%q", got.Text)
+	}
 }
 
 // consent is an API that gives no token before its user has consented.

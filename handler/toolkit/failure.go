@@ -52,7 +52,7 @@ func explain(err error) (text string, hidden bool) {
 	}
 	if upstream, ok := errors.AsType[*entra.Failure](err); ok {
 		parts := []string{upstream.Summary, upstream.NextStep}
-		if upstream.ConsentURL != "" && !strings.Contains(upstream.NextStep, upstream.ConsentURL) {
+		if !strings.Contains(upstream.NextStep, upstream.ConsentURL) { // an empty one is in every text
 			parts = append(parts, upstream.ConsentURL)
 		}
 		return strings.Join(parts, " "), true
