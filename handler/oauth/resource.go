@@ -34,7 +34,7 @@ func (r Resource) Names(value string) bool {
 	if err != nil {
 		return false
 	}
-	if !strings.EqualFold(u.Scheme, own.Scheme) || authority(u) != authority(own) {
+	if u.Scheme != own.Scheme || authority(u) != authority(own) {
 		return false
 	}
 	path, endpoint := strings.TrimSuffix(u.EscapedPath(), "/"), own.EscapedPath()
@@ -45,7 +45,7 @@ func (r Resource) Names(value string) bool {
 // the scheme's default.
 func authority(u *url.URL) string {
 	host := strings.ToLower(u.Host)
-	switch strings.ToLower(u.Scheme) {
+	switch u.Scheme { // which Parse has put in lower case
 	case "https":
 		return strings.TrimSuffix(host, ":443")
 	case "http":
