@@ -351,18 +351,21 @@ func TestTokensAreNeverLogged(t *testing.T) {
 }
 
 // TestABodyThatBreaksOffIsNotTakenForAWholeOne: the handler behind sees the
-// same error.
+// same error, wherever it breaks off.
 func TestABodyThatBreaksOffIsNotTakenForAWholeOne(t *testing.T) {
 	broken := errors.New("connection reset")
-	r := request("POST", endpoint, "", "Authorization", "Bearer good")
-	r.Body = io.NopCloser(io.MultiReader(strings.NewReader(rpc("tools/call", "hello")), iotest.ErrReader(broken)))
-	var read []byte
-	var err error
-	New(options()).Protect(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		read, err = io.ReadAll(r.Body)
-	})).ServeHTTP(httptest.NewRecorder(), r)
-	if !errors.Is(err, broken) || string(read) != rpc("tools/call", "hello") {
-		t.Errorf("the handler read %q, %v", read, err)
+	whole := rpc("tools/call", "hello")
+	for _, sent := range []string{"", whole[:len(whole)/2], whole} {
+		r := request("POST", endpoint, "", "Authorization", "Bearer good")
+		r.Body = io.NopCloser(io.MultiReader(strings.NewReader(sent), iotest.ErrReader(broken)))
+		var read []byte
+		var err error
+		New(options()).Protect(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			read, err = io.ReadAll(r.Body)
+		})).ServeHTTP(httptest.NewRecorder(), r)
+		if !errors.Is(err, broken) || string(read) != sent {
+			t.Errorf("of %q the handler read %q, %v", sent, read, err)
+		}
 	}
 }
 
