@@ -167,23 +167,41 @@ func TestDoubledParametersAreRefusedAtConsent(t *testing.T) {
 	}
 }
 
-// A page that is open for a while must not outlive what the client may do.
+// A page that is open for a while must not outlive what the client may do, whether
+// or not it may still be answered elsewhere.
 func TestAnAddressThatIsWithdrawnWhileThePageIsOpenIsNotUsed(t *testing.T) {
+	for _, addresses := range []string{`"` + callback + `"`, `"` + callback + `","https://other.example/callback"`} {
+		w := newWorld(t)
+		b := w.browser()
+		id, _ := w.register(`{"redirect_uris":[` + addresses + `],"token_endpoint_auth_method":"none"}`)
+		form := b.open(request(id))
+		w.restart(func(o *clients.Options) { o.Policy = onlyOther(t) })
+		w.table.counted()
+		for _, decision := range []string{"approve", "cancel"} {
+			resp := b.decide(form, decision)
+			wantPage(t, resp, http.StatusBadRequest)
+			if strings.Contains(text(t, resp), "client.example/callback") {
+				t.Error("the page leads to the withdrawn address")
+			}
+		}
+		if _, writes := w.table.counted(); writes != 0 || len(w.upstream.requests()) != 0 {
+			t.Errorf("%d writes, %d sign-ins begun", writes, len(w.upstream.requests()))
+		}
+	}
+}
+
+// Nobody knows whether the client still exists: that is no reason to register again.
+func TestAStorageOutageAtConsentIsNotTheClientsFault(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	form := b.open(request(w.publicClient()))
-	w.restart(func(o *clients.Options) { o.Policy = onlyOther(t) })
-	w.table.counted()
+	w.advance(2 * time.Minute) // past the registry's cache
+	w.table.breakWith(http.ErrHandlerTimeout)
 	for _, decision := range []string{"approve", "cancel"} {
-		resp := b.decide(form, decision)
-		wantPage(t, resp, http.StatusBadRequest)
-		if strings.Contains(text(t, resp), "client.example/callback") {
-			t.Error("the page leads to the withdrawn address")
-		}
+		wantPage(t, b.decide(form, decision), http.StatusServiceUnavailable)
 	}
-	if _, writes := w.table.counted(); writes != 0 || len(w.upstream.requests()) != 0 {
-		t.Errorf("%d writes, %d sign-ins begun", writes, len(w.upstream.requests()))
-	}
+	w.table.breakWith(nil)
+	wantStatus(t, b.decide(form, "approve"), http.StatusOK) // the page is still good
 }
 
 func TestNobodyIsSentToEntraWithoutATransaction(t *testing.T) {

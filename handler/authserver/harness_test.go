@@ -304,11 +304,14 @@ func wantStatus(t testing.TB, resp *http.Response, status int) {
 	}
 }
 
-// wantError checks a JSON refusal.
+// wantError checks a JSON refusal, after which nothing else is said.
 func wantError(t testing.TB, resp *http.Response, status int, code oauth.Code) {
 	t.Helper()
 	body := text(t, resp)
-	if resp.StatusCode != status || !strings.Contains(body, `"error":"`+string(code)+`"`) {
+	var refusal struct {
+		Error oauth.Code `json:"error"`
+	}
+	if err := json.Unmarshal([]byte(body), &refusal); err != nil || resp.StatusCode != status || refusal.Error != code {
 		t.Errorf("answer %d %s, want %d %s", resp.StatusCode, strings.TrimSpace(body), status, code)
 	}
 	if got := resp.Header.Get("Cache-Control"); got != "no-store" {

@@ -236,6 +236,16 @@ func TestAClaimsChallengeThatIsNotKeptGivesNoTokens(t *testing.T) {
 	}
 }
 
+// A grant of which nobody can ask Entra any more is over: renewed without asking,
+// it would outlive the account.
+func TestWithoutEntrasRefreshTokenASignInIsNotRenewed(t *testing.T) {
+	w := newWorld(t)
+	w.upstream.breakWith(errors.New("Entra was asked"))
+	if _, err := w.server.Renew(t.Context(), grants.Upstream{}, grants.Identity{}); !errors.Is(err, grants.ErrSignInOver) {
+		t.Errorf("renewed: %v", err)
+	}
+}
+
 // Whoever is not the client spends nothing of the client's.
 func TestARefusedClientRedeemsNothing(t *testing.T) {
 	w := newWorld(t)

@@ -222,8 +222,8 @@ func (s *Server) readTransaction(ctx context.Context, state upstreamState) (tran
 }
 
 // claimTransaction makes a pending t ours. Of any number of callbacks one
-// succeeds; the others get errClaimed. If the table does not say how the write
-// ended, reading once more does.
+// succeeds; the others get errClaimed. If the write has failed, whoever it is for,
+// reading once more says who has claimed t.
 func (s *Server) claimTransaction(ctx context.Context, t transaction) (transaction, error) {
 	t.claim, t.claimed = oauth.RandomID(), s.Now().UTC()
 	etag, err := s.replaceTransaction(ctx, t)
@@ -231,7 +231,7 @@ func (s *Server) claimTransaction(ctx context.Context, t transaction) (transacti
 	case err == nil:
 		t.etag = etag
 		return t, nil
-	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound):
 		return transaction{}, errClaimed
 	}
 	found, readErr := s.readTransaction(ctx, t.state)
