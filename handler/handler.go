@@ -64,19 +64,20 @@ type Dependencies struct {
 type Server struct {
 	http.Handler
 
-	cfg       config.Config
-	deps      Dependencies
-	ring      *keyring.Ring
-	entra     *entra.Client
-	grants    *grants.Service
-	as        *authserver.Server
-	sweep     *sweep.Sweeper
-	health    *health.Health
-	pages     *pages.Pages
-	admission *middleware.Admission
-	home      *home.Home
-	connect   *connect.Connect
-	account   *account.Account
+	cfg        config.Config
+	deps       Dependencies
+	ring       *keyring.Ring
+	entra      *entra.Client
+	challenges *authserver.ClaimsChallenges
+	grants     *grants.Service
+	as         *authserver.Server
+	sweep      *sweep.Sweeper
+	health     *health.Health
+	pages      *pages.Pages
+	admission  *middleware.Admission
+	home       *home.Home
+	connect    *connect.Connect
+	account    *account.Account
 	// prepare is what must be done once before the table can be used.
 	prepare func(context.Context) error
 	close   func() error
@@ -104,6 +105,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure Entra: %w", err)
 	}
+	s.challenges = &authserver.ClaimsChallenges{Table: deps.Table, Ring: s.ring, Now: deps.Now, Log: deps.Log}
 	catalogue := s.catalogue()
 	if err := catalogue.About.Check(); err != nil {
 		return nil, err
@@ -115,14 +117,12 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Required:       cfg.RequiredScopes,
 		AccessLifetime: cfg.AccessTokenLifetime, RefreshLifetime: cfg.RefreshLifetime,
 		GrantLifetime: cfg.GrantLifetime, RefreshGrace: cfg.RefreshGrace,
-		Recheck: cfg.Recheck, Renew: func(ctx context.Context, upstream grants.Upstream, user grants.Identity) (grants.Renewal, error) {
-			return s.as.Renew(ctx, upstream, user)
-		},
+		Recheck: cfg.Recheck, Renew: authserver.Renewer{Upstream: s.entra, Challenges: s.challenges}.Renew,
 		Now: deps.Now, Log: deps.Log,
 	})
 	s.as = authserver.New(authserver.Options{
 		Issuer: cfg.Issuer, Resource: cfg.Resource, CallbackPath: cfg.RedirectPath,
-		Table: deps.Table, Ring: s.ring, Clients: registry, Grants: s.grants, Upstream: s.entra,
+		Table: deps.Table, Ring: s.ring, Clients: registry, Grants: s.grants, Upstream: s.entra, Challenges: s.challenges,
 		Required: cfg.RequiredScopes, Optional: scopes, ScopeWords: catalogue.ScopeWords(),
 		Pages: s.pages, Tenant: cfg.Entra.TenantID,
 		ClientMetadata: registry.AcceptsDocuments(), InAzure: cfg.InAzure,
@@ -342,7 +342,7 @@ func (s *Server) newToolServer(catalogue toolkit.Catalogue) *toolkit.Server {
 	}
 	if s.cfg.Entra.APIScope != "" {
 		o.ConsentLink = s.connect.Link
-		o.API = &onBehalfOf{exchange: entra.NewOnBehalfOf(s.entra), grants: s.grants, remember: s.as.KeepClaimsChallenge, log: s.deps.Log}
+		o.API = &onBehalfOf{exchange: entra.NewOnBehalfOf(s.entra), grants: s.grants, challenges: s.challenges, log: s.deps.Log}
 	}
 	server := toolkit.New(o)
 	if s.deps.Extend != nil {

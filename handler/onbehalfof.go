@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"entramcp/handler/authserver"
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
@@ -16,9 +17,9 @@ import (
 type onBehalfOf struct {
 	exchange *entra.OnBehalfOf
 	grants   *grants.Service
-	// remember keeps a claims challenge for the user's next sign-in.
-	remember func(ctx context.Context, subject grants.Subject, claims string) error
-	log      *slog.Logger
+	// challenges keeps a claims challenge for the user's next sign-in.
+	challenges *authserver.ClaimsChallenges
+	log        *slog.Logger
 }
 
 func (o *onBehalfOf) Token(ctx context.Context, grant grants.Grant, scopes ...string) (entra.APIToken, error) {
@@ -66,7 +67,7 @@ func (s signedIn) Challenged(ctx context.Context, claims string) {
 	if s.grant.ID == "" {
 		return // the caller's own sign-in is not ours
 	}
-	if err := s.remember(ctx, s.grant.Subject, claims); err != nil {
+	if err := s.challenges.Keep(ctx, s.grant.Subject, claims); err != nil {
 		s.log.WarnContext(ctx, "a claims challenge was not kept", "grant", s.grant, "cause", err)
 	}
 }

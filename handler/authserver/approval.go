@@ -115,10 +115,7 @@ func (s *Server) keepApproval(ctx context.Context, subject grants.Subject, req r
 	row := store.Row{Partition: approvalPartition(subject), Key: approvalID(req), Value: value,
 		Expires: a.At.Truncate(time.Second).Add(approvalLifetime)}
 	if err == nil {
-		_, err = s.Table.Insert(ctx, row)
-	}
-	if errors.Is(err, store.ErrExists) {
-		err = s.overwrite(ctx, row)
+		err = insertOrReplace(ctx, s.Table, row)
 	}
 	if err != nil {
 		s.Log.WarnContext(ctx, "an approval is not remembered", "client_id", excerpt(req.ClientID, maxLogged), "cause", err)

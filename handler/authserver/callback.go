@@ -175,12 +175,12 @@ func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignI
 		s.audit(r, req, observe.Event{Name: observe.SignInFailed, Reason: "another account"})
 		return answer{Ask: true}
 	}
-	if t.claims == "" {
-		claims, err := s.claimsChallenge(ctx, subject)
+	if t.claims.IsZero() {
+		claims, err := s.Challenges.read(ctx, subject)
 		if err != nil {
 			return s.answerError(r, t, err)
 		}
-		if claims != "" {
+		if !claims.IsZero() {
 			return s.answerClaimsChallenge(r, t, claims, signIn.Claims.Username)
 		}
 	}
@@ -191,8 +191,8 @@ func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignI
 	if err != nil {
 		return s.answerError(r, t, err)
 	}
-	if t.claims != "" {
-		s.dropClaimsChallenge(ctx, subject)
+	if !t.claims.IsZero() {
+		s.Challenges.remove(ctx, subject)
 	}
 	a := answer{To: s.redirectURL(req, url.Values{"code": {code.Reveal()}}), Code: code.Reveal()}
 	if t.remember {
@@ -335,15 +335,4 @@ func (s *Server) repeatable(ctx context.Context, a answer) error {
 		err = errNoTransaction
 	}
 	return err
-}
-
-func identityOf(c *entra.Claims) grants.Identity {
-	return grants.Identity{TenantID: c.TenantID, ObjectID: c.ObjectID, Name: c.Name, Username: c.Username, Roles: c.Roles}
-}
-
-func upstreamOf(signIn entra.SignIn) grants.Upstream {
-	return grants.Upstream{
-		RefreshToken: grants.EntraRefreshToken(signIn.RefreshToken),
-		APIToken:     grants.EntraAccessToken(signIn.AccessToken), APITokenExpires: signIn.AccessTokenExpires,
-	}
 }

@@ -248,7 +248,7 @@ func (s *Server) startAtEntra(ctx context.Context, t transaction) (to string, er
 
 func (s *Server) authorizeURL(ctx context.Context, t transaction) (string, error) {
 	r := entra.AuthorizeRequest{
-		State: t.state.Reveal(), Nonce: t.nonce.Reveal(), Challenge: oauth.S256(t.verifier.Reveal()), Claims: t.claims,
+		State: t.state.Reveal(), Nonce: t.nonce.Reveal(), Challenge: oauth.S256(t.verifier.Reveal()), Claims: t.claims.Reveal(),
 		LoginHint: t.loginHint, Prompt: t.page.Prompt, Scopes: t.page.Scopes,
 	}
 	if t.loginHint == "" { // nobody knows yet who it will be

@@ -39,15 +39,16 @@ var challenge = s256(verifier)
 
 // world is one server with everything real but Entra and the clock.
 type world struct {
-	t        testing.TB
-	mux      *http.ServeMux
-	server   *authserver.Server
-	table    *countingTable
-	upstream *upstream
-	grants   *grants.Service
-	clients  *clients.Registry
-	log      *lockedBuffer
-	change   []func(*authserver.Options)
+	t          testing.TB
+	mux        *http.ServeMux
+	server     *authserver.Server
+	table      *countingTable
+	upstream   *upstream
+	grants     *grants.Service
+	challenges *authserver.ClaimsChallenges
+	clients    *clients.Registry
+	log        *lockedBuffer
+	change     []func(*authserver.Options)
 
 	mu  sync.Mutex
 	now time.Time // zero: the real time
@@ -85,10 +86,12 @@ func (w *world) restart(change ...func(*clients.Options)) {
 		w.t.Fatal(err)
 	}
 	w.clients = registry
+	w.challenges = &authserver.ClaimsChallenges{Table: w.table, Ring: ring, Now: w.clock, Log: log}
 	w.grants = grants.New(grants.Options{Table: w.table, Ring: ring, Issuer: issuer, Resource: issuer + "/mcp",
+		Renew:    authserver.Renewer{Upstream: w.upstream, Challenges: w.challenges}.Renew,
 		Required: oauth.NewScopes("openid", "profile", "email"), Now: w.clock, Log: log})
 	o := authserver.Options{
-		Issuer: issuer, Resource: issuer + "/mcp", Table: w.table, Ring: ring, Clients: registry, Grants: w.grants, Upstream: w.upstream,
+		Issuer: issuer, Resource: issuer + "/mcp", Table: w.table, Ring: ring, Clients: registry, Grants: w.grants, Upstream: w.upstream, Challenges: w.challenges,
 		Required: oauth.NewScopes("openid", "profile", "email"), Optional: oauth.NewScopes("tasks"),
 		Pages: pages.New(pages.Brand{Title: "Contoso Tools", Host: "mcp.example.com"}), Tenant: "contoso.example", ClientMetadata: true, Now: w.clock, Log: log,
 	}

@@ -32,7 +32,6 @@ import (
 type Upstream interface {
 	AuthorizeURL(context.Context, entra.AuthorizeRequest) (string, error)
 	Exchange(context.Context, entra.Callback) (entra.SignIn, error)
-	Refresh(ctx context.Context, refreshToken entra.RefreshToken) (entra.SignIn, error)
 	// FromRedirect explains the error on a callback, nil if there is none.
 	FromRedirect(url.Values) *entra.Failure
 }
@@ -51,6 +50,8 @@ type Options struct {
 	Clients  *clients.Registry
 	Grants   *grants.Service
 	Upstream Upstream
+	// Challenges are those that sign-ins have to meet.
+	Challenges *ClaimsChallenges
 
 	// Required scopes are granted to every client, whatever it asks for.
 	// Optional ones, such as those of tools, are granted on request.

@@ -2,14 +2,11 @@ package authserver
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"math"
 	"net/http"
 	"time"
 
 	"entramcp/handler/clients"
-	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
@@ -120,40 +117,11 @@ func (s *Server) checkTokenRequest(ctx context.Context, client clients.Client, t
 // it is sent: OAuth 2.1 dropped it, because the verifier binds the code.
 func (s *Server) issueTokens(ctx context.Context, client clients.Client, t tokenRequest) (grants.Tokens, error) {
 	if t.grantType == grantRefresh {
-		return s.Grants.Refresh(ctx, t.refreshToken, client.ID, t.scope, s.Renew)
+		return s.Grants.Refresh(ctx, t.refreshToken, client.ID, t.scope)
 	}
 	return s.Grants.Redeem(ctx, t.code, grants.Redemption{
 		ClientID: client.ID, RedirectURI: t.redirectURI, Verifier: t.verifier, WithoutRefresh: !registeredFor(client, grantRefresh),
 	})
-}
-
-// Renew asks Entra whether the sign-in still holds. Only what Entra says about
-// this user ends it, and a claims challenge is kept for the sign-in that then
-// follows. An outage does not end it, nor does an operator's mistake: the
-// client gets a 503 and can repeat the very same request.
-func (s *Server) Renew(ctx context.Context, old grants.Upstream, user grants.Identity) (grants.Renewal, error) {
-	if old.RefreshToken.IsZero() {
-		return grants.Renewal{}, fmt.Errorf("%w: Entra gave no refresh token", grants.ErrSignInOver)
-	}
-	signIn, err := s.Upstream.Refresh(ctx, entra.RefreshToken(old.RefreshToken))
-	if err != nil {
-		f := entra.AsFailure(err)
-		if f.EndsGrant() {
-			if f.Claims != "" {
-				if err := s.KeepClaimsChallenge(ctx, grants.SubjectOf(user.TenantID, user.ObjectID), f.Claims); err != nil {
-					return grants.Renewal{}, err
-				}
-			}
-			return grants.Renewal{}, errors.Join(grants.ErrSignInOver, f)
-		}
-		return grants.Renewal{}, f.AtToken()
-	}
-	renewal := grants.Renewal{Upstream: upstreamOf(signIn)}
-	if signIn.Claims != nil {
-		identity := identityOf(signIn.Claims)
-		renewal.Identity = &identity
-	}
-	return renewal, nil
 }
 
 // tokenResponse is the answer of RFC 6749 §5.1. The scope is always there:

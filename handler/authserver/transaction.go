@@ -56,7 +56,8 @@ type transaction struct {
 	page PageSignInRequest
 	// claims and loginHint are set when a sign-in is repeated to meet a claims
 	// challenge, and go to Entra only.
-	claims, loginHint string
+	claims    claimsChallenge
+	loginHint string
 	// browser is the hash of the browser's id that approved; empty in records
 	// of version 0.
 	browser string
@@ -212,7 +213,7 @@ func (s *Server) readTransaction(ctx context.Context, state upstreamState) (tran
 	t := transaction{
 		state: state, etag: row.ETag, request: rec.Request, expires: rec.Expires, kind: rec.Kind, page: rec.Page,
 		verifier: codeVerifier{secret.New(rec.Verifier)}, nonce: nonce{secret.New(rec.Nonce)},
-		claims: rec.Claims, loginHint: rec.LoginHint, browser: rec.Browser, approver: rec.Approver, remember: rec.Remember,
+		claims: claimsChallenge{secret.New(rec.Claims)}, loginHint: rec.LoginHint, browser: rec.Browser, approver: rec.Approver, remember: rec.Remember,
 		claim: rec.Claim, claimed: rec.Claimed, answer: rec.Answer,
 	}
 	if !s.Now().Before(t.expires) {
@@ -264,7 +265,7 @@ func (s *Server) replaceTransaction(ctx context.Context, t transaction) (store.E
 func (s *Server) transactionRow(ctx context.Context, t transaction) (store.Row, error) {
 	plain, err := json.Marshal(transactionRecord{
 		Version: transactionVersion, Request: t.request, Verifier: t.verifier.Reveal(), Nonce: t.nonce.Reveal(), Expires: t.expires,
-		Kind: t.kind, Page: t.page, Claims: t.claims, LoginHint: t.loginHint, Browser: t.browser, Approver: t.approver, Remember: t.remember, Claim: t.claim, Claimed: t.claimed, Answer: t.answer,
+		Kind: t.kind, Page: t.page, Claims: t.claims.Reveal(), LoginHint: t.loginHint, Browser: t.browser, Approver: t.approver, Remember: t.remember, Claim: t.claim, Claimed: t.claimed, Answer: t.answer,
 	})
 	if err != nil {
 		return store.Row{}, err

@@ -82,7 +82,7 @@ func newInstance(t failer, table store.Table, now func() time.Time) *instance {
 	i := &instance{wire: storetest.Instrument(table), log: &strings.Builder{}}
 	i.ring = keyring.New(keyring.Options{Table: table, Wrapper: testWrapper(t), Now: now})
 	i.Service = New(Options{
-		Table: i.wire, Ring: i.ring, Issuer: testIssuer, Resource: testResource, Now: now,
+		Table: i.wire, Ring: i.ring, Issuer: testIssuer, Resource: testResource, Renew: renewOfContext(renewOK), Now: now,
 		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: i.log}, nil)),
 	})
 	return i
@@ -203,9 +203,30 @@ func renewOK(context.Context, Upstream, Identity) (Renewal, error) {
 	return Renewal{Upstream: Upstream{RefreshToken: entraRefresh("entra-rt-n")}}, nil
 }
 
+type renewKey struct{}
+
+// renewOfContext is the Renew of one request, and otherwise entra.
+func renewOfContext(entra Renew) Renew {
+	return func(ctx context.Context, up Upstream, id Identity) (Renewal, error) {
+		if renew, ok := ctx.Value(renewKey{}).(Renew); ok {
+			return renew(ctx, up, id)
+		}
+		return entra(ctx, up, id)
+	}
+}
+
+func withRenew(ctx context.Context, renew Renew) context.Context {
+	return context.WithValue(ctx, renewKey{}, renew)
+}
+
+// Refresh is that of the Service, with Entra answering as renew does.
+func (i *instance) Refresh(ctx context.Context, token RefreshToken, clientID string, scopes oauth.Scopes, renew Renew) (Tokens, error) {
+	return i.Service.Refresh(withRenew(ctx, renew), token, clientID, scopes)
+}
+
 // refresh is what a client does with its newest token.
 func refresh(s *Service, token RefreshToken) (Tokens, error) {
-	return s.Refresh(context.Background(), token, testClient, nil, renewOK)
+	return s.Refresh(withRenew(context.Background(), renewOK), token, testClient, nil)
 }
 
 func wantCode(t failer, err error, want oauth.Code) {

@@ -97,7 +97,8 @@ type Options struct {
 	// Recheck is how often Entra is asked whether the sign-in behind a grant in
 	// use still holds, beside the refreshes of its client; never if zero.
 	Recheck time.Duration
-	// Renew asks Entra for Recheck.
+	// Renew asks Entra, for Refresh and for Recheck. Without it both answer
+	// that Entra cannot be asked, with 503.
 	Renew Renew
 	// RefreshGrace is DefaultRefreshGrace if zero, but at most half of
 	// AccessLifetime.
@@ -160,6 +161,9 @@ func New(o Options) *Service {
 	s.refreshLifetime = max(s.refreshLifetime, s.accessLifetime)
 	if s.refreshGrace <= 0 {
 		s.refreshGrace = min(DefaultRefreshGrace, s.accessLifetime/2)
+	}
+	if s.renew == nil {
+		s.renew = func(context.Context, Upstream, Identity) (Renewal, error) { return Renewal{}, errNoRenew }
 	}
 	if s.now == nil {
 		s.now = time.Now

@@ -114,17 +114,15 @@ func (s *Service) recheckGrant(ctx context.Context, subject Subject, id string) 
 	if err != nil {
 		return time.Time{}, err
 	}
-	renewal, err := s.renew(ctx, user.Upstream, user.Identity)
+	confirmed, err := s.renewUser(ctx, r, user)
 	if errors.Is(err, ErrSignInOver) {
 		return s.refusedAtRecheck(ctx, r)
-	}
-	if err == nil && renewal.Identity != nil && SubjectOf(renewal.Identity.TenantID, renewal.Identity.ObjectID) != r.subject {
-		err = errOtherUser
 	}
 	if err != nil {
 		return time.Time{}, err
 	}
-	return s.storeConfirmation(ctx, r, user, renewal)
+	changed := !slices.Equal(slices.Sorted(slices.Values(user.Identity.Roles)), slices.Sorted(slices.Values(confirmed.Identity.Roles)))
+	return s.storeConfirmation(ctx, r, confirmed, changed)
 }
 
 // awaitConfirmation waits a moment for the instance that is asking Entra.
@@ -166,19 +164,13 @@ func (s *Service) refusedAtRecheck(ctx context.Context, r record) (time.Time, er
 // storeConfirmation writes what Entra has said. Changed roles revoke the access
 // tokens that carry the old ones; the client refreshes and gets the new ones.
 // Neither the generation nor LastUsed changes.
-func (s *Service) storeConfirmation(ctx context.Context, r record, user userData, renewal Renewal) (time.Time, error) {
-	user.Upstream = renewal.Upstream.replacing(user.Upstream)
-	changed := false
-	if renewal.Identity != nil {
-		changed = !slices.Equal(slices.Sorted(slices.Values(user.Identity.Roles)), slices.Sorted(slices.Values(renewal.Identity.Roles)))
-		user.Identity = *renewal.Identity
-	}
+func (s *Service) storeConfirmation(ctx context.Context, r record, user userData, rolesChanged bool) (time.Time, error) {
 	sealed, err := s.seal(ctx, r, user)
 	if err != nil {
 		return time.Time{}, err
 	}
 	now := s.now().UTC()
-	if changed {
+	if rolesChanged {
 		v := revocation{Subject: r.subject, Grant: r.id, Reason: "roles changed", IssuedBefore: now.Truncate(time.Second)}
 		if err := s.publish(ctx, v); err != nil {
 			return time.Time{}, err

@@ -31,14 +31,14 @@ func recheckTest(t *testing.T, f func(t *testing.T, w *recheckWorld)) {
 		w := &recheckWorld{a: newInstance(t, table, time.Now), b: newInstance(t, table, time.Now)}
 		for _, i := range []*instance{w.a, w.b} {
 			i.accessLifetime, i.recheck = 24*time.Hour, recheckEvery
-			i.renew = func(context.Context, Upstream, Identity) (Renewal, error) {
+			i.renew = renewOfContext(func(ctx context.Context, up Upstream, id Identity) (Renewal, error) {
 				w.asked.Add(1)
 				time.Sleep(300 * time.Millisecond)
 				if w.entra != nil {
 					return w.entra()
 				}
-				return Renewal{Upstream: Upstream{RefreshToken: entraRefresh("entra-rt-n")}}, nil
-			}
+				return renewOK(ctx, up, id)
+			})
 		}
 		w.tokens = signIn(t, w.a.Service)
 		f(t, w)

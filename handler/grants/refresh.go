@@ -31,7 +31,27 @@ type Renewal struct {
 // be bounded in time, and may be called again with tokens it was given before.
 type Renew func(context.Context, Upstream, Identity) (Renewal, error)
 
-var errOtherUser = errors.New("renewal is for another user")
+var (
+	errOtherUser = errors.New("renewal is for another user")
+	errNoRenew   = errors.New("no way to ask Entra was configured")
+)
+
+// renewUser asks Entra about the sign-in behind r and returns user as Entra now
+// describes them.
+func (s *Service) renewUser(ctx context.Context, r record, user userData) (userData, error) {
+	renewal, err := s.renew(ctx, user.Upstream, user.Identity)
+	if err != nil {
+		return userData{}, err
+	}
+	if renewal.Identity != nil {
+		if SubjectOf(renewal.Identity.TenantID, renewal.Identity.ObjectID) != r.subject {
+			return userData{}, errOtherUser
+		}
+		user.Identity = *renewal.Identity
+	}
+	user.Upstream = renewal.Upstream.replacing(user.Upstream)
+	return user, nil
+}
 
 // Refresh exchanges a refresh token for the next one (RFC 6749 §6, rotation of
 // OAuth 2.1 §4.3.1). scopes narrows the access token, never the grant; nil is
@@ -50,11 +70,11 @@ var errOtherUser = errors.New("renewal is for another user")
 // the grant stays: the client that presents it cannot use it, and ending the
 // grant would let strangers log the user out.
 //
-// Nothing is written unless renew succeeds or says ErrSignInOver. Errors of
-// renew that are not an *oauth.Error, and every fault of storage or keys, are
+// Nothing is written unless Entra confirms the sign-in or [Renew] fails with
+// ErrSignInOver. Other errors of Renew that are not an *oauth.Error, and every fault of storage or keys, are
 // 503. No answer asks a client to wait for longer than half of the grace.
-func (s *Service) Refresh(ctx context.Context, token RefreshToken, clientID string, scopes oauth.Scopes, renew Renew) (Tokens, error) {
-	tokens, err := s.refresh(ctx, token, clientID, scopes, renew)
+func (s *Service) Refresh(ctx context.Context, token RefreshToken, clientID string, scopes oauth.Scopes) (Tokens, error) {
+	tokens, err := s.refresh(ctx, token, clientID, scopes)
 	if e, ok := errors.AsType[*oauth.Error](err); ok && e.RetryAfter > s.refreshGrace/2 {
 		capped := *e
 		capped.RetryAfter = s.refreshGrace / 2
@@ -63,7 +83,7 @@ func (s *Service) Refresh(ctx context.Context, token RefreshToken, clientID stri
 	return tokens, err
 }
 
-func (s *Service) refresh(ctx context.Context, token RefreshToken, clientID string, scopes oauth.Scopes, renew Renew) (Tokens, error) {
+func (s *Service) refresh(ctx context.Context, token RefreshToken, clientID string, scopes oauth.Scopes) (Tokens, error) {
 	s.noteRequest()
 	h, err := s.openLive(ctx, keyring.RefreshHandle, token.Reveal())
 	if err != nil {
@@ -74,7 +94,7 @@ func (s *Service) refresh(ctx context.Context, token RefreshToken, clientID stri
 	if err := s.ensureCurrent(ctx); err != nil {
 		return Tokens{}, err
 	}
-	r, err := s.rotateShared(ctx, h, clientID, renew)
+	r, err := s.rotateShared(ctx, h, clientID)
 	if err != nil {
 		return Tokens{}, err
 	}
@@ -93,12 +113,12 @@ func (s *Service) CheckRefreshToken(ctx context.Context, token RefreshToken) err
 }
 
 // rotateShared lets equal requests that overlap share one rotation.
-func (s *Service) rotateShared(ctx context.Context, h handle, clientID string, renew Renew) (record, error) {
+func (s *Service) rotateShared(ctx context.Context, h handle, clientID string) (record, error) {
 	key := fmt.Sprintf("%x %q", h.encode(), clientID)
 	result := s.rotations.DoChan(key, func() (any, error) {
 		ctx, cancel := detached(ctx, rotationLimit)
 		defer cancel()
-		return s.rotate(ctx, h, clientID, renew)
+		return s.rotate(ctx, h, clientID)
 	})
 	select {
 	case <-ctx.Done():
@@ -111,7 +131,7 @@ func (s *Service) rotateShared(ctx context.Context, h handle, clientID string, r
 
 // rotate brings the grant to the generation after h, unless it is there already
 // or was brought to h just now, and returns it.
-func (s *Service) rotate(ctx context.Context, h handle, clientID string, renew Renew) (record, error) {
+func (s *Service) rotate(ctx context.Context, h handle, clientID string) (record, error) {
 	r, err := s.liveForRefresh(ctx, h)
 	if err != nil {
 		return record{}, err
@@ -134,19 +154,12 @@ func (s *Service) rotate(ctx context.Context, h handle, clientID string, renew R
 	if err != nil {
 		return record{}, err
 	}
-	renewal, err := renew(ctx, user.Upstream, user.Identity)
+	user, err = s.renewUser(ctx, r, user)
 	if errors.Is(err, ErrSignInOver) {
 		return s.signInOver(ctx, h, err)
 	}
-	if err == nil && renewal.Identity != nil && SubjectOf(renewal.Identity.TenantID, renewal.Identity.ObjectID) != r.subject {
-		err = errOtherUser
-	}
 	if err != nil {
 		return record{}, renewFailed(err)
-	}
-	user.Upstream = renewal.Upstream.replacing(user.Upstream)
-	if renewal.Identity != nil {
-		user.Identity = *renewal.Identity
 	}
 	if r.TenantHash == "" { // a row of an earlier version
 		r.TenantHash = partyHash(user.Identity.TenantID)

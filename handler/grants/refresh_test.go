@@ -400,7 +400,7 @@ func TestUnusedGrantExpires(t *testing.T) {
 func TestRefreshLifetimeCanBeSet(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)
-	i.Service = New(Options{Table: i.wire, Ring: i.ring, Issuer: testIssuer, Resource: testResource, RefreshLifetime: 2 * time.Hour, Now: c.Now})
+	i.Service = New(Options{Table: i.wire, Ring: i.ring, Issuer: testIssuer, Resource: testResource, Renew: renewOfContext(renewOK), RefreshLifetime: 2 * time.Hour, Now: c.Now})
 	token := signIn(t, i.Service).Refresh
 	c.Advance(2*time.Hour - time.Second)
 	next, err := refresh(i.Service, token)

@@ -43,18 +43,19 @@ type Purpose string
 // One purpose for each artefact. An artefact must not outlive
 // [Options.Retention] counted from when it was sealed or signed.
 const (
-	AccessToken    Purpose = "access token"
-	CodeHandle     Purpose = "code handle"
-	RefreshHandle  Purpose = "refresh handle"
-	Transaction    Purpose = "transaction"
-	ConsentForm    Purpose = "consent form"
-	FormToken      Purpose = "form token"
-	BrowserBinding Purpose = "browser binding"
-	Approver       Purpose = "approver"
-	ToolQuestion   Purpose = "tool question"
-	ConnectLink    Purpose = "connect link"
-	AccountSession Purpose = "account session"
-	UpstreamTokens Purpose = "upstream tokens"
+	AccessToken     Purpose = "access token"
+	CodeHandle      Purpose = "code handle"
+	RefreshHandle   Purpose = "refresh handle"
+	Transaction     Purpose = "transaction"
+	ClaimsChallenge Purpose = "claims challenge"
+	ConsentForm     Purpose = "consent form"
+	FormToken       Purpose = "form token"
+	BrowserBinding  Purpose = "browser binding"
+	Approver        Purpose = "approver"
+	ToolQuestion    Purpose = "tool question"
+	ConnectLink     Purpose = "connect link"
+	AccountSession  Purpose = "account session"
+	UpstreamTokens  Purpose = "upstream tokens"
 )
 
 // Partition holds the epochs' rows.

@@ -6,9 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/authserver"
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
+	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/store"
 )
 
 const demanded = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
@@ -80,9 +83,30 @@ func TestTheLatestChallengeCounts(t *testing.T) {
 	id := w.publicClient()
 	subject := grants.SubjectOf("tenant-1", "object-1")
 	for _, claims := range []string{"{}", demanded} {
-		if err := w.server.KeepClaimsChallenge(t.Context(), subject, claims); err != nil {
+		if err := w.challenges.Keep(t.Context(), subject, claims); err != nil {
 			t.Fatal(err)
 		}
+	}
+	b := w.browser()
+	to := b.get(w.upstream.signIn(t, b.approve(request(id)))).Header.Get("Location")
+	if got := queryOf(t, to).Get("claims"); got != demanded {
+		t.Errorf("claims %s", got)
+	}
+}
+
+// Earlier versions sealed challenges under the purpose of transactions, and may
+// still write to the same table.
+func TestAChallengeOfAnEarlierVersionIsMet(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	partition := authserver.ClaimsPrefix + string(grants.SubjectOf("tenant-1", "object-1"))
+	sealed, err := w.challenges.Ring.Seal(t.Context(), keyring.Transaction, []byte(partition), []byte(demanded))
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := store.Row{Partition: partition, Key: "claims", Value: []byte(sealed), Expires: w.clock().Add(time.Hour)}
+	if _, err := w.table.Insert(t.Context(), row); err != nil {
+		t.Fatal(err)
 	}
 	b := w.browser()
 	to := b.get(w.upstream.signIn(t, b.approve(request(id)))).Header.Get("Location")
