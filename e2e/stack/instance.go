@@ -235,6 +235,12 @@ func (i *Instance) Alive() bool {
 	}
 }
 
+// Status waits for the end of the process and returns its exit status.
+func (i *Instance) Status() int {
+	<-i.done
+	return i.cmd.ProcessState.ExitCode()
+}
+
 // Kill is what the Functions host does to end a handler: SIGKILL, no grace.
 func (i *Instance) Kill() {
 	_ = i.cmd.Process.Signal(syscall.SIGKILL)
