@@ -149,6 +149,9 @@ func serve(t testing.TB, env ...string) *served {
 			toolkit.Define("greet", "Greet someone.", func(_ context.Context, _ *toolkit.Caller, in greeting) (string, error) {
 				return "Hello, " + in.Name + "!", nil
 			}),
+			toolkit.Define("large", "Answer with 100 kB.", func(context.Context, *toolkit.Caller, struct{}) (string, error) {
+				return strings.Repeat("0123456789abcdef", 6400), nil
+			}),
 			toolkit.Define("identity", "Who is signed in.", func(ctx context.Context, caller *toolkit.Caller, _ struct{}) (map[string]string, error) {
 				who, err := caller.Identity(ctx)
 				return map[string]string{"name": who.Name, "username": who.Username, "tenant_id": who.TenantID}, err
@@ -187,14 +190,21 @@ func (d *served) tokens(t testing.TB, scopes ...string) grants.Tokens {
 	return tokens
 }
 
+const newestHello = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ada"},"_meta":{` +
+	`"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}`
+
 // hello is one call of greet as a client of the newest revision sends it.
 func (d *served) hello(token string) *httptest.ResponseRecorder {
-	const body = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ada"},"_meta":{` +
-		`"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}`
+	return d.ask(token, "2026-07-28", newestHello)
+}
+
+// ask sends a message as a client of the revision does; in the newest, it is a
+// call of greet.
+func (d *served) ask(token, revision, body string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodPost, string(mcpResource), strings.NewReader(body))
 	for name, value := range map[string]string{
 		"Authorization": "Bearer " + token, "Content-Type": "application/json", "Accept": "application/json, text/event-stream",
-		"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "greet",
+		"Mcp-Protocol-Version": revision, "Mcp-Method": "tools/call", "Mcp-Name": "greet",
 	} {
 		r.Header.Set(name, value)
 	}
@@ -233,7 +243,7 @@ func TestSDKClientCallsToolsThroughTheGuardInEveryRevision(t *testing.T) {
 				t.Errorf("speaks %s", got)
 			}
 			list, err := session.ListTools(t.Context(), nil)
-			if err != nil || len(list.Tools) != 3 {
+			if err != nil || len(list.Tools) != 4 {
 				t.Fatalf("got %v, %v", list, err)
 			}
 			result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "greet", Arguments: map[string]any{"name": "Ada"}})
@@ -411,14 +421,24 @@ func TestACallTakesFewBytes(t *testing.T) {
 	}
 }
 
-// BenchmarkCall is a call of a tool through the whole server.
+// BenchmarkCall is what agents send most, through the whole server.
 func BenchmarkCall(b *testing.B) {
-	d := serve(b)
-	token := d.tokens(b).Access.Reveal()
-	b.ReportAllocs()
-	for b.Loop() {
-		if w := d.hello(token); w.Code != http.StatusOK {
-			b.Fatal(w.Code)
-		}
+	for _, tt := range []struct{ name, revision, body, want string }{
+		{"newest", "2026-07-28", newestHello, "Hello, Ada!"},
+		{"earlier", "2025-06-18", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ada"}}}`, "Hello, Ada!"},
+		{"list", "2025-06-18", `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`, "send_mail"},
+		{"initialize", "2025-06-18", `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`, "serverInfo"},
+		{"large", "2025-06-18", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"large"}}`, "0123456789abcdef"},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			d := serve(b)
+			token := d.tokens(b).Access.Reveal()
+			b.ReportAllocs()
+			for b.Loop() {
+				if w := d.ask(token, tt.revision, tt.body); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), tt.want) {
+					b.Fatal(w.Code, w.Body)
+				}
+			}
+		})
 	}
 }

@@ -29,15 +29,15 @@ var (
 
 // Decoder reads JSON values from a stream.
 type Decoder struct {
-	options jsonv2.Options
-	stream  *jsontext.Decoder // nil for a *bytes.Reader
-	rest    []byte            // of a *bytes.Reader
+	exact  bool              // names of struct fields match exactly
+	stream *jsontext.Decoder // nil for a *bytes.Reader
+	rest   []byte            // of a *bytes.Reader
 }
 
 // NewDecoder reads from r. A *bytes.Reader is read without a copy; no decoded
 // value shares memory with it.
 func NewDecoder(r io.Reader) *Decoder {
-	d := &Decoder{options: anyCase}
+	d := &Decoder{}
 	if b, ok := r.(*bytes.Reader); ok {
 		// WriteTo gives the bytes in one piece.
 		_, _ = b.WriteTo((*inPlace)(&d.rest))
@@ -49,19 +49,37 @@ func NewDecoder(r io.Reader) *Decoder {
 
 // DontMatchCaseInsensitiveStructFields makes the names of struct fields match
 // exactly.
-func (d *Decoder) DontMatchCaseInsensitiveStructFields() { d.options = exactCase }
+func (d *Decoder) DontMatchCaseInsensitiveStructFields() { d.exact = true }
+
+func (d *Decoder) options() jsonv2.Options {
+	if d.exact {
+		return exactCase
+	}
+	return anyCase
+}
 
 // Decode reads the next value into v. At the end of the stream the error is
 // io.EOF, and io.ErrUnexpectedEOF within a value.
 func (d *Decoder) Decode(v any) error {
 	if d.stream != nil {
-		return cutOff(jsonv2.UnmarshalDecode(d.stream, v, d.options))
+		return cutOff(jsonv2.UnmarshalDecode(d.stream, v, d.options()))
 	}
+	if d.exact {
+		if n, taken, err := plain(d.rest, v); taken {
+			d.rest = d.rest[n:]
+			return err
+		}
+	}
+	return d.full(v)
+}
+
+// full is the decoder for everything.
+func (d *Decoder) full(v any) error {
 	p := parsers.Get().(*parser)
 	defer parsers.Put(p)
 	defer p.reset(nil)
 	p.reset(d.rest)
-	err := jsonv2.UnmarshalDecode(p.dec, v, d.options)
+	err := jsonv2.UnmarshalDecode(p.dec, v, d.options())
 	d.rest = d.rest[p.dec.InputOffset():]
 	return cutOff(err)
 }
