@@ -38,6 +38,7 @@ type answer struct {
 	form    form
 	timer   *time.Timer
 	status  int
+	places  []placed
 	results []json.RawMessage // to be one JSON answer
 	text    []byte            // what the SDK says of a refusal
 }
@@ -121,25 +122,25 @@ func (a *answer) Write(p []byte) (int, error) {
 		if !isEvent { // a refusal that came after the stream had to begin
 			return len(p), a.event(bytes.TrimSpace(p))
 		}
-		return a.w.Write(p)
+		return len(p), a.write(a.pieces(p))
 	}
 	data = bytes.TrimSuffix(data, eventEnd)
 	isResult := isEvent && len(data) > 0 && !bytes.HasPrefix(data, notification)
 	switch {
 	case !a.takes.stream:
 		if isResult {
-			a.results = append(a.results, bytes.Clone(data))
+			a.results = append(a.results, slices.Concat(a.pieces(data)...))
 		}
 		a.decide(collected)
 	case !isResult || !a.takes.json || a.takes.preferStream:
 		a.open()
-		return a.w.Write(p)
+		return len(p), a.write(a.pieces(p))
 	case a.batch():
 		// The others may come later: all of them, or those within the time.
-		a.results = append(a.results, bytes.Clone(data))
+		a.results = append(a.results, slices.Concat(a.pieces(data)...))
 	default:
 		a.decide(finished)
-		a.writeJSON(data)
+		a.writeJSON(a.pieces(data)...)
 	}
 	return len(p), nil
 }
@@ -206,13 +207,26 @@ func (a *answer) event(data []byte) error {
 	return err
 }
 
-func (a *answer) writeJSON(body []byte) {
+func (a *answer) writeJSON(body ...[]byte) {
+	length := 0
+	for _, piece := range body {
+		length += len(piece)
+	}
 	h := a.w.Header()
 	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Content-Length", strconv.Itoa(length))
 	h.Set("Cache-Control", "no-store")
 	a.w.WriteHeader(http.StatusOK)
-	_, _ = a.w.Write(body)
+	_ = a.write(body)
+}
+
+func (a *answer) write(pieces [][]byte) error {
+	for _, piece := range pieces {
+		if _, err := a.w.Write(piece); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // end writes what was kept back. The SDK writes nothing any more.

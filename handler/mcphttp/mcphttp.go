@@ -4,6 +4,7 @@
 package mcphttp
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strconv"
@@ -46,7 +47,7 @@ func handler(next http.Handler, streamAfter, commentEvery time.Duration) http.Ha
 			r.Body = &readBody{r.Body, func() { a.start(streamAfter) }}
 		}
 		defer a.end()
-		next.ServeHTTP(a, r)
+		next.ServeHTTP(a, r.WithContext(context.WithValue(r.Context(), placeKey{}, a)))
 	})
 }
 

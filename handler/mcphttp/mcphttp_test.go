@@ -220,3 +220,22 @@ func TestAccept(t *testing.T) {
 		t.Errorf("no Accept: %+v", got)
 	}
 }
+
+// TestAValueTakesItsPlaceOnce: a mark that comes again is text like any other, and
+// the values of a batch do not mix.
+func TestAValueTakesItsPlaceOnce(t *testing.T) {
+	a := &answer{}
+	p := Place{a}
+	one, two := p.Put([]byte(`{"n":1}`)), p.Put([]byte(`{"n":2}`))
+	put := func(data []byte) string { return string(bytes.Join(a.pieces(data), nil)) }
+	for _, step := range []struct{ data, want string }{
+		{`{"result":` + string(two) + `}`, `{"result":{"n":2}}`},
+		{`{"method":"x"}`, `{"method":"x"}`},
+		{`{"result":` + string(one) + `}`, `{"result":{"n":1}}`},
+		{string(one), string(one)},
+	} {
+		if got := put([]byte(step.data)); got != step.want {
+			t.Errorf("%s: %s, want %s", step.data, got, step.want)
+		}
+	}
+}

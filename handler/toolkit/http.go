@@ -19,7 +19,11 @@ import (
 // sessions. It trusts that a bearer check stands in front, which also judges Host and
 // Origin: behind the Functions host every connection comes from loopback and carries
 // the public name, which the SDK's own check would refuse.
+//
+// What Extend adds to the server must be there before: the result that is encoded is
+// the one that has passed all middleware.
 func (s *Server) Handler() http.Handler {
+	s.mcp.AddReceivingMiddleware(s.placing)
 	sdk := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return s.mcp }, &mcp.StreamableHTTPOptions{
 		Stateless:                    true,
 		DisableLocalhostProtection:   true,

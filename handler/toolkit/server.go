@@ -97,6 +97,7 @@ type Server struct {
 	graphURL       string
 	client         *http.Client
 	running        running
+	lists          encodedLists
 	telemetry      *telemetry.Telemetry
 	mcp            *mcp.Server
 	now            func() time.Time
