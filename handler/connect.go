@@ -20,7 +20,7 @@ func (s *Server) newConnect(words map[string]string) *connect.Connect {
 			s.as.BeginPageSignIn(w, r, connectSignIn, authserver.PageSignInRequest{Data: data, Back: back, Scopes: scopes})
 		},
 		FormToken: s.as.FormToken, CheckForm: s.as.CheckForm, Refuse: s.as.Refuse,
-		Now: s.deps.Now,
+		Now: s.deps.Now, Log: s.deps.Log,
 	})
 }
 

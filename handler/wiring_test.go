@@ -66,14 +66,14 @@ func TestStorageOperationsOfOneSignIn(t *testing.T) {
 	var client struct {
 		ID string `json:"client_id"`
 	}
-	if err := json.NewDecoder(do("/register", 4, r).Body).Decode(&client); err != nil {
+	if err := json.NewDecoder(do("the first /register of an instance", 7, r).Body).Decode(&client); err != nil {
 		t.Fatal(err)
 	}
 	authorize := mcpIssuer + "/authorize?" + url.Values{
 		"response_type": {"code"}, "client_id": {client.ID}, "redirect_uri": {mcpRedirect}, "state": {"s"}, "scope": {"openid profile email offline_access"},
 		"code_challenge": {oauth.S256(mcpVerifier)}, "code_challenge_method": {"S256"}, "resource": {string(mcpResource)},
 	}.Encode()
-	do("the first /authorize of an instance", 12, httptest.NewRequest(http.MethodGet, authorize, nil)) // keys and blocks are read
+	do("the first /authorize of an instance", 9, httptest.NewRequest(http.MethodGet, authorize, nil)) // keys are read; what is revoked and blocked was by /register
 	page := do("/authorize", 1, httptest.NewRequest(http.MethodGet, authorize, nil))
 	text, _ := io.ReadAll(page.Body)
 	request := regexp.MustCompile(`name="request" value="([^"]+)"`).FindSubmatch(text)

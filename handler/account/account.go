@@ -147,7 +147,7 @@ func (a *Account) cookie(value string, maxAge time.Duration) *http.Cookie {
 }
 
 // Finish makes the session of a verified sign-in: the cookie to set, and where
-// the browser goes. Someone who is blocked gets none.
+// the browser goes.
 func (a *Account) Finish(ctx context.Context, signIn entra.SignIn) (to string, cookie *http.Cookie, err error) {
 	c := signIn.Claims
 	if c == nil {
@@ -165,13 +165,14 @@ func (a *Account) Finish(ctx context.Context, signIn entra.SignIn) (to string, c
 	if err != nil {
 		return "", nil, err
 	}
+	a.audit(ctx, s, observe.AccountSignedIn)
 	return Path, a.cookie(sealed, sessionLifetime), nil
 }
 
 var errNoSession = errors.New("no session")
 
 // session reads the cookie. It fails with errNoSession for what is not a live
-// session of ours.
+// session of ours, or one whose user was blocked or signed out since.
 func (a *Account) session(r *http.Request) (session, error) {
 	c, err := r.Cookie(a.cookieName())
 	if err != nil {
@@ -186,6 +187,13 @@ func (a *Account) session(r *http.Request) (session, error) {
 	}
 	var s session
 	if err := json.Unmarshal(plain, &s); err != nil || !a.Now().Before(s.Expires) {
+		return session{}, errNoSession
+	}
+	block, err := a.Grants.Blocked(r.Context(), grants.Parties{Subject: s.subject(), TenantID: s.TenantID, Approved: s.Expires.Add(-sessionLifetime)})
+	if err != nil {
+		return session{}, err
+	}
+	if block != nil {
 		return session{}, errNoSession
 	}
 	return s, nil

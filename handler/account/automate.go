@@ -51,15 +51,8 @@ func (a *Account) automate(w http.ResponseWriter, r *http.Request) {
 		oauth.WriteError(w, r, a.Log, err)
 		return
 	}
-	observe.Audit(r.Context(), a.Log, observe.Event{
-		Name: observe.AdminAction, Client: observe.AuditClient{ID: m.AppID}, Tenant: m.TenantID, Grant: what.Grant, Reason: what.Do, Target: target(what),
-	})
+	e := what.event(m.TenantID)
+	e.Client, e.Tenant = observe.AuditClient{ID: m.AppID}, m.TenantID
+	observe.Audit(r.Context(), a.Log, e)
 	oauth.WriteJSON(w, http.StatusOK, map[string]string{"done": what.Do})
-}
-
-func target(what action) string {
-	if what.Kind != "" {
-		return string(what.Kind) + " " + what.Value
-	}
-	return ""
 }

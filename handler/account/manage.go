@@ -134,7 +134,9 @@ func (a *Account) manageForm(w http.ResponseWriter, r *http.Request, s session) 
 		a.fail(w, r, pages.NotAvailable, err)
 		return
 	}
-	a.audit(r, s, observe.AdminAction, act.Grant, act.Do)
+	e := act.event(s.TenantID)
+	e.Subject, e.Tenant, e.ObjectID = string(s.subject()), s.TenantID, s.ObjectID
+	observe.Audit(r.Context(), a.Log, e)
 	a.showManage(w, r, s, url.Values{"user": {act.User}}, done)
 }
 
@@ -156,6 +158,22 @@ var (
 	errBadAction  = errors.New("the action is not complete: it takes do, and user, grant, or kind and value")
 )
 
+// event is the one that says what was done inside tenant; by whom, the caller
+// adds.
+func (what action) event(tenant string) observe.Event {
+	e := observe.Event{Name: observe.AdminAction, Reason: what.Do, Grant: what.Grant, Target: string(what.Kind) + " " + what.Value}
+	if id, err := uuid.Parse(strings.TrimSpace(what.User)); err == nil {
+		e.Target = string(grants.BlockUser) + " " + string(grants.SubjectOf(tenant, id.String()))
+	}
+	switch what.Do {
+	case "block", "block-user":
+		e.Name, e.Reason = observe.Blocked, ""
+	case "unblock", "unblock-user":
+		e.Name, e.Reason = observe.Unblocked, ""
+	}
+	return e
+}
+
 // act does one thing inside tenant. What concerns every tenant is for the
 // operator's.
 func (a *Account) act(ctx context.Context, tenant string, what action) (pages.AccountDone, error) {
@@ -172,7 +190,7 @@ func (a *Account) act(ctx context.Context, tenant string, what action) (pages.Ac
 		if subject == "" || what.Grant == "" {
 			return "", errBadAction
 		}
-		return pages.Disconnected, a.Grants.Disconnect(ctx, subject, what.Grant)
+		return pages.Disconnected, a.Grants.DisconnectForUser(ctx, subject, what.Grant)
 	case "sign-out-user":
 		if subject == "" {
 			return "", errBadAction

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -84,7 +85,6 @@ func (a *Account) disconnect(w http.ResponseWriter, r *http.Request, s session) 
 		a.fail(w, r, pages.NotAvailable, err)
 		return
 	}
-	a.audit(r, s, observe.Disconnected, r.PostForm.Get("grant"), "")
 	a.showTo(w, r, s, pages.Disconnected)
 }
 
@@ -94,6 +94,7 @@ func (a *Account) forget(w http.ResponseWriter, r *http.Request, s session) {
 		a.fail(w, r, pages.NotAvailable, err)
 		return
 	}
+	a.audit(r.Context(), s, observe.ApprovalForgotten)
 	a.showTo(w, r, s, pages.Forgotten)
 }
 
@@ -164,14 +165,12 @@ func (a *Account) erase(w http.ResponseWriter, r *http.Request, s session) {
 		a.fail(w, r, pages.NotAvailable, err)
 		return
 	}
-	a.audit(r, s, observe.Disconnected, "", "erased")
+	a.audit(ctx, s, observe.DataErased)
 	http.SetCookie(w, a.cookie("", 0))
 	a.Pages.Render(w, http.StatusOK, pages.Notice{Words: pages.Erased})
 }
 
 // audit notes what the user of s did.
-func (a *Account) audit(r *http.Request, s session, name observe.EventName, grant, reason string) {
-	observe.Audit(r.Context(), a.Log, observe.Event{
-		Name: name, Grant: grant, Subject: string(s.subject()), Tenant: s.TenantID, ObjectID: s.ObjectID, Reason: reason,
-	})
+func (a *Account) audit(ctx context.Context, s session, name observe.EventName) {
+	observe.Audit(ctx, a.Log, observe.Event{Name: name, Subject: string(s.subject()), Tenant: s.TenantID, ObjectID: s.ObjectID})
 }

@@ -31,7 +31,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		s.errorPage(w, r, req.ClientID, err)
 		return
 	}
-	s.audit(r, req, observe.Event{Name: observe.ConsentShown})
+	s.audit(r.Context(), req, observe.Event{Name: observe.ConsentShown})
 	f := s.newConsentForm(req, s.ensureBrowser(w, r))
 	f.Approver = s.rememberedApprover(r, req, client)
 	s.askConsent(w, r, f, client)

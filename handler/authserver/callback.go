@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -166,13 +165,10 @@ func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignI
 	parties := req.parties()
 	parties.Subject, parties.TenantID = subject, signIn.Claims.TenantID
 	if err := s.checkBlocks(r, req, parties); err != nil {
-		a := s.answerError(r, t, err)
-		a.Failure = failureFor(err)
-		a.Failure.After = returnAfter
-		return a
+		return s.answerBlocked(r, t, err)
 	}
 	if t.approver != "" && t.approver != subject {
-		s.audit(r, req, observe.Event{Name: observe.SignInFailed, Reason: "another account"})
+		s.audit(r.Context(), req, observe.Event{Name: observe.SignInFailed, Reason: "another account"})
 		return answer{Ask: true}
 	}
 	if t.claims.IsZero() {
@@ -204,23 +200,41 @@ func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignI
 	return a
 }
 
+// answerBlocked is a sign-in that a block has refused, or that could not be
+// compared with the blocks. The person is told first.
+func (s *Server) answerBlocked(r *http.Request, t transaction, err error) answer {
+	var a answer
+	if oauth.ErrorCode(err) == oauth.AccessDenied {
+		a = s.answerRefused(r, t, err) // audited with the block
+	} else {
+		a = s.answerError(r, t, err)
+	}
+	a.Failure = failureFor(err)
+	a.Failure.After = returnAfter
+	return a
+}
+
 // answerError is a sign-in that ends with err, which goes to the client at once;
 // without a client, a page says it.
 func (s *Server) answerError(r *http.Request, t transaction, err error) answer {
+	s.audit(r.Context(), t.request, observe.Event{Name: observe.SignInFailed, Reason: reasonOf(err), Target: t.kind})
+	return s.answerRefused(r, t, err)
+}
+
+// answerRefused is answerError without the audit event.
+func (s *Server) answerRefused(r *http.Request, t transaction, err error) answer {
 	s.logRefused(r, t.request.ClientID, err)
 	if t.kind != "" {
 		return answer{To: s.Issuer + t.page.Back, Failure: failureFor(err)}
 	}
-	s.audit(r, t.request, observe.Event{Name: observe.SignInFailed, Reason: reasonOf(err)})
 	return answer{To: s.errorURL(t.request, err)}
 }
 
-// reasonOf is why a sign-in failed: Entra's number, which says more than the
-// error code, or that.
+// reasonOf is why a sign-in failed.
 func reasonOf(err error) string {
 	var f *entra.Failure
-	if errors.As(err, &f) && f.AADSTS != 0 {
-		return "AADSTS" + strconv.Itoa(f.AADSTS)
+	if errors.As(err, &f) {
+		return f.AuditReason()
 	}
 	return string(oauth.ErrorCode(err))
 }
@@ -278,7 +292,7 @@ func (s *Server) askInFull(w http.ResponseWriter, r *http.Request, req request) 
 	}
 	f := s.newConsentForm(req, s.ensureBrowser(w, r))
 	f.OtherAccount = true
-	s.audit(r, req, observe.Event{Name: observe.ConsentShown})
+	s.audit(r.Context(), req, observe.Event{Name: observe.ConsentShown})
 	s.askConsent(w, r, f, client)
 }
 

@@ -90,7 +90,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if decision == decideCancel {
-		s.audit(r, req, observe.Event{Name: observe.ConsentRefused})
+		s.audit(r.Context(), req, observe.Event{Name: observe.ConsentRefused})
 		s.redirectDenied(w, r, req)
 		return
 	}
@@ -103,7 +103,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		s.errorPage(w, r, req.ClientID, tooMany("Too many sign-ins have been started.", wait))
 		return
 	}
-	s.audit(r, req, observe.Event{Name: observe.ConsentApproved})
+	s.audit(r.Context(), req, observe.Event{Name: observe.ConsentApproved})
 	s.Clients.Approve(r.Context(), client)
 	to, state, err := s.beginTransaction(r.Context(), f, s.rememberable(client, req.RedirectURI))
 	if err == nil {

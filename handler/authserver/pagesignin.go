@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"entramcp/handler/entra"
+	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
 	"entramcp/handler/pages"
@@ -14,8 +15,9 @@ import (
 // there, unlike a client's authorization. Both use one callback; the kind is
 // sealed into the transaction, so that none finishes another's.
 type PageSignIn interface {
-	// Finish is called once for a sign-in whose ID token was verified. data is
-	// what BeginPageSignIn was given. An error is shown on a page: it is an
+	// Finish is called once for a sign-in whose ID token was verified and whose
+	// user is not blocked. It audits the sign-in. data is what BeginPageSignIn
+	// was given. An error is shown on a page: it is an
 	// *oauth.Error or taken as a fault.
 	Finish(ctx context.Context, signIn entra.SignIn, data []byte) (PageSignInEnd, error)
 }
@@ -76,6 +78,10 @@ func (s *Server) answerPageSignIn(r *http.Request, t transaction, signIn entra.S
 	page := s.PageSignIns[t.kind]
 	if page == nil {
 		return s.answerError(r, t, oauth.New(oauth.ServerError, "This instance does not know this kind of sign-in."))
+	}
+	parties := grants.Parties{Subject: grants.SubjectOf(signIn.Claims.TenantID, signIn.Claims.ObjectID), TenantID: signIn.Claims.TenantID}
+	if err := s.checkBlocks(r, request{}, parties); err != nil {
+		return s.answerBlocked(r, t, err)
 	}
 	end, err := page.Finish(r.Context(), signIn, t.page.Data)
 	if err != nil {

@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"context"
 	"net/http"
 
 	"entramcp/handler/clients"
@@ -23,7 +24,7 @@ func (s *Server) checkBlocks(r *http.Request, req request, p grants.Parties) err
 	if err != nil || block == nil {
 		return err
 	}
-	s.audit(r, req, observe.Event{Name: observe.BlockEnforced, Subject: string(p.Subject), Tenant: p.TenantID, Target: string(block.Kind)})
+	s.audit(r.Context(), req, observe.Event{Name: observe.BlockEnforced, Subject: string(p.Subject), Tenant: p.TenantID, Target: string(block.Kind)})
 	return stop(pages.Blocked, oauth.AccessDenied, "This app, account or organization is blocked at this server.")
 }
 
@@ -39,8 +40,24 @@ func (s *Server) checkClientBlock(r *http.Request, client clients.Client) error 
 	return nil
 }
 
+// CheckRegistration refuses a registration for a client or a redirect host that
+// is blocked. The id is empty for one that will be random.
+func (s *Server) CheckRegistration(ctx context.Context, id string, redirectURIs []string) error {
+	for _, uri := range redirectURIs {
+		req := request{ClientID: id, RedirectURI: uri}
+		switch block, err := s.Grants.Blocked(ctx, req.parties()); {
+		case err != nil:
+			return err
+		case block != nil:
+			s.audit(ctx, req, observe.Event{Name: observe.BlockEnforced, Target: string(block.Kind)})
+			return oauth.New(oauth.InvalidRedirectURI, "This client is blocked at this server.")
+		}
+	}
+	return nil
+}
+
 // audit writes an event of req's authorization.
-func (s *Server) audit(r *http.Request, req request, e observe.Event) {
+func (s *Server) audit(ctx context.Context, req request, e observe.Event) {
 	e.Client = observe.AuditClient{ID: req.ClientID, Name: req.ClientName, Host: grants.HostOf(req.ClientID)}
 	if e.Client.Host == "" {
 		e.Client.Host = grants.HostOf(req.RedirectURI)
@@ -49,5 +66,5 @@ func (s *Server) audit(r *http.Request, req request, e observe.Event) {
 	if e.Scopes == nil {
 		e.Scopes = req.Scopes
 	}
-	observe.Audit(r.Context(), s.Log, e)
+	observe.Audit(ctx, s.Log, e)
 }

@@ -14,7 +14,7 @@ import (
 // events are the audit events in the log so far, and the values of flow in them.
 func (w *world) events() (names, flows []string) {
 	for line := range strings.Lines(w.log.String()) {
-		if m := regexp.MustCompile(`category=audit .*event=(\w+)`).FindStringSubmatch(line); m != nil && m[1] != "client_registered" {
+		if m := regexp.MustCompile(`category=audit .*event=(\w+)`).FindStringSubmatch(line); m != nil && m[1] != "client_registered" && m[1] != "key_ring_changed" {
 			names = append(names, m[1])
 			if m := regexp.MustCompile(`flow=(\S+)`).FindStringSubmatch(line); m != nil {
 				flows = append(flows, m[1])

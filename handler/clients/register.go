@@ -126,6 +126,9 @@ func (r *Registry) registerContent(ctx context.Context, m metadata) (Registratio
 	}
 	sum := sha256.Sum256(canonical)
 	id := publicPrefix + base64.RawURLEncoding.EncodeToString(sum[:])
+	if err := r.refuse(ctx, id, m.RedirectURIs); err != nil {
+		return Registration{}, err
+	}
 	rec := record{Metadata: m, IssuedAt: r.now().Unix()}
 	// Each round is lost only to another who writes or removes the same row;
 	// three in a row do not happen by chance.
@@ -163,6 +166,9 @@ func (r *Registry) renew(ctx context.Context, id string) (Client, error) {
 }
 
 func (r *Registry) registerSecret(ctx context.Context, m metadata) (Registration, error) {
+	if err := r.refuse(ctx, "", m.RedirectURIs); err != nil {
+		return Registration{}, err
+	}
 	secret := newSecret()
 	c, err := r.insert(ctx, secretPrefix+oauth.RandomID(), record{Metadata: m, IssuedAt: r.now().Unix(), Secret: hashSecret(secret)})
 	if err != nil {

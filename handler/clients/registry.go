@@ -65,6 +65,9 @@ type Options struct {
 	// it is accepted unless IssuerAudienceOnly is set.
 	TokenEndpoint      string
 	IssuerAudienceOnly bool
+	// Refuse, if not nil, is asked before a client is registered. The id is
+	// empty if it will be random.
+	Refuse func(ctx context.Context, id string, redirectURIs []string) error
 
 	Now func() time.Time // default time.Now
 	Log *slog.Logger     // default none
@@ -83,6 +86,7 @@ type Registry struct {
 	pinned        Pinned
 	documents     *fetchCache
 	keySets       *fetchCache
+	refuse        func(ctx context.Context, id string, redirectURIs []string) error
 	now           func() time.Time
 	log           *slog.Logger
 }
@@ -109,7 +113,10 @@ func New(o Options) (*Registry, error) {
 		registrations: ratelimit.New(addressRegistrations, instanceRegistrations, o.Now),
 		lasting:       rate.NewLimiter(lastingRows, lastingRowsBurst),
 		assertions:    ratelimit.New(addressAssertions, instanceAssertions, o.Now),
-		now:           o.Now, log: o.Log,
+		refuse:        o.Refuse, now: o.Now, log: o.Log,
+	}
+	if r.refuse == nil {
+		r.refuse = func(context.Context, string, []string) error { return nil }
 	}
 	if o.IssuerAudienceOnly {
 		r.tokenEndpoint = ""

@@ -8,9 +8,11 @@
 package connect
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -20,6 +22,7 @@ import (
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
 	"entramcp/handler/pages"
 )
 
@@ -55,6 +58,7 @@ type Options struct {
 	// ScopeWords are what scopes allow, in plain words.
 	ScopeWords map[string]string
 	Now        func() time.Time
+	Log        *slog.Logger
 }
 
 // Connect is the page. It keeps no state.
@@ -70,6 +74,9 @@ type request struct {
 	Grant   string         `json:"gid"`
 	Scopes  []string       `json:"scopes"`
 	Expires time.Time      `json:"exp"`
+	// AuthorizationID ties the audit events of one link together. Links of earlier versions
+	// have none.
+	AuthorizationID string `json:"flow,omitempty"`
 }
 
 const version = 1
@@ -77,7 +84,7 @@ const version = 1
 // Link is the page for scopes of one API, written out as Entra wants them, that a call of
 // grant needs. No storage I/O.
 func (c *Connect) Link(ctx context.Context, grant grants.Grant, scopes []string) (string, error) {
-	plain, err := json.Marshal(request{version, grant.Subject, grant.ID, scopes, c.o.Now().Add(linkLife)})
+	plain, err := json.Marshal(request{version, grant.Subject, grant.ID, scopes, c.o.Now().Add(linkLife), oauth.RandomID()})
 	if err != nil {
 		return "", err
 	}
@@ -113,6 +120,20 @@ func (c *Connect) Routes() map[string]http.Handler {
 	}
 }
 
+// names are the scopes without their API.
+func (q request) names() []string {
+	names := make([]string, 0, len(q.Scopes))
+	for _, scope := range q.Scopes {
+		names = append(names, scope[strings.LastIndexByte(scope, '/')+1:])
+	}
+	return names
+}
+
+// event is a decision about the link. Who has opened it is known in the end only.
+func (q request) event(name observe.EventName) observe.Event {
+	return observe.Event{Name: name, AuthorizationID: q.AuthorizationID, Grant: q.Grant, Scopes: q.names(), Target: formPurpose}
+}
+
 // show names the app and what it wants. It writes nothing.
 func (c *Connect) show(w http.ResponseWriter, r *http.Request) {
 	sealed := r.URL.Query().Get("request")
@@ -131,13 +152,12 @@ func (c *Connect) show(w http.ResponseWriter, r *http.Request) {
 		c.o.Refuse(w, r, err)
 		return
 	}
-	names := make([]string, 0, len(q.Scopes))
-	for _, scope := range q.Scopes {
-		names = append(names, scope[strings.LastIndexByte(scope, '/')+1:])
-	}
+	event := q.event(observe.ConsentShown)
+	event.Client = observe.AuditClient{ID: grant.ClientID, Name: grant.ClientName, Host: cmp.Or(grant.DocumentHost, grant.RedirectHost)}
+	observe.Audit(r.Context(), c.o.Log, event)
 	c.o.Pages.Render(w, http.StatusOK, pages.Connect{
 		Client: grant.ClientName, Host: grant.DocumentHost, Action: Path, Request: sealed, Form: form,
-		Access: pages.Permissions(names, nil, c.o.ScopeWords),
+		Access: pages.Permissions(q.names(), nil, c.o.ScopeWords),
 	})
 }
 
@@ -158,20 +178,27 @@ func (c *Connect) approve(w http.ResponseWriter, r *http.Request) {
 		c.o.Refuse(w, r, err)
 		return
 	}
+	observe.Audit(r.Context(), c.o.Log, q.event(observe.ConsentApproved))
 	scopes := append([]string{"openid", "profile", "offline_access"}, q.Scopes...)
 	c.o.SignIn(w, r, data, Path+"?request="+url.QueryEscape(sealed), scopes)
 }
 
 // Finish judges who has consented. Entra keeps the consent itself; the next call of the
 // tool finds it.
-func (c *Connect) Finish(_ context.Context, signIn entra.SignIn, data []byte) (to string, err error) {
+func (c *Connect) Finish(ctx context.Context, signIn entra.SignIn, data []byte) (to string, err error) {
 	var q request
 	if err := json.Unmarshal(data, &q); err != nil {
 		return "", oauth.New(oauth.ServerError, "The sign-in cannot be finished.").Because(err)
 	}
 	if signIn.Claims == nil || grants.SubjectOf(signIn.Claims.TenantID, signIn.Claims.ObjectID) != q.Subject {
+		event := q.event(observe.SignInFailed)
+		event.Reason = "another account"
+		observe.Audit(ctx, c.o.Log, event)
 		return otherPath, nil
 	}
+	event := q.event(observe.APIConsented)
+	event.Subject, event.Tenant, event.ObjectID = string(q.Subject), signIn.Claims.TenantID, signIn.Claims.ObjectID
+	observe.Audit(ctx, c.o.Log, event)
 	return donePath, nil
 }
 

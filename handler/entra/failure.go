@@ -104,6 +104,14 @@ func (f *Failure) Description() string {
 	return s
 }
 
+// AuditReason is Entra's number, which says more than the error code, or that.
+func (f *Failure) AuditReason() string {
+	if f.AADSTS != 0 {
+		return "AADSTS" + strconv.Itoa(f.AADSTS)
+	}
+	return string(f.OAuth)
+}
+
 // EndsGrant reports whether a failed renewal is final for the grant. What the
 // operator has to fix, and what may be over in a minute, is not: the user's
 // sign-in is as good as before.

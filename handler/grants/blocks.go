@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"entramcp/handler/oauth"
-	"entramcp/handler/observe"
 	"entramcp/handler/store"
 )
 
@@ -56,6 +55,9 @@ type Parties struct {
 	AppID        string
 	Subject      Subject
 	TenantID     string
+	// Approved is when what the request rests on was approved: a sign-out since
+	// then ends it. Zero is now.
+	Approved time.Time
 }
 
 // reasonOf is why a grant ends that b is about.
@@ -150,7 +152,11 @@ func (s *Service) Blocked(ctx context.Context, p Parties) (*Block, error) {
 	if t == nil || len(t.list) == 0 {
 		return nil, nil
 	}
-	if b, found := t.find(p.hashes(), s.now()); found {
+	approved := p.Approved
+	if approved.IsZero() {
+		approved = s.now()
+	}
+	if b, found := t.find(p.hashes(), approved); found {
 		return &b, nil
 	}
 	return nil, nil
@@ -165,16 +171,12 @@ func (s *Service) Blocks(ctx context.Context) ([]Block, error) {
 }
 
 // Block refuses a party from now on. Blocking again replaces the reason. It
-// takes effect on other instances within MaxStale.
+// takes effect on other instances within MaxStale. The caller audits who did it.
 func (s *Service) Block(ctx context.Context, kind BlockKind, value, reason string) error {
 	if err := checkBlock(kind, value); err != nil {
 		return err
 	}
-	if err := s.putBlock(ctx, Block{Kind: kind, Value: value, Reason: reason, At: s.now().UTC()}, time.Time{}); err != nil {
-		return err
-	}
-	observe.Audit(ctx, s.log, observe.Event{Name: observe.Blocked, Target: string(kind) + " " + value})
-	return nil
+	return s.putBlock(ctx, Block{Kind: kind, Value: value, Reason: reason, At: s.now().UTC()}, time.Time{})
 }
 
 // SignOut ends everything that was approved for a party until now; it can be
@@ -266,11 +268,7 @@ func (s *Service) Unblock(ctx context.Context, kind BlockKind, value string) err
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return unavailable(err)
 	}
-	if err := s.announceBlocks(ctx); err != nil {
-		return err
-	}
-	observe.Audit(ctx, s.log, observe.Event{Name: observe.Unblocked, Target: string(kind) + " " + value})
-	return nil
+	return s.announceBlocks(ctx)
 }
 
 func (s *Service) announceBlocks(ctx context.Context) error {

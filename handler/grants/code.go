@@ -193,7 +193,7 @@ func (s *Service) repeatRedemption(ctx context.Context, r record, by Redemption)
 	if err != nil {
 		return Tokens{}, err
 	}
-	s.log.LogAttrs(ctx, slog.LevelInfo, "redemption repeated", slog.Any("grant", r.grant(Identity{})))
+	observe.Audit(ctx, s.log, r.event(observe.CodeRepeated, user.Identity))
 	return s.mint(ctx, r, user.Identity, r.Scopes)
 }
 

@@ -121,13 +121,23 @@ func (s *Service) eachOf(ctx context.Context, subject Subject, do func(record) e
 // Disconnect ends a grant on behalf of its user. One that has ended, or never
 // was, is no error.
 func (s *Service) Disconnect(ctx context.Context, subject Subject, grantID string) error {
+	return s.disconnect(ctx, subject, grantID, byUser)
+}
+
+// DisconnectForUser is Disconnect by an administrator, whose caller audits who
+// that was.
+func (s *Service) DisconnectForUser(ctx context.Context, subject Subject, grantID string) error {
+	return s.disconnect(ctx, subject, grantID, byAdministrator)
+}
+
+func (s *Service) disconnect(ctx context.Context, subject Subject, grantID string, why ending) error {
 	r, err := s.read(ctx, subject, grantID)
 	if errors.Is(err, errNoGrant) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	return s.end(ctx, r, byUser, "")
+	return s.end(ctx, r, why, "")
 }
 
 // DisconnectAll ends all grants of a user on their behalf, and returns how many
@@ -208,7 +218,7 @@ func (s *Service) Scan(ctx context.Context, f Filter, from store.Cursor) ([]Conn
 }
 
 // DisconnectPage ends the grants of a page of Scan, and returns how many there
-// were and where to go on. It can be repeated.
+// were and where to go on. It can be repeated. The caller audits who did it.
 func (s *Service) DisconnectPage(ctx context.Context, f Filter, from store.Cursor) (n int, next store.Cursor, err error) {
 	next, err = s.scan(ctx, f, from, func(r record) error {
 		if !r.Revoked.IsZero() {

@@ -262,7 +262,7 @@ func TestDecisionsAreAudited(t *testing.T) {
 	_ = i.Block(ctx, BlockClient, testClient, "")
 	_, _ = refresh(i.Service, tokens.Refresh)
 	_ = i.Unblock(ctx, BlockClient, testClient)
-	want("blocked", "signed_in", "code_redeemed", "blocked", "block_enforced", "unblocked")
+	want("blocked", "signed_in", "code_redeemed", "block_enforced")
 }
 
 // A grant whose tokens were sealed by an epoch that was retired has ended, for

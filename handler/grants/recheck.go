@@ -116,7 +116,7 @@ func (s *Service) recheckGrant(ctx context.Context, subject Subject, id string) 
 	}
 	confirmed, err := s.renewUser(ctx, r, user)
 	if errors.Is(err, ErrSignInOver) {
-		return s.refusedAtRecheck(ctx, r)
+		return s.refusedAtRecheck(ctx, r, err)
 	}
 	if err != nil {
 		return time.Time{}, err
@@ -147,7 +147,7 @@ func (s *Service) awaitConfirmation(ctx context.Context, subject Subject, id str
 
 // refusedAtRecheck ends the grant, unless it has changed since r was written:
 // then somebody else was told something newer.
-func (s *Service) refusedAtRecheck(ctx context.Context, r record) (time.Time, error) {
+func (s *Service) refusedAtRecheck(ctx context.Context, r record, cause error) (time.Time, error) {
 	current, err := s.live(ctx, r.subject, r.id)
 	if err != nil {
 		return time.Time{}, err
@@ -155,7 +155,7 @@ func (s *Service) refusedAtRecheck(ctx context.Context, r record) (time.Time, er
 	if current.etag != r.etag {
 		return current.Confirmed, nil
 	}
-	if err := s.end(ctx, r, ending{observe.RefreshRefused, "upstream sign-in is over"}, ""); err != nil {
+	if err := s.end(ctx, r, ending{observe.RefreshRefused, overBecause(cause)}, ""); err != nil {
 		return time.Time{}, err
 	}
 	return time.Time{}, errRevoked

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"entramcp/handler/keyring"
@@ -212,9 +211,9 @@ func (s *Service) answerOld(ctx context.Context, h handle, r record, clientID st
 		s.auditRepeated(ctx, r)
 		return r, nil
 	}
-	reason := "refresh token reuse, generation " + strconv.FormatUint(h.generation, 10) +
-		" of " + strconv.FormatUint(r.Generation, 10)
-	if err := s.end(ctx, r, ending{observe.TokenReused, reason}, clientID); err != nil {
+	s.log.LogAttrs(ctx, slog.LevelWarn, "a refresh token was used that had been rotated away",
+		slog.String("grant_id", r.id), slog.Uint64("generation", h.generation), slog.Uint64("of", r.Generation))
+	if err := s.end(ctx, r, ending{observe.TokenReused, "refresh token reuse"}, clientID); err != nil {
 		return record{}, err
 	}
 	return record{}, invalidGrant(keyring.RefreshHandle, errReused)
@@ -255,10 +254,20 @@ func (s *Service) signInOver(ctx context.Context, h handle, cause error) (record
 		return r, nil
 	}
 	s.log.LogAttrs(ctx, slog.LevelInfo, "the sign-in cannot be renewed", slog.Any("grant", r.grant(Identity{})), slog.Any("cause", cause))
-	if err := s.end(ctx, r, ending{observe.RefreshRefused, "upstream sign-in is over"}, r.ClientID); err != nil {
+	if err := s.end(ctx, r, ending{observe.RefreshRefused, overBecause(cause)}, r.ClientID); err != nil {
 		return record{}, err
 	}
 	return record{}, invalidGrant(keyring.RefreshHandle, cause)
+}
+
+// overBecause is why the sign-in behind a grant is over: Entra's word for it, if
+// Entra was asked.
+func overBecause(cause error) string {
+	var said interface{ AuditReason() string }
+	if errors.As(cause, &said) {
+		return said.AuditReason()
+	}
+	return "sign-in is over"
 }
 
 // liveForRefresh is the live grant of a refresh handle, or invalid_grant, or 503.

@@ -62,7 +62,9 @@ func (s *Service) revoke(ctx context.Context, token, clientID string) error {
 	return s.endWithin(ctx, r, byClient, clientID)
 }
 
-// ending is why a grant is revoked.
+// ending is why a grant is revoked: the event, and a reason for the row and the
+// event that is one of few fixed words. Without an event it is for the caller to
+// audit who did it.
 type ending struct {
 	event  observe.EventName
 	reason string
@@ -72,7 +74,7 @@ var (
 	byClient = ending{observe.GrantRevoked, "revoked by the client"}
 	byUser   = ending{observe.Disconnected, "disconnected by the user"}
 	// byAdministrator is somebody who manages connections.
-	byAdministrator = ending{observe.GrantRevoked, "revoked by an administrator"}
+	byAdministrator = ending{"", "revoked by an administrator"}
 )
 
 // locate finds the grant that a refresh or access token belongs to, and for an
@@ -132,9 +134,11 @@ func (s *Service) endWithin(ctx context.Context, r record, why ending, presenter
 	}
 	s.log.LogAttrs(ctx, level, "grant revoked", slog.Any("grant", r.grant(Identity{})),
 		slog.String("reason", why.reason), slog.String("presented_by", presenter))
-	e := r.event(why.event, Identity{})
-	e.Reason = why.reason
-	observe.Audit(ctx, s.log, e)
+	if why.event != "" {
+		e := r.event(why.event, Identity{})
+		e.Reason = why.reason
+		observe.Audit(ctx, s.log, e)
+	}
 	if err := s.publish(ctx, revocation{Subject: r.subject, Grant: r.id, Reason: why.reason}); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"entramcp/handler/observe"
 	"entramcp/handler/secret"
 	"entramcp/handler/store"
 )
@@ -249,7 +250,13 @@ func (r *Ring) insert(ctx context.Context, sequence uint32, created, activates t
 	}
 	r.opts.Log.InfoContext(ctx, "a key epoch was created",
 		slog.String("kid", rec.KeyID), slog.Time("activates", rec.Activates), slog.String("wrapping", rec.Wrapping))
+	r.audit(ctx, "added", sequence)
 	return nil
+}
+
+// audit notes that an epoch was added or retired.
+func (r *Ring) audit(ctx context.Context, what string, sequence uint32) {
+	observe.Audit(ctx, r.opts.Log, observe.Event{Name: observe.KeyRingChanged, Reason: what, Target: fmt.Sprintf("epoch %d", sequence)})
 }
 
 // unwrap gives every epoch its keys: those of the ring in memory if it has

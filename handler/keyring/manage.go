@@ -139,6 +139,7 @@ func (r *Ring) retire(ctx context.Context, key string) error {
 			return fmt.Errorf("keyring: retire epoch %d: %w", e.sequence(), err)
 		}
 		r.opts.Log.WarnContext(ctx, "a key epoch was retired", slog.String("kid", rec.KeyID))
+		r.audit(ctx, "retired", e.sequence())
 		return nil
 	}
 }

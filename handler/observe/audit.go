@@ -21,29 +21,34 @@ type EventName string
 
 // The decisions that are audited, each by exactly one event.
 const (
-	ClientRegistered EventName = "client_registered" // RFC 7591
-	DocumentAccepted EventName = "document_accepted" // a client ID metadata document
-	ConsentShown     EventName = "consent_shown"
-	ConsentApproved  EventName = "consent_approved"
-	ConsentRefused   EventName = "consent_refused"
-	SignedIn         EventName = "signed_in"      // a grant was made
-	SignInFailed     EventName = "sign_in_failed" // after approval: Entra refused, or the account may not
-	CodeRedeemed     EventName = "code_redeemed"
-	CodeReused       EventName = "code_reused" // outside of the repeat window: the grant ends
-	TokenRefreshed   EventName = "token_refreshed"
-	TokenRepeated    EventName = "token_repeated"   // a rotated handle within the grace
-	TokenReused      EventName = "token_reused"     // a rotated handle after the grace: the grant ends
-	RefreshRefused   EventName = "refresh_refused"  // Entra, a block or an age ended the grant
-	GrantRevoked     EventName = "grant_revoked"    // by its client, RFC 7009
-	Disconnected     EventName = "disconnected"     // by its user
-	Blocked          EventName = "blocked"          // a block was added
-	Unblocked        EventName = "unblocked"        // a block was removed
-	BlockEnforced    EventName = "block_enforced"   // a block refused a request
-	CallerRefused    EventName = "caller_refused"   // a token of Entra's own that admits nobody
-	ToolCalled       EventName = "tool_called"      // the tool ran; reason says how it ended if it failed
-	ToolRefused      EventName = "tool_refused"     // scope, role, limit or hook
-	AdminAction      EventName = "admin_action"     // Mcp.Connections.Manage, or the command line
-	KeyRingChanged   EventName = "key_ring_changed" // an epoch was added or retired
+	ClientRegistered  EventName = "client_registered" // RFC 7591
+	DocumentAccepted  EventName = "document_accepted" // a client ID metadata document
+	ConsentShown      EventName = "consent_shown"
+	ConsentApproved   EventName = "consent_approved"
+	ConsentRefused    EventName = "consent_refused"
+	SignedIn          EventName = "signed_in"      // a grant was made
+	SignInFailed      EventName = "sign_in_failed" // after approval: Entra refused, or the account may not
+	CodeRedeemed      EventName = "code_redeemed"
+	CodeRepeated      EventName = "code_repeated" // within the repeat window: the answer was lost
+	CodeReused        EventName = "code_reused"   // outside of the repeat window: the grant ends
+	TokenRefreshed    EventName = "token_refreshed"
+	TokenRepeated     EventName = "token_repeated"  // a rotated handle within the grace
+	TokenReused       EventName = "token_reused"    // a rotated handle after the grace: the grant ends
+	RefreshRefused    EventName = "refresh_refused" // Entra, a block or an age ended the grant
+	GrantRevoked      EventName = "grant_revoked"   // by its client, RFC 7009
+	APIConsented      EventName = "api_consented"   // Entra has the user's consent to another API
+	AccountSignedIn   EventName = "account_signed_in"
+	Disconnected      EventName = "disconnected"       // by its user
+	ApprovalForgotten EventName = "approval_forgotten" // a remembered approval, by its user
+	DataErased        EventName = "data_erased"        // by the user whose it was
+	Blocked           EventName = "blocked"            // a block was added
+	Unblocked         EventName = "unblocked"          // a block was removed
+	BlockEnforced     EventName = "block_enforced"     // a block refused a request
+	CallerRefused     EventName = "caller_refused"     // a token of Entra's own that admits nobody
+	ToolCalled        EventName = "tool_called"        // the tool ran; reason says how it ended if it failed
+	ToolRefused       EventName = "tool_refused"       // scope, role, limit or hook
+	AdminAction       EventName = "admin_action"       // what no other event says, by somebody with Mcp.Connections.Manage or on the command line
+	KeyRingChanged    EventName = "key_ring_changed"   // an epoch was added or retired
 )
 
 // AuditClient is the client of an event, as the server knows it.
@@ -90,6 +95,9 @@ const maxAuditText = 256
 // suspicious are the events that go to the log as warnings.
 var suspicious = map[EventName]bool{CodeReused: true, TokenReused: true}
 
+// ofOperators are the events that no stranger can cause, whatever they name.
+var ofOperators = map[EventName]bool{AdminAction: true, Blocked: true, Unblocked: true, KeyRingChanged: true}
+
 // Audit writes e to log, whatever level the log is set to. Events that name
 // neither a grant nor a subject are a stranger's: they are sampled, and counted
 // in the line "lines left out".
@@ -130,7 +138,7 @@ func Audit(ctx context.Context, log *slog.Logger, e Event) {
 		r.AddAttrs(slog.Int64("took_ms", e.Took.Milliseconds()))
 	}
 	kind := string(e.Name)
-	if e.Grant != "" || e.Subject != "" || e.Name == AdminAction {
+	if e.Grant != "" || e.Subject != "" || ofOperators[e.Name] {
 		kind = unlimited
 	}
 	// Not log.LogAttrs: LOG_LEVEL is about the log, not about the audit.

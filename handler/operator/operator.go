@@ -76,7 +76,7 @@ func New(cfg config.Config, table store.Table, wrapper keyring.Wrapper, log *slo
 // Close releases the table.
 func (o *Operator) Close() error { return o.table.Close() }
 
-// audit notes an action of the operator's.
+// audit notes an action of the operator's that no other event says.
 func (o *Operator) audit(ctx context.Context, reason, target string) {
 	observe.Audit(ctx, o.log, observe.Event{Name: observe.AdminAction, Reason: reason, Target: target})
 }
@@ -87,11 +87,7 @@ func (o *Operator) Keys(ctx context.Context) ([]keyring.Epoch, error) { return o
 // RotateKeys publishes the next epoch. It signs ten minutes later; nobody is
 // signed out.
 func (o *Operator) RotateKeys(ctx context.Context) error {
-	if err := o.ring.Rotate(ctx); err != nil {
-		return err
-	}
-	o.audit(ctx, "rotate_keys", "")
-	return nil
+	return o.ring.Rotate(ctx)
 }
 
 // RewrapKeys wraps all epochs with the current wrapping key, once every instance
@@ -115,9 +111,6 @@ func (o *Operator) RetireKeys(ctx context.Context, sequences ...uint32) error {
 	}
 	if err := o.grants.AnnounceKeyChange(ctx); err != nil {
 		return fmt.Errorf("retired, but the other instances have not been told; repeat the command: %w", err)
-	}
-	for _, n := range sequences {
-		o.audit(ctx, "retire_key", fmt.Sprintf("epoch %d", n))
 	}
 	return nil
 }
@@ -182,7 +175,7 @@ func (o *Operator) Block(ctx context.Context, kind grants.BlockKind, value, reas
 	if err := o.grants.Block(ctx, kind, value, reason); err != nil {
 		return err
 	}
-	o.audit(ctx, "block", string(kind)+" "+value)
+	observe.Audit(ctx, o.log, observe.Event{Name: observe.Blocked, Target: string(kind) + " " + value})
 	return nil
 }
 
@@ -202,7 +195,7 @@ func (o *Operator) Unblock(ctx context.Context, kind grants.BlockKind, value str
 	if err := o.grants.Unblock(ctx, kind, value); err != nil {
 		return err
 	}
-	o.audit(ctx, "unblock", string(kind)+" "+value)
+	observe.Audit(ctx, o.log, observe.Event{Name: observe.Unblocked, Target: string(kind) + " " + value})
 	return nil
 }
 
