@@ -272,7 +272,7 @@ func (s *Service) Unblock(ctx context.Context, kind BlockKind, value string) err
 }
 
 func (s *Service) announceBlocks(ctx context.Context) error {
-	if err := s.publish(ctx, revocation{Kind: blocksChanged}); err != nil {
+	if err := s.announce(ctx, announcement{Kind: blocksChanged}); err != nil {
 		return err
 	}
 	if err := s.loadBlocks(ctx); err != nil {
@@ -280,14 +280,6 @@ func (s *Service) announceBlocks(ctx context.Context) error {
 	}
 	return nil
 }
-
-// rolloutKey is the row that says since when a version with hourly partitions of
-// revocations uses the table.
-const rolloutKey = "hourly-revocations"
-
-// rolloutWindow is how long after that instances of an earlier version are
-// expected to be about. They read revocations in LegacyRevocationPartition only.
-const rolloutWindow = 24 * time.Hour
 
 // loadBlocks reads the whole partition.
 func (s *Service) loadBlocks(ctx context.Context) error {
@@ -322,38 +314,5 @@ func (s *Service) loadBlocks(ctx context.Context) error {
 		return s.beginRollout(ctx)
 	}
 	s.legacyUntil.Store(since.Add(rolloutWindow).Unix())
-	return nil
-}
-
-func (s *Service) beginRollout(ctx context.Context) error {
-	value, err := json.Marshal(Block{At: s.now().UTC(), Version: 1})
-	if err != nil {
-		return err
-	}
-	_, err = s.table.Insert(ctx, store.Row{Partition: BlockPartition, Key: rolloutKey, Value: value})
-	if errors.Is(err, store.ErrExists) {
-		return nil // read at the next loading
-	}
-	return err
-}
-
-// publishLegacy writes the row that instances of earlier versions look for, while
-// a rollout can be under way.
-func (s *Service) publishLegacy(ctx context.Context, v revocation) error {
-	until := s.legacyUntil.Load()
-	if v.Grant == "" || !v.IssuedBefore.IsZero() || (until != 0 && s.now().Unix() > until) {
-		return nil
-	}
-	value, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	_, err = s.table.Insert(ctx, store.Row{
-		Partition: LegacyRevocationPartition, Key: v.Grant, Value: value,
-		Expires: v.At.Add(s.tokenLifetime() + margin).UTC().Truncate(time.Second),
-	})
-	if err != nil && !errors.Is(err, store.ErrExists) {
-		return unavailable(err)
-	}
 	return nil
 }

@@ -184,7 +184,7 @@ func (s *Service) Redeem(ctx context.Context, code Code, by Redemption) (Tokens,
 func (s *Service) repeatRedemption(ctx context.Context, r record, by Redemption) (Tokens, error) {
 	redeemed, known := r.rotatedAt(0)
 	if !known || r.Code.Challenge == "" || s.now().Sub(redeemed) > RepeatWindow {
-		if err := s.end(ctx, r, ending{observe.CodeReused, "authorization code used twice"}, by.ClientID); err != nil {
+		if err := s.revokeGrant(ctx, r, revocationCause{observe.CodeReused, "authorization code used twice"}, by.ClientID); err != nil {
 			return Tokens{}, err
 		}
 		return Tokens{}, invalidGrant(keyring.CodeHandle, errReused)

@@ -130,14 +130,14 @@ func (s *Service) DisconnectForUser(ctx context.Context, subject Subject, grantI
 	return s.disconnect(ctx, subject, grantID, byAdministrator)
 }
 
-func (s *Service) disconnect(ctx context.Context, subject Subject, grantID string, why ending) error {
+func (s *Service) disconnect(ctx context.Context, subject Subject, grantID string, why revocationCause) error {
 	r, err := s.read(ctx, subject, grantID)
 	if errors.Is(err, errNoGrant) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	return s.end(ctx, r, why, "")
+	return s.revokeGrant(ctx, r, why, "")
 }
 
 // DisconnectAll ends all grants of a user on their behalf, and returns how many
@@ -150,7 +150,7 @@ func (s *Service) DisconnectAll(ctx context.Context, subject Subject) (int, erro
 		if !r.Revoked.IsZero() {
 			return nil
 		}
-		if err := s.end(ctx, r, byUser, ""); err != nil {
+		if err := s.revokeGrant(ctx, r, byUser, ""); err != nil {
 			failed = errors.Join(failed, err)
 			return nil
 		}
@@ -225,7 +225,7 @@ func (s *Service) DisconnectPage(ctx context.Context, f Filter, from store.Curso
 			return nil
 		}
 		n++
-		return s.end(ctx, r, byAdministrator, "")
+		return s.revokeGrant(ctx, r, byAdministrator, "")
 	})
 	return n, next, err
 }

@@ -79,7 +79,7 @@ func FuzzStoredRows(f *testing.F) {
 				t.Fatalf("%+v, %v; was %+v", again, err, next)
 			}
 		}
-		if v, err := decodeRevocation(store.Row{Partition: "r-2026112312", Value: value}); err == nil {
+		if v, err := decodeAnnouncement(store.Row{Partition: "r-2026112312", Value: value}); err == nil {
 			_, _ = v.row(v.At)
 		}
 		_, _ = decodeUserData(value)

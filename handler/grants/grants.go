@@ -21,6 +21,13 @@
 // its challenge; a refresh token only from its client. Anything else is refused
 // and changes nothing.
 //
+// Revoking a grant takes two writes: an announcement, a row that every instance
+// reads within MaxStale and then refuses the grant's access tokens, and the mark
+// on the grant's own row, which ends it for good. An instance that finds the
+// first without the second completes the revocation. Blocks and sign-outs revoke
+// nothing by themselves: each grant that they are about is revoked at its next
+// use. Announcements also say that the blocks or the keys have changed.
+//
 // A dependency that does not answer never turns into one of these verdicts: the
 // client is told 503, and may repeat the request.
 package grants

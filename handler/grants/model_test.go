@@ -204,7 +204,7 @@ func (w *world) announced() map[string]bool {
 			w.t.Fatal(err)
 		}
 		for _, row := range page.Rows {
-			v, err := decodeRevocation(row)
+			v, err := decodeAnnouncement(row)
 			if err != nil {
 				w.t.Fatal(err)
 			}

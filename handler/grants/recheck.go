@@ -155,7 +155,7 @@ func (s *Service) refusedAtRecheck(ctx context.Context, r record, cause error) (
 	if current.etag != r.etag {
 		return current.Confirmed, nil
 	}
-	if err := s.end(ctx, r, ending{observe.RefreshRefused, overBecause(cause)}, ""); err != nil {
+	if err := s.revokeGrant(ctx, r, revocationCause{observe.RefreshRefused, overBecause(cause)}, ""); err != nil {
 		return time.Time{}, err
 	}
 	return time.Time{}, errRevoked
@@ -171,8 +171,8 @@ func (s *Service) storeConfirmation(ctx context.Context, r record, user userData
 	}
 	now := s.now().UTC()
 	if rolesChanged {
-		v := revocation{Subject: r.subject, Grant: r.id, Reason: "roles changed", IssuedBefore: now.Truncate(time.Second)}
-		if err := s.publish(ctx, v); err != nil {
+		v := announcement{Subject: r.subject, Grant: r.id, Reason: "roles changed", IssuedBefore: now.Truncate(time.Second)}
+		if err := s.announce(ctx, v); err != nil {
 			return time.Time{}, err
 		}
 	}

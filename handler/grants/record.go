@@ -146,7 +146,7 @@ func (s *Service) live(ctx context.Context, subject Subject, id string) (record,
 	case s.revoked.has(id):
 		// Whoever revoked it ended before the second of its two writes, or is
 		// about to make it.
-		if err := s.mark(ctx, r, "revocation completed"); err != nil {
+		if err := s.markRevoked(ctx, r, "revocation completed"); err != nil {
 			return record{}, err
 		}
 		return record{}, errRevoked
@@ -154,7 +154,7 @@ func (s *Service) live(ctx context.Context, subject Subject, id string) (record,
 		return record{}, errExpired
 	}
 	if b, blocked := s.blocks.Load().find(r.parties(), r.Created); blocked {
-		if err := s.end(ctx, r, ending{observe.BlockEnforced, reasonOf(b)}, ""); err != nil {
+		if err := s.revokeGrant(ctx, r, revocationCause{observe.BlockEnforced, reasonOf(b)}, ""); err != nil {
 			return record{}, err
 		}
 		return record{}, errRevoked

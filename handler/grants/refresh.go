@@ -213,7 +213,7 @@ func (s *Service) answerOld(ctx context.Context, h handle, r record, clientID st
 	}
 	s.log.LogAttrs(ctx, slog.LevelWarn, "a refresh token was used that had been rotated away",
 		slog.String("grant_id", r.id), slog.Uint64("generation", h.generation), slog.Uint64("of", r.Generation))
-	if err := s.end(ctx, r, ending{observe.TokenReused, "refresh token reuse"}, clientID); err != nil {
+	if err := s.revokeGrant(ctx, r, revocationCause{observe.TokenReused, "refresh token reuse"}, clientID); err != nil {
 		return record{}, err
 	}
 	return record{}, invalidGrant(keyring.RefreshHandle, errReused)
@@ -254,7 +254,7 @@ func (s *Service) signInOver(ctx context.Context, h handle, cause error) (record
 		return r, nil
 	}
 	s.log.LogAttrs(ctx, slog.LevelInfo, "the sign-in cannot be renewed", slog.Any("grant", r.grant(Identity{})), slog.Any("cause", cause))
-	if err := s.end(ctx, r, ending{observe.RefreshRefused, overBecause(cause)}, r.ClientID); err != nil {
+	if err := s.revokeGrant(ctx, r, revocationCause{observe.RefreshRefused, overBecause(cause)}, r.ClientID); err != nil {
 		return record{}, err
 	}
 	return record{}, invalidGrant(keyring.RefreshHandle, cause)

@@ -29,7 +29,7 @@ func revokedDaily(t failer, table store.Table, until time.Time, n int) *history 
 	t.Helper()
 	h := &history{Table: table}
 	for k := range n {
-		v := revocation{Version: 1, Subject: "nobody", Grant: fmt.Sprintf("grant-%06d", k), At: until.Add(-time.Duration(k) * 24 * time.Hour / time.Duration(n))}
+		v := announcement{Version: 1, Subject: "nobody", Grant: fmt.Sprintf("grant-%06d", k), At: until.Add(-time.Duration(k) * 24 * time.Hour / time.Duration(n))}
 		row, err := v.row(v.At.Add(25 * time.Hour))
 		if err != nil {
 			t.Fatal(err)
@@ -123,11 +123,11 @@ func TestCostFollowsTheRateOfRevocationsNotTheirNumber(t *testing.T) {
 func BenchmarkRevocationWithManyBefore(b *testing.B) {
 	i := newInstance(b, newTable(b), time.Now)
 	for k := range 20_000 {
-		i.revoked.add(revocation{Grant: fmt.Sprintf("grant-%06d", k)}, time.Now().Add(time.Hour))
+		i.revoked.add(announcement{Grant: fmt.Sprintf("grant-%06d", k)}, time.Now().Add(time.Hour))
 	}
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
-		i.revoked.add(revocation{Grant: fmt.Sprintf("new-%d", n)}, time.Now().Add(time.Hour))
+		i.revoked.add(announcement{Grant: fmt.Sprintf("new-%d", n)}, time.Now().Add(time.Hour))
 	}
 }
 
@@ -185,7 +185,7 @@ func TestLateWritersAreRead(t *testing.T) {
 			reader := newInstance(t, table, c.Now)
 			mustBeCurrent(t, reader)
 			for n := range 20 {
-				v := revocation{Version: 1, Subject: "nobody", Grant: fmt.Sprintf("grant-%d", n), At: c.Now().Add(stamp)}
+				v := announcement{Version: 1, Subject: "nobody", Grant: fmt.Sprintf("grant-%d", n), At: c.Now().Add(stamp)}
 				row, err := v.row(v.At.Add(time.Hour))
 				if err != nil {
 					t.Fatal(err)
@@ -249,7 +249,7 @@ func TestListNeverLosesARevocation(t *testing.T) {
 	i.wire.After(func(call storetest.Call) error {
 		if call.Op == storetest.List && listed.Add(1) == 1 {
 			revoke(other, fourth)
-			if err := i.publish(ctx, revocation{Subject: third.Grant.Subject, Grant: third.Grant.ID}); err != nil {
+			if err := i.announce(ctx, announcement{Subject: third.Grant.Subject, Grant: third.Grant.ID}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -276,12 +276,12 @@ func TestGrantsThatAreGoneDoNotStopTheCompletionOfOthers(t *testing.T) {
 	i := newInstance(t, newTable(t), c.Now)
 	ctx := context.Background()
 	for n := range 5 {
-		if err := i.publish(ctx, revocation{Subject: "nobody", Grant: fmt.Sprintf("gone-%d", n)}); err != nil {
+		if err := i.announce(ctx, announcement{Subject: "nobody", Grant: fmt.Sprintf("gone-%d", n)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	tokens := signIn(t, i.Service)
-	if err := i.publish(ctx, revocation{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID, Reason: "begun"}); err != nil {
+	if err := i.announce(ctx, announcement{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID, Reason: "begun"}); err != nil {
 		t.Fatal(err)
 	}
 	c.Advance(time.Hour)

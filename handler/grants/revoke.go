@@ -9,6 +9,8 @@ import (
 	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
 	"entramcp/handler/store"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Revoke ends the grant behind a refresh or access token of clientID (RFC 7009).
@@ -30,7 +32,7 @@ func (s *Service) Revoke(ctx context.Context, token, clientID string) error {
 	whole, cancel := detached(ctx, revocationLimit)
 	go func() {
 		defer cancel()
-		done <- s.revoke(whole, token, clientID)
+		done <- s.revokeToken(whole, token, clientID)
 	}()
 	select {
 	case err := <-done:
@@ -40,7 +42,7 @@ func (s *Service) Revoke(ctx context.Context, token, clientID string) error {
 	}
 }
 
-func (s *Service) revoke(ctx context.Context, token, clientID string) error {
+func (s *Service) revokeToken(ctx context.Context, token, clientID string) error {
 	subject, id, owner, err := s.locate(ctx, token)
 	if err != nil {
 		return ignoreInvalid(err)
@@ -49,7 +51,7 @@ func (s *Service) revoke(ctx context.Context, token, clientID string) error {
 	switch {
 	case errors.Is(err, errNoGrant) && owner == tokenClientID(clientID) && !s.revoked.has(id):
 		// The grant is gone, and its access tokens can still be valid.
-		return s.publish(ctx, revocation{Subject: subject, Grant: id, Reason: byClient.reason})
+		return s.announce(ctx, announcement{Subject: subject, Grant: id, Reason: byClient.reason})
 	case errors.Is(err, errNoGrant):
 		return nil
 	case err != nil:
@@ -59,22 +61,22 @@ func (s *Service) revoke(ctx context.Context, token, clientID string) error {
 			slog.Any("grant", r.grant(Identity{})), slog.String("presented_by", clientID))
 		return oauth.New(oauth.InvalidGrant, "The token was issued to another client.").Because(errWrongClient)
 	}
-	return s.endWithin(ctx, r, byClient, clientID)
+	return s.revokeGrantWithin(ctx, r, byClient, clientID)
 }
 
-// ending is why a grant is revoked: the event, and a reason for the row and the
+// revocationCause is why a grant is revoked: the event, and a reason for the row and the
 // event that is one of few fixed words. Without an event it is for the caller to
 // audit who did it.
-type ending struct {
+type revocationCause struct {
 	event  observe.EventName
 	reason string
 }
 
 var (
-	byClient = ending{observe.GrantRevoked, "revoked by the client"}
-	byUser   = ending{observe.Disconnected, "disconnected by the user"}
+	byClient = revocationCause{observe.GrantRevoked, "revoked by the client"}
+	byUser   = revocationCause{observe.Disconnected, "disconnected by the user"}
 	// byAdministrator is somebody who manages connections.
-	byAdministrator = ending{"", "revoked by an administrator"}
+	byAdministrator = revocationCause{"", "revoked by an administrator"}
 )
 
 // locate finds the grant that a refresh or access token belongs to, and for an
@@ -111,20 +113,20 @@ func ignoreInvalidGrant(err error) error {
 	return err
 }
 
-// end revokes r in two writes: first the row that every instance's list picks
+// revokeGrant revokes r in two writes: first the row that every instance's list picks
 // up, then the mark on the grant, which ends it at once. In between, the first
 // row is the intent: any instance that has it in its list refuses access tokens,
 // and completes the second write when the grant is used; at the latest the sweep
 // does, before it removes the row. The other order could lose the first half for
 // good, because nobody looks at a grant that is marked.
-func (s *Service) end(ctx context.Context, r record, why ending, presenter string) error {
+func (s *Service) revokeGrant(ctx context.Context, r record, why revocationCause, presenter string) error {
 	ctx, cancel := detached(ctx, revocationLimit)
 	defer cancel()
-	return s.endWithin(ctx, r, why, presenter)
+	return s.revokeGrantWithin(ctx, r, why, presenter)
 }
 
-// endWithin is end with the limit of ctx, which outlives the request.
-func (s *Service) endWithin(ctx context.Context, r record, why ending, presenter string) error {
+// revokeGrantWithin is revokeGrant with the limit of ctx, which outlives the request.
+func (s *Service) revokeGrantWithin(ctx context.Context, r record, why revocationCause, presenter string) error {
 	if !r.Revoked.IsZero() {
 		return nil
 	}
@@ -139,18 +141,18 @@ func (s *Service) endWithin(ctx context.Context, r record, why ending, presenter
 		e.Reason = why.reason
 		observe.Audit(ctx, s.log, e)
 	}
-	if err := s.publish(ctx, revocation{Subject: r.subject, Grant: r.id, Reason: why.reason}); err != nil {
+	if err := s.announce(ctx, announcement{Subject: r.subject, Grant: r.id, Reason: why.reason}); err != nil {
 		return err
 	}
-	return s.mark(ctx, r, why.reason)
+	return s.markRevoked(ctx, r, why.reason)
 }
 
 const writeAttempts = 8
 
-// mark makes the grant row say that it is revoked, and forgets the user's
+// markRevoked makes the grant row say that it is revoked, and forgets the user's
 // tokens and data. The row stays while access tokens may be about, so that a
 // late use is still recognized and logged for what it is.
-func (s *Service) mark(ctx context.Context, r record, reason string) error {
+func (s *Service) markRevoked(ctx context.Context, r record, reason string) error {
 	var err error
 	id, subject := r.id, r.subject
 	for range writeAttempts {
@@ -176,4 +178,38 @@ func (s *Service) mark(ctx context.Context, r record, reason string) error {
 		}
 	}
 	return unavailable(err)
+}
+
+// completeRevocation marks the grant of a revocation, if that has not been done.
+func (s *Service) completeRevocation(ctx context.Context, subject Subject, id, reason string) error {
+	r, err := s.read(ctx, subject, id)
+	if errors.Is(err, errNoGrant) {
+		s.revoked.setMarked(id)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.markRevoked(ctx, r, reason)
+}
+
+// CompleteRevocations marks the grants of revocations whose author ended between
+// its two writes. The sweep calls it with expired rows of RevocationPrefix and
+// LegacyRevocationPartition before it removes them. An error means that the rows
+// must stay.
+func (s *Service) CompleteRevocations(ctx context.Context, rows []store.Row) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelReads)
+	for _, row := range rows {
+		v, err := decodeAnnouncement(row)
+		if err != nil {
+			s.log.LogAttrs(ctx, slog.LevelError, "a revocation cannot be read", slog.Any("cause", err))
+			continue
+		}
+		if v.Grant == "" || !v.IssuedBefore.IsZero() {
+			continue
+		}
+		group.Go(func() error { return s.completeRevocation(ctx, v.Subject, v.Grant, v.Reason) })
+	}
+	return group.Wait()
 }

@@ -191,8 +191,8 @@ func TestRepeatedRevocationCoversLaterTokens(t *testing.T) {
 	table := newTable(t)
 	i := newInstance(t, table, c.Now)
 	tokens := signIn(t, i.Service)
-	v := revocation{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID, Reason: "begun"}
-	if err := i.publish(context.Background(), v); err != nil {
+	v := announcement{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID, Reason: "begun"}
+	if err := i.announce(context.Background(), v); err != nil {
 		t.Fatal(err)
 	}
 	c.Advance(20 * time.Minute)
