@@ -35,7 +35,7 @@ func (s *Server) newAccount(words map[string]string) *account.Account {
 			s.as.BeginPageSignIn(w, r, accountSignIn, authserver.PageSignInRequest{Back: account.Path})
 		},
 		FormToken: s.as.FormToken, CheckForm: s.as.CheckForm,
-		Approvals: s.approvals, Forget: s.forgetApprovals, Export: s.exportData,
+		RememberedApprovals: s.rememberedApprovals, Forget: s.forgetApprovals, Export: s.exportData,
 		Erase: func(ctx context.Context, subject grants.Subject) error {
 			_, err := toolkit.EraseData(ctx, s.deps.Table, subject)
 			return err
@@ -44,14 +44,14 @@ func (s *Server) newAccount(words map[string]string) *account.Account {
 	})
 }
 
-func (s *Server) approvals(ctx context.Context, subject grants.Subject) ([]account.Approval, error) {
-	list, err := s.as.Approvals(ctx, subject)
+func (s *Server) rememberedApprovals(ctx context.Context, subject grants.Subject) ([]account.RememberedApproval, error) {
+	list, err := s.as.RememberedApprovals(ctx, subject)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]account.Approval, 0, len(list))
+	out := make([]account.RememberedApproval, 0, len(list))
 	for _, a := range list {
-		out = append(out, account.Approval{Key: a.ID, Client: a.ClientName, Target: pages.TargetOf(a.RedirectURI).Where, Since: a.At})
+		out = append(out, account.RememberedApproval{Key: a.ID, Client: a.ClientName, Target: pages.TargetOf(a.RedirectURI).Where, Since: a.At})
 	}
 	return out, nil
 }
@@ -61,7 +61,7 @@ func (s *Server) forgetApprovals(ctx context.Context, subject grants.Subject, id
 	if id != "" {
 		return s.as.ForgetApproval(ctx, subject, id)
 	}
-	list, err := s.as.Approvals(ctx, subject)
+	list, err := s.as.RememberedApprovals(ctx, subject)
 	for _, a := range list {
 		err = errors.Join(err, s.as.ForgetApproval(ctx, subject, a.ID))
 	}

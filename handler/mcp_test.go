@@ -169,8 +169,8 @@ func serve(t testing.TB, env ...string) *served {
 func (d *served) signIn(t testing.TB, scopes ...string) grants.Code {
 	t.Helper()
 	sum := sha256.Sum256([]byte(mcpVerifier))
-	code, err := d.grants.Create(t.Context(), grants.Approval{
-		ClientID: "client-1", RedirectURI: mcpRedirect, Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
+	code, err := d.grants.Create(t.Context(), grants.Authorization{
+		ClientID: "client-1", RedirectURI: mcpRedirect, CodeChallenge: base64.RawURLEncoding.EncodeToString(sum[:]),
 		Scopes:   oauth.NewScopes(append(scopes, "openid", "profile")...),
 		Identity: grants.Identity{TenantID: "tenant", ObjectID: "ada", Name: "Ada Lovelace", Username: "ada@contoso.com", Roles: []string{"Reader"}},
 		Upstream: grants.Upstream{RefreshToken: grants.EntraRefreshToken{Value: secret.New("entra-rt")}},

@@ -30,7 +30,7 @@ func TestNoTypeOfSecretShowsItself(t *testing.T) {
 		entra.Callback{Code: entra.Code{Value: hidden}, Verifier: entra.Verifier{Value: hidden}},
 		entra.SignIn{RefreshToken: entra.RefreshToken{Value: hidden}, AccessToken: entra.AccessToken{Value: hidden}},
 		azuretable.Options{ConnectionString: azuretable.ConnectionString{Value: hide.New(secret)}},
-		grants.Approval{Upstream: upstream}, grants.Renewal{Upstream: upstream},
+		grants.Authorization{Upstream: upstream}, grants.Renewal{Upstream: upstream},
 		grants.Tokens{Access: grants.AccessToken{Value: hidden}, Refresh: grants.RefreshToken{Value: hidden}},
 	} {
 		wrapped := struct{ Inside any }{v}

@@ -53,10 +53,10 @@ type Options struct {
 	// that does not come from our page in this browser.
 	FormToken func(w http.ResponseWriter, r *http.Request, purpose string) (string, error)
 	CheckForm func(r *http.Request, purpose, token string) error
-	// Approvals lists the approvals of a user that are remembered, and Forget
+	// RememberedApprovals lists the approvals of a user that are remembered, and Forget
 	// removes one by its key, or all of them for an empty key.
-	Approvals func(context.Context, grants.Subject) ([]Approval, error)
-	Forget    func(ctx context.Context, subject grants.Subject, key string) error
+	RememberedApprovals func(context.Context, grants.Subject) ([]RememberedApproval, error)
+	Forget              func(ctx context.Context, subject grants.Subject, key string) error
 	// Export and Erase are about what tools keep for a user.
 	Export func(context.Context, grants.Subject) (any, error)
 	Erase  func(context.Context, grants.Subject) error
@@ -67,8 +67,8 @@ type Options struct {
 	Log           *slog.Logger
 }
 
-// Approval is a consent that is remembered.
-type Approval struct {
+// RememberedApproval is a consent that is remembered.
+type RememberedApproval struct {
 	Key, Client, Target string
 	Since               time.Time
 }
@@ -189,7 +189,7 @@ func (a *Account) session(r *http.Request) (session, error) {
 	if err := json.Unmarshal(plain, &s); err != nil || !a.Now().Before(s.Expires) {
 		return session{}, errNoSession
 	}
-	block, err := a.Grants.Blocked(r.Context(), grants.Parties{Subject: s.subject(), TenantID: s.TenantID, Approved: s.Expires.Add(-sessionLifetime)})
+	block, err := a.Grants.Blocked(r.Context(), grants.Parties{Subject: s.subject(), TenantID: s.TenantID, Granted: s.Expires.Add(-sessionLifetime)})
 	if err != nil {
 		return session{}, err
 	}

@@ -87,8 +87,8 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 func (w *world) connect(user, client string) grants.Tokens {
 	w.t.Helper()
 	verifier := oauth.NewVerifier()
-	code, err := w.grants.Create(w.t.Context(), grants.Approval{
-		ClientID: client, ClientName: client + " app", RedirectURI: "https://" + client + ".example/cb", Challenge: oauth.S256(verifier),
+	code, err := w.grants.Create(w.t.Context(), grants.Authorization{
+		ClientID: client, ClientName: client + " app", RedirectURI: "https://" + client + ".example/cb", CodeChallenge: oauth.S256(verifier),
 		Scopes: oauth.NewScopes("openid"), Identity: grants.Identity{TenantID: tenant, ObjectID: user, Name: "Somebody", Username: "somebody@contoso.com"},
 		Upstream: grants.Upstream{RefreshToken: grants.EntraRefreshToken{Value: secret.New("upstream-secret")}},
 	})
@@ -319,8 +319,8 @@ func TestAutomationSignsAUserOut(t *testing.T) {
 func TestWhatIsKeptIsDownloadedAndRemoved(t *testing.T) {
 	var erased []string
 	w := newWorld(t, func(o *Options) {
-		o.Approvals = func(context.Context, grants.Subject) ([]Approval, error) {
-			return []Approval{{Key: "k", Client: "Claude", Target: "claude.ai"}}, nil
+		o.RememberedApprovals = func(context.Context, grants.Subject) ([]RememberedApproval, error) {
+			return []RememberedApproval{{Key: "k", Client: "Claude", Target: "claude.ai"}}, nil
 		}
 		o.Forget = func(_ context.Context, _ grants.Subject, key string) error {
 			erased = append(erased, "approval:"+key)
@@ -354,7 +354,9 @@ func TestWhatIsKeptIsDownloadedAndRemoved(t *testing.T) {
 
 func TestAnOutageIsAPageWithRetryAfter(t *testing.T) {
 	w := newWorld(t, func(o *Options) {
-		o.Approvals = func(context.Context, grants.Subject) ([]Approval, error) { return nil, errors.New("storage is away") }
+		o.RememberedApprovals = func(context.Context, grants.Subject) ([]RememberedApproval, error) {
+			return nil, errors.New("storage is away")
+		}
 	})
 	b := &browser{world: w}
 	_, b.cookie, _ = w.Finish(t.Context(), entra.SignIn{Claims: &entra.Claims{TenantID: tenant, ObjectID: alice}})

@@ -45,8 +45,8 @@ func (a *Account) showTo(w http.ResponseWriter, r *http.Request, s session, done
 	if s.manages() {
 		page.Manage = a.path(ManagePath)
 	}
-	if a.Approvals != nil {
-		approvals, err := a.Approvals(r.Context(), s.subject())
+	if a.RememberedApprovals != nil {
+		approvals, err := a.RememberedApprovals(r.Context(), s.subject())
 		if err != nil {
 			a.fail(w, r, pages.NotAvailable, err)
 			return
@@ -101,13 +101,13 @@ func (a *Account) forget(w http.ResponseWriter, r *http.Request, s session) {
 // exported is all that is kept about a user, as they can have it. Tokens are not
 // in it: they are not about the user, and whoever has them acts as the user.
 type exported struct {
-	TenantID  string        `json:"tenant_id"`
-	ObjectID  string        `json:"object_id"`
-	Name      string        `json:"name,omitempty"`
-	Username  string        `json:"username,omitempty"`
-	Apps      []exportedApp `json:"connected_apps"`
-	Approvals []Approval    `json:"remembered_approvals"`
-	Tools     any           `json:"tools"`
+	TenantID  string               `json:"tenant_id"`
+	ObjectID  string               `json:"object_id"`
+	Name      string               `json:"name,omitempty"`
+	Username  string               `json:"username,omitempty"`
+	Apps      []exportedApp        `json:"connected_apps"`
+	Approvals []RememberedApproval `json:"remembered_approvals"`
+	Tools     any                  `json:"tools"`
 }
 
 type exportedApp struct {
@@ -121,13 +121,13 @@ type exportedApp struct {
 }
 
 func (a *Account) export(w http.ResponseWriter, r *http.Request, s session) {
-	out := exported{TenantID: s.TenantID, ObjectID: s.ObjectID, Name: s.Name, Username: s.Username, Apps: []exportedApp{}, Approvals: []Approval{}}
+	out := exported{TenantID: s.TenantID, ObjectID: s.ObjectID, Name: s.Name, Username: s.Username, Apps: []exportedApp{}, Approvals: []RememberedApproval{}}
 	list, err := a.Grants.List(r.Context(), s.subject())
 	for _, g := range list {
 		out.Apps = append(out.Apps, exportedApp{g.ID, g.ClientID, g.ClientName, g.RedirectHost, g.Scopes, g.Created, g.LastUsed})
 	}
-	if err == nil && a.Approvals != nil {
-		out.Approvals, err = a.Approvals(r.Context(), s.subject())
+	if err == nil && a.RememberedApprovals != nil {
+		out.Approvals, err = a.RememberedApprovals(r.Context(), s.subject())
 	}
 	if err == nil && a.Export != nil {
 		out.Tools, err = a.Export(r.Context(), s.subject())

@@ -31,9 +31,9 @@ const (
 // subject, with a row for each client and redirect URI.
 const ApprovalPrefix = "ap-"
 
-// Approval is what a user has approved for a client, so that the same is asked
-// with one button when the client connects again.
-type Approval struct {
+// RememberedApproval is what a user has approved for a client, so that the
+// same is asked with one button when the client connects again.
+type RememberedApproval struct {
 	// ID names the approval among those of its user.
 	ID          string       `json:"-"`
 	ClientID    string       `json:"client_id"`
@@ -110,7 +110,7 @@ func (s *Server) approverCookie(ctx context.Context, claims *entra.Claims) strin
 // keepApproval remembers that subject has approved req. It is made when the
 // browser has its answer; if it fails, the next page asks in full.
 func (s *Server) keepApproval(ctx context.Context, subject grants.Subject, req request) {
-	a := Approval{ClientID: req.ClientID, ClientName: req.ClientName, RedirectURI: req.RedirectURI, Scopes: req.Scopes, At: s.Now().UTC(), Version: approvalVersion}
+	a := RememberedApproval{ClientID: req.ClientID, ClientName: req.ClientName, RedirectURI: req.RedirectURI, Scopes: req.Scopes, At: s.Now().UTC(), Version: approvalVersion}
 	value, err := json.Marshal(a)
 	row := store.Row{Partition: approvalPartition(subject), Key: approvalID(req), Value: value,
 		Expires: a.At.Truncate(time.Second).Add(approvalLifetime)}
@@ -122,9 +122,9 @@ func (s *Server) keepApproval(ctx context.Context, subject grants.Subject, req r
 	}
 }
 
-// Approvals are what subject's approvals are remembered. It reads the partition.
-func (s *Server) Approvals(ctx context.Context, subject grants.Subject) ([]Approval, error) {
-	var out []Approval
+// RememberedApprovals lists those of subject. It reads the partition.
+func (s *Server) RememberedApprovals(ctx context.Context, subject grants.Subject) ([]RememberedApproval, error) {
+	var out []RememberedApproval
 	for cursor := store.Cursor(""); ; {
 		page, err := s.Table.List(ctx, store.Partition(approvalPartition(subject)), cursor)
 		if err != nil {
@@ -142,7 +142,7 @@ func (s *Server) Approvals(ctx context.Context, subject grants.Subject) ([]Appro
 	}
 }
 
-// ForgetApproval removes one of Approvals; it is no error if it is gone.
+// ForgetApproval removes one of RememberedApprovals; it is no error if it is gone.
 func (s *Server) ForgetApproval(ctx context.Context, subject grants.Subject, id string) error {
 	row, err := s.Table.Get(ctx, approvalPartition(subject), id)
 	if err == nil {
@@ -154,8 +154,8 @@ func (s *Server) ForgetApproval(ctx context.Context, subject grants.Subject, id 
 	return nil
 }
 
-func decodeApproval(row store.Row) (Approval, error) {
-	var a Approval
+func decodeApproval(row store.Row) (RememberedApproval, error) {
+	var a RememberedApproval
 	if err := json.Unmarshal(row.Value, &a); err != nil {
 		return a, err
 	}

@@ -102,7 +102,7 @@ func TestAnApprovalIsRememberedForAYearAndUntilItIsForgotten(t *testing.T) {
 		t.Error("an approval is remembered for more than a year")
 	}
 	b.signIn(request(id))
-	approvals, err := w.server.Approvals(t.Context(), subject)
+	approvals, err := w.server.RememberedApprovals(t.Context(), subject)
 	if err != nil || len(approvals) != 1 || approvals[0].ClientID != id || approvals[0].ClientName != "Copilot" || approvals[0].RedirectURI != callback || !approvals[0].Scopes.Has("tasks") {
 		t.Fatalf("%+v, %v", approvals, err)
 	}

@@ -180,8 +180,8 @@ func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignI
 			return s.answerClaimsChallenge(r, t, claims, signIn.Claims.Username)
 		}
 	}
-	code, err := s.Grants.Create(ctx, grants.Approval{
-		ClientID: req.ClientID, RedirectURI: req.RedirectURI, Challenge: req.CodeChallenge, Scopes: req.Scopes,
+	code, err := s.Grants.Create(ctx, grants.Authorization{
+		ClientID: req.ClientID, RedirectURI: req.RedirectURI, CodeChallenge: req.CodeChallenge, Scopes: req.Scopes,
 		Identity: identityOf(signIn.Claims), Upstream: upstreamOf(signIn), ClientName: req.ClientName, Verified: req.Verified, AuthorizationID: req.AuthorizationID,
 	})
 	if err != nil {

@@ -104,7 +104,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.audit(r.Context(), req, observe.Event{Name: observe.ConsentApproved})
-	s.Clients.Approve(r.Context(), client)
+	s.Clients.StoreCopies(r.Context(), client)
 	to, state, err := s.beginTransaction(r.Context(), f, s.rememberable(client, req.RedirectURI))
 	if err == nil {
 		err = s.bind(w, r, state)
@@ -248,7 +248,7 @@ func (s *Server) startAtEntra(ctx context.Context, t transaction) (to string, er
 
 func (s *Server) authorizeURL(ctx context.Context, t transaction) (string, error) {
 	r := entra.AuthorizeRequest{
-		State: t.state.Reveal(), Nonce: t.nonce.Reveal(), Challenge: oauth.S256(t.verifier.Reveal()), Claims: t.claims.Reveal(),
+		State: t.state.Reveal(), Nonce: t.nonce.Reveal(), CodeChallenge: oauth.S256(t.verifier.Reveal()), Claims: t.claims.Reveal(),
 		LoginHint: t.loginHint, Prompt: t.page.Prompt, Scopes: t.page.Scopes,
 	}
 	if t.loginHint == "" { // nobody knows yet who it will be

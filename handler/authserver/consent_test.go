@@ -318,7 +318,7 @@ func TestNothingOfTheClientReachesEntra(t *testing.T) {
 		}
 	}
 	r := w.upstream.requests()[0]
-	if r.State == "" || r.Nonce == "" || r.Challenge == "" || r.State == r.Nonce {
+	if r.State == "" || r.Nonce == "" || r.CodeChallenge == "" || r.State == r.Nonce {
 		t.Errorf("Entra was asked with %+v", r)
 	}
 }

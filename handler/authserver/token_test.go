@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"entramcp/handler/clients"
+	"entramcp/handler/authserver"
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
@@ -241,7 +242,8 @@ func TestAClaimsChallengeThatIsNotKeptGivesNoTokens(t *testing.T) {
 func TestWithoutEntrasRefreshTokenASignInIsNotRenewed(t *testing.T) {
 	w := newWorld(t)
 	w.upstream.breakWith(errors.New("Entra was asked"))
-	if _, err := w.server.Renew(t.Context(), grants.Upstream{}, grants.Identity{}); !errors.Is(err, grants.ErrSignInOver) {
+	renewer := authserver.Renewer{Upstream: w.upstream, Challenges: w.challenges}
+	if _, err := renewer.Renew(t.Context(), grants.Upstream{}, grants.Identity{}); !errors.Is(err, grants.ErrSignInOver) {
 		t.Errorf("renewed: %v", err)
 	}
 }

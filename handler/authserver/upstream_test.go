@@ -51,7 +51,7 @@ func (u *upstream) AuthorizeURL(_ context.Context, r entra.AuthorizeRequest) (st
 		return "", u.down
 	}
 	u.seen = append(u.seen, r)
-	return u.at + "/authorize?" + url.Values{"state": {r.State}, "nonce": {r.Nonce}, "code_challenge": {r.Challenge}, "claims": {r.Claims}}.Encode(), nil
+	return u.at + "/authorize?" + url.Values{"state": {r.State}, "nonce": {r.Nonce}, "code_challenge": {r.CodeChallenge}, "claims": {r.Claims}}.Encode(), nil
 }
 
 // signIn is what the user does at to; the result is the callback's URL.
@@ -62,7 +62,7 @@ func (u *upstream) signIn(t testing.TB, to string) string {
 	defer u.mu.Unlock()
 	u.n++
 	code := "entra-code-" + strconv.Itoa(u.n)
-	u.codes[code] = entra.AuthorizeRequest{State: q.Get("state"), Nonce: q.Get("nonce"), Challenge: q.Get("code_challenge")}
+	u.codes[code] = entra.AuthorizeRequest{State: q.Get("state"), Nonce: q.Get("nonce"), CodeChallenge: q.Get("code_challenge")}
 	return issuer + "/auth/callback?" + url.Values{"code": {code}, "state": {q.Get("state")}, "session_state": {"s"}}.Encode()
 }
 
@@ -97,7 +97,7 @@ func (u *upstream) Exchange(ctx context.Context, c entra.Callback) (entra.SignIn
 	}
 	r, ok := u.codes[c.Code.Reveal()]
 	delete(u.codes, c.Code.Reveal())
-	if !ok || s256(c.Verifier.Reveal()) != r.Challenge || c.Nonce != r.Nonce {
+	if !ok || s256(c.Verifier.Reveal()) != r.CodeChallenge || c.Nonce != r.Nonce {
 		return entra.SignIn{}, errors.New("upstream: code, verifier and nonce do not belong together")
 	}
 	return u.tokens(), nil

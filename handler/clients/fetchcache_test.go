@@ -59,8 +59,8 @@ func TestDocumentIsFetchedOnceAndShared(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.Approve(t.Context(), approved)
-		a.Approve(t.Context(), approved)
+		a.StoreCopies(t.Context(), approved)
+		a.StoreCopies(t.Context(), approved)
 		b, _ := documentRegistry(t, s, Options{Table: table})
 		c, err := b.Lookup(t.Context(), id)
 		if err != nil || c.Name != "App" || !c.Allows("http://localhost:3118/callback") {
@@ -118,7 +118,7 @@ func TestOldDocumentIsRevalidated(t *testing.T) {
 			if err != nil || c.Name != "First" {
 				t.Fatal(c.Name, err)
 			}
-			r.Approve(t.Context(), c)
+			r.StoreCopies(t.Context(), c)
 			clock.advance(9 * time.Minute)
 			if _, err := r.Lookup(t.Context(), id); err != nil { // still fresh
 				t.Fatal(err)
@@ -155,7 +155,7 @@ func TestOldDocumentStandsInForAFailedFetch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.Approve(t.Context(), c)
+			r.StoreCopies(t.Context(), c)
 			fail(s)
 			clock.advance(defaultFresh + 6*24*time.Hour)
 			other, otherClock := documentRegistry(t, s, Options{Table: table})
@@ -493,7 +493,7 @@ func TestSharedCopyThatIsRefusedIsReplaced(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Approve(t.Context(), c)
+		r.StoreCopies(t.Context(), c)
 		s.serveJSON(documentFor(id, "New"))
 		strict := s.localOptions()
 		strict.Table, strict.Now = table, newClock().now

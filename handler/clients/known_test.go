@@ -49,7 +49,7 @@ func TestDocumentsOfKnownClientsAreBuiltIn(t *testing.T) {
 		if c.Source != SourceBuiltIn || c.Trusted(redirect) || c.Host == "" {
 			t.Errorf("%s is of source %d, trusted: %v", id, c.Source, c.Trusted(redirect))
 		}
-		r.Approve(t.Context(), c)
+		r.StoreCopies(t.Context(), c)
 		r.Touch(t.Context(), c)
 	}
 	if n := countRows(t, table, DocumentPrefix); n != 0 {
@@ -105,7 +105,7 @@ func TestABuiltInDocumentComesLast(t *testing.T) {
 	s.serveJSON(documentFor(id, "Fetched"))
 	clock.advance(standInFor)
 	c := want("Fetched", SourceFetched)
-	r.Approve(t.Context(), c)
+	r.StoreCopies(t.Context(), c)
 	s.serveStatus(http.StatusForbidden)
 	clock.advance(defaultFresh + 6*24*time.Hour)
 	want("Fetched", SourceFetched)

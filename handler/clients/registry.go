@@ -164,10 +164,10 @@ func (r *Registry) Lookup(ctx context.Context, clientID string) (Client, error) 
 	return c, nil
 }
 
-// Approve keeps what is known of a client that a person has approved: the copy
+// StoreCopies keeps what is known of a client that a person has approved: the copy
 // of its document is shared with other instances. A stranger's request alone
 // stores nothing. It is best effort: a failure is only logged.
-func (r *Registry) Approve(ctx context.Context, c Client) {
+func (r *Registry) StoreCopies(ctx context.Context, c Client) {
 	if c.document != nil {
 		r.documents.share(ctx, *c.document)
 	}
@@ -178,7 +178,7 @@ func (r *Registry) Approve(ctx context.Context, c Client) {
 // that fails or loses a race costs nothing but a shorter life, so it is only
 // logged.
 func (r *Registry) Touch(ctx context.Context, c Client) {
-	r.Approve(ctx, c)
+	r.StoreCopies(ctx, c)
 	if c.keySet != nil {
 		r.keySets.share(ctx, *c.keySet)
 	}

@@ -118,7 +118,7 @@ func (u *upstream) check(c *entra.Client, name string) doctor.Finding {
 func (u *upstream) signIn(c *entra.Client) {
 	u.t.Helper()
 	verifier := oauth.NewVerifier()
-	address, err := c.AuthorizeURL(context.Background(), entra.AuthorizeRequest{State: "s", Nonce: "n", Challenge: oauth.S256(verifier)})
+	address, err := c.AuthorizeURL(context.Background(), entra.AuthorizeRequest{State: "s", Nonce: "n", CodeChallenge: oauth.S256(verifier)})
 	if err != nil {
 		u.t.Fatal(err)
 	}

@@ -25,10 +25,10 @@ type (
 	AccessToken struct{ secret.Value }
 )
 
-// AuthorizeRequest is what one sign-in adds to the fixed parameters. Challenge
+// AuthorizeRequest is what one sign-in adds to the fixed parameters. CodeChallenge
 // is an S256 code challenge (RFC 7636 §4.2).
 type AuthorizeRequest struct {
-	State, Nonce, Challenge string
+	State, Nonce, CodeChallenge string
 	// Claims is a claims challenge from an earlier Failure, or empty.
 	Claims string
 	// LoginHint preselects an account, or is empty.
@@ -60,7 +60,7 @@ func (c *Client) AuthorizeURL(ctx context.Context, r AuthorizeRequest) (string, 
 		"scope":                 {strings.Join(c.scopesOr(r.Scopes), " ")},
 		"state":                 {r.State},
 		"nonce":                 {r.Nonce},
-		"code_challenge":        {r.Challenge},
+		"code_challenge":        {r.CodeChallenge},
 		"code_challenge_method": {"S256"},
 	}
 	if r.Claims != "" {

@@ -43,7 +43,7 @@ func TestASecondFactorIsAPartOfTheSignIn(t *testing.T) {
 
 func TestAuthorizeURLHoldsNothingEntraRefuses(t *testing.T) {
 	c := newTenant(t).client()
-	address, err := c.AuthorizeURL(context.Background(), AuthorizeRequest{State: "st", Nonce: "no", Challenge: "ch"})
+	address, err := c.AuthorizeURL(context.Background(), AuthorizeRequest{State: "st", Nonce: "no", CodeChallenge: "ch"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestAuthorizeURLHoldsNothingEntraRefuses(t *testing.T) {
 		t.Errorf("query is\n%s, want\n%s", got, want.Encode())
 	}
 
-	address, _ = c.AuthorizeURL(context.Background(), AuthorizeRequest{State: "st", Nonce: "no", Challenge: "ch", Claims: `{"id_token":{}}`, LoginHint: "ada"})
+	address, _ = c.AuthorizeURL(context.Background(), AuthorizeRequest{State: "st", Nonce: "no", CodeChallenge: "ch", Claims: `{"id_token":{}}`, LoginHint: "ada"})
 	u, _ = url.Parse(address)
 	if u.Query().Get("claims") != `{"id_token":{}}` || u.Query().Get("login_hint") != "ada" {
 		t.Errorf("claims or login_hint is missing in %s", address)

@@ -209,7 +209,7 @@ func (e *tenant) lastRequest() (url.Values, http.Header) {
 func (e *tenant) redirected(c *Client, username, claims string) (url.Values, Verifier) {
 	e.t.Helper()
 	verifier := oauth.NewVerifier()
-	address, err := c.AuthorizeURL(context.Background(), AuthorizeRequest{State: "st", Nonce: testNonce, Challenge: oauth.S256(verifier), Claims: claims})
+	address, err := c.AuthorizeURL(context.Background(), AuthorizeRequest{State: "st", Nonce: testNonce, CodeChallenge: oauth.S256(verifier), Claims: claims})
 	e.must(err)
 	back, err := sim.SignIn(context.Background(), &http.Client{Timeout: 10 * time.Second}, address, username)
 	e.must(err)

@@ -41,8 +41,8 @@ type Access struct {
 	Identity  *Identity
 	Assertion EntraAccessToken
 
-	approved time.Time // when the grant was
-	parties  partyHashes
+	granted time.Time // when the grant was made
+	parties partyHashes
 }
 
 // CallerKind says on whose behalf a call is made. The zero value is a user.
@@ -89,7 +89,7 @@ type claims struct {
 	IssuedAt int64    `json:"iat"`
 	Expires  int64    `json:"exp"`
 	ID       string   `json:"jti"`
-	// AuthTime is when the grant was approved (RFC 9068 §2.2.1). The hashes
+	// AuthTime is when the grant was made (RFC 9068 §2.2.1). The hashes
 	// name the hosts of the client's metadata document and redirect URI.
 	AuthTime     int64  `json:"auth_time,omitempty"`
 	DocumentHost string `json:"dh,omitempty"`
@@ -187,7 +187,7 @@ func (s *Service) Verify(ctx context.Context, raw string) (*Access, error) {
 	if err := s.ensureCurrent(ctx); err != nil {
 		return nil, err
 	}
-	_, blocked := s.blocks.Load().find(access.parties, access.approved)
+	_, blocked := s.blocks.Load().find(access.parties, access.granted)
 	if blocked || s.revoked.hasToken(access.GrantID, access.Issued) {
 		s.verified.Remove(key)
 		return nil, invalid(errRevoked)
@@ -251,15 +251,15 @@ func (s *Service) parse(ctx context.Context, raw string) (*Access, error) {
 		// than was announced helps only who has stolen it.
 		return nil, invalid(jwt.ErrTokenExpired)
 	}
-	approved := c.AuthTime
-	if approved == 0 {
-		approved = c.IssuedAt // a token of an earlier version
+	granted := c.AuthTime
+	if granted == 0 {
+		granted = c.IssuedAt // a token of an earlier version
 	}
 	return &Access{
 		Subject: c.Subject, GrantID: c.GrantID, ClientID: c.ClientID, TenantID: c.TenantID, ID: c.ID,
 		Scopes: oauth.ParseScopes(c.Scope), Roles: c.Roles,
 		Issued: time.Unix(c.IssuedAt, 0).UTC(), Expires: time.Unix(expires, 0).UTC(),
-		approved: time.Unix(approved, 0).UTC(),
+		granted: time.Unix(granted, 0).UTC(),
 		parties: partyHashes{
 			client: partyHash(c.ClientID), documentHost: c.DocumentHost, redirectHost: c.RedirectHost,
 			user: partyHash(string(c.Subject)), tenant: partyHash(c.TenantID),

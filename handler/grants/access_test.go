@@ -315,7 +315,7 @@ func TestKeysOutOfReachAre503(t *testing.T) {
 	i := newInstance(t, cut, c.Now)
 	ctx := context.Background()
 	for name, call := range map[string]func() error{
-		"create":     func() error { _, err := i.Create(ctx, testApproval()); return err },
+		"create":     func() error { _, err := i.Create(ctx, testAuthorization()); return err },
 		"redeem":     func() error { _, err := i.Redeem(ctx, code, testRedemption()); return err },
 		"refresh":    func() error { _, err := refresh(i.Service, tokens.Refresh); return err },
 		"verify":     func() error { _, err := i.Verify(ctx, tokens.Access.Reveal()); return err },
@@ -335,7 +335,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	var out bytes.Buffer
 	for _, handler := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
 		slog.New(handler).Info("x", "code", code, "access", tokens.Access, "refresh", tokens.Refresh, "tokens", tokens,
-			"grant", tokens.Grant, "identity", testIdentity, "upstream", testApproval().Upstream)
+			"grant", tokens.Grant, "identity", testIdentity, "upstream", testAuthorization().Upstream)
 	}
 	for _, secret := range []string{code.Reveal(), tokens.Access.Reveal(), tokens.Refresh.Reveal(), "entra-rt", "entra-at", "Ada", "ada@"} {
 		if strings.Contains(out.String(), secret) {

@@ -42,7 +42,7 @@ type Block struct {
 	Reason string    `json:"reason,omitempty"`
 	At     time.Time `json:"at"`
 	// SignedOutBefore, if set, makes this a sign-out: it ends what was
-	// approved before that time and refuses nothing later.
+	// granted before that time and refuses nothing later.
 	SignedOutBefore time.Time `json:"before,omitzero"`
 	Version         int       `json:"v"`
 }
@@ -55,9 +55,9 @@ type Parties struct {
 	AppID        string
 	Subject      Subject
 	TenantID     string
-	// Approved is when what the request rests on was approved: a sign-out since
+	// Granted is when what the request rests on was granted: a sign-out since
 	// then ends it. Zero is now.
-	Approved time.Time
+	Granted time.Time
 }
 
 // reasonOf is why a grant ends that b is about.
@@ -118,9 +118,9 @@ func (b Block) key() blockKey {
 	return blockKey{b.Kind, partyHash(value)}
 }
 
-// find returns the block of one of h, or the sign-out that ends what was approved
-// at approved.
-func (t *blockTable) find(h partyHashes, approved time.Time) (Block, bool) {
+// find returns the block of one of h, or the sign-out that ends what was granted
+// at granted.
+func (t *blockTable) find(h partyHashes, granted time.Time) (Block, bool) {
 	if t == nil || len(t.list) == 0 {
 		return Block{}, false
 	}
@@ -134,7 +134,7 @@ func (t *blockTable) find(h partyHashes, approved time.Time) (Block, bool) {
 		if b, ok := t.blocks[key]; ok {
 			return b, true
 		}
-		if b, ok := t.signOuts[key]; ok && approved.Before(b.SignedOutBefore) {
+		if b, ok := t.signOuts[key]; ok && granted.Before(b.SignedOutBefore) {
 			return b, true
 		}
 	}
@@ -152,11 +152,11 @@ func (s *Service) Blocked(ctx context.Context, p Parties) (*Block, error) {
 	if t == nil || len(t.list) == 0 {
 		return nil, nil
 	}
-	approved := p.Approved
-	if approved.IsZero() {
-		approved = s.now()
+	granted := p.Granted
+	if granted.IsZero() {
+		granted = s.now()
 	}
-	if b, found := t.find(p.hashes(), approved); found {
+	if b, found := t.find(p.hashes(), granted); found {
 		return &b, nil
 	}
 	return nil, nil
@@ -179,8 +179,8 @@ func (s *Service) Block(ctx context.Context, kind BlockKind, value, reason strin
 	return s.putBlock(ctx, Block{Kind: kind, Value: value, Reason: reason, At: s.now().UTC()}, time.Time{})
 }
 
-// SignOut ends everything that was approved for a party until now; it can be
-// approved again. One write, however many grants there are: each ends at its next
+// SignOut ends everything that was granted for a party until now; it can be
+// granted again. One write, however many grants there are: each ends at its next
 // use, and access tokens are refused on every instance within MaxStale.
 func (s *Service) SignOut(ctx context.Context, kind BlockKind, value, reason string) error {
 	if err := checkBlock(kind, value); err != nil {
@@ -189,7 +189,7 @@ func (s *Service) SignOut(ctx context.Context, kind BlockKind, value, reason str
 	return s.signOut(ctx, kind, value, reason, s.now())
 }
 
-// SignOutEveryone is SignOut for all grants that were approved before a time.
+// SignOutEveryone is SignOut for all grants that were granted before a time.
 func (s *Service) SignOutEveryone(ctx context.Context, before time.Time, reason string) error {
 	return s.signOut(ctx, everyone, "", reason, before)
 }

@@ -12,21 +12,21 @@ import (
 	"entramcp/handler/store"
 )
 
-// Approval is a finished sign-in: what the user approved, who they are, and what
+// Authorization is a finished sign-in: what the user approved, who they are, and what
 // Entra gave us for them.
-type Approval struct {
+type Authorization struct {
 	ClientID string
 	// ClientName is what the client calls itself, and Verified says that the
 	// name belongs to the host of its metadata document.
 	ClientName  string
 	Verified    bool
 	RedirectURI string
-	// Challenge is the client's S256 code challenge. The caller decides which
+	// CodeChallenge is the client's S256 code challenge. The caller decides which
 	// clients may come without one.
-	Challenge string
-	Scopes    oauth.Scopes
-	Identity  Identity
-	Upstream  Upstream
+	CodeChallenge string
+	Scopes        oauth.Scopes
+	Identity      Identity
+	Upstream      Upstream
 	// AuthorizationID ties the audit events of this authorization together.
 	AuthorizationID string
 }
@@ -35,8 +35,8 @@ type Approval struct {
 // redeemed within CodeLifetime. One write. If it fails there is no grant a client
 // could reach: a row whose code nobody was given is swept. Tokens of Entra's that
 // are too large to be kept are a server_error.
-func (s *Service) Create(ctx context.Context, a Approval) (Code, error) {
-	if a.Challenge != "" && !oauth.ValidChallenge(a.Challenge) {
+func (s *Service) Create(ctx context.Context, a Authorization) (Code, error) {
+	if a.CodeChallenge != "" && !oauth.ValidChallenge(a.CodeChallenge) {
 		return Code{}, oauth.New(oauth.InvalidRequest, "The code_challenge is not an S256 challenge.")
 	}
 	now := s.now().UTC()
@@ -45,7 +45,7 @@ func (s *Service) Create(ctx context.Context, a Approval) (Code, error) {
 		expires:  now.Add(CodeLifetime + margin),
 		ClientID: a.ClientID, ClientName: a.ClientName, Verified: a.Verified, RedirectHost: HostOf(a.RedirectURI),
 		TenantHash: partyHash(a.Identity.TenantID), Scopes: a.Scopes, Created: now, LastUsed: now, Confirmed: now,
-		Code: &bindings{RedirectURI: a.RedirectURI, Challenge: a.Challenge},
+		Code: &bindings{RedirectURI: a.RedirectURI, CodeChallenge: a.CodeChallenge},
 	}
 	var err error
 	if r.Sealed, err = s.seal(ctx, r, userData{a.Identity, a.Upstream}); err != nil {
@@ -183,7 +183,7 @@ func (s *Service) Redeem(ctx context.Context, code Code, by Redemption) (Tokens,
 // that has proved to be its own.
 func (s *Service) repeatRedemption(ctx context.Context, r record, by Redemption) (Tokens, error) {
 	redeemed, known := r.rotatedAt(0)
-	if !known || r.Code.Challenge == "" || s.now().Sub(redeemed) > RepeatWindow {
+	if !known || r.Code.CodeChallenge == "" || s.now().Sub(redeemed) > RepeatWindow {
 		if err := s.revokeGrant(ctx, r, revocationCause{observe.CodeReused, "authorization code used twice"}, by.ClientID); err != nil {
 			return Tokens{}, err
 		}
@@ -223,11 +223,11 @@ func (b *bindings) match(r record, by Redemption) error {
 		return errWrongClient
 	case b == nil: // redeemed by a version that removes the bindings
 		return errNoBindings
-	case b.RedirectURI != by.RedirectURI && (by.RedirectURI != "" || b.Challenge == ""):
+	case b.RedirectURI != by.RedirectURI && (by.RedirectURI != "" || b.CodeChallenge == ""):
 		return errWrongRedirect
-	case b.Challenge == "" && by.Verifier != "":
+	case b.CodeChallenge == "" && by.Verifier != "":
 		return errWrongVerifier // RFC 9700 §2.1.1: no downgrade
-	case b.Challenge != "" && !oauth.VerifierMatches(by.Verifier, b.Challenge):
+	case b.CodeChallenge != "" && !oauth.VerifierMatches(by.Verifier, b.CodeChallenge):
 		return errWrongVerifier
 	}
 	return nil

@@ -166,8 +166,8 @@ func TestRepeatedRedemptionGetsTokensOfTheCurrentGeneration(t *testing.T) {
 func TestCodeWithoutChallenge(t *testing.T) {
 	issue := func(t *testing.T) (*instance, Code) {
 		i := newInstance(t, newTable(t), newClock().Now)
-		a := testApproval()
-		a.Challenge = ""
+		a := testAuthorization()
+		a.CodeChallenge = ""
 		code, err := i.Create(context.Background(), a)
 		if err != nil {
 			t.Fatal(err)
@@ -212,14 +212,14 @@ func TestRedirectURIMayBeLeftOutWithPKCE(t *testing.T) {
 // A client that has not registered for refresh_token gets none, and neither does
 // one for whose user Entra gave none: it could not be used.
 func TestNoRefreshTokenThatCouldNotBeUsed(t *testing.T) {
-	for name, change := range map[string]func(*Approval, *Redemption){
-		"not registered for it": func(_ *Approval, r *Redemption) { r.WithoutRefresh = true },
-		"Entra gave none":       func(a *Approval, _ *Redemption) { a.Upstream.RefreshToken = EntraRefreshToken{} },
+	for name, change := range map[string]func(*Authorization, *Redemption){
+		"not registered for it": func(_ *Authorization, r *Redemption) { r.WithoutRefresh = true },
+		"Entra gave none":       func(a *Authorization, _ *Redemption) { a.Upstream.RefreshToken = EntraRefreshToken{} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClock()
 			i := newInstance(t, newTable(t), c.Now)
-			a, by := testApproval(), testRedemption()
+			a, by := testAuthorization(), testRedemption()
 			change(&a, &by)
 			code, err := i.Create(context.Background(), a)
 			if err != nil {
@@ -340,8 +340,8 @@ func TestUnredeemedGrantIsLeftToTheSweep(t *testing.T) {
 func TestChallengeMustBeS256(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	for _, challenge := range []string{"short", strings.Repeat("a", 44), oauth.S256("x") + "="} {
-		a := testApproval()
-		a.Challenge = challenge
+		a := testAuthorization()
+		a.CodeChallenge = challenge
 		_, err := i.Create(context.Background(), a)
 		wantCode(t, err, oauth.InvalidRequest)
 	}

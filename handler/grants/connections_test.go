@@ -16,7 +16,7 @@ import (
 // signInAs signs a user of a tenant in for a client.
 func signInAs(t failer, i *instance, tenant, user, client string) Tokens {
 	t.Helper()
-	a := testApproval()
+	a := testAuthorization()
 	a.ClientID, a.Identity.TenantID, a.Identity.ObjectID = client, tenant, user
 	code, err := i.Create(context.Background(), a)
 	if err != nil {
@@ -34,7 +34,7 @@ func signInAs(t failer, i *instance, tenant, user, client string) Tokens {
 func TestGrantsSayWhatWasApproved(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)
-	a := testApproval()
+	a := testAuthorization()
 	a.ClientID, a.ClientName, a.Verified = "https://app.example/client.json", "An App", true
 	code, err := i.Create(context.Background(), a)
 	if err != nil {

@@ -58,7 +58,7 @@ func TestDeathBetweenAnyTwoWrites(t *testing.T) {
 		{
 			name: "create", writes: 1,
 			set: func(*instance, *scene) {},
-			run: func(i *instance, _ *scene) error { _, err := i.Create(ctx, testApproval()); return err },
+			run: func(i *instance, _ *scene) error { _, err := i.Create(ctx, testAuthorization()); return err },
 			check: func(t *testing.T, _ int, survivor *instance, _ *scene) {
 				subject := SubjectOf(testIdentity.TenantID, testIdentity.ObjectID)
 				if list, err := survivor.List(ctx, subject); err != nil || len(list) != 0 {

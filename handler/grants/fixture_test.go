@@ -172,8 +172,8 @@ func entraRefresh(text string) EntraRefreshToken { return EntraRefreshToken{secr
 
 func entraAPI(text string) EntraAccessToken { return EntraAccessToken{secret.New(text)} }
 
-func testApproval() Approval {
-	return Approval{ClientID: testClient, RedirectURI: testRedirect, Challenge: oauth.S256(testVerifier),
+func testAuthorization() Authorization {
+	return Authorization{ClientID: testClient, RedirectURI: testRedirect, CodeChallenge: oauth.S256(testVerifier),
 		Scopes: testScopes, Identity: testIdentity, Upstream: Upstream{RefreshToken: entraRefresh("entra-rt-0"), APIToken: entraAPI("entra-at-0")}}
 }
 
@@ -183,7 +183,7 @@ func testRedemption() Redemption {
 
 func create(t failer, s *Service) Code {
 	t.Helper()
-	code, err := s.Create(context.Background(), testApproval())
+	code, err := s.Create(context.Background(), testAuthorization())
 	if err != nil {
 		t.Fatal(err)
 	}

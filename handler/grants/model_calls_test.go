@@ -15,7 +15,7 @@ func (w *world) create(t *rapid.T) {
 	i := w.any(t)
 	f := w.fault(t, i)
 	n := len(w.grants)
-	a := testApproval()
+	a := testAuthorization()
 	a.ClientID = fmt.Sprintf("client-%d", n%2)
 	a.Identity.ObjectID = fmt.Sprintf("user-%d", n%2)
 	ends := i.now().Add(CodeLifetime).Unix()

@@ -64,8 +64,8 @@ type record struct {
 
 // bindings are what the redemption of a code must match.
 type bindings struct {
-	RedirectURI string `json:"redirect"`
-	Challenge   string `json:"challenge"`
+	RedirectURI   string `json:"redirect"`
+	CodeChallenge string `json:"challenge"`
 }
 
 // userData is the user's tokens and personal data, which a row holds sealed.

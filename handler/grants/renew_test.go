@@ -248,7 +248,7 @@ func TestLargeTokensAreKeptOrRefusedByName(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := newInstance(t, newTable(t), newClock().Now)
-			a := testApproval()
+			a := testAuthorization()
 			a.Upstream = Upstream{RefreshToken: entraRefresh(tt.refresh), APIToken: entraAPI(tt.access)}
 			code, err := i.Create(ctx, a)
 			if tt.refused {

@@ -115,7 +115,7 @@ func (o *Operator) RetireKeys(ctx context.Context, sequences ...uint32) error {
 	return nil
 }
 
-// SignOutEveryone ends all that was approved until now, and retires every epoch
+// SignOutEveryone ends all that was granted until now, and retires every epoch
 // that there is: what a copy of the table or of a key is worth ends with it.
 // Everybody can sign in again.
 func (o *Operator) SignOutEveryone(ctx context.Context) (retired int, err error) {
@@ -141,7 +141,7 @@ func (o *Operator) SignOutEveryone(ctx context.Context) (retired int, err error)
 	return len(sequences), nil
 }
 
-// Revoke ends everything that was approved for a party until now.
+// Revoke ends everything that was granted for a party until now.
 func (o *Operator) Revoke(ctx context.Context, kind grants.BlockKind, value string) error {
 	if err := o.grants.SignOut(ctx, kind, value, "operator"); err != nil {
 		return err
