@@ -18,6 +18,9 @@ func TestDescriptionsKeepToTheCharactersOfTheSpecification(t *testing.T) {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}
+	if whole := strings.Repeat("x", maxDescription); Describe(whole) != whole {
+		t.Errorf("%d bytes are cut", maxDescription)
+	}
 	if got := Describe(strings.Repeat("x", 1000)); len(got) != maxDescription || !strings.HasSuffix(got, "...") {
 		t.Errorf("%d bytes: %q", len(got), got)
 	}

@@ -111,10 +111,17 @@ func TestScopesAreReadTolerantly(t *testing.T) {
 		"b a\tb\na":                "a b",
 		"ok bad\"quote back\\ é x": "ok x",
 		"api://id/mcp.access":      "api://id/mcp.access",
+		"! ~ \x7f a\x7f":           "! ~",
 	} {
 		if got := ParseScopes(in).String(); got != want {
 			t.Errorf("ParseScopes(%q) = %q, want %q", in, got, want)
 		}
+	}
+}
+
+func TestAnEmptyTextIsNoScope(t *testing.T) {
+	if got := NewScopes("", "a", ""); len(got) != 1 || got[0] != "a" {
+		t.Errorf("got %q", got)
 	}
 }
 
@@ -159,6 +166,27 @@ func TestTheCauseIsLoggedAndNeverSent(t *testing.T) {
 		}
 		if tt.status == 503 && w.Header().Get("Retry-After") != "2" {
 			t.Errorf("Retry-After %q, want it rounded up", w.Header().Get("Retry-After"))
+		}
+	}
+}
+
+// TestAnErrorTellsItsCauseToTheLogAndToCode that asks for it.
+func TestAnErrorTellsItsCauseToTheLogAndToCode(t *testing.T) {
+	cause := errors.New("reset")
+	err := error(New(InvalidGrant, "No.").Because(cause))
+	if err.Error() != "invalid_grant: No.: reset" || !errors.Is(err, cause) {
+		t.Errorf("%v", err)
+	}
+	if err := New(InvalidGrant, "No."); err.Error() != "invalid_grant: No." {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestRetryAfterIsInWholeSecondsAndNeverZero(t *testing.T) {
+	for wait, want := range map[time.Duration]string{-time.Second: "", 0: "", time.Nanosecond: "1", time.Second: "1", time.Second + 1: "2"} {
+		h := http.Header{}
+		if SetRetryAfter(h, wait); h.Get("Retry-After") != want {
+			t.Errorf("%s: %q, want %q", wait, h.Get("Retry-After"), want)
 		}
 	}
 }

@@ -122,7 +122,7 @@ func TestCredentials(t *testing.T) {
 		"two headers, one is Basic": {endpoint, []string{"Authorization", "Basic eA==", "Authorization", "Bearer good"}, 400, "invalid_request"},
 		"two tokens":                {endpoint, []string{"Authorization", "Bearer good good"}, 400, "invalid_request"},
 		"joined headers":            {endpoint, []string{"Authorization", "Bearer good,Bearer good"}, 400, "invalid_request"},
-		"endless token":             {endpoint, []string{"Authorization", "Bearer " + strings.Repeat("a", maxToken+1)}, 401, invalid},
+		"endless token":             {endpoint, []string{"Authorization", "Bearer " + strings.Repeat("a", 60<<10)}, 401, invalid},
 		"token in the query":        {endpoint + "?access_token=good", nil, 401, "Bearer " + baseline},
 		"query and header":          {endpoint + "?access_token=forged", []string{"Authorization", "Bearer good"}, 200, ""},
 		"query and a forged header": {endpoint + "?access_token=good", []string{"Authorization", "Bearer forged"}, 401, invalid},
@@ -299,7 +299,7 @@ func TestARefusedToolIsOneAuditEvent(t *testing.T) {
 	var out bytes.Buffer
 	o := options()
 	o.Log = slog.New(slog.NewJSONHandler(&out, nil))
-	do(o, request("POST", endpoint, "["+rpc("tools/call", "hello")+","+rpc("tools/call", "send")+"]", "Authorization", "Bearer good"))
+	do(o, request("POST", endpoint, "["+rpc("tools/call", "hello")+","+rpc("tools/call", "send")+","+rpc("tools/call", "hello")+"]", "Authorization", "Bearer good"))
 	if n := strings.Count(out.String(), `"category":"audit"`); n != 1 {
 		t.Fatalf("%d events in %s", n, &out)
 	}
@@ -307,6 +307,15 @@ func TestARefusedToolIsOneAuditEvent(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %s in %s", want, &out)
 		}
+	}
+}
+
+// TestNoScopeIsAskedForWhereNoneIsNeeded: scope="" is not of RFC 6749 §3.3.
+func TestNoScopeIsAskedForWhereNoneIsNeeded(t *testing.T) {
+	o := options()
+	o.Baseline = nil
+	if got, want := challenges(do(o, request("POST", endpoint, ""))), `Bearer resource_metadata="`+metadataURL+`"`; got != want {
+		t.Errorf("challenge %s, want %s", got, want)
 	}
 }
 

@@ -23,7 +23,7 @@ type originPolicy struct {
 func newOriginPolicy(endpoint *url.URL, origins, hosts []string) originPolicy {
 	p := originPolicy{local: oauth.Loopback(endpoint.Hostname()), origins: []string{origin(endpoint)}, hosts: []string{hostName(endpoint.Host)}}
 	for _, o := range origins {
-		if u, err := url.Parse(o); err == nil && u.Host != "" {
+		if u, err := url.Parse(o); err == nil {
 			p.origins = append(p.origins, origin(u))
 		}
 	}
