@@ -27,7 +27,7 @@ func (s *Server) adminConsent(w http.ResponseWriter, r *http.Request, q url.Valu
 		s.Pages.Render(w, http.StatusOK, pages.Notice{Words: pages.BackFromAdminConsent})
 		return
 	}
-	page := s.failure(r, pages.WordsFor(pages.AdminNotApproved))
+	page := s.newErrorPage(r, pages.WordsFor(pages.AdminNotApproved))
 	// Here Entra words the administrator's own no as consent_required, or as
 	// permission_denied without a number.
 	if f != nil && f.AADSTS != 0 && f.Kind != entra.Declined && f.Kind != entra.ConsentNeeded {

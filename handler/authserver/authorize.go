@@ -15,12 +15,12 @@ import (
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 	p, err := authorizationParams(w, r)
 	if err != nil {
-		s.errorPage(w, r, "", err)
+		s.writeErrorPage(w, r, "", err)
 		return
 	}
 	req, client, err := s.recipient(r.Context(), p)
 	if err != nil {
-		s.errorPage(w, r, p.Get("client_id"), err)
+		s.writeErrorPage(w, r, p.Get("client_id"), err)
 		return
 	}
 	if err := s.validate(&req, client, p); err != nil {
@@ -28,7 +28,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := s.checkBlocks(r, req, req.parties()); err != nil {
-		s.errorPage(w, r, req.ClientID, err)
+		s.writeErrorPage(w, r, req.ClientID, err)
 		return
 	}
 	s.audit(r.Context(), req, observe.Event{Name: observe.ConsentShown})

@@ -31,7 +31,7 @@ var defaultAnswerWaits = []time.Duration{100 * time.Millisecond, 200 * time.Mill
 	800 * time.Millisecond, 1500 * time.Millisecond, 2 * time.Second}
 
 // errInterrupted: a sign-in was claimed and will not be answered any more.
-var errInterrupted = stop(pages.Interrupted, oauth.InvalidRequest, "This sign-in was interrupted before it was finished.")
+var errInterrupted = newPageError(pages.Interrupted, oauth.InvalidRequest, "This sign-in was interrupted before it was finished.")
 
 // callback finishes a sign-in: the state and this browser's cookies agree, the
 // transaction is claimed before Entra is asked, Entra's ID token is verified,
@@ -48,7 +48,7 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request) {
 		err = p.unambiguous()
 	}
 	if err != nil {
-		s.errorPage(w, r, "", err)
+		s.writeErrorPage(w, r, "", err)
 		return
 	}
 	if fromAdminConsent(p.Values) {
@@ -57,7 +57,7 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	t, err := s.transactionOf(r, p.Get("state"))
 	if err != nil {
-		s.errorPage(w, r, "", err)
+		s.writeErrorPage(w, r, "", err)
 		return
 	}
 	claimed := t
@@ -71,7 +71,7 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request) {
 		s.repeatAnswer(w, r, t)
 		return
 	case err != nil:
-		s.retryPage(w, r, t, err)
+		s.writeRetryPage(w, r, t, err)
 		return
 	}
 	// From here on the sign-in can no longer be repeated: it is finished even if
@@ -134,7 +134,7 @@ func (s *Server) transactionOf(r *http.Request, raw string) (transaction, error)
 // that somebody else has redeemed its code.
 func (s *Server) complete(r *http.Request, t transaction, q url.Values) (answer, error) {
 	if f := s.Upstream.FromRedirect(q); f != nil {
-		return s.answerFailure(r, t, f), nil
+		return s.answerEntraFailure(r, t, f), nil
 	}
 	if q.Get("code") == "" {
 		return s.answerError(r, t, oauth.New(oauth.ServerError, "The sign-in brought no result.")), nil
@@ -146,7 +146,7 @@ func (s *Server) complete(r *http.Request, t transaction, q url.Values) (answer,
 		if f.AADSTS == redeemedTwice {
 			return answer{}, f
 		}
-		return s.answerFailure(r, t, f), nil
+		return s.answerEntraFailure(r, t, f), nil
 	}
 	if signIn.Claims == nil {
 		return s.answerError(r, t, oauth.New(oauth.ServerError, "The sign-in does not say who signed in.")), nil
@@ -209,7 +209,7 @@ func (s *Server) answerBlocked(r *http.Request, t transaction, err error) answer
 	} else {
 		a = s.answerError(r, t, err)
 	}
-	a.Failure = failureFor(err)
+	a.Failure = failurePageFor(err)
 	a.Failure.After = returnAfter
 	return a
 }
@@ -225,7 +225,7 @@ func (s *Server) answerError(r *http.Request, t transaction, err error) answer {
 func (s *Server) answerRefused(r *http.Request, t transaction, err error) answer {
 	s.logRefused(r, t.request.ClientID, err)
 	if t.kind != "" {
-		return answer{To: s.Issuer + t.page.Back, Failure: failureFor(err)}
+		return answer{To: s.Issuer + t.page.Back, Failure: failurePageFor(err)}
 	}
 	return answer{To: s.errorURL(t.request, err)}
 }
@@ -239,14 +239,14 @@ func reasonOf(err error) string {
 	return string(oauth.ErrorCode(err))
 }
 
-// answerFailure is a sign-in that failed at Entra. The client always gets its
+// answerEntraFailure is a sign-in that failed at Entra. The client always gets its
 // redirect. What the person can do something about, or has to ask for, is said
 // on a page first, because many clients show nothing of an error_description.
 // What the person just decided, and what passes by itself, goes to the client
 // at once.
-func (s *Server) answerFailure(r *http.Request, t transaction, f *entra.Failure) answer {
+func (s *Server) answerEntraFailure(r *http.Request, t transaction, f *entra.Failure) answer {
 	a := s.answerError(r, t, f.AtCallback())
-	if page := failureAtEntra(f); page != nil {
+	if page := failurePageAtEntra(f); page != nil {
 		a.Failure = page
 	} else if a.Failure != nil {
 		a.Failure.Summary, a.Failure.NextStep = f.Summary, f.NextStep
@@ -276,7 +276,7 @@ func (s *Server) writeAnswer(w http.ResponseWriter, r *http.Request, t transacti
 		return
 	}
 	if a.Failure != nil {
-		s.failurePage(w, r, t, *a.Failure, a.To)
+		s.writeFailurePage(w, r, t, *a.Failure, a.To)
 		return
 	}
 	s.redirect(w, r, t.request, a.To)
@@ -287,7 +287,7 @@ func (s *Server) writeAnswer(w http.ResponseWriter, r *http.Request, t transacti
 func (s *Server) askInFull(w http.ResponseWriter, r *http.Request, req request) {
 	client, err := s.registered(r.Context(), req)
 	if err != nil {
-		s.errorPage(w, r, req.ClientID, err)
+		s.writeErrorPage(w, r, req.ClientID, err)
 		return
 	}
 	f := s.newConsentForm(req, s.ensureBrowser(w, r))
@@ -304,7 +304,7 @@ func (s *Server) repeatAnswer(w http.ResponseWriter, r *http.Request, t transact
 		err = s.repeatable(r.Context(), *t.answer)
 	}
 	if err != nil {
-		s.errorPage(w, r, t.request.ClientID, err)
+		s.writeErrorPage(w, r, t.request.ClientID, err)
 		return
 	}
 	s.writeAnswer(w, r, t, *t.answer)

@@ -72,7 +72,7 @@ func (f consentForm) hasty(now time.Time) bool {
 func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 	decision, f, err := s.readDecision(w, r)
 	if err != nil {
-		s.errorPage(w, r, f.Request.ClientID, err)
+		s.writeErrorPage(w, r, f.Request.ClientID, err)
 		return
 	}
 	req := f.Request
@@ -81,7 +81,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		err = s.checkBlocks(r, req, req.parties())
 	}
 	if err != nil {
-		s.errorPage(w, r, req.ClientID, err)
+		s.writeErrorPage(w, r, req.ClientID, err)
 		return
 	}
 	if decision == decideInFull {
@@ -100,7 +100,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if wait := s.startLimit.Take(observe.ClientKey(r.Context())); wait > 0 {
-		s.errorPage(w, r, req.ClientID, tooMany("Too many sign-ins have been started.", wait))
+		s.writeErrorPage(w, r, req.ClientID, tooMany("Too many sign-ins have been started.", wait))
 		return
 	}
 	s.audit(r.Context(), req, observe.Event{Name: observe.ConsentApproved})
@@ -111,7 +111,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case errors.Is(err, errNoTransaction):
-		s.errorPage(w, r, req.ClientID, err)
+		s.writeErrorPage(w, r, req.ClientID, err)
 	case err != nil:
 		s.redirectError(w, r, req, err)
 	default:
@@ -155,7 +155,7 @@ func (s *Server) readDecision(w http.ResponseWriter, r *http.Request) (decision 
 	case decideCancel, decideInFull:
 		return decision, f, nil
 	}
-	return "", f, stop(pages.UnreadableForm, oauth.InvalidRequest, "The form holds no decision.")
+	return "", f, newPageError(pages.UnreadableForm, oauth.InvalidRequest, "The form holds no decision.")
 }
 
 // allowed are the scopes without those that the person has unticked. A form
@@ -193,7 +193,7 @@ func (s *Server) registered(ctx context.Context, req request) (clients.Client, e
 		return clients.Client{}, err
 	}
 	if !client.Allows(req.RedirectURI) {
-		return clients.Client{}, stop(pages.WithdrawnAddress, oauth.InvalidRedirectURI, "The app is no longer registered for the address it asked to be answered at.")
+		return clients.Client{}, newPageError(pages.WithdrawnAddress, oauth.InvalidRedirectURI, "The app is no longer registered for the address it asked to be answered at.")
 	}
 	return client, nil
 }

@@ -95,7 +95,7 @@ func (s *Server) bound(ctx context.Context, r *http.Request, state upstreamState
 	return nil
 }
 
-var errNotBound = stop(pages.SignInElsewhere, oauth.InvalidRequest, "This sign-in was not started in this browser, or the browser did not send its cookie.")
+var errNotBound = newPageError(pages.SignInElsewhere, oauth.InvalidRequest, "This sign-in was not started in this browser, or the browser did not send its cookie.")
 
 // shortenBinding lets the cookie of a finished sign-in live only as long as its
 // answer can be repeated.

@@ -47,7 +47,7 @@ func (s *Server) CheckForm(r *http.Request, purpose, token string) error {
 		return err
 	}
 	if f.Purpose != purpose {
-		return stop(pages.UnreadableForm, oauth.InvalidRequest, "The form was made for something else.")
+		return newPageError(pages.UnreadableForm, oauth.InvalidRequest, "The form was made for something else.")
 	}
 	return s.checkFormOwner(r, f.Browser, f.Expires)
 }
@@ -56,7 +56,7 @@ func (s *Server) CheckForm(r *http.Request, purpose, token string) error {
 func (s *Server) openForm(ctx context.Context, purpose keyring.Purpose, sealed string, v any) error {
 	plain, err := s.Ring.Open(ctx, purpose, nil, sealed)
 	if errors.Is(err, keyring.ErrNotOurs) {
-		return stop(pages.UnreadableForm, oauth.InvalidRequest, "The form was not made by this server.")
+		return newPageError(pages.UnreadableForm, oauth.InvalidRequest, "The form was not made by this server.")
 	}
 	if err != nil {
 		return keysUnavailable(err)
@@ -70,10 +70,10 @@ func (s *Server) openForm(ctx context.Context, purpose keyring.Purpose, sealed s
 // checkFormOwner refuses a form of another browser, and one that is too old.
 func (s *Server) checkFormOwner(r *http.Request, browser string, expires time.Time) error {
 	if !s.browser(r).matches(browser) {
-		return stop(pages.OtherBrowser, oauth.InvalidRequest, "This page was opened in another browser, or the browser did not send its cookie.")
+		return newPageError(pages.OtherBrowser, oauth.InvalidRequest, "This page was opened in another browser, or the browser did not send its cookie.")
 	}
 	if !s.Now().Before(expires) {
-		return stop(pages.PageExpired, oauth.InvalidRequest, "The page has been open for too long.")
+		return newPageError(pages.PageExpired, oauth.InvalidRequest, "The page has been open for too long.")
 	}
 	return nil
 }
@@ -86,7 +86,7 @@ func (s *Server) sameOrigin(r *http.Request) error {
 	site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
 	fromHere := site == "" || site == "same-origin" || site == "none"
 	if !fromHere || (origin != "" && origin != "null" && origin != s.origin) {
-		return stop(pages.OtherSite, oauth.AccessDenied, "The form was sent by another site.")
+		return newPageError(pages.OtherSite, oauth.AccessDenied, "The form was sent by another site.")
 	}
 	return nil
 }

@@ -16,9 +16,11 @@ import (
 )
 
 // A request of a browser ends in one of these: redirect and redirectError take
-// the browser to the client, errorPage takes nobody anywhere, and
-// redirectErrorUnasked and failurePage are pages with a way to the client. A
-// request of a client ends in JSON: jsonError.
+// the browser to the client; writeErrorPage shows an error and takes nobody
+// anywhere; writeFailurePage shows how a transaction failed, with a way on, and
+// writeRetryPage that the same callback can be tried again; redirectErrorUnasked
+// redirects, or shows a page with the redirect as a link. A request of a client
+// ends in JSON: writeJSONError.
 
 // redirectURL is the URL that takes values to the client: the redirect URI,
 // whose own query stays as it is (RFC 6749 §3.1.2), with state as it came and
@@ -76,9 +78,9 @@ func (s *Server) redirectErrorUnasked(w http.ResponseWriter, r *http.Request, re
 		s.redirectError(w, r, req, err)
 		return
 	}
-	page := s.failureOf(r, err)
+	page := s.errorPageFor(r, err)
 	page.Client, page.ReturnTo, page.Where = req.ClientName, s.errorURL(req, err), pages.TargetOf(req.RedirectURI).Where
-	s.errorPageOf(w, r, req.ClientID, err, page)
+	s.writeErrorPageAs(w, r, req.ClientID, err, page)
 }
 
 // pageError is an error whose words for people say more than its code.
@@ -87,7 +89,7 @@ type pageError struct {
 	err     *oauth.Error
 }
 
-func stop(problem pages.Problem, code oauth.Code, description string) error {
+func newPageError(problem pages.Problem, code oauth.Code, description string) error {
 	return &pageError{problem, oauth.New(code, description)}
 }
 
@@ -114,25 +116,25 @@ func problemOf(err error) pages.Problem {
 	return pages.RejectedRequest
 }
 
-// failure is a page with words for people, and without a way on.
-func (s *Server) failure(r *http.Request, words pages.Words) pages.Failure {
+// newErrorPage is a page with words for people, and without a way on.
+func (s *Server) newErrorPage(r *http.Request, words pages.Words) pages.Failure {
 	return pages.FailureOf(words, observe.CorrelationID(r.Context()), s.Now())
 }
 
-// failureOf is the page for err, without a way on.
-func (s *Server) failureOf(r *http.Request, err error) pages.Failure {
+// errorPageFor is the page for err, without a way on.
+func (s *Server) errorPageFor(r *http.Request, err error) pages.Failure {
 	e := oauth.AsError(err)
-	page := s.failure(r, pages.WordsFor(problemOf(err)))
+	page := s.newErrorPage(r, pages.WordsFor(problemOf(err)))
 	page.Technical = string(e.Code) + ": " + oauth.Describe(e.Description)
 	return page
 }
 
-// errorPage shows err to the person at the browser and takes nobody anywhere.
-func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, clientID string, err error) {
-	s.errorPageOf(w, r, clientID, err, s.failureOf(r, err))
+// writeErrorPage shows err to the person at the browser and takes nobody anywhere.
+func (s *Server) writeErrorPage(w http.ResponseWriter, r *http.Request, clientID string, err error) {
+	s.writeErrorPageAs(w, r, clientID, err, s.errorPageFor(r, err))
 }
 
-func (s *Server) errorPageOf(w http.ResponseWriter, r *http.Request, clientID string, err error, page pages.Failure) {
+func (s *Server) writeErrorPageAs(w http.ResponseWriter, r *http.Request, clientID string, err error, page pages.Failure) {
 	s.logRefused(r, clientID, err)
 	status, wait := pageStatus(err), oauth.AsError(err).RetryAfter
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
@@ -151,9 +153,9 @@ func pageStatus(err error) int {
 	return http.StatusBadRequest
 }
 
-// failure is what a page says of a sign-in that failed, for as long as the
-// answer is kept.
-type failure struct {
+// failurePage is what writeFailurePage says of a sign-in that failed. It is
+// stored with the answer, so that a repeated callback shows the same.
+type failurePage struct {
 	Status     int    `json:"status"`
 	Title      string `json:"title"`
 	Summary    string `json:"summary"`
@@ -172,9 +174,9 @@ const (
 	returnAfterConsent = 120
 )
 
-// failureAtEntra is the page for a failure at Entra that the person can do
+// failurePageAtEntra is the page for a failure at Entra that the person can do
 // something about; nil for all others.
-func failureAtEntra(f *entra.Failure) *failure {
+func failurePageAtEntra(f *entra.Failure) *failurePage {
 	problem, status, after := pages.NotAllowedThere, http.StatusForbidden, returnAfter
 	switch f.Kind {
 	case entra.NotAllowed:
@@ -187,33 +189,33 @@ func failureAtEntra(f *entra.Failure) *failure {
 	default:
 		return nil
 	}
-	return &failure{Status: status, Title: pages.WordsFor(problem).Title, Summary: f.Summary, NextStep: f.NextStep, ConsentURL: f.ConsentURL, After: after}
+	return &failurePage{Status: status, Title: pages.WordsFor(problem).Title, Summary: f.Summary, NextStep: f.NextStep, ConsentURL: f.ConsentURL, After: after}
 }
 
-// failureFor is the page for err.
-func failureFor(err error) *failure {
+// failurePageFor is the page for err.
+func failurePageFor(err error) *failurePage {
 	words := pages.WordsFor(problemOf(err))
-	return &failure{Status: pageStatus(err), Title: words.Title, Summary: words.Summary, NextStep: words.NextStep}
+	return &failurePage{Status: pageStatus(err), Title: words.Title, Summary: words.Summary, NextStep: words.NextStep}
 }
 
-// failurePage shows how t failed, with a link to where it goes on.
-func (s *Server) failurePage(w http.ResponseWriter, r *http.Request, t transaction, f failure, to string) {
-	page := s.failure(r, pages.Words{Title: f.Title, Summary: f.Summary, NextStep: f.NextStep})
+// writeFailurePage shows how t failed, with a link to where it goes on.
+func (s *Server) writeFailurePage(w http.ResponseWriter, r *http.Request, t transaction, f failurePage, to string) {
+	page := s.newErrorPage(r, pages.Words{Title: f.Title, Summary: f.Summary, NextStep: f.NextStep})
 	page.ConsentURL = f.ConsentURL
 	s.withReturn(&page, t, to, f.After)
 	s.Pages.Render(w, f.Status, page)
 }
 
-// retryPage is shown where the same callback can be tried again. The client is
+// writeRetryPage is shown where the same callback can be tried again. The client is
 // told if the person does not.
-func (s *Server) retryPage(w http.ResponseWriter, r *http.Request, t transaction, err error) {
-	page := s.failure(r, pages.WordsFor(pages.TryReload))
+func (s *Server) writeRetryPage(w http.ResponseWriter, r *http.Request, t transaction, err error) {
+	page := s.newErrorPage(r, pages.WordsFor(pages.TryReload))
 	to := s.Issuer + t.page.Back
 	if t.kind == "" {
 		to = s.errorURL(t.request, err)
 	}
 	s.withReturn(&page, t, to, returnAfter)
-	s.errorPageOf(w, r, t.request.ClientID, err, page)
+	s.writeErrorPageAs(w, r, t.request.ClientID, err, page)
 }
 
 // withReturn adds the way on, which the browser takes by itself only to a
@@ -226,10 +228,10 @@ func (s *Server) withReturn(page *pages.Failure, t transaction, to string, after
 	page.OwnPage = t.kind != ""
 }
 
-// jsonError answers a client with err. A client that came with Basic is told to
+// writeJSONError answers a client with err. A client that came with Basic is told to
 // come with Basic (RFC 6749 §5.2); no other is, because browsers would ask the
 // user for a password.
-func (s *Server) jsonError(w http.ResponseWriter, r *http.Request, err error) {
+func (s *Server) writeJSONError(w http.ResponseWriter, r *http.Request, err error) {
 	if oauth.ErrorCode(err) == oauth.InvalidClient && clients.UsedBasic(r.Header) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="`+s.Issuer+`"`)
 	}

@@ -51,11 +51,11 @@ type PageSignInRequest struct {
 func (s *Server) BeginPageSignIn(w http.ResponseWriter, r *http.Request, kind string, p PageSignInRequest) {
 	browser := s.browser(r)
 	if r.Method != http.MethodPost || s.PageSignIns[kind] == nil || browser.IsZero() {
-		s.errorPage(w, r, "", stop(pages.UnreadableForm, oauth.InvalidRequest, "A sign-in of this kind begins with a form of this server."))
+		s.writeErrorPage(w, r, "", newPageError(pages.UnreadableForm, oauth.InvalidRequest, "A sign-in of this kind begins with a form of this server."))
 		return
 	}
 	if wait := s.startLimit.Take(observe.ClientKey(r.Context())); wait > 0 {
-		s.errorPage(w, r, "", tooMany("Too many sign-ins have been started.", wait))
+		s.writeErrorPage(w, r, "", tooMany("Too many sign-ins have been started.", wait))
 		return
 	}
 	t := newTransaction(newState(s.Now().Add(consentLifetime)), request{}, browser.hash())
@@ -65,9 +65,9 @@ func (s *Server) BeginPageSignIn(w http.ResponseWriter, r *http.Request, kind st
 		err = s.bind(w, r, t.state)
 	}
 	if err != nil {
-		page := s.failureOf(r, err)
+		page := s.errorPageFor(r, err)
 		page.ReturnTo = s.Issuer + p.Back
-		s.errorPageOf(w, r, "", err, page)
+		s.writeErrorPageAs(w, r, "", err, page)
 		return
 	}
 	s.continueAtEntra(w, r, request{}, to)
@@ -96,5 +96,5 @@ func (s *Server) answerPageSignIn(r *http.Request, t transaction, signIn entra.S
 
 // Refuse shows the page that says why a form or a link of this server is not taken.
 func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, err error) {
-	s.errorPage(w, r, "", err)
+	s.writeErrorPage(w, r, "", err)
 }

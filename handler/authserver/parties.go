@@ -25,7 +25,7 @@ func (s *Server) checkBlocks(r *http.Request, req request, p grants.Parties) err
 		return err
 	}
 	s.audit(r.Context(), req, observe.Event{Name: observe.BlockEnforced, Subject: string(p.Subject), Tenant: p.TenantID, Target: string(block.Kind)})
-	return stop(pages.Blocked, oauth.AccessDenied, "This app, account or organization is blocked at this server.")
+	return newPageError(pages.Blocked, oauth.AccessDenied, "This app, account or organization is blocked at this server.")
 }
 
 // checkClientBlock is checkBlocks for the endpoints that clients call themselves.

@@ -11,7 +11,7 @@ import (
 func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 	registration, err := s.Clients.Register(r.Context(), r.Header.Get("Content-Type"), r.Body)
 	if err != nil {
-		s.jsonError(w, r, err)
+		s.writeJSONError(w, r, err)
 		return
 	}
 	oauth.WriteJSON(w, http.StatusCreated, registration)

@@ -26,7 +26,7 @@ type request struct {
 	Scopes          oauth.Scopes `json:"scopes"`
 }
 
-var errIncomplete = stop(pages.IncompleteLink, oauth.InvalidRequest, "The request must name one client_id and one redirect_uri.")
+var errIncomplete = newPageError(pages.IncompleteLink, oauth.InvalidRequest, "The request must name one client_id and one redirect_uri.")
 
 // recipient establishes who asks and where answers go. Until both are known
 // nothing may be redirected anywhere (RFC 6749 §4.1.2.1), so an error here is
@@ -48,7 +48,7 @@ func (s *Server) recipient(ctx context.Context, p params) (request, clients.Clie
 		redirectURI = client.RedirectURIs[0]
 	}
 	if !client.Allows(redirectURI) {
-		return request{}, clients.Client{}, stop(pages.UnregisteredAddress, oauth.InvalidRedirectURI, "The app asked to be answered at an address that it has not registered.")
+		return request{}, clients.Client{}, newPageError(pages.UnregisteredAddress, oauth.InvalidRedirectURI, "The app asked to be answered at an address that it has not registered.")
 	}
 	verified := client.Source == clients.SourceFetched || client.Source == clients.SourcePinned
 	return request{ClientID: client.ID, ClientName: client.Name, Verified: verified, RedirectURI: redirectURI, State: p.Get("state"), AuthorizationID: oauth.RandomID()}, client, nil

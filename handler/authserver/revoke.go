@@ -20,7 +20,7 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
 		err = s.Grants.Revoke(r.Context(), p.Get("token"), client.ID)
 	}
 	if err != nil {
-		s.jsonError(w, r, err)
+		s.writeJSONError(w, r, err)
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
@@ -43,12 +43,12 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
 		err = s.Clients.Consume(r.Context(), client)
 	}
 	if err != nil {
-		s.jsonError(w, r, err)
+		s.writeJSONError(w, r, err)
 		return
 	}
 	answer, err := s.Grants.Introspect(r.Context(), p.Get("token"), client.ID)
 	if err != nil {
-		s.jsonError(w, r, err)
+		s.writeJSONError(w, r, err)
 		return
 	}
 	oauth.WriteJSON(w, http.StatusOK, answer)

@@ -62,7 +62,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 		tokens, err = s.issueTokens(r.Context(), client, t)
 	}
 	if err != nil {
-		s.jsonError(w, r, err)
+		s.writeJSONError(w, r, err)
 		return
 	}
 	writeTokens(w, tokens)

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"entramcp/handler/clients"
 	"entramcp/handler/authserver"
+	"entramcp/handler/clients"
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"

@@ -82,7 +82,7 @@ type answer struct {
 	// Next is the state of the transaction that To continues with at Entra.
 	Next string `json:"next,omitempty"`
 	// Failure, if set, is said on a page first.
-	Failure *failure `json:"failure,omitempty"`
+	Failure *failurePage `json:"failure,omitempty"`
 	// Ask is set if the consent page is to be shown in full, because somebody else
 	// has signed in than has approved before.
 	Ask bool `json:"ask,omitempty"`
@@ -160,7 +160,7 @@ func parseState(raw string, now time.Time) (upstreamState, error) {
 }
 
 var (
-	errNoTransaction = stop(pages.SignInOver, oauth.InvalidRequest, "This sign-in has expired or was finished already.")
+	errNoTransaction = newPageError(pages.SignInOver, oauth.InvalidRequest, "This sign-in has expired or was finished already.")
 	// errClaimed: another callback has claimed the transaction.
 	errClaimed = errors.New("authserver: the transaction has been claimed")
 )
