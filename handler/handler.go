@@ -106,7 +106,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		return nil, fmt.Errorf("configure Entra: %w", err)
 	}
 	s.challenges = &authserver.ClaimsChallenges{Table: deps.Table, Ring: s.ring, Now: deps.Now, Log: deps.Log}
-	catalogue := s.catalogue()
+	catalogue := deps.Offered()
 	if err := catalogue.About.Check(); err != nil {
 		return nil, err
 	}
@@ -327,10 +327,10 @@ func EntraConfig(cfg config.Config) entra.Config {
 	}
 }
 
-// catalogue is what the server offers.
-func (s *Server) catalogue() toolkit.Catalogue {
-	if s.deps.Catalogue != nil {
-		return *s.deps.Catalogue
+// Offered is what the server offers: Catalogue, or that of package tools.
+func (d Dependencies) Offered() toolkit.Catalogue {
+	if d.Catalogue != nil {
+		return *d.Catalogue
 	}
 	return tools.Catalogue()
 }

@@ -81,6 +81,21 @@ func LoadStore(getenv func(string) string) (Config, error) {
 	return c, nil
 }
 
+// LoadAddress reads and checks where the server is, for commands that need nothing
+// else. The rest of the result is empty. The error, if any, is Problems.
+func LoadAddress(getenv func(string) string) (Config, error) {
+	r := &reader{getenv: getenv}
+	var c Config
+	r.public(&c, r.port("PORT", 7071))
+	if u, err := url.Parse(c.Issuer); len(r.problems) == 0 && (err != nil || u.Scheme != "https") {
+		r.bad("PUBLIC_URL", fmt.Sprintf("is %q, which only this computer reaches", c.Issuer), "Write the address that clients use, such as https://mcp.example.com")
+	}
+	if len(r.problems) > 0 {
+		return Config{}, r.problems
+	}
+	return c, nil
+}
+
 func (r *reader) listenAddress() netip.Addr {
 	const name = "LISTEN_ADDRESS"
 	address, err := netip.ParseAddr(strings.Trim(r.textOr(name, "127.0.0.1"), "[]"))

@@ -94,13 +94,19 @@ func documents(o Options, s server) (map[string]http.Handler, error) {
 	return routes, nil
 }
 
-// shortDescription is never empty: the schemas refuse that.
+// noDescription is in the place of one: schemas refuse an empty one.
+const noDescription = "An MCP server with a Microsoft sign-in."
+
 func (o Options) shortDescription() string {
-	text := []rune(cmp.Or(o.About.Description, "An MCP server with a Microsoft sign-in."))
-	if len(text) > maxDescription {
-		text = append(text[:maxDescription-1], '…')
+	return shortened(cmp.Or(o.About.Description, noDescription), maxDescription)
+}
+
+// shortened is text in at most so many runes.
+func shortened(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return string(append(runes[:most-1], '…'))
 	}
-	return string(text)
+	return text
 }
 
 // registryName is the reverse-DNS name that the MCP registry asks for.

@@ -12,6 +12,7 @@ import (
 
 	"entramcp/handler/config"
 	"entramcp/handler/operator"
+	"entramcp/handler/toolkit"
 )
 
 // command is one of app's commands.
@@ -30,6 +31,8 @@ type call struct {
 	args   []string
 	stdout io.Writer
 	getenv func(string) string
+	// catalogue is what the server offers.
+	catalogue toolkit.Catalogue
 	// operator opens the table of the settings.
 	operator func() (*operator.Operator, error)
 }
@@ -42,7 +45,7 @@ func (e errUsage) Error() string { return string(e) }
 
 // commands are those beside serving, in the order of the help.
 func commands() []command {
-	return slices.Concat(keyCommands, signOutCommands, connectionCommands, blockCommands, clientCommands)
+	return slices.Concat(keyCommands, signOutCommands, connectionCommands, blockCommands, clientCommands, manifestCommands)
 }
 
 // parse reads the flags that define has made, and the number of other arguments
@@ -92,7 +95,7 @@ func find(args []string) (command, []string, bool) {
 }
 
 // runCommand runs c and returns the exit status.
-func runCommand(ctx context.Context, c command, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+func runCommand(ctx context.Context, c command, args []string, getenv func(string) string, stdout, stderr io.Writer, catalogue toolkit.Catalogue) int {
 	if slices.ContainsFunc(args, isHelp) {
 		c.help(stdout)
 		return exitOK
@@ -110,7 +113,7 @@ func runCommand(ctx context.Context, c command, args []string, getenv func(strin
 		}
 		return operator.Open(ctx, cfg, newLog(cfg, stderr, stderr, nil))
 	}
-	err := c.run(&call{ctx: ctx, flags: flags, args: args, stdout: stdout, getenv: getenv, operator: open})
+	err := c.run(&call{ctx: ctx, flags: flags, args: args, stdout: stdout, getenv: getenv, catalogue: catalogue, operator: open})
 	var usage errUsage
 	var problems config.Problems
 	switch {

@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return exitOK
 	default:
 		if c, rest, ok := find(args); ok {
-			return runCommand(ctx, c, rest, getenv, stdout, stderr)
+			return runCommand(ctx, c, rest, getenv, stdout, stderr, deps.Offered())
 		}
 		fmt.Fprintf(stderr, "app has no command %q.", strings.Join(args, " "))
 		if name := nearest(args); name != "" {

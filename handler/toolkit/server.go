@@ -199,16 +199,7 @@ func (s *Server) register(c Catalogue) {
 }
 
 func (s *Server) addTool(t *Tool) {
-	annotations := t.annotations
-	annotations.Title = t.title
-	published := &mcp.Tool{
-		Name: t.name, Title: t.title, Description: t.description, Annotations: &annotations,
-		InputSchema: encoded(t.input), Icons: t.sdkIcons(), Meta: t.meta,
-	}
-	if t.output != nil {
-		published.OutputSchema = encoded(t.output)
-	}
-	s.mcp.AddTool(published, func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+	s.mcp.AddTool(t.published(), func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		call := &Call{Kind: string(tool), Name: t.name, Arguments: req.Params.Arguments}
 		result, err := s.run(ctx, &t.definition, call, req, func(c *Call) (err error) {
 			c.Arguments, err = t.arguments.arguments(c.Arguments)
@@ -219,6 +210,20 @@ func (s *Server) addTool(t *Tool) {
 		called, _ := result.(*mcp.CallToolResult)
 		return called, err
 	})
+}
+
+// published is the tool as tools/list has it.
+func (t *Tool) published() *mcp.Tool {
+	annotations := t.annotations
+	annotations.Title = t.title
+	published := &mcp.Tool{
+		Name: t.name, Title: t.title, Description: t.description, Annotations: &annotations,
+		InputSchema: encoded(t.input), Icons: t.sdkIcons(), Meta: t.meta,
+	}
+	if t.output != nil {
+		published.OutputSchema = encoded(t.output)
+	}
+	return published
 }
 
 // encoded is a schema as the SDK sends it: it would encode it again for every call.
@@ -281,11 +286,27 @@ func (t *Tool) describe() ToolDescription { return ToolDescription{t.name, t.tit
 func (s *Server) Open() []ToolDescription {
 	var open []ToolDescription
 	for _, t := range s.tools {
-		if t.allowed(nil, nil) == nil {
+		if t.open() {
 			open = append(open, t.describe())
 		}
 	}
 	return open
+}
+
+func (t *Tool) open() bool { return t.allowed(nil, nil) == nil }
+
+// OpenTools are the tools that every user may call, as tools/list has them, and
+// the names of the others.
+func (c Catalogue) OpenTools() (open []*mcp.Tool, others []string) {
+	for i := range c.Tools {
+		if t := &c.Tools[i]; t.open() {
+			open = append(open, t.published())
+		} else {
+			others = append(others, t.name)
+		}
+	}
+	slices.SortFunc(open, func(a, b *mcp.Tool) int { return strings.Compare(a.Name, b.Name) })
+	return open, others
 }
 
 // cacheable marks what clients may keep: lists for a while, and what a resource
