@@ -92,9 +92,9 @@ type m365ToolSource struct {
 }
 
 type m365Server struct {
-	URL             string            `json:"mcpServerUrl"`
-	ToolDescription m365File          `json:"mcpToolDescription"`
-	Authorization   m365Authorization `json:"authorization"`
+	URL             string             `json:"mcpServerUrl"`
+	ToolDescription m365File           `json:"mcpToolDescription"`
+	Authorization   *m365Authorization `json:"authorization,omitempty"`
 }
 
 type m365File struct {
@@ -103,7 +103,7 @@ type m365File struct {
 
 type m365Authorization struct {
 	Type        string `json:"type"`
-	ReferenceID string `json:"referenceId,omitempty"`
+	ReferenceID string `json:"referenceId"`
 }
 
 // Write writes the app package, a zip file. What the package needs and nobody has
@@ -167,11 +167,13 @@ func (m M365) check() (host string, err error) {
 	return u.Hostname(), errors.Join(missing...)
 }
 
-func (m M365) authorization() m365Authorization {
-	if m.ReferenceID != "" {
-		return m365Authorization{Type: "OAuthPluginVault", ReferenceID: m.ReferenceID}
+// authorization is nil where Microsoft 365 registers itself: the schema asks for a
+// referenceId beside "DynamicClientRegistration", which nobody has before that.
+func (m M365) authorization() *m365Authorization {
+	if m.ReferenceID == "" {
+		return nil
 	}
-	return m365Authorization{Type: "DynamicClientRegistration"}
+	return &m365Authorization{Type: "OAuthPluginVault", ReferenceID: m.ReferenceID}
 }
 
 // defaultAccent is that of the pages.

@@ -70,7 +70,6 @@ func TestTheAppPackageOfMicrosoft365(t *testing.T) {
 			"id": "contoso-tools", "displayName": "Tools of Contoso for everything that there is to do", "description": "What Contoso's people need every day.",
 			"toolSource": map[string]any{"remoteMcpServer": map[string]any{
 				"mcpServerUrl": "https://mcp.contoso.com/mcp", "mcpToolDescription": map[string]any{"file": "tools.json"},
-				"authorization": map[string]any{"type": "DynamicClientRegistration"},
 			}},
 		}},
 	}
