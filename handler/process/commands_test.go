@@ -177,7 +177,7 @@ func TestCommandsInTheDocsExist(t *testing.T) {
 		t.Fatal(err)
 	}
 	// In code: `app keys list`, or a line of a block.
-	inCode := regexp.MustCompile("(?m)(?:`|^|\\$\\()(?:app|go run \\.) ([a-z-]+(?: [a-z-]+)?)")
+	inCode := regexp.MustCompile("(?m)(?:`|^|\\$\\()(?:app|go run \\.) ([a-z-]+(?: [a-z0-9-]+)?)")
 	found := 0
 	for _, file := range files {
 		text, err := os.ReadFile(file)
