@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"entramcp/handler/cors"
+	"entramcp/handler/pages"
 )
 
 // The paths of the documents. The server card is below the endpoint, so that it
@@ -94,11 +95,9 @@ func documents(o Options, s server) (map[string]http.Handler, error) {
 	return routes, nil
 }
 
-// noDescription is in the place of one: schemas refuse an empty one.
-const noDescription = "An MCP server with a Microsoft sign-in."
-
+// shortDescription is never empty: schemas refuse that.
 func (o Options) shortDescription() string {
-	return shortened(cmp.Or(o.About.Description, noDescription), maxDescription)
+	return shortened(cmp.Or(o.About.Description, pages.NoDescription), maxDescription)
 }
 
 // shortened is text in at most so many runes.

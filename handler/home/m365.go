@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"entramcp/handler/pages"
 	"entramcp/handler/toolkit"
 )
 
@@ -114,7 +115,7 @@ func (m M365) Write(w io.Writer) error {
 		return err
 	}
 	title := cmp.Or(m.About.Title, m.About.Name)
-	description := cmp.Or(m.About.Description, noDescription)
+	description := cmp.Or(m.About.Description, pages.NoDescription)
 	app := m365App{
 		Schema:          "https://developer.microsoft.com/json-schemas/teams/v" + manifestVersion + "/MicrosoftTeams.schema.json",
 		ManifestVersion: manifestVersion, Version: m.Version,

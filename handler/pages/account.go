@@ -79,23 +79,3 @@ type ManageBlock struct{ Kind, Value, Reason, Since string }
 
 // AccountDone says what was just done, or what was wrong.
 type AccountDone string
-
-// The lines about what was done.
-const (
-	Disconnected   AccountDone = "Disconnected. The app’s access ends within 15 seconds."
-	Forgotten      AccountDone = "Forgotten. The next sign-in of that app asks in full."
-	UserSignedOut  AccountDone = "Signed out. All access of that user ends within 15 seconds; they can sign in again."
-	PartySignedOut AccountDone = "Signed out. All access ends within 15 seconds; it can be approved again."
-	PartyBlocked   AccountDone = "Blocked. All access ends within 15 seconds."
-	PartyUnblocked AccountDone = "Unblocked."
-	NotAnObjectID  AccountDone = "That is not an object ID. It is a GUID, on the user’s page in the Entra admin center."
-)
-
-// OpenAccountAgain is the next step where a form of the account page fails.
-const OpenAccountAgain = "Open the page of your connected apps again."
-
-// Erased is what is said once nothing is kept any more.
-var Erased = Words{
-	Title: "Everything is removed", Summary: "All your apps are disconnected, and nothing about you is kept here.",
-	NextStep: "You can close this page. Connecting an app begins from the start.",
-}

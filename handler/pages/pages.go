@@ -37,12 +37,13 @@ var plain = New(Brand{})
 func New(brand Brand) *Pages {
 	css := brand.css()
 	layout := template.Must(template.New("").Funcs(template.FuncMap{
-		"style":   func() template.CSS { return template.CSS(css) }, // our own file and a colour
-		"brand":   func() Brand { return brand },
-		"named":   named,
-		"link":    link,
-		"support": supportLink,
-		"icon":    icon,
+		"style":         func() template.CSS { return template.CSS(css) }, // our own file and a colour
+		"brand":         func() Brand { return brand },
+		"named":         named,
+		"link":          link,
+		"support":       supportLink,
+		"icon":          icon,
+		"noDescription": func() string { return NoDescription },
 	}).ParseFS(files, "html/layout.html"))
 	p := &Pages{policy: contentSecurityPolicy(css), templates: map[string]*template.Template{}}
 	for _, page := range kinds {
@@ -61,7 +62,7 @@ var kinds = []Page{
 func (p *Pages) Render(w http.ResponseWriter, status int, page Page) {
 	body, err := p.body(page)
 	if err != nil {
-		http.Error(w, "The page could not be shown.", http.StatusInternalServerError)
+		http.Error(w, notShown, http.StatusInternalServerError)
 		return
 	}
 	p.write(w, status, body)

@@ -1,8 +1,8 @@
 package pages
 
 // The words that the server says to people are here and in html/, for whoever
-// wants to change or translate them. What is elsewhere: what Entra's failures
-// mean (package entra), and what the tools' own scopes allow (package tools).
+// wants to change or translate them. What stands elsewhere all the same, and why,
+// is in TestWordsForPeopleStandInOnePlace.
 
 // Words are what a page says: what happened, and what to do.
 type Words struct {
@@ -142,10 +142,31 @@ var BackFromAdminConsent = Words{"Back from the administrator's page",
 	"If you approved there, people in your organization can now sign in to this server.",
 	"Go back to your app and connect again. An approval may take a minute to arrive everywhere."}
 
+// What AccountDone says.
+const (
+	Disconnected   AccountDone = "Disconnected. The app’s access ends within 15 seconds."
+	Forgotten      AccountDone = "Forgotten. The next sign-in of that app asks in full."
+	UserSignedOut  AccountDone = "Signed out. All access of that user ends within 15 seconds; they can sign in again."
+	PartySignedOut AccountDone = "Signed out. All access ends within 15 seconds; it can be approved again."
+	PartyBlocked   AccountDone = "Blocked. All access ends within 15 seconds."
+	PartyUnblocked AccountDone = "Unblocked."
+	NotAnObjectID  AccountDone = "That is not an object ID. It is a GUID, on the user’s page in the Entra admin center."
+)
+
+// OpenAccountAgain is the next step where a form of the account page fails.
+const OpenAccountAgain = "Open the page of your connected apps again."
+
+// Erased is what is said once nothing is kept any more.
+var Erased = Words{
+	Title: "Everything is removed", Summary: "All your apps are disconnected, and nothing about you is kept here.",
+	NextStep: "You can close this page. Connecting an app begins from the start.",
+}
+
 const (
 	thisComputer = "An app on this computer"
 	namelessApp  = "An app without a name"
 	badAddress   = "an unreadable address"
+	notShown     = "The page could not be shown."
 )
 
 // scopeWords are what the scopes that are not a tool's own allow.
@@ -156,3 +177,6 @@ var scopeWords = map[string]string{
 	"offline_access": "Stay connected when you are away",
 	"User.Read":      "Read your Microsoft profile",
 }
+
+// NoDescription is in the place of a server's description where it has none.
+const NoDescription = "An MCP server with a Microsoft sign-in."
