@@ -162,14 +162,14 @@ func (d *fetchCache) usable(c cachedCopy, youngest time.Duration) bool {
 }
 
 func (d *fetchCache) refreshed(ctx context.Context, rawURL string, youngest time.Duration, check func([]byte) error) (cachedCopy, error) {
-	c, found := d.stored(ctx, rawURL, check)
-	if found && d.usable(c, youngest) {
+	c := d.stored(ctx, rawURL, check)
+	if d.usable(c, youngest) {
 		d.copies.Add(rawURL, c)
 		return c, nil
 	}
 	answer, err := d.fetch(ctx, rawURL, c.ETag, check)
 	if err != nil {
-		return d.standIn(ctx, rawURL, c, found, err)
+		return d.standIn(ctx, rawURL, c, err)
 	}
 	now := d.now().UTC()
 	c.URL, c.ETag, c.Fetched, c.Fresh, c.retry, c.builtIn = rawURL, answer.etag, now, now.Add(answer.fresh), time.Time{}, false
@@ -203,11 +203,11 @@ func (d *fetchCache) fetch(ctx context.Context, rawURL, etag string, check func(
 // standIn answers a failed fetch with the copy there is, or explains it. A copy
 // that was fetched comes before one that is built in; neither is used if the
 // host has said that there is no such document, or a different one.
-func (d *fetchCache) standIn(ctx context.Context, rawURL string, c cachedCopy, found bool, err error) (cachedCopy, error) {
+func (d *fetchCache) standIn(ctx context.Context, rawURL string, c cachedCopy, err error) (cachedCopy, error) {
 	var f *fetchFailure
 	failed := errors.As(err, &f)
 	if !failed || !f.final {
-		old := found && !c.builtIn && d.now().Before(c.Fresh.Add(staleFor))
+		old := !c.builtIn && d.now().Before(c.Fresh.Add(staleFor))
 		if body, known := d.builtIn[rawURL]; known && !old {
 			c, old = cachedCopy{URL: rawURL, body: body, builtIn: true, row: c.row, shared: true}, true
 		}
@@ -236,10 +236,11 @@ func (d *fetchCache) standIn(ctx context.Context, rawURL string, c cachedCopy, f
 	return cachedCopy{}, unknownClient(text[:len(text)-1]).Because(err)
 }
 
-// stored is the newest copy in memory or in the table. The table is only a
-// cache here: if it does not answer, the document is fetched.
-func (d *fetchCache) stored(ctx context.Context, rawURL string, check func([]byte) error) (cachedCopy, bool) {
-	known, inMemory := d.copies.Peek(rawURL)
+// stored is the newest copy in memory or in the table, or one that was never
+// fresh. The table is only a cache here: if it does not answer, the document is
+// fetched.
+func (d *fetchCache) stored(ctx context.Context, rawURL string, check func([]byte) error) cachedCopy {
+	known, _ := d.copies.Peek(rawURL)
 	partition, key := d.key(rawURL)
 	ctx, cancel := context.WithTimeout(ctx, tableTimeout)
 	defer cancel()
@@ -249,20 +250,20 @@ func (d *fetchCache) stored(ctx context.Context, rawURL string, check func([]byt
 			d.log.WarnContext(ctx, "copies of client documents cannot be read", "cause", err)
 		}
 		known.row, known.shared = store.Row{}, false
-		return known, inMemory
+		return known
 	}
 	head, body, _ := bytes.Cut(row.Value, []byte("\n"))
 	c := cachedCopy{body: body, row: row, shared: true}
 	if json.Unmarshal(head, &c) != nil || c.URL != rawURL || check(body) != nil {
 		// What cannot be read, or a stricter policy now refuses, is replaced by
 		// the next fetch.
-		return cachedCopy{row: row}, false
+		return cachedCopy{row: row}
 	}
-	if inMemory && known.Fetched.After(c.Fetched) {
+	if known.Fetched.After(c.Fetched) {
 		known.row = row
-		return known, true
+		return known
 	}
-	return c, true
+	return c
 }
 
 // share gives a copy to all instances, if they do not have it.

@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,26 @@ func TestExpensiveKeysAreNotUsed(t *testing.T) {
 	} {
 		if keys, err := parseKeys([]byte(tt.set)); (err == nil) != tt.accepted {
 			t.Errorf("%s: %d keys, %v", name, len(keys), err)
+		}
+	}
+}
+
+// TestAKeyIsForTheAlgorithmThatItNames, and for nothing but signatures (RFC 7517
+// §4.2, §4.4).
+func TestAKeyIsForTheAlgorithmThatItNames(t *testing.T) {
+	s := newSigners(t)
+	with := func(member string) string { return strings.Replace(jwks(t, false, s.rsa), `"kty"`, member+`,"kty"`, 1) }
+	for set, want := range map[string][]string{
+		jwks(t, false, s.rsa):    {"RS256", "PS256"},
+		with(`"alg":"PS256"`):    {"PS256"},
+		with(`"use":"sig"`):      {"RS256", "PS256"},
+		with(`"alg":"ES256"`):    nil,
+		with(`"alg":"RSA-OAEP"`): nil,
+		with(`"use":"enc"`):      nil,
+	} {
+		keys, err := parseKeys([]byte(set))
+		if (err == nil) != (want != nil) || want != nil && !slices.Equal(slices.Sorted(slices.Values(keys[0].algorithms)), slices.Sorted(slices.Values(want))) {
+			t.Errorf("%s: %v, %v, want %q", set, keys, err, want)
 		}
 	}
 }

@@ -148,6 +148,9 @@ func TestOperatorManagesClients(t *testing.T) {
 		if err := r.SetRedirectURIs(t.Context(), b.ID, []string{"https://b.example/cb"}); err != nil {
 			t.Fatal(err)
 		}
+		if err := r.SetRedirectURIs(t.Context(), b.ID, []string{"https://b.example/cb#fragment"}); err == nil {
+			t.Error("an address with a fragment was set")
+		}
 		clock.advance(time.Minute)
 		for _, instance := range []*Registry{r, other} {
 			if c, err := instance.Lookup(t.Context(), b.ID); err != nil || c.Allows(foundry) || !c.Allows("https://b.example/cb") {
