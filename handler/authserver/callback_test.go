@@ -477,6 +477,28 @@ func TestACallbackThatIsOvertakenMakesNoGrant(t *testing.T) {
 	}
 }
 
+// Between reading and claiming, the person has decided again in another tab: nobody
+// has claimed the sign-in, and the same callback finishes it.
+func TestACallbackThatMeetsAnotherDecisionCanBeTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	id := w.publicClient()
+	form := b.open(request(id))
+	decide := func(choice ...string) *http.Response {
+		f := url.Values{"request": {form}, "decision": {"approve"}, "choice": {"yes"}}
+		for _, scope := range choice {
+			f.Set("allow:"+scope, "yes")
+		}
+		return b.do(formRequest("/consent", f.Encode()))
+	}
+	back := w.upstream.signIn(t, onward(t, decide("tasks")))
+	w.table.beforeReplace(func() { wantStatus(t, decide(), http.StatusOK) })
+	wantStatus(t, b.get(back), http.StatusServiceUnavailable)
+	if got := w.tokens(id, b.arrive(back).Get("code"))["scope"]; got != "email openid profile" {
+		t.Errorf("granted %v, want the last decision", got)
+	}
+}
+
 // The write succeeded and its answer was lost: reading once more tells.
 func TestALostAnswerOfTheClaimIsFoundOut(t *testing.T) {
 	w := newWorld(t)
