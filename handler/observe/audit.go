@@ -3,8 +3,10 @@ package observe
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // AuditSchema is the version of the audit events. It grows when a member or a
@@ -107,10 +109,10 @@ func Audit(ctx context.Context, log *slog.Logger, e Event) {
 		level = slog.LevelWarn
 	}
 	r := slog.NewRecord(time.Now(), level, "audit", 0)
-	r.AddAttrs(slog.String("category", AuditCategory), slog.Int("schema", AuditSchema), slog.String("event", string(e.Name)))
+	attrs := append(make([]slog.Attr, 0, 16), slog.String("category", AuditCategory), slog.Int("schema", AuditSchema), slog.String("event", string(e.Name)))
 	text := func(name, value string) {
 		if value != "" {
-			r.AddAttrs(slog.String(name, auditText(value)))
+			attrs = append(attrs, slog.String(name, auditText(value)))
 		}
 	}
 	text("client_id", e.Client.ID)
@@ -129,14 +131,15 @@ func Audit(ctx context.Context, log *slog.Logger, e Event) {
 		}
 	}
 	if len(e.Scopes) > 0 {
-		r.AddAttrs(slog.Any("scopes", e.Scopes))
+		attrs = append(attrs, slog.Any("scopes", e.Scopes))
 	}
 	text("tool", e.Tool)
 	text("target", e.Target)
 	text("reason", e.Reason)
 	if e.Took > 0 {
-		r.AddAttrs(slog.Int64("took_ms", e.Took.Milliseconds()))
+		attrs = append(attrs, slog.Int64("took_ms", e.Took.Milliseconds()))
 	}
+	r.AddAttrs(attrs...)
 	kind := string(e.Name)
 	if e.Grant != "" || e.Subject != "" || ofOperators[e.Name] {
 		kind = unlimited
@@ -148,6 +151,9 @@ func Audit(ctx context.Context, log *slog.Logger, e Event) {
 // auditText bounds text and takes out what would change how a viewer shows the
 // line, such as control characters and changes of writing direction.
 func auditText(text string) string {
+	if len(text) <= maxAuditText && !strings.ContainsFunc(text, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) {
+		return text
+	}
 	out := make([]rune, 0, len(text))
 	for _, r := range text {
 		if len(out) == maxAuditText {

@@ -76,6 +76,9 @@ func Correlate(log *slog.Logger, o CorrelateOptions, next http.Handler) http.Han
 				}
 				http.Error(seen, "Internal error. Correlation id: "+c.id, http.StatusInternalServerError)
 			}
+			if !log.Enabled(ctx, slog.LevelDebug) {
+				return
+			}
 			log.DebugContext(ctx, "request", "method", r.Method, "path", r.URL.Path, "status", seen.status, "took", time.Since(start).String())
 		}()
 		next.ServeHTTP(seen, r.WithContext(ctx))

@@ -2,10 +2,12 @@ package resource
 
 import (
 	"bytes"
-	"encoding/json"
+	stdjson "encoding/json"
 	"errors"
 	"io"
 	"net/http"
+
+	"github.com/segmentio/encoding/json"
 )
 
 var (
@@ -67,43 +69,59 @@ const maxBatch = 100
 // call is what one JSON-RPC message asks for. Both are empty for a response.
 type call struct{ method, name string }
 
-// named is the member of params that names what a method is about.
-var named = map[string]string{"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+// message and its params are read by the SDK's decoder, with its rules: names are
+// case-sensitive, the last of two members of one name counts, what follows the
+// first value is ignored. The two must not understand one body in two ways.
+type message struct {
+	Method stdjson.RawMessage `json:"method"`
+	Params stdjson.RawMessage `json:"params"`
+}
 
-// parseCalls reads a message, or a batch of them, which revision 2025-03-26 allows,
-// with the SDK's eyes: what follows the first JSON value is ignored, names are
-// case-sensitive, and of two members of one name the last one counts.
+// parseCalls reads a message, or a batch of them, which revision 2025-03-26 allows.
 func parseCalls(body []byte) ([]call, error) {
-	messages := make([]object, 1)
-	if body = bytes.TrimLeft(body, " \t\r\n"); len(body) > 0 && body[0] == '[' {
-		var err error
-		if messages, err = batch(body); err != nil {
-			return nil, err
-		}
-	} else if !decode(body, &messages[0]) {
-		return nil, errNotJSONRPC
+	if body = bytes.TrimLeft(body, " \t\r\n"); len(body) == 0 || body[0] != '[' {
+		c, err := parseCall(body)
+		return []call{c}, err
+	}
+	messages, err := batch(body)
+	if err != nil {
+		return nil, err
 	}
 	out := make([]call, len(messages))
-	for i, message := range messages {
-		if !decode(message["method"], &out[i].method) {
-			return nil, errNotJSONRPC
-		}
-		member, ok := named[out[i].method]
-		if !ok {
-			continue
-		}
-		var params object
-		if !decode(message["params"], &params) || !decode(params[member], &out[i].name) {
-			return nil, errNotJSONRPC
+	for i, m := range messages {
+		if out[i], err = parseCall(m); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
 }
 
+func parseCall(body []byte) (c call, err error) {
+	var m message
+	if decode(body, &m) != nil || decode(m.Method, &c.method) != nil {
+		return call{}, errNotJSONRPC
+	}
+	var params struct {
+		Name stdjson.RawMessage `json:"name"`
+		URI  stdjson.RawMessage `json:"uri"`
+	}
+	switch c.method {
+	case "tools/call", "prompts/get":
+		if decode(m.Params, &params) != nil || decode(params.Name, &c.name) != nil {
+			return call{}, errNotJSONRPC
+		}
+	case "resources/read":
+		if decode(m.Params, &params) != nil || decode(params.URI, &c.name) != nil {
+			return call{}, errNotJSONRPC
+		}
+	}
+	return c, nil
+}
+
 // batch reads an array message by message, so that one that is too long takes
 // no more memory than one that is not.
-func batch(body []byte) (messages []object, err error) {
-	in := json.NewDecoder(bytes.NewReader(body))
+func batch(body []byte) (messages []stdjson.RawMessage, err error) {
+	in := stdjson.NewDecoder(bytes.NewReader(body))
 	_, err = in.Token()
 	for err == nil && in.More() {
 		if len(messages) == maxBatch {
@@ -121,11 +139,17 @@ func batch(body []byte) (messages []object, err error) {
 	return messages, nil
 }
 
-// object is a map because encoding/json ignores case in names of fields.
-type object map[string]json.RawMessage
-
-// decode leaves v as it is if there is no value. It takes no null: to the SDK a
-// null after another member of that name leaves the first one standing.
-func decode(data []byte, v any) bool {
-	return len(data) == 0 || string(data) != "null" && json.NewDecoder(bytes.NewReader(data)).Decode(v) == nil
+// decode reads the first value as the SDK does, and leaves v as it is if there is
+// none. It takes no null: to the SDK a null after another member of that name
+// leaves the first one standing.
+func decode(data []byte, v any) error {
+	if len(data) == 0 {
+		return nil
+	}
+	if string(data) == "null" {
+		return errNotJSONRPC
+	}
+	in := json.NewDecoder(bytes.NewReader(data))
+	in.DontMatchCaseInsensitiveStructFields()
+	return in.Decode(v)
 }

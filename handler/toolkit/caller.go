@@ -107,10 +107,29 @@ func (s *Server) callerOf(d *definition, req mcp.Request) (*Caller, bool) {
 	if !ok {
 		return nil, false
 	}
-	return &Caller{
+	c := &Caller{
 		Kind: access.Kind, Subject: access.Subject, TenantID: access.TenantID,
 		ClientID: access.ClientID, GrantID: access.GrantID, Scopes: access.Scopes, Roles: access.Roles,
-		Log:     s.log.With(string(d.kind), d.name, "subject", string(access.Subject)),
 		Request: req, server: s, definition: d, access: access,
-	}, true
+	}
+	c.Log = slog.New(callerLog{c})
+	return c, true
 }
+
+// callerLog adds what Caller.Log says of itself once something is logged: most
+// calls log nothing.
+type callerLog struct{ *Caller }
+
+func (l callerLog) handler() slog.Handler {
+	return l.server.log.Handler().WithAttrs([]slog.Attr{
+		slog.String(string(l.definition.kind), l.definition.name), slog.String("subject", string(l.access.Subject)),
+	})
+}
+
+func (l callerLog) Enabled(ctx context.Context, level slog.Level) bool {
+	return l.server.log.Handler().Enabled(ctx, level)
+}
+
+func (l callerLog) Handle(ctx context.Context, r slog.Record) error { return l.handler().Handle(ctx, r) }
+func (l callerLog) WithAttrs(attrs []slog.Attr) slog.Handler        { return l.handler().WithAttrs(attrs) }
+func (l callerLog) WithGroup(name string) slog.Handler              { return l.handler().WithGroup(name) }

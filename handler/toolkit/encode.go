@@ -3,12 +3,18 @@ package toolkit
 import (
 	"bytes"
 	"encoding/json"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // encode is value as JSON that fits the published schema, which knows no null:
 // models' vendors refuse nullable types. An empty list is [] and an empty map {},
 // what else is null is left out.
 func (s *shape) encode(value any) ([]byte, error) {
+	if text, ok := value.(string); ok {
+		raw, _ := jsontext.AppendQuote(make([]byte, 0, len(text)+len(text)/8+2), text) // invalid UTF-8 is replaced
+		return raw, nil
+	}
 	raw, err := json.Marshal(value)
 	if err != nil || !bytes.Contains(raw, []byte("null")) {
 		return raw, err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+	sdkjson "github.com/segmentio/encoding/json"
 
 	"entramcp/handler/grants"
 )
@@ -51,21 +52,32 @@ func (s *Server) cancellable(r *http.Request) *http.Request {
 	var m struct {
 		ID     json.RawMessage `json:"id"`
 		Method string          `json:"method"`
-		Params struct {
-			RequestID json.RawMessage `json:"requestId"`
-		} `json:"params"`
+		Params json.RawMessage `json:"params"`
 	}
-	if err != nil || len(body) > maxBody || json.Unmarshal(body, &m) != nil {
+	if err != nil || len(body) > maxBody || unmarshal(body, &m) != nil {
 		return r // for the SDK to refuse; a batch has no id of its own either
 	}
 	if m.Method == "notifications/cancelled" {
+		var params struct {
+			RequestID json.RawMessage `json:"requestId"`
+		}
+		if unmarshal(m.Params, &params) != nil {
+			return r
+		}
 		if info := auth.TokenInfoFromContext(r.Context()); info != nil {
 			if access, ok := info.Extra[grants.AccessKey].(*grants.Access); ok && access != nil {
-				s.running.cancel(runKey(access), string(m.Params.RequestID))
+				s.running.cancel(runKey(access), string(params.RequestID))
 			}
 		}
 	}
 	return r.WithContext(context.WithValue(r.Context(), requestIDKey{}, string(m.ID)))
+}
+
+// unmarshal reads as the SDK does.
+func unmarshal(data []byte, v any) error {
+	in := sdkjson.NewDecoder(bytes.NewReader(data))
+	in.DontMatchCaseInsensitiveStructFields()
+	return in.Decode(v)
 }
 
 // again is a body that begins with what was read of it, and ends as that did.

@@ -401,14 +401,21 @@ func served(o *mcp.ServerOptions) mcp.Middleware {
 func (s *Server) visible(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
 		result, err := next(ctx, method, req)
-		if err != nil {
+		if err != nil || !strings.HasSuffix(method, "/list") {
 			return result, err
 		}
 		access, _ := accessOf(req)
-		hidden := func(k kind, name string) bool {
-			i := slices.IndexFunc(s.definitions, func(d *definition) bool { return d.kind == k && d.name == name })
-			return i >= 0 && !s.definitions[i].shownTo(access)
+		type id struct {
+			kind kind
+			name string
 		}
+		hide := map[id]bool{}
+		for _, d := range s.definitions {
+			if !d.shownTo(access) {
+				hide[id{d.kind, d.name}] = true
+			}
+		}
+		hidden := func(k kind, name string) bool { return hide[id{k, name}] }
 		switch r := result.(type) {
 		case *mcp.ListToolsResult:
 			r.Tools = slices.DeleteFunc(slices.Clone(r.Tools), func(t *mcp.Tool) bool { return hidden(tool, t.Name) })

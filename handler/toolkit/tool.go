@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -126,7 +127,7 @@ func encoder[Out any]() (func(Out) (*mcp.CallToolResult, error), *schema, error)
 			text = string(raw)
 		}
 		if wrapped {
-			raw = append(append([]byte(`{"result":`), raw...), '}')
+			raw = slices.Concat([]byte(`{"result":`), raw, []byte{'}'})
 		}
 		return &mcp.CallToolResult{
 			Content:           append([]mcp.Content{&mcp.TextContent{Text: text}}, content...),
