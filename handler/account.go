@@ -15,24 +15,14 @@ import (
 	"entramcp/handler/toolkit"
 )
 
-// accountSignIn is the kind of the account page's sign-ins.
-const accountSignIn = "account"
-
-// pageSignInFunc is a PageSignIn that keeps nothing.
-type pageSignInFunc func(context.Context, entra.SignIn) (to string, cookie *http.Cookie, err error)
-
-// Finish calls f.
-func (f pageSignInFunc) Finish(ctx context.Context, signIn entra.SignIn, _ []byte) (authserver.PageSignInEnd, error) {
-	to, cookie, err := f(ctx, signIn)
-	return authserver.PageSignInEnd{To: to, Cookie: cookie}, err
-}
-
-// newAccount makes the page of connected apps, which signs in through s.as.
+// newAccount makes the page of connected apps, which signs in through s.as and
+// has its sign-ins finish there.
 func (s *Server) newAccount(words map[string]string) *account.Account {
-	return account.New(account.Options{
+	const kind = "account"
+	page := account.New(account.Options{
 		Grants: s.grants, Ring: s.ring, Issuer: s.cfg.Issuer, Pages: s.pages, Tenant: s.cfg.Entra.TenantID,
 		SignIn: func(w http.ResponseWriter, r *http.Request) {
-			s.as.BeginPageSignIn(w, r, accountSignIn, authserver.PageSignInRequest{Back: account.Path})
+			s.as.BeginPageSignIn(w, r, kind, authserver.PageSignInRequest{Back: account.Path})
 		},
 		FormToken: s.as.FormToken, CheckForm: s.as.CheckForm,
 		RememberedApprovals: s.rememberedApprovals, Forget: s.forgetApprovals, Export: s.exportData,
@@ -42,6 +32,11 @@ func (s *Server) newAccount(words map[string]string) *account.Account {
 		},
 		VerifyManager: s.verifyManager(), ScopeWords: words, Now: s.deps.Now, Log: s.deps.Log,
 	})
+	s.as.HandlePageSignIn(kind, func(ctx context.Context, signIn entra.SignIn, _ []byte) (authserver.PageSignInEnd, error) {
+		to, cookie, err := page.Finish(ctx, signIn)
+		return authserver.PageSignInEnd{To: to, Cookie: cookie}, err
+	})
+	return page
 }
 
 func (s *Server) rememberedApprovals(ctx context.Context, subject grants.Subject) ([]account.RememberedApproval, error) {

@@ -66,7 +66,7 @@ func TestStorageOperationsOfOneSignIn(t *testing.T) {
 	var client struct {
 		ID string `json:"client_id"`
 	}
-	if err := json.NewDecoder(do("the first /register of an instance", 7, r).Body).Decode(&client); err != nil {
+	if err := json.NewDecoder(do("the first /register of an instance", 8, r).Body).Decode(&client); err != nil {
 		t.Fatal(err)
 	}
 	authorize := mcpIssuer + "/authorize?" + url.Values{
@@ -189,7 +189,7 @@ func TestMetadataBehindAGateway(t *testing.T) {
 
 // TestTheCallbackCannotTakeAnotherRoute: config knows the routes.
 func TestTheCallbackCannotTakeAnotherRoute(t *testing.T) {
-	source, err := os.ReadFile("handler.go")
+	source, err := os.ReadFile("routes.go")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,21 @@ import (
 	"entramcp/handler/secret"
 )
 
+// Three cookies say something about a browser:
+//
+//   - csrf names it, for as long as it is open and for all its tabs. The consent
+//     form and the transaction hold its hash, so that a form is sent, and a
+//     sign-in finished, by the browser that began it.
+//   - signin-… binds it to one sign-in, for as long as that is under way. It is
+//     sealed for the state, so that a callback with a made-up state is refused
+//     before anything is read, and a state works in no browser that did not
+//     approve it.
+//   - approver says who has approved in it; see approval.go.
+//
+// The callback asks for the first two. csrf alone would let anyone have the
+// table read, and on http://localhost, where a program on another port can plant
+// cookies, signin-… alone could come from another browser's sign-in.
+
 // maxBindings is how many sign-ins one browser can have under way. With more
 // abandoned tabs than that its request headers would outgrow what servers
 // accept, so the oldest give way.

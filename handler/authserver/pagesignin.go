@@ -11,16 +11,16 @@ import (
 	"entramcp/handler/pages"
 )
 
-// PageSignIn is a kind of sign-in that begins on a page of this server and ends
-// there, unlike a client's authorization. Both use one callback; the kind is
-// sealed into the transaction, so that none finishes another's.
-type PageSignIn interface {
-	// Finish is called once for a sign-in whose ID token was verified and whose
-	// user is not blocked. It audits the sign-in. data is what BeginPageSignIn
-	// was given. An error is shown on a page: it is an
-	// *oauth.Error or taken as a fault.
-	Finish(ctx context.Context, signIn entra.SignIn, data []byte) (PageSignInEnd, error)
-}
+// PageSignIn finishes a sign-in that begins on a page of this server and ends
+// there, unlike a client's authorization. It is called once for a sign-in whose
+// ID token was verified. data is what BeginPageSignIn was given. An error is
+// shown on a page: it is an *oauth.Error or taken as a fault.
+type PageSignIn func(ctx context.Context, signIn entra.SignIn, data []byte) (PageSignInEnd, error)
+
+// HandlePageSignIn has finish end the sign-ins of a kind. All of them use one
+// callback; the kind is sealed into the transaction, so that none finishes
+// another's. It must not be called once the server serves.
+func (s *Server) HandlePageSignIn(kind string, finish PageSignIn) { s.pageSignIns[kind] = finish }
 
 // PageSignInEnd is where a finished PageSignIn leads.
 type PageSignInEnd struct {
@@ -44,13 +44,13 @@ type PageSignInRequest struct {
 	Scopes []string `json:"scopes,omitempty"`
 }
 
-// BeginPageSignIn starts a sign-in of a kind in Options.PageSignIns, in answer to a form
+// BeginPageSignIn starts a sign-in of a kind of HandlePageSignIn, in answer to a form
 // that CheckForm has accepted: it records the transaction, binds the browser and
 // shows the page that goes on to Entra. A link alone starts nothing, so r is a
 // POST.
 func (s *Server) BeginPageSignIn(w http.ResponseWriter, r *http.Request, kind string, p PageSignInRequest) {
 	browser := s.browser(r)
-	if r.Method != http.MethodPost || s.PageSignIns[kind] == nil || browser.IsZero() {
+	if r.Method != http.MethodPost || s.pageSignIns[kind] == nil || browser.IsZero() {
 		s.writeErrorPage(w, r, "", newPageError(pages.UnreadableForm, oauth.InvalidRequest, "A sign-in of this kind begins with a form of this server."))
 		return
 	}
@@ -75,15 +75,15 @@ func (s *Server) BeginPageSignIn(w http.ResponseWriter, r *http.Request, kind st
 
 // answerPageSignIn lets the PageSignIn of t finish.
 func (s *Server) answerPageSignIn(r *http.Request, t transaction, signIn entra.SignIn) answer {
-	page := s.PageSignIns[t.kind]
-	if page == nil {
+	finish := s.pageSignIns[t.kind]
+	if finish == nil {
 		return s.answerError(r, t, oauth.New(oauth.ServerError, "This instance does not know this kind of sign-in."))
 	}
 	parties := grants.Parties{Subject: grants.SubjectOf(signIn.Claims.TenantID, signIn.Claims.ObjectID), TenantID: signIn.Claims.TenantID}
 	if err := s.checkBlocks(r, request{}, parties); err != nil {
 		return s.answerBlocked(r, t, err)
 	}
-	end, err := page.Finish(r.Context(), signIn, t.page.Data)
+	end, err := finish(r.Context(), signIn, t.page.Data)
 	if err != nil {
 		return s.answerError(r, t, err)
 	}

@@ -34,9 +34,10 @@ func (n *notebook) Finish(_ context.Context, signIn entra.SignIn, data []byte) (
 func withNotebook(t *testing.T) (*world, *notebook) {
 	n := &notebook{}
 	w := newWorld(t, func(o *authserver.Options) {
-		o.PageSignIns = map[string]authserver.PageSignIn{"notebook": n, "other": &notebook{}}
 		o.Prompt, o.DomainHint = "select_account", "contoso.example"
 	})
+	w.server.HandlePageSignIn("notebook", n.Finish)
+	w.server.HandlePageSignIn("other", (&notebook{}).Finish)
 	w.mux.HandleFunc("GET /notebook", func(rw http.ResponseWriter, r *http.Request) {
 		token, err := w.server.FormToken(rw, r, "notebook")
 		if err != nil {

@@ -69,8 +69,6 @@ type Options struct {
 	// Prompt and DomainHint are what Entra shows to whom it does not know yet:
 	// those of entra.AuthorizeRequest, or none.
 	Prompt, DomainHint string
-	// PageSignIns are the sign-ins that end on pages of this server, by kind.
-	PageSignIns map[string]PageSignIn
 	// ClientMetadata says that client ids may be URLs of metadata documents.
 	ClientMetadata bool
 	// InAzure says that a platform in front answers CORS.
@@ -86,11 +84,12 @@ type Options struct {
 // Server is the authorization server. It is safe for concurrent use.
 type Server struct {
 	Options
-	origin     string // of the issuer
-	base       string // the issuer's path, empty or with a leading slash
-	secure     bool   // the issuer is https
-	startLimit *ratelimit.Limiter
-	routes     []Route
+	origin      string // of the issuer
+	base        string // the issuer's path, empty or with a leading slash
+	secure      bool   // the issuer is https
+	startLimit  *ratelimit.Limiter
+	routes      []Route
+	pageSignIns map[string]PageSignIn
 	// answerWaits are defaultAnswerWaits.
 	answerWaits []time.Duration
 }
@@ -121,7 +120,7 @@ func New(o Options) *Server {
 	}
 	scheme, rest, _ := strings.Cut(o.Issuer, "://")
 	host, path, _ := strings.Cut(rest, "/")
-	s := &Server{Options: o, origin: scheme + "://" + host, secure: scheme == "https", answerWaits: defaultAnswerWaits}
+	s := &Server{Options: o, origin: scheme + "://" + host, secure: scheme == "https", answerWaits: defaultAnswerWaits, pageSignIns: map[string]PageSignIn{}}
 	if path != "" {
 		s.base = "/" + path
 	}

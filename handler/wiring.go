@@ -1,0 +1,180 @@
+package handler
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"entramcp/handler/authserver"
+	"entramcp/handler/clients"
+	"entramcp/handler/config"
+	"entramcp/handler/connect"
+	"entramcp/handler/entra"
+	"entramcp/handler/grants"
+	"entramcp/handler/health"
+	"entramcp/handler/home"
+	"entramcp/handler/oauth"
+	"entramcp/handler/pages"
+	"entramcp/handler/resource"
+	"entramcp/handler/store"
+	"entramcp/handler/toolkit"
+	"entramcp/handler/version"
+)
+
+// What New makes, part by part, from cfg and deps.
+
+func (s *Server) newRegistry() (*clients.Registry, error) {
+	registry, err := clients.New(clients.Options{
+		Table: s.deps.Table, Policy: s.cfg.Redirects,
+		Documents: clients.Documents{Hosts: s.cfg.MetadataHosts, Pinned: s.cfg.Pinned},
+		Issuer:    s.cfg.Issuer, TokenEndpoint: s.cfg.Issuer + "/token", IssuerAudienceOnly: s.cfg.IssuerAudienceOnly,
+		Refuse: func(ctx context.Context, id string, redirectURIs []string) error {
+			return s.as.CheckRegistration(ctx, id, redirectURIs)
+		},
+		Now: s.deps.Now, Log: s.deps.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("PINNED_CLIENTS: %w", err)
+	}
+	return registry, nil
+}
+
+// EntraConfig is what cfg says of Entra, as entra.New takes it.
+func EntraConfig(cfg config.Config) entra.Config {
+	e := cfg.Entra
+	return entra.Config{
+		Tenant: e.TenantID, AllowedTenants: e.AllowedTenants, ClientID: e.ClientID,
+		Secret: entra.Secret(e.ClientSecret), CertificatePath: e.CertificatePath,
+		CertificatePassword: entra.Secret(e.CertificatePassword), ManagedIdentityClientID: e.ManagedIdentityClientID,
+		SecretExpires: e.SecretExpires,
+		APIScope:      e.APIScope, Authority: e.Authority,
+		RedirectURI: cfg.Issuer + cfg.RedirectPath, Timeout: cfg.Timeout, MaxRetryAfter: cfg.RefreshGrace / 2,
+	}
+}
+
+// scopes are those that tools ask for.
+func (s *Server) scopes(catalogue toolkit.Catalogue) oauth.Scopes {
+	return catalogue.Scopes(s.cfg.Entra.APIScope != "")
+}
+
+func (s *Server) newGrants() *grants.Service {
+	return grants.New(grants.Options{
+		Table: s.deps.Table, Ring: s.ring, Issuer: s.cfg.Issuer, Resource: s.cfg.Resource,
+		Required:       s.cfg.RequiredScopes,
+		AccessLifetime: s.cfg.AccessTokenLifetime, RefreshLifetime: s.cfg.RefreshLifetime,
+		GrantLifetime: s.cfg.GrantLifetime, RefreshGrace: s.cfg.RefreshGrace,
+		Recheck: s.cfg.Recheck, Renew: authserver.Renewer{Upstream: s.entra, Challenges: s.challenges}.Renew,
+		Now: s.deps.Now, Log: s.deps.Log,
+	})
+}
+
+func (s *Server) newAuthServer(catalogue toolkit.Catalogue) *authserver.Server {
+	return authserver.New(authserver.Options{
+		Issuer: s.cfg.Issuer, Resource: s.cfg.Resource, CallbackPath: s.cfg.RedirectPath,
+		Table: s.deps.Table, Ring: s.ring, Clients: s.clients, Grants: s.grants, Upstream: s.entra, Challenges: s.challenges,
+		Required: s.cfg.RequiredScopes, Optional: s.scopes(catalogue), ScopeWords: catalogue.ScopeWords(),
+		Pages: s.pages, Tenant: s.cfg.Entra.TenantID,
+		ClientMetadata: s.clients.AcceptsDocuments(), InAzure: s.cfg.InAzure,
+		RememberApprovals: s.cfg.RememberConsent && !s.cfg.SharedHost,
+		Prompt:            s.cfg.Entra.Prompt, DomainHint: s.cfg.Entra.DomainHint,
+		Timeout: s.cfg.Timeout + storageShare, Now: s.deps.Now, Log: s.deps.Log,
+	})
+}
+
+// newConnect makes the page on which a user consents to another API, and has its
+// sign-ins finish there.
+func (s *Server) newConnect(words map[string]string) *connect.Connect {
+	const kind = "connect"
+	page := connect.New(connect.Options{
+		Ring: s.ring, Grant: s.grants.Get, Issuer: s.cfg.Issuer, Pages: s.pages, ScopeWords: words,
+		SignIn: func(w http.ResponseWriter, r *http.Request, data []byte, back string, scopes []string) {
+			s.as.BeginPageSignIn(w, r, kind, authserver.PageSignInRequest{Data: data, Back: back, Scopes: scopes})
+		},
+		FormToken: s.as.FormToken, CheckForm: s.as.CheckForm, Refuse: s.as.Refuse,
+		Now: s.deps.Now, Log: s.deps.Log,
+	})
+	s.as.HandlePageSignIn(kind, func(ctx context.Context, signIn entra.SignIn, data []byte) (authserver.PageSignInEnd, error) {
+		to, err := page.Finish(ctx, signIn, data)
+		return authserver.PageSignInEnd{To: to}, err
+	})
+	return page
+}
+
+func (s *Server) newToolServer(catalogue toolkit.Catalogue) *toolkit.Server {
+	o := toolkit.Options{
+		Catalogue: catalogue, Grants: s.grants, GraphURL: s.cfg.Entra.GraphURL, HTTPClient: s.deps.HTTPClient,
+		Table: s.deps.Table, Sealer: s.ring, Version: version.String(),
+		Authentication: "Microsoft Entra ID (tenant " + s.cfg.Entra.TenantID + "), through this server's own OAuth 2.1 authorization server",
+		UserCalls:      toolkit.CallLimit(s.cfg.UserCalls), ToolCalls: toolkit.CallLimit(s.cfg.ToolCalls), Deadline: s.cfg.ToolDeadline,
+		Telemetry: s.deps.Telemetry, Configure: s.deps.Configure, Now: s.deps.Now, Log: s.deps.Log,
+	}
+	if s.cfg.Entra.APIScope != "" {
+		o.ConsentLink = s.connect.Link
+		o.API = &onBehalfOf{exchange: entra.NewOnBehalfOf(s.entra), grants: s.grants, challenges: s.challenges, log: s.deps.Log}
+	}
+	server := toolkit.New(o)
+	if s.deps.Extend != nil {
+		s.deps.Extend(server.MCP())
+	}
+	return server
+}
+
+func (s *Server) newGuard(catalogue toolkit.Catalogue) *resource.Guard {
+	return resource.New(resource.Options{
+		Verify: s.grants.Verify, VerifyEntra: s.entraCallers(s.scopes(catalogue)), Issuer: s.cfg.Issuer, Resource: s.cfg.Resource, Name: catalogue.About.Title,
+		Baseline: s.cfg.RequiredScopes, ScopesFor: s.tools.ScopesFor,
+		AllowedOrigins: s.cfg.AllowedOrigins, AllowedHosts: siteHosts(s.cfg), InAzure: s.cfg.InAzure, Log: s.deps.Log,
+	})
+}
+
+// siteHosts are names beside that of the issuer under which the platform calls.
+func siteHosts(cfg config.Config) []string {
+	if cfg.SiteHost == "" {
+		return nil
+	}
+	return []string{cfg.SiteHost}
+}
+
+// brand is how the server of cfg looks to people.
+func brand(cfg config.Config, about toolkit.About) pages.Brand {
+	b := pages.Brand{
+		Title: cmp.Or(about.Title, about.Name), Accent: about.Accent, Website: about.Website, Privacy: about.Privacy, Terms: about.Terms,
+		Support: about.Support, Simulated: cfg.Entra.Simulated(),
+	}
+	if u, err := url.Parse(cfg.Issuer); err == nil {
+		b.Host = u.Host
+	}
+	for _, icon := range about.Icons {
+		if strings.HasPrefix(icon.Source, "data:") {
+			b.Icon = icon.Source
+			break
+		}
+	}
+	return b
+}
+
+func (s *Server) newHome() (*home.Home, error) {
+	return home.New(home.Options{
+		About: s.tools.About(), Pages: s.pages, Endpoint: s.cfg.Resource, Account: s.accountPath(), Version: version.String(), Tools: s.tools.Open(),
+		InAzure: s.cfg.InAzure, RegistryProof: s.cfg.RegistryProof, AppsChallenge: s.cfg.AppsChallenge,
+	})
+}
+
+func (s *Server) newHealth() *health.Health {
+	return health.New(health.Options{
+		Checks: map[string]func(context.Context) error{"storage": s.storageReady, "keys": s.ring.Ready, "revocations": s.grants.Ready, "entra": s.entra.Ready},
+		Now:    s.deps.Now, Log: s.deps.Log,
+	})
+}
+
+// storageReady reads a row that never exists.
+func (s *Server) storageReady(ctx context.Context) error {
+	if _, err := s.deps.Table.Get(ctx, "ready", "ready"); !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return nil
+}
