@@ -20,7 +20,7 @@ import (
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
 	"entramcp/handler/secret"
-	"entramcp/handler/store/embedded"
+	"entramcp/handler/store/storetest"
 	"entramcp/handler/toolkit"
 )
 
@@ -43,7 +43,7 @@ type entraWorld struct {
 	*tenant.Tenant
 	t      *testing.T
 	server *handler.Server
-	table  *counted
+	table  *storetest.Instrumented
 	// authority is where the tenant is.
 	authority string
 	ring      *keyring.Ring
@@ -75,17 +75,12 @@ func newEntraWorld(t *testing.T, settings map[string]string) *entraWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := embedded.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = table.Close() })
-	w.table = &counted{Table: table}
+	w.table = storetest.Instrument(storetest.Embedded(t))
 	wrapper, err := keyring.NewMasterKey(keyring.MasterKey{Value: secret.New(strings.Repeat("0123456789abcdef", 4))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.ring = keyring.New(keyring.Options{Table: table, Wrapper: wrapper})
+	w.ring = keyring.New(keyring.Options{Table: w.table, Wrapper: wrapper})
 	catalogue := toolkit.Catalogue{Tools: []toolkit.Tool{
 		toolkit.Define("caller", "Who calls.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (map[string]string, error) {
 			who, err := c.Identity(ctx)
@@ -182,7 +177,7 @@ func TestCallersWithEntrasOwnTokens(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newEntraWorld(t, entraCallersOn)
 			w.call(w.issue(robot), "caller") // reads what is blocked, as every instance does once
-			before := w.table.operations.Load()
+			before := w.table.Count()
 			status, body := w.call(w.issue(test.token), test.tool)
 			if status != test.status {
 				t.Errorf("status %d: %s", status, body)
@@ -192,7 +187,7 @@ func TestCallersWithEntrasOwnTokens(t *testing.T) {
 					t.Errorf("%s lacks %s", body, want)
 				}
 			}
-			if n := w.table.operations.Load() - before; n != 0 {
+			if n := w.table.Count() - before; n != 0 {
 				t.Errorf("%d storage operations", n)
 			}
 		})

@@ -11,12 +11,10 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"reflect"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,8 +27,7 @@ import (
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
-	"entramcp/handler/store"
-	"entramcp/handler/store/embedded"
+	"entramcp/handler/store/storetest"
 	"entramcp/handler/toolkit"
 )
 
@@ -41,79 +38,10 @@ const (
 	mcpVerifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 )
 
-// counted counts what is asked of a table: every operation that there is.
-type counted struct {
-	store.Table
-	operations atomic.Int64
-}
-
-func (c *counted) Get(ctx context.Context, partition, key string) (store.Row, error) {
-	c.operations.Add(1)
-	return c.Table.Get(ctx, partition, key)
-}
-
-func (c *counted) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
-	c.operations.Add(1)
-	return c.Table.Insert(ctx, row)
-}
-
-func (c *counted) Replace(ctx context.Context, row store.Row) (store.ETag, error) {
-	c.operations.Add(1)
-	return c.Table.Replace(ctx, row)
-}
-
-func (c *counted) Delete(ctx context.Context, partition, key string, etag store.ETag) error {
-	c.operations.Add(1)
-	return c.Table.Delete(ctx, partition, key, etag)
-}
-
-func (c *counted) List(ctx context.Context, span store.Span, from store.Cursor) (store.Page, error) {
-	c.operations.Add(1)
-	return c.Table.List(ctx, span, from)
-}
-
-func (c *counted) ListExpired(ctx context.Context, before time.Time, from store.Cursor) (store.Page, error) {
-	c.operations.Add(1)
-	return c.Table.ListExpired(ctx, before, from)
-}
-
-func (c *counted) Drop(ctx context.Context, rows []store.Row) (int, error) {
-	c.operations.Add(1)
-	return c.Table.Drop(ctx, rows)
-}
-
-// TestEveryOperationIsCounted: an operation that is added to the seam must not
-// pass the figures by.
-func TestEveryOperationIsCounted(t *testing.T) {
-	seam, own := reflect.TypeFor[store.Table](), reflect.TypeFor[*counted]()
-	table, err := embedded.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = table.Close() })
-	c := &counted{Table: table}
-	for method := range seam.Methods() {
-		name := method.Name
-		if name == "Close" {
-			continue
-		}
-		method, _ := own.MethodByName(name)
-		args := []reflect.Value{reflect.ValueOf(c), reflect.ValueOf(t.Context())}
-		for n := 2; n < method.Type.NumIn(); n++ {
-			args = append(args, reflect.Zero(method.Type.In(n)))
-		}
-		before := c.operations.Load()
-		method.Func.Call(args)
-		if c.operations.Load() != before+1 {
-			t.Errorf("%s is not counted", name)
-		}
-	}
-}
-
 // served is the server as New wires it, on a table that counts.
 type served struct {
 	*handler.Server
-	table  *counted
+	table  *storetest.Instrumented
 	ring   *keyring.Ring
 	grants *grants.Service
 	now    time.Time
@@ -121,11 +49,6 @@ type served struct {
 
 func serve(t testing.TB, env ...string) *served {
 	t.Helper()
-	table, err := embedded.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = table.Close() })
 	wrapper, err := keyring.NewMasterKey(keyring.MasterKey{Value: secret.New(strings.Repeat("0123456789abcdef", 4))})
 	if err != nil {
 		t.Fatal(err)
@@ -141,7 +64,7 @@ func serve(t testing.TB, env ...string) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &served{table: &counted{Table: table}, now: time.Now()}
+	s := &served{table: storetest.Instrument(storetest.Embedded(t)), now: time.Now()}
 	s.Server, err = handler.New(cfg, handler.Dependencies{
 		Table: s.table, Wrapper: wrapper, Now: func() time.Time { return s.now },
 		Catalogue: &toolkit.Catalogue{About: toolkit.About{Name: "test"}, Tools: []toolkit.Tool{
@@ -382,13 +305,13 @@ func TestCallsDoNoStorageIO(t *testing.T) {
 	d := serve(t)
 	token := d.tokens(t).Access.Reveal()
 	d.hello(token) // reads the list of revoked grants
-	before := d.table.operations.Load()
+	before := d.table.Count()
 	for range 200 {
 		if w := d.hello(token); w.Code != http.StatusOK {
 			t.Fatal(w.Code)
 		}
 	}
-	if got := d.table.operations.Load() - before; got != 0 {
+	if got := d.table.Count() - before; got != 0 {
 		t.Errorf("%d storage operations in 200 calls", got)
 	}
 }

@@ -23,15 +23,15 @@ import (
 func TestStorageOperationsOfOneSignIn(t *testing.T) {
 	w := newEntraWorld(t, map[string]string{"REFRESH_GRACE": "1s"})
 	jar := map[string]*http.Cookie{}
-	do := func(what string, most int64, r *http.Request) *http.Response {
+	do := func(what string, most int, r *http.Request) *http.Response {
 		t.Helper()
 		for _, c := range jar {
 			r.AddCookie(c)
 		}
-		before := w.table.operations.Load()
+		before := w.table.Count()
 		rec := httptest.NewRecorder()
 		w.server.ServeHTTP(rec, r)
-		if n := w.table.operations.Load() - before; n > most {
+		if n := w.table.Count() - before; n > most {
 			t.Errorf("%s: %d storage operations, at most %d are promised", what, n, most)
 		}
 		res := rec.Result()
@@ -101,7 +101,7 @@ func TestStorageOperationsOfOneSignIn(t *testing.T) {
 	w.call(access, "caller") // the list of revocations is read now
 	time.Sleep(1100 * time.Millisecond)
 	access, _ = tokens(do("/token with a refresh token", 2, form("/token", url.Values{"grant_type": {"refresh_token"}, "client_id": {client.ID}, "refresh_token": {refresh}})))
-	before := w.table.operations.Load()
+	before := w.table.Count()
 	for range 50 {
 		if status, body := w.call(access, "send"); status != http.StatusForbidden {
 			t.Fatalf("a tool without its scope: %d %s", status, body)
@@ -110,7 +110,7 @@ func TestStorageOperationsOfOneSignIn(t *testing.T) {
 			t.Fatalf("a tool: %d %s", status, body)
 		}
 	}
-	if n := w.table.operations.Load() - before; n != 0 {
+	if n := w.table.Count() - before; n != 0 {
 		t.Errorf("%d storage operations in 100 calls", n)
 	}
 }

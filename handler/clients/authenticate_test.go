@@ -11,6 +11,7 @@ import (
 
 	"entramcp/handler/oauth"
 	hide "entramcp/handler/secret"
+	"entramcp/handler/store/storetest"
 )
 
 func basic(id, secret string) http.Header {
@@ -104,18 +105,18 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 
 // A client that is told invalid_client registers again.
 func TestStorageFaultAtAuthenticationIsNotAnUnknownClient(t *testing.T) {
-	table := &flaky{Table: openTable(t)}
+	table := storetest.Instrument(openTable(t))
 	r := newRegistry(t, Options{Table: table})
 	public := register(t, newRegistry(t, Options{Table: table}), realRegistrations[0].body).ClientID
 	confidential := register(t, newRegistry(t, Options{Table: table}), `{"redirect_uris":["https://a.example/cb"]}`)
-	table.get.Store(true)
+	table.Before(storetest.Fail(errStorage, storetest.Get))
 	for name, form := range map[string]url.Values{"public": {"client_id": {public}}, "confidential": with(confidential.ClientID, confidential.Secret)} {
 		_, err := r.Authenticate(t.Context(), nil, form)
 		if refusal := wantCode(t, err, oauth.TemporarilyUnavailable); refusal.RetryAfter == 0 {
 			t.Errorf("%s: no Retry-After", name)
 		}
 	}
-	table.get.Store(false)
+	table.Repair()
 	if _, err := r.Authenticate(t.Context(), nil, with(confidential.ClientID, confidential.Secret)); err != nil {
 		t.Error(err)
 	}

@@ -27,6 +27,8 @@ func newClock() *clock { return &clock{time.Date(2026, 11, 23, 12, 0, 0, 0, time
 func (c *clock) now() time.Time          { return c.at }
 func (c *clock) advance(d time.Duration) { c.at = c.at.Add(d) }
 
+var errStorage = errors.New("storage is away")
+
 func openTable(tb testing.TB) store.Table { return storetest.Embedded(tb) }
 
 func newRegistry(tb testing.TB, o Options) *Registry {

@@ -235,11 +235,10 @@ func TestConcurrentChangesToAClientAreAllMade(t *testing.T) {
 }
 
 func TestFailedWriteOfAnOperatorsClientIsReported(t *testing.T) {
-	table := &flaky{Table: openTable(t)}
+	table := storetest.Instrument(openTable(t))
 	r := newRegistry(t, Options{Table: table})
 	made, secret := create(t, r, OperatorClient{Name: "App", RedirectURIs: []string{foundry}})
-	table.insert.Store(true)
-	table.replace.Store(true)
+	table.Before(storetest.Fail(errStorage, storetest.Insert, storetest.Replace))
 	if _, _, err := r.Create(t.Context(), OperatorClient{Name: "App", RedirectURIs: []string{foundry}}); !errors.Is(err, errStorage) {
 		t.Error(err)
 	}

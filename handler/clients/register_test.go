@@ -252,12 +252,11 @@ func TestStorageFaultIsNotAnUnknownClient(t *testing.T) {
 
 // An answer of 201 without a row is a client that can never come back.
 func TestRegistrationThatIsNotWrittenFails(t *testing.T) {
-	table := &flaky{Table: openTable(t)}
+	table := storetest.Instrument(openTable(t))
 	clock := newClock()
 	r := newRegistry(t, Options{Table: table, Now: clock.now})
 	public := register(t, r, realRegistrations[0].body).ClientID
-	table.insert.Store(true)
-	table.replace.Store(true)
+	table.Before(storetest.Fail(errStorage, storetest.Insert, storetest.Replace))
 	for name, body := range map[string]string{
 		"with a secret": `{"redirect_uris":["https://a.example/cb"]}`,
 		"public":        `{"redirect_uris":["http://localhost/cb"]}`,

@@ -1,11 +1,9 @@
 package keyring_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,7 +11,7 @@ import (
 	"entramcp/handler/keyring"
 	"entramcp/handler/secret"
 	"entramcp/handler/store"
-	"entramcp/handler/store/embedded"
+	"entramcp/handler/store/storetest"
 )
 
 const (
@@ -21,40 +19,9 @@ const (
 	keyB = "correct horse battery staple, and then some more of it"
 )
 
-// faulty is a table that fails while broken is set, and counts listings.
-type faulty struct {
-	store.Table
-	broken atomic.Bool
-	lists  atomic.Int32
-}
-
 var errStorage = errors.New("storage is away")
 
-func (f *faulty) List(ctx context.Context, span store.Span, from store.Cursor) (store.Page, error) {
-	f.lists.Add(1)
-	if f.broken.Load() {
-		return store.Page{}, errStorage
-	}
-	return f.Table.List(ctx, span, from)
-}
-
-func (f *faulty) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
-	if f.broken.Load() {
-		return "", errStorage
-	}
-	return f.Table.Insert(ctx, row)
-}
-
-// newTable is a store in a directory of its own.
-func newTable(tb testing.TB) store.Table {
-	tb.Helper()
-	table, err := embedded.Open(tb.TempDir())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = table.Close() })
-	return table
-}
+func newTable(tb testing.TB) store.Table { return storetest.Embedded(tb) }
 
 func masterKey(tb testing.TB, current string, previous ...string) keyring.Wrapper {
 	tb.Helper()

@@ -10,33 +10,33 @@ import (
 
 	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
-	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 func TestStorageFaultIsNeverTakenForAForgery(t *testing.T) {
 	c := clocktest.New()
-	table := &faulty{Table: newTable(t)}
+	table := storetest.Instrument(newTable(t))
 	r := newRing(t, table, masterKey(t, keyA), c)
 	stranger := seal(t, newRing(t, newTable(t), masterKey(t, keyA), c), keyring.RefreshHandle, "", "x")
 
-	table.broken.Store(true)
+	table.Before(storetest.Fail(errStorage))
 	if _, err := r.Open(t.Context(), keyring.RefreshHandle, nil, stranger); !errors.Is(err, errStorage) {
 		t.Errorf("cold: %v, want the storage fault", err)
 	}
 	if err := r.Ready(t.Context()); !errors.Is(err, errStorage) {
 		t.Errorf("Ready: %v, want the storage fault", err)
 	}
-	table.broken.Store(false)
+	table.Repair()
 	c.Advance(2 * time.Second)
 	own := seal(t, r, keyring.RefreshHandle, "", "own") // loads by itself
 
-	table.broken.Store(true)
+	table.Before(storetest.Fail(errStorage))
 	c.Advance(time.Minute)
 	opens(t, r, keyring.RefreshHandle, "", own, "own")
 	if _, err := r.Verifying(t.Context(), keyring.AccessToken, stranger[:12], time.Time{}); !errors.Is(err, errStorage) {
 		t.Errorf("unknown id while storage is away: %v, want the fault", err)
 	}
-	table.broken.Store(false)
+	table.Repair()
 	c.Advance(2 * time.Second)
 	if _, err := r.Verifying(t.Context(), keyring.AccessToken, stranger[:12], time.Time{}); err != keyring.ErrNotOurs {
 		t.Errorf("unknown id: %v, want ErrNotOurs", err)
@@ -45,7 +45,7 @@ func TestStorageFaultIsNeverTakenForAForgery(t *testing.T) {
 
 func TestUnknownKeyIDsReadTheRingOnceInThirtySeconds(t *testing.T) {
 	c := clocktest.New()
-	table := &faulty{Table: newTable(t)}
+	table := storetest.Instrument(newTable(t))
 	r := newRing(t, table, masterKey(t, keyA), c)
 	load(t, r)
 	flood := func() {
@@ -59,10 +59,10 @@ func TestUnknownKeyIDsReadTheRingOnceInThirtySeconds(t *testing.T) {
 		}
 		group.Wait()
 	}
-	before := table.lists.Load()
-	want := func(n int32) {
+	before := table.Count(storetest.List)
+	want := func(n int) {
 		t.Helper()
-		if got := table.lists.Load() - before; got != n {
+		if got := table.Count(storetest.List) - before; got != n {
 			t.Errorf("%d reads, want %d", got, n)
 		}
 	}
@@ -118,16 +118,16 @@ func TestUnknownKeyIDIsAnOutageOnlyForWhatIsNewerThanTheRing(t *testing.T) {
 // A storage outage under load is not made worse by the requests that meet it.
 func TestFailedLoadIsNotRepeatedByEveryRequest(t *testing.T) {
 	c := clocktest.New()
-	table := &faulty{Table: newTable(t)}
-	table.broken.Store(true)
+	table := storetest.Instrument(newTable(t))
+	table.Before(storetest.Fail(errStorage))
 	r := newRing(t, table, masterKey(t, keyA), c)
-	for second := range int32(4) {
+	for second := range 4 {
 		for range 50 {
 			if _, err := r.Seal(t.Context(), keyring.RefreshHandle, nil, nil); !errors.Is(err, errStorage) {
 				t.Fatalf("seal: %v", err)
 			}
 		}
-		if n := table.lists.Load(); n != 1+second/2 {
+		if n := table.Count(storetest.List); n != 1+second/2 {
 			t.Errorf("%d reads after %d s, want one in two seconds", n, second)
 		}
 		c.Advance(time.Second)
@@ -136,10 +136,10 @@ func TestFailedLoadIsNotRepeatedByEveryRequest(t *testing.T) {
 
 func TestReadyReportsAReloadThatFailed(t *testing.T) {
 	c := clocktest.New()
-	table := &faulty{Table: newTable(t)}
+	table := storetest.Instrument(newTable(t))
 	r := newRing(t, table, masterKey(t, keyA), c)
 	load(t, r)
-	table.broken.Store(true)
+	table.Before(storetest.Fail(errStorage))
 	if err := r.Load(t.Context()); !errors.Is(err, errStorage) {
 		t.Fatal(err)
 	}
@@ -149,46 +149,50 @@ func TestReadyReportsAReloadThatFailed(t *testing.T) {
 	if _, err := r.Seal(t.Context(), keyring.RefreshHandle, nil, nil); err != nil {
 		t.Errorf("the ring in memory no longer seals: %v", err)
 	}
-	table.broken.Store(false)
+	table.Repair()
 	load(t, r)
 	if err := r.Ready(t.Context()); err != nil {
 		t.Errorf("after the outage: %v", err)
 	}
 }
 
-// stalled is a table whose listings wait.
-type stalled struct {
-	store.Table
-	entered, release chan struct{}
-}
-
-func (s *stalled) List(ctx context.Context, span store.Span, from store.Cursor) (store.Page, error) {
-	select {
-	case s.entered <- struct{}{}:
-	default:
-	}
-	select {
-	case <-s.release:
-		return s.Table.List(ctx, span, from)
-	case <-ctx.Done():
-		return store.Page{}, ctx.Err()
-	}
+// stall holds listings up until release is closed. The first one is told to
+// entered.
+func stall(table *storetest.Instrumented) (entered <-chan struct{}, release chan<- struct{}) {
+	in, out := make(chan struct{}, 1), make(chan struct{})
+	table.Before(func(c storetest.Call) error {
+		if c.Op != storetest.List {
+			return nil
+		}
+		select {
+		case in <- struct{}{}:
+		default:
+		}
+		select {
+		case <-out:
+			return nil
+		case <-c.Context.Done():
+			return c.Context.Err()
+		}
+	})
+	return in, out
 }
 
 func TestCallerThatGivesUpDoesNotEndTheLoadForOthers(t *testing.T) {
-	table := &stalled{newTable(t), make(chan struct{}, 1), make(chan struct{})}
+	table := storetest.Instrument(newTable(t))
+	entered, release := stall(table)
 	r := newRing(t, table, masterKey(t, keyA), clocktest.New())
 	ctx, cancel := context.WithCancel(t.Context())
 	impatient := make(chan error, 1)
 	go func() { impatient <- r.Load(ctx) }()
-	<-table.entered
+	<-entered
 	patient := make(chan error, 1)
 	go func() { patient <- r.Load(t.Context()) }()
 	cancel()
 	if err := <-impatient; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want Canceled", err)
 	}
-	close(table.release)
+	close(release)
 	if err := <-patient; err != nil {
 		t.Error(err)
 	}
@@ -196,7 +200,8 @@ func TestCallerThatGivesUpDoesNotEndTheLoadForOthers(t *testing.T) {
 
 func TestStalledStorageIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		table := &stalled{nil, make(chan struct{}, 1), make(chan struct{})}
+		table := storetest.Instrument(nil)
+		stall(table)
 		r := keyring.New(keyring.Options{Table: table, Wrapper: masterKey(t, keyA)})
 		began := time.Now()
 		if err := r.Load(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
@@ -211,21 +216,16 @@ func TestStalledStorageIsGivenUp(t *testing.T) {
 func TestLostAnswerToTheFirstInsertStartsNoSecondRing(t *testing.T) {
 	c := clocktest.New()
 	table := newTable(t)
-	r := newRing(t, &deaf{table}, masterKey(t, keyA), c)
+	deaf := storetest.Instrument(table)
+	deaf.After(storetest.Fail(errStorage, storetest.Insert))
+	r := newRing(t, deaf, masterKey(t, keyA), c)
 	if err := r.Load(t.Context()); !errors.Is(err, errStorage) {
 		t.Fatalf("got %v, want the unknown outcome", err)
 	}
+	deaf.Repair()
 	c.Advance(time.Minute)
 	load(t, r)
 	if n := len(rows(t, table)); n != 1 {
 		t.Errorf("%d epochs, want the one that was inserted", n)
 	}
-}
-
-// deaf is a table that inserts and then loses the answer.
-type deaf struct{ store.Table }
-
-func (d *deaf) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
-	_, _ = d.Table.Insert(ctx, row)
-	return "", errStorage
 }

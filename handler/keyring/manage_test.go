@@ -1,7 +1,6 @@
 package keyring_test
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -9,7 +8,7 @@ import (
 
 	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
-	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 // retire retires epochs, and has the instances read the ring, as they do when
@@ -181,34 +180,20 @@ func TestRacingRetirementsAndRotations(t *testing.T) {
 	}
 }
 
-// unanswered loses the answers of writes while it is set.
-type unanswered struct {
-	store.Table
-	on bool
-}
-
-func (u *unanswered) Replace(ctx context.Context, row store.Row) (store.ETag, error) {
-	etag, err := u.Table.Replace(ctx, row)
-	if u.on {
-		return "", errStorage
-	}
-	return etag, err
-}
-
 func TestRetirementOfUnknownOutcomeCanBeRepeated(t *testing.T) {
 	c := clocktest.New()
-	table := &unanswered{Table: newTable(t)}
+	table := storetest.Instrument(newTable(t))
 	r := newRing(t, table, masterKey(t, keyA), c)
 	load(t, r)
 	if err := r.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	c.Advance(time.Hour)
-	table.on = true
+	table.After(storetest.Fail(errStorage, storetest.Replace))
 	if err := r.Retire(t.Context(), 1, 2); !errors.Is(err, errStorage) {
 		t.Fatalf("got %v, want the unknown outcome", err)
 	}
-	table.on = false
+	table.Repair()
 	list, err := r.List(t.Context())
 	if err != nil {
 		t.Fatal(err)

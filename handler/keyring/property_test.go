@@ -14,6 +14,7 @@ import (
 	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 // model is four instances on one table with one clock, and all they sealed.
@@ -21,7 +22,8 @@ type model struct {
 	tb        *testing.T
 	clock     *clocktest.Clock
 	inner     store.Table
-	table     *faulty
+	table     *storetest.Instrumented
+	away      bool // table
 	instances []*keyring.Ring
 	artefacts []artefact
 }
@@ -37,7 +39,7 @@ type artefact struct {
 func TestWhatAnyInstanceSealsEveryInstanceOpensUntilItExpires(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		inner := newTable(t)
-		m := &model{tb: t, clock: clocktest.New(), inner: inner, table: &faulty{Table: inner}}
+		m := &model{tb: t, clock: clocktest.New(), inner: inner, table: storetest.Instrument(inner)}
 		for range 4 {
 			m.instances = append(m.instances, m.start())
 		}
@@ -49,7 +51,7 @@ func TestWhatAnyInstanceSealsEveryInstanceOpensUntilItExpires(t *testing.T) {
 			"rotate":  func(rt *rapid.T) { _ = m.pick(rt).Rotate(m.tb.Context()) },
 			"race":    m.race,
 			"restart": func(rt *rapid.T) { m.instances[rapid.IntRange(0, 3).Draw(rt, "instance")] = m.start() },
-			"outage":  func(*rapid.T) { m.table.broken.Store(true) },
+			"outage":  m.outage,
 			"repair":  m.repair,
 			"sweep":   func(*rapid.T) { sweep(m.tb, m.inner, m.clock.Now()) },
 		})
@@ -70,9 +72,15 @@ func (m *model) wait(rt *rapid.T) {
 	}).Draw(rt, "wait"))
 }
 
+func (m *model) outage(*rapid.T) {
+	m.table.Before(storetest.Fail(errStorage))
+	m.away = true
+}
+
 // repair waits as long as a failed load is remembered.
 func (m *model) repair(*rapid.T) {
-	m.table.broken.Store(false)
+	m.table.Repair()
+	m.away = false
 	m.clock.Advance(2 * time.Second)
 }
 
@@ -90,7 +98,7 @@ func (m *model) seal(rt *rapid.T) {
 	content := fmt.Sprint(len(m.artefacts))
 	sealed, err := m.pick(rt).Seal(m.tb.Context(), keyring.RefreshHandle, []byte("ad"), []byte(content))
 	if err != nil {
-		if !m.table.broken.Load() {
+		if !m.away {
 			rt.Fatalf("seal with storage up: %v", err)
 		}
 		return
@@ -128,7 +136,7 @@ func (m *model) check(rt *rapid.T) {
 		switch {
 		case errors.Is(err, keyring.ErrNotOurs):
 			rt.Fatalf("someone was signed out: artefact %s, valid until %s, is refused", a.content, a.until)
-		case err != nil && !m.table.broken.Load() && !errors.Is(err, errStorage):
+		case err != nil && !m.away && !errors.Is(err, errStorage):
 			rt.Fatalf("open: %v", err)
 		case err == nil && string(got) != a.content:
 			rt.Fatalf("opened %q, want %q", got, a.content)

@@ -11,6 +11,7 @@ import (
 
 	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
+	"entramcp/handler/store/storetest"
 )
 
 const day = 24 * time.Hour
@@ -136,10 +137,10 @@ func TestEpochOutlivesAllItSigned(t *testing.T) {
 	r := newRing(t, table, masterKey(t, keyA), c)
 	// An instance that reads the ring just before the rotation and then loses
 	// storage is the last one to sign with the old epoch.
-	cut := &faulty{Table: table}
+	cut := storetest.Instrument(table)
 	stale := newRing(t, cut, masterKey(t, keyA), c)
 	load(t, stale)
-	cut.broken.Store(true)
+	cut.Before(storetest.Fail(errStorage))
 	if err := r.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -303,8 +304,8 @@ func TestEpochOfALaterVersionIsNotGuessedAt(t *testing.T) {
 func TestRunKeepsTheRingFresh(t *testing.T) {
 	table := newTable(t)
 	synctest.Test(t, func(t *testing.T) {
-		away := &faulty{Table: table}
-		away.broken.Store(true)
+		away := storetest.Instrument(table)
+		away.Before(storetest.Fail(errStorage))
 		r := keyring.New(keyring.Options{Table: away, Wrapper: masterKey(t, keyA), Now: time.Now})
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
@@ -313,20 +314,20 @@ func TestRunKeepsTheRingFresh(t *testing.T) {
 		if err := r.Ready(t.Context()); err == nil {
 			t.Error("ready without storage")
 		}
-		away.broken.Store(false)
-		failed := away.lists.Load()
+		away.Repair()
+		failed := away.Count(storetest.List)
 		time.Sleep(keyring.UnknownInterval) // one retry
 		synctest.Wait()
-		if away.lists.Load() == failed {
+		if away.Count(storetest.List) == failed {
 			t.Errorf("not read again within %v of a failure", keyring.UnknownInterval)
 		}
 		if err := r.Ready(t.Context()); err != nil {
 			t.Errorf("not ready after storage came back: %v", err)
 		}
 		first := signingID(t, r)
-		before := away.lists.Load()
+		before := away.Count(storetest.List)
 		time.Sleep(time.Hour)
-		if n := away.lists.Load() - before; n < 60/5-1 || n > 60/4+1 {
+		if n := away.Count(storetest.List) - before; n < 60/5-1 || n > 60/4+1 {
 			t.Errorf("the ring was read %d times in an hour", n)
 		}
 		time.Sleep(31 * day)

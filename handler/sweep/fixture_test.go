@@ -1,7 +1,6 @@
 package sweep_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,31 +10,32 @@ import (
 
 	"entramcp/handler/clocktest"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 	"entramcp/handler/sweep"
 )
 
-// hooked lets a test act in the middle of a sweep. What it calls is real.
-type hooked struct {
-	store.Table
-	listed func(store.Page) // after every listing
-	drop   func() error     // before every Drop
-}
-
-func (h hooked) ListExpired(ctx context.Context, before time.Time, from store.Cursor) (store.Page, error) {
-	page, err := h.Table.ListExpired(ctx, before, from)
-	if h.listed != nil && err == nil {
-		h.listed(page)
-	}
-	return page, err
-}
-
-func (h hooked) Drop(ctx context.Context, rows []store.Row) (int, error) {
-	if h.drop != nil {
-		if err := h.drop(); err != nil {
-			return 0, err
+// beforeDrop is table, with act before each batch is removed.
+func beforeDrop(table store.Table, act func() error) store.Table {
+	t := storetest.Instrument(table)
+	t.Before(func(c storetest.Call) error {
+		if c.Op == storetest.Drop {
+			return act()
 		}
-	}
-	return h.Table.Drop(ctx, rows)
+		return nil
+	})
+	return t
+}
+
+// afterListing is table, with act after each listing of what has expired.
+func afterListing(table store.Table, act func(store.Page)) store.Table {
+	t := storetest.Instrument(table)
+	t.After(func(c storetest.Call) error {
+		if c.Op == storetest.ListExpired {
+			act(c.Page)
+		}
+		return nil
+	})
+	return t
 }
 
 const interval = 15 * time.Minute

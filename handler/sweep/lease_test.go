@@ -68,12 +68,12 @@ func TestSweepKilledMidwayIsTakenOver(t *testing.T) {
 		fill(t, table, "g-user", 3*store.MaxDrop, c.Now().Add(-time.Hour))
 		ctx, kill := context.WithCancel(t.Context())
 		batches := 0
-		dying := hooked{Table: table, drop: func() error {
+		dying := beforeDrop(table, func() error {
 			if batches++; batches == 2 {
 				kill()
 			}
 			return nil
-		}}
+		})
 		report, err := sweeper(dying, c).Once(ctx)
 		if !errors.Is(err, context.Canceled) || report.Removed["grants"] != store.MaxDrop {
 			t.Fatalf("the killed sweep: %+v, %v", report, err)
@@ -97,7 +97,7 @@ func TestLongSweepKeepsItsLeaseAndItsPlace(t *testing.T) {
 		fill(t, table, "g-user", store.MaxPage+5*store.MaxDrop, c.Now().Add(-time.Hour))
 		ctx, kill := context.WithCancel(t.Context())
 		batches := 0
-		slow := hooked{Table: table, drop: func() error {
+		slow := beforeDrop(table, func() error {
 			batches++
 			c.Advance(2 * time.Minute)
 			if !once(t, sweeper(table, c)).Held {
@@ -107,17 +107,17 @@ func TestLongSweepKeepsItsLeaseAndItsPlace(t *testing.T) {
 				kill()
 			}
 			return nil
-		}}
+		})
 		if _, err := sweeper(slow, c).Once(ctx); !errors.Is(err, context.Canceled) {
 			t.Fatalf("the killed sweep: %v", err)
 		}
 		first := true
-		next := hooked{Table: table, listed: func(page store.Page) {
+		next := afterListing(table, func(page store.Page) {
 			if first && len(page.Rows) != 3*store.MaxDrop {
 				t.Errorf("the next sweep began with %d rows, want those from the last place on", len(page.Rows))
 			}
 			first = false
-		}}
+		})
 		c.Advance(3 * time.Minute)
 		once(t, sweeper(next, c))
 		wantLeft(t, table)
@@ -153,7 +153,7 @@ func TestPlaceThatLeadsNowhereIsTriedOnce(t *testing.T) {
 		if _, err := table.Replace(t.Context(), row); err != nil {
 			t.Fatal(err)
 		}
-		failing := hooked{Table: table, drop: func() error { return errUnknown }}
+		failing := beforeDrop(table, func() error { return errUnknown })
 		_, _ = sweeper(failing, c).Once(t.Context())
 		c.Advance(3 * time.Minute)
 		once(t, sweeper(table, c))
@@ -167,7 +167,7 @@ func TestUnknownOutcomeEndsTheRun(t *testing.T) {
 		for _, partition := range []string{"g-user", "t-2026112310-0"} {
 			put(t, table, partition, "k", c.Now().Add(-time.Hour))
 		}
-		failing := hooked{Table: table, drop: func() error { return errUnknown }}
+		failing := beforeDrop(table, func() error { return errUnknown })
 		if _, err := sweeper(failing, c).Once(t.Context()); !errors.Is(err, errUnknown) {
 			t.Errorf("sweep on failing storage: %v", err)
 		}
@@ -185,13 +185,13 @@ func TestTwoSweepsAtOnceDoNoHarm(t *testing.T) {
 		put(t, table, "g-user", "live", c.Now().Add(24*time.Hour))
 		var successor sweep.Report
 		calls := 0
-		hanging := hooked{Table: table, drop: func() error {
+		hanging := beforeDrop(table, func() error {
 			if calls++; calls == 2 {
 				c.Advance(10 * time.Minute)
 				successor = once(t, sweeper(table, c))
 			}
 			return nil
-		}}
+		})
 		first := once(t, sweeper(hanging, c))
 		if got := first.Removed["grants"] + successor.Removed["grants"]; got != 3*store.MaxDrop {
 			t.Errorf("%d grants removed: %+v and %+v", got, first, successor)

@@ -63,7 +63,7 @@ func TestRowsExtendedDuringSweepSurvive(t *testing.T) {
 		for _, key := range []string{"abandoned", "used"} {
 			put(t, table, "g-user", key, c.Now().Add(-time.Hour))
 		}
-		h := hooked{Table: table, listed: func(page store.Page) {
+		h := afterListing(table, func(page store.Page) {
 			for _, row := range page.Rows {
 				if row.Key == "used" {
 					row.Expires = c.Now().Add(time.Hour)
@@ -72,7 +72,7 @@ func TestRowsExtendedDuringSweepSurvive(t *testing.T) {
 					}
 				}
 			}
-		}}
+		})
 		report := once(t, sweeper(h, c))
 		if report.Removed["grants"] != 1 || report.Kept != 1 {
 			t.Errorf("report %+v", report)
@@ -122,7 +122,7 @@ func TestSweepGoesOnWhileThereIsWork(t *testing.T) {
 		const rows = store.MaxPage + 2*store.MaxDrop
 		fill(t, table, "g-user", rows, c.Now().Add(-time.Hour))
 		var log bytes.Buffer
-		slow := hooked{Table: table, drop: func() error { c.Advance(2 * time.Minute); return nil }}
+		slow := beforeDrop(table, func() error { c.Advance(2 * time.Minute); return nil })
 		s := sweeper(slow, c, func(o *sweep.Options) { o.Log = slog.New(slog.NewJSONHandler(&log, nil)) })
 		if report := once(t, s); report.Removed["grants"] != rows || report.Duration != rows/store.MaxDrop*2*time.Minute {
 			t.Errorf("report %+v", report)
@@ -167,14 +167,14 @@ func TestRunSweepsUntilContextEnds(t *testing.T) {
 		put(t, table, "c-ab", "first", over)
 		var runs []time.Duration
 		began := time.Now()
-		h := hooked{Table: table, drop: func() error {
+		h := beforeDrop(table, func() error {
 			runs = append(runs, time.Since(began))
 			if len(runs) == 3 {
 				cancel()
 			}
 			put(t, table, "c-ab", fmt.Sprint("for-run-", len(runs)+1), over)
 			return nil
-		}}
+		})
 		sweep.New(sweep.Options{Table: h, Kinds: kinds, Interval: interval, Now: time.Now}).Run(ctx)
 		if len(runs) != 3 {
 			t.Fatalf("%d sweeps until the context was cancelled", len(runs))

@@ -3,7 +3,9 @@ package storetest
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"entramcp/handler/store"
@@ -41,11 +43,38 @@ type Call struct {
 // Hook looks at a call, holds it up for as long as it runs, or fails it.
 type Hook func(Call) error
 
-// Fail is a hook that fails the operations of those names, or all.
-func Fail(err error, ops ...Op) Hook {
+// Writes are the operations that change something.
+var Writes = []Op{Insert, Replace, Delete, Drop}
+
+// On is a hook that runs f at the operations of those names, or at all.
+func On(f func() error, ops ...Op) Hook {
 	return func(c Call) error {
 		if len(ops) == 0 || slices.Contains(ops, c.Op) {
-			return err
+			return f()
+		}
+		return nil
+	}
+}
+
+// Once is On for the first such operation alone.
+func Once(f func() error, ops ...Op) Hook {
+	var done atomic.Bool
+	return On(func() error {
+		if done.Swap(true) {
+			return nil
+		}
+		return f()
+	}, ops...)
+}
+
+// Fail is a hook that fails the operations of those names, or all.
+func Fail(err error, ops ...Op) Hook { return On(func() error { return err }, ops...) }
+
+// In is h for the partitions that begin with prefix alone.
+func (h Hook) In(prefix string) Hook {
+	return func(c Call) error {
+		if strings.HasPrefix(c.Partition, prefix) {
+			return h(c)
 		}
 		return nil
 	}
@@ -58,6 +87,7 @@ type Instrumented struct {
 
 	mu            sync.Mutex
 	counts        map[Op]int
+	taken         [2]int // reads and writes that Taken has told of
 	before, after Hook
 }
 
@@ -105,6 +135,16 @@ func (t *Instrumented) Count(ops ...Op) (n int) {
 func (t *Instrumented) Counts() (reads, writes int) {
 	reads = t.Count(Get, List, ListExpired)
 	return reads, t.Count() - reads
+}
+
+// Taken are the reads and writes since it was last called.
+func (t *Instrumented) Taken() (reads, writes int) {
+	reads, writes = t.Counts()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before := t.taken
+	t.taken = [2]int{reads, writes}
+	return reads - before[0], writes - before[1]
 }
 
 // through is an operation that is counted and disturbed.
