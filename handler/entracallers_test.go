@@ -3,15 +3,12 @@ package handler_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	"entramcp/dev/tenant"
@@ -28,15 +25,6 @@ const (
 	robotApp   = "0b071000-0000-4000-8000-00000000000b"
 	copilotApp = "ab3be6b7-f5df-413d-ac2d-abf1e3fd9c0b"
 )
-
-// signingKey is the tenants' first key, made once, for it is slow to find.
-var signingKey = sync.OnceValue(func() *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return key
-})
 
 // entraWorld is the whole server beside the simulated tenant.
 type entraWorld struct {
@@ -56,7 +44,7 @@ func newEntraWorld(t *testing.T, settings map[string]string) *entraWorld {
 	t.Cleanup(authority.Close)
 	w.authority = authority.URL
 	var err error
-	if w.Tenant, err = tenant.New(tenant.Options{BaseURL: authority.URL, SigningKey: signingKey()}); err != nil {
+	if w.Tenant, err = tenant.New(tenant.Options{BaseURL: authority.URL, SigningKey: tenant.SharedKey()}); err != nil {
 		t.Fatal(err)
 	}
 	app := tenant.DefaultApp("s3cret-value", mcpIssuer+"/auth/callback")
@@ -141,15 +129,6 @@ func (w *entraWorld) call(token, tool string) (int, string) {
 	return rec.Code, rec.Body.String()
 }
 
-func (w *entraWorld) objectID(username string) string {
-	w.t.Helper()
-	var id string
-	if err := w.Change(username, func(u *tenant.User) { id = u.ObjectID }); err != nil {
-		w.t.Fatal(err)
-	}
-	return id
-}
-
 var entraCallersOn = map[string]string{"ENTRA_APP_CALLERS": "roles", "ENTRA_CLIENTS": copilotApp}
 
 func TestCallersWithEntrasOwnTokens(t *testing.T) {
@@ -197,14 +176,14 @@ func TestCallersWithEntrasOwnTokens(t *testing.T) {
 func TestAUserIsTheSameThroughANamedApplication(t *testing.T) {
 	w := newEntraWorld(t, entraCallersOn)
 	_, body := w.call(w.issue(tenant.CallerToken{App: copilotApp, User: tenant.Alice, Scopes: []string{tenant.DefaultScope}}), "caller")
-	if want := string(grants.SubjectOf(tenant.Contoso, w.objectID(tenant.Alice))); !strings.Contains(body, want) {
+	if want := string(grants.SubjectOf(tenant.Contoso, w.ObjectID(tenant.Alice))); !strings.Contains(body, want) {
 		t.Errorf("%s lacks the subject of our own sign-in, %s", body, want)
 	}
 }
 
 func TestAnApplicationIsNeverAUser(t *testing.T) {
 	w := newEntraWorld(t, entraCallersOn)
-	id := w.objectID(tenant.Alice)
+	id := w.ObjectID(tenant.Alice)
 	_, body := w.call(w.issue(tenant.CallerToken{App: robotApp, Roles: []string{tenant.InvokeRole}, Edit: func(c map[string]any) { c["oid"] = id }}), "caller")
 	if subject := string(grants.SubjectOf(tenant.Contoso, id)); strings.Contains(body, subject) || !strings.Contains(body, "application") {
 		t.Errorf("an application has the subject of a user: %s", body)
@@ -244,7 +223,7 @@ func TestBlockedCallersAreRefused(t *testing.T) {
 	if err := blocks.Block(t.Context(), grants.BlockApp, robotApp, "test"); err != nil {
 		t.Fatal(err)
 	}
-	if err := blocks.Block(t.Context(), grants.BlockUser, string(grants.SubjectOf(tenant.Contoso, w.objectID(tenant.Alice))), "test"); err != nil {
+	if err := blocks.Block(t.Context(), grants.BlockUser, string(grants.SubjectOf(tenant.Contoso, w.ObjectID(tenant.Alice))), "test"); err != nil {
 		t.Fatal(err)
 	}
 	for name, token := range map[string]string{"app": robot, "user": alice} {

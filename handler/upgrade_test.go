@@ -115,7 +115,7 @@ func upgrade(t *testing.T, path string) *upgraded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.Server, err = handler.New(cfg, handler.Dependencies{Table: table, Wrapper: wrapper, Now: clock, HTTPClient: u.entra()})
+	u.Server, err = handler.New(cfg, handler.Dependencies{Table: table, Wrapper: wrapper, Now: clock, HTTPClient: u.tenant.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,19 +138,6 @@ func (u *upgraded) restore(table store.Table) {
 		}
 	}
 }
-
-type inProcess struct{ http.Handler }
-
-func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Body == nil {
-		r.Body = http.NoBody
-	}
-	w := httptest.NewRecorder()
-	p.ServeHTTP(w, r)
-	return w.Result(), nil
-}
-
-func (u *upgraded) entra() *http.Client { return &http.Client{Transport: inProcess{u.tenant}} }
 
 func (u *upgraded) serve(r *http.Request) (*http.Response, string) {
 	u.t.Helper()
@@ -255,7 +242,7 @@ func (u *upgraded) call(token string) int {
 func (u *upgraded) comeBack(pending, user string) (*http.Response, string) {
 	u.t.Helper()
 	p := u.Pending[pending]
-	back, err := tenant.SignIn(context.Background(), u.entra(), p.AuthorizeURL, user)
+	back, err := tenant.SignIn(context.Background(), u.tenant.Client(), p.AuthorizeURL, user)
 	if err != nil {
 		u.t.Fatal(err)
 	}

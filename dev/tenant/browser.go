@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 )
@@ -47,6 +48,37 @@ func SignIn(ctx context.Context, client *http.Client, authorizeURL, username str
 		}
 	}
 	return "", fmt.Errorf("simulated tenant: the pages do not end")
+}
+
+// Client reaches the tenant in this process, whatever its BaseURL, without a
+// network.
+func (t *Tenant) Client() *http.Client { return &http.Client{Transport: inProcess{t}} }
+
+type inProcess struct{ http.Handler }
+
+func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	w := httptest.NewRecorder()
+	p.ServeHTTP(w, r)
+	answer := w.Result()
+	answer.Request = r
+	return answer, nil
+}
+
+// ObjectID is that of an account, and empty if there is none of that name.
+func (t *Tenant) ObjectID(username string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if u := t.user(username); u != nil {
+		return u.ObjectID
+	}
+	return ""
 }
 
 // Answer posts the given form fields at once, see the package comment, and

@@ -98,7 +98,7 @@ func TestRolesOfApplicationsAreAssigned(t *testing.T) {
 func TestAnExternalTenant(t *testing.T) {
 	w := start(t)
 	var err error
-	if w.Tenant, err = New(Options{BaseURL: w.url, Now: w.time, External: true}); err != nil {
+	if w.Tenant, err = New(Options{BaseURL: w.url, Now: w.clock.Now, External: true}); err != nil {
 		t.Fatal(err)
 	}
 	app := DefaultApp(secret, callback)
@@ -116,11 +116,11 @@ func TestAnExternalTenant(t *testing.T) {
 	if issuer := w.claimsOf(r.ID)["iss"]; issuer != "https://"+Contoso+".ciamlogin.com/"+Contoso+"/v2.0" {
 		t.Errorf("the issuer is %v", issuer)
 	}
-	w.pass(11 * time.Hour)
+	w.clock.Advance(11 * time.Hour)
 	if r := w.refreshWith(r.Refresh, nil); r.Status != http.StatusOK {
 		t.Errorf("after 11 hours: %s", r.Description)
 	}
-	w.pass(2 * time.Hour)
+	w.clock.Advance(2 * time.Hour)
 	if r := w.refreshWith(r.Refresh, nil); r.Status == http.StatusOK || r.Codes[0] != 700082 {
 		t.Errorf("after 13 hours: %d %s", r.Status, r.Description)
 	}

@@ -33,7 +33,7 @@ func TestSecretByBasic(t *testing.T) {
 
 func TestExpiredSecret(t *testing.T) {
 	w := start(t)
-	if err := w.Reconfigure(DefaultClientID, func(app *App) { app.Secrets = []Secret{{Value: secret, Expires: w.time()}} }); err != nil {
+	if err := w.Reconfigure(DefaultClientID, func(app *App) { app.Secrets = []Secret{{Value: secret, Expires: w.clock.Now()}} }); err != nil {
 		t.Fatal(err)
 	}
 	checkReply(t, w.redeemWith("1.x", nil), 401, "invalid_client", 7000222)
@@ -59,7 +59,7 @@ func newCertificate(t *testing.T, from time.Time) (*x509.Certificate, *rsa.Priva
 
 func TestCertificateAssertions(t *testing.T) {
 	w := start(t)
-	now := w.time()
+	now := w.clock.Now()
 	certificate, key := newCertificate(t, now.AddDate(0, -6, 0))
 	expired, expiredKey := newCertificate(t, now.AddDate(-2, 0, 0))
 	_, strangersKey := newCertificate(t, now)
@@ -159,8 +159,8 @@ func TestFederatedAssertions(t *testing.T) {
 			if err := w.Reconfigure(DefaultClientID, func(app *App) { app.Federated = tc.credentials }); err != nil {
 				t.Fatal(err)
 			}
-			w.pass(tc.after)
-			defer w.pass(-tc.after)
+			w.clock.Advance(tc.after)
+			defer w.clock.Advance(-tc.after)
 			r := w.redeemWith(w.signInAs(Alice, nil).Get("code"), asserted(tc.assertion))
 			if tc.code != 0 {
 				checkReply(t, r, 401, "invalid_client", tc.code)

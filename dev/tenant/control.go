@@ -26,6 +26,7 @@ type faults struct {
 	stall          time.Duration
 	graphThrottled int
 	forge          func(map[string]any)
+	usedRefresh    map[string]bool // nil: they stay good
 }
 
 // Change edits an account under the tenant's lock, in mid-flow if need be:
@@ -108,6 +109,13 @@ func (t *Tenant) SkewClock(d time.Duration) { t.set(func(f *faults) { f.skew = d
 // Throttle answers the next n requests to the token endpoint with 429.
 func (t *Tenant) Throttle(n int, retryAfter time.Duration) {
 	t.set(func(f *faults) { f.throttled, f.retryAfter = n, retryAfter })
+}
+
+// UseRefreshTokensOnce refuses a refresh token that was used before. Entra does
+// not, but tells everyone to keep the newest ("replace the old refresh token
+// with this newly acquired refresh token", entra-docs: v2-oauth2-auth-code-flow).
+func (t *Tenant) UseRefreshTokensOnce() {
+	t.set(func(f *faults) { f.usedRefresh = map[string]bool{} })
 }
 
 // Outage answers everything with 503 until it is called with false.

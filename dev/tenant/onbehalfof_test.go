@@ -13,6 +13,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
+	"entramcp/handler/clocktest"
 )
 
 const userRead = "https://graph.microsoft.com/User.Read"
@@ -109,7 +111,7 @@ func TestOnBehalfOfRefusals(t *testing.T) {
 				t.Fatal(err)
 			}
 			token := w.tokens(Alice, nil).Access
-			w.pass(tc.after)
+			w.clock.Advance(tc.after)
 			if tc.meddle != nil {
 				if err := tc.meddle(w); err != nil {
 					t.Fatal(err)
@@ -143,16 +145,16 @@ func TestOnBehalfOfTakesNoOtherToken(t *testing.T) {
 // azidentity and MSAL insist on https, so the tenant is served with a
 // certificate here; both run unchanged.
 func TestAzidentityWorks(t *testing.T) {
-	w := &world{t: t, now: time.Now()}
+	w := &world{t: t, clock: clocktest.At(time.Now())}
 	server := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.ServeHTTP(rw, r) }))
 	defer server.Close()
 	var err error
 	w.url = server.URL
-	if w.Tenant, err = New(Options{BaseURL: server.URL, Now: w.time}); err != nil {
+	if w.Tenant, err = New(Options{BaseURL: server.URL, Now: w.clock.Now}); err != nil {
 		t.Fatal(err)
 	}
 	app := DefaultApp(secret, callback)
-	certificate, key := newCertificate(t, w.time().AddDate(0, -1, 0))
+	certificate, key := newCertificate(t, w.clock.Now().AddDate(0, -1, 0))
 	id := ManagedIdentity{ClientID: "22222222-2222-4222-8222-222222222222", Principal: "33333333-3333-4333-8333-333333333333", Header: "h"}
 	app.AdminConsented = true
 	app.Certificates = append(app.Certificates, certificate)

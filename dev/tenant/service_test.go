@@ -111,9 +111,9 @@ func TestSkewedClock(t *testing.T) {
 	w := start(t)
 	w.SkewClock(10 * time.Minute)
 	r := w.tokens(Alice, nil)
-	w.pass(10 * time.Minute)
+	w.clock.Advance(10 * time.Minute)
 	claims := w.claimsOf(r.ID)
-	if got := int64(claims["iat"].(float64)); got != w.time().Add(-5*time.Minute).Unix() {
+	if got := int64(claims["iat"].(float64)); got != w.clock.Now().Add(-5*time.Minute).Unix() {
 		t.Errorf("iat %v", time.Unix(got, 0))
 	}
 }
@@ -125,7 +125,7 @@ func TestRestartKeepsSignIns(t *testing.T) {
 	again := func() {
 		t.Helper()
 		var err error
-		if w.Tenant, err = New(Options{BaseURL: w.url, Now: w.time, State: path}); err != nil {
+		if w.Tenant, err = New(Options{BaseURL: w.url, Now: w.clock.Now, State: path}); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.Register(DefaultApp(secret, callback)); err != nil {

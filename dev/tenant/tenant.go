@@ -29,7 +29,8 @@ type Options struct {
 	// State names a file that keeps keys and consents between runs; empty
 	// keeps them in memory only.
 	State string
-	// SigningKey is the first key; nil makes one, which takes a while.
+	// SigningKey is the first key; nil makes one, which takes a while. Where
+	// many tenants are made and their keys do not matter, it is SharedKey.
 	SigningKey *rsa.PrivateKey
 	// External makes it an external tenant (External ID): its issuer is on a
 	// host of its own, users cannot consent, and a refresh token ends after 12
@@ -200,6 +201,15 @@ func newSigningKey() (*signingKey, error) {
 	}
 	return certify(private)
 }
+
+// SharedKey is one key for all tenants of a process that ask for it.
+var SharedKey = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err) // of the arguments alone
+	}
+	return key
+})
 
 func certify(private *rsa.PrivateKey) (*signingKey, error) {
 	from := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)

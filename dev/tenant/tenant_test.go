@@ -2,7 +2,6 @@ package tenant
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
@@ -14,11 +13,11 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"entramcp/handler/clocktest"
 )
 
 const (
@@ -29,33 +28,22 @@ const (
 	fullAsk  = "openid profile email offline_access " + apiScope
 )
 
-// firstKey is made once, for it is slow to find.
-var firstKey = sync.OnceValue(func() *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return key
-})
-
 // world is a tenant on loopback with one registered app and a settable clock.
 type world struct {
 	*Tenant
-	t   *testing.T
-	url string
-
-	clock sync.Mutex
-	now   time.Time
+	t     *testing.T
+	url   string
+	clock *clocktest.Clock
 }
 
 func start(t *testing.T, edits ...func(*App)) *world {
 	t.Helper()
-	w := &world{t: t, now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	w := &world{t: t, clock: clocktest.New()}
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.ServeHTTP(rw, r) }))
 	t.Cleanup(server.Close)
 	var err error
 	w.url = server.URL
-	if w.Tenant, err = New(Options{BaseURL: server.URL, Now: w.time, SigningKey: firstKey()}); err != nil {
+	if w.Tenant, err = New(Options{BaseURL: server.URL, Now: w.clock.Now, SigningKey: SharedKey()}); err != nil {
 		t.Fatal(err)
 	}
 	app := App{
@@ -69,18 +57,6 @@ func start(t *testing.T, edits ...func(*App)) *world {
 		t.Fatal(err)
 	}
 	return w
-}
-
-func (w *world) time() time.Time {
-	w.clock.Lock()
-	defer w.clock.Unlock()
-	return w.now
-}
-
-func (w *world) pass(d time.Duration) {
-	w.clock.Lock()
-	defer w.clock.Unlock()
-	w.now = w.now.Add(d)
 }
 
 // params override a good request; a value of "-" removes the parameter.
@@ -228,7 +204,7 @@ func (w *world) tokens(username string, change params) reply {
 func (w *world) claimsOf(raw string) jwt.MapClaims {
 	w.t.Helper()
 	claims := jwt.MapClaims{}
-	_, err := jwt.NewParser(jwt.WithTimeFunc(w.time)).ParseWithClaims(raw, claims, w.published)
+	_, err := jwt.NewParser(jwt.WithTimeFunc(w.clock.Now)).ParseWithClaims(raw, claims, w.published)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -324,6 +324,11 @@ func (t *Tenant) refresh(req tokenRequest) (map[string]any, *refusal) {
 		return nil, refuse(700082, r.Issued.UTC().Format(time.RFC3339))
 	case r.Revocations != u.revocations:
 		return nil, refuse(50173)
+	case t.faults.usedRefresh[req.form.Get("refresh_token")]:
+		return nil, refuse(70000)
+	}
+	if t.faults.usedRefresh != nil {
+		t.faults.usedRefresh[req.form.Get("refresh_token")] = true
 	}
 	if f := t.admissionOfServer(u, req.client, realm{r.Tenant, r.Tenant}); f != nil {
 		return nil, f.as("invalid_grant")

@@ -62,7 +62,7 @@ func TestCodeRedemptionRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := start(t, func(app *App) { app.SignInAudience = MultiTenant })
 			value := w.signInAs(Alice, nil).Get("code")
-			w.pass(tc.after)
+			w.clock.Advance(tc.after)
 			edits := []func(*http.Request){}
 			if tc.edit != nil {
 				edits = append(edits, tc.edit)
@@ -273,7 +273,7 @@ func TestRefreshRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := start(t)
 			token := w.tokens(Alice, nil).Refresh
-			w.pass(tc.after)
+			w.clock.Advance(tc.after)
 			if tc.meddle != nil {
 				if err := tc.meddle(w); err != nil {
 					t.Fatal(err)

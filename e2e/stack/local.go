@@ -8,11 +8,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"entramcp/dev/tenant"
 	catalogue "entramcp/e2e/catalogue"
 	"entramcp/handler"
+	"entramcp/handler/clocktest"
 	"entramcp/handler/config"
 	"entramcp/handler/keyring"
 	"entramcp/handler/secret"
@@ -28,7 +28,7 @@ type Local struct {
 	Tenant    *tenant.Tenant
 	TenantURL string
 	Table     store.Table
-	Clock     *Clock
+	Clock     *clocktest.Clock
 
 	mu   sync.Mutex
 	seen []Exchange
@@ -38,7 +38,7 @@ type Local struct {
 // changes what it is made of.
 func StartLocal(tb testing.TB, env map[string]string, more func(*handler.Dependencies)) *Local {
 	tb.Helper()
-	l := &Local{Clock: &Clock{}}
+	l := &Local{Clock: &clocktest.Clock{}}
 	front := httptest.NewUnstartedServer(nil)
 	l.URL = "http://localhost:" + portOf(front.Listener.Addr())
 	l.Tenant, l.TenantURL = startTenant(tb, l.URL, l.Clock.Now, Options{})
@@ -124,24 +124,4 @@ func (l *Local) Forget(tb testing.TB, prefix string) {
 			tb.Fatal(err)
 		}
 	}
-}
-
-// Clock runs like the real one, ahead by what the test says.
-type Clock struct {
-	mu    sync.Mutex
-	ahead time.Duration
-}
-
-// Now is the clock's time.
-func (c *Clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return time.Now().Add(c.ahead)
-}
-
-// Advance puts the clock forward.
-func (c *Clock) Advance(by time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ahead += by
 }

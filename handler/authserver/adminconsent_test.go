@@ -31,7 +31,7 @@ func TestTheWayBackFromAdminConsentSaysHowItWent(t *testing.T) {
 			}
 		}
 	}
-	if reads, writes := w.table.counted(); reads+writes > 0 {
+	if reads, writes := w.table.Taken(); reads+writes > 0 {
 		t.Errorf("a page that anyone can open made %d reads and %d writes", reads, writes)
 	}
 	// With a state it is a sign-in, however it is dressed up.

@@ -7,9 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/dev/tenant"
 	"entramcp/handler/authserver"
 	"entramcp/handler/clients"
-	"entramcp/handler/grants"
+	"entramcp/handler/store/storetest"
 )
 
 // withKnownClient is a world that remembers approvals, and a client of the
@@ -29,8 +30,8 @@ func (b *browser) short(q url.Values) bool {
 	b.w.t.Helper()
 	resp := b.get(issuer + "/authorize?" + q.Encode())
 	wantStatus(b.w.t, resp, http.StatusOK)
-	b.w.advance(time.Second)
-	return strings.Contains(text(b.w.t, resp), "You have approved this app before, as <strong><bdi>ada@contoso.example</bdi></strong>")
+	b.w.clock.Advance(time.Second)
+	return strings.Contains(text(b.w.t, resp), "You have approved this app before, as <strong><bdi>"+tenant.Alice+"</bdi></strong>")
 }
 
 func TestTheSameApprovalIsAskedWithOneButton(t *testing.T) {
@@ -47,7 +48,7 @@ func TestTheSameApprovalIsAskedWithOneButton(t *testing.T) {
 	if got := b.signIn(request(id)); got.Get("code") == "" {
 		t.Errorf("the client got %v", got)
 	}
-	if r := w.upstream.requests()[before]; r.LoginHint != "ada@contoso.example" || r.Prompt != "" {
+	if r := w.upstream.requests()[before]; r.LoginHint != tenant.Alice || r.Prompt != "" {
 		t.Errorf("Entra was asked with %+v", r)
 	}
 	for name, full := range map[string]bool{
@@ -89,15 +90,15 @@ func TestAnApprovalIsRememberedForAYearAndUntilItIsForgotten(t *testing.T) {
 	w, id := withKnownClient(t)
 	b := w.browser()
 	b.signIn(request(id))
-	subject := grants.SubjectOf("tenant-1", "object-1")
+	subject := w.subject()
 	for range 5 { // the browser is used within its 90 days
-		w.advance(70 * 24 * time.Hour)
+		w.clock.Advance(70 * 24 * time.Hour)
 		if !b.short(request(id)) {
-			t.Fatalf("asked in full after %s", w.clock())
+			t.Fatalf("asked in full after %s", w.clock.Now())
 		}
 		b.signIn(request(id))
 	}
-	w.advance(20 * 24 * time.Hour)
+	w.clock.Advance(20 * 24 * time.Hour)
 	if b.short(request(id)) {
 		t.Error("an approval is remembered for more than a year")
 	}
@@ -126,8 +127,8 @@ func TestSomebodyElseIsAskedInFull(t *testing.T) {
 	b := w.browser()
 	b.signIn(request(id))
 	before := w.rows("g-")
+	w.upstream.user = tenant.Bob
 	back := w.upstream.signIn(t, b.approve(request(id)))
-	w.upstream.user.ObjectID, w.upstream.user.Username = "object-2", "bob@contoso.example"
 	for range 2 { // delivered twice
 		resp := b.get(back)
 		wantStatus(t, resp, http.StatusOK)
@@ -137,7 +138,7 @@ func TestSomebodyElseIsAskedInFull(t *testing.T) {
 		if w.rows("g-") != before {
 			t.Error("a grant was made")
 		}
-		w.advance(time.Second)
+		w.clock.Advance(time.Second)
 		form := match(t, text(t, resp), `name="request" value="([^"]+)"`)
 		seen := len(w.upstream.requests())
 		to := onward(t, b.decide(form, "approve"))
@@ -161,8 +162,8 @@ func TestAnotherAccountCanBeChosen(t *testing.T) {
 	if strings.Contains(body, "approved this app before") || !strings.Contains(body, "Use the tools of this server as you") {
 		t.Error(body)
 	}
-	w.advance(time.Second)
-	w.upstream.user.ObjectID, w.upstream.user.Username = "object-2", "bob@contoso.example"
+	w.clock.Advance(time.Second)
+	w.upstream.user = tenant.Bob
 	to := onward(t, b.decide(match(t, body, `name="request" value="([^"]+)"`), "approve"))
 	if got := b.arrive(w.upstream.signIn(t, to)); got.Get("code") == "" {
 		t.Errorf("the client got %v", got)
@@ -174,14 +175,14 @@ func TestAnotherAccountCanBeChosen(t *testing.T) {
 func TestAnApprovalThatCannotBeKeptOrReadAsksInFull(t *testing.T) {
 	w, id := withKnownClient(t)
 	b := w.browser()
-	w.table.failWritesTo("ap-")
+	w.table.Before(storetest.Fail(errStorage, storetest.Writes...).In("ap-"))
 	if got := b.signIn(request(id)); got.Get("code") == "" {
 		t.Errorf("the client got %v", got)
 	}
 	if b.short(request(id)) {
 		t.Error("an approval that was not kept is remembered")
 	}
-	w.table.failWritesTo("")
+	w.table.Repair()
 	b.signIn(request(id))
 	if !b.short(request(id)) {
 		t.Error("asked in full")

@@ -1,7 +1,6 @@
 package authserver_test
 
 import (
-	"errors"
 	"html"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +10,7 @@ import (
 
 	"entramcp/handler/entra"
 	"entramcp/handler/oauth"
+	"entramcp/handler/store/storetest"
 )
 
 func TestNothingIsRedirectedToAnUnregisteredAddress(t *testing.T) {
@@ -134,12 +134,12 @@ func TestAuthorizeWritesNothingAndSendsNobodyToEntra(t *testing.T) {
 	id := w.publicClient()
 	b := w.browser()
 	b.open(request(id)) // loads the client and the keys
-	w.table.counted()
+	w.table.Taken()
 	for range 5 {
 		b.open(request(id))
 		w.browser().open(request(id))
 	}
-	if reads, writes := w.table.counted(); reads+writes != 0 {
+	if reads, writes := w.table.Taken(); reads+writes != 0 {
 		t.Errorf("10 pages took %d reads and %d writes, want none", reads, writes)
 	}
 	if n := len(w.upstream.requests()); n != 0 {
@@ -280,8 +280,8 @@ func TestDescriptionsInRedirectsAreASCII(t *testing.T) {
 func TestStorageOutageIsNoUnknownClient(t *testing.T) {
 	w := newWorld(t)
 	id := w.publicClient()
-	w.advance(2 * 60e9) // past the registry's cache
-	w.table.breakWith(errors.New("storage: connection reset"))
+	w.clock.Advance(2 * 60e9) // past the registry's cache
+	w.table.Before(storetest.Fail(errStorage))
 	wantPage(t, w.browser().get(issuer+"/authorize?"+request(id).Encode()), http.StatusServiceUnavailable)
 }
 

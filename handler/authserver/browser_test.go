@@ -16,6 +16,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"entramcp/handler/authserver"
+	"entramcp/handler/clocktest"
 	"entramcp/handler/pages"
 )
 
@@ -85,16 +86,14 @@ func newSite(t *testing.T) site {
 	var w *world
 	entra := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		// A sign-in that the user's session answers at once, on another host.
-		back := strings.Replace(w.upstream.signIn(t, r.URL.String()), issuer, w.server.Issuer, 1)
-		http.Redirect(rw, r, back, http.StatusFound)
+		http.Redirect(rw, r, w.upstream.signIn(t, authority+r.URL.RequestURI()), http.StatusFound)
 	}))
 	t.Cleanup(entra.Close)
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.mux.ServeHTTP(rw, r) }))
 	t.Cleanup(server.Close)
 	origin := strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
-	w = newWorld(t, func(o *authserver.Options) { o.Issuer, o.Pages = origin, pages.New(pages.Brand{Simulated: true}) })
+	w = newWorldAt(t, &clocktest.Clock{}, func(o *authserver.Options) { o.Issuer, o.Pages = origin, pages.New(pages.Brand{Simulated: true}) })
 	w.upstream.at = entra.URL
-	w.now = time.Time{}
 	id, _ := w.register(`{"client_name":"Chromium test","redirect_uris":["` + client.URL + `/callback"],"token_endpoint_auth_method":"none"}`)
 	return site{w, origin, origin + "/authorize?" + request(id, "redirect_uri", client.URL+"/callback", "scope", "openid profile email offline_access").Encode()}
 }

@@ -10,9 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/dev/tenant"
 	"entramcp/handler/entra"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 func TestCallbackFromAnotherBrowserIsRefusedAndBurnsNothing(t *testing.T) {
@@ -22,9 +24,9 @@ func TestCallbackFromAnotherBrowserIsRefusedAndBurnsNothing(t *testing.T) {
 	back := w.upstream.signIn(t, attacker.approve(request(id)))
 
 	victim.approve(request(id)) // has cookies of its own
-	w.table.counted()
+	w.table.Taken()
 	wantPage(t, victim.get(back), http.StatusBadRequest)
-	if reads, writes := w.table.counted(); reads+writes != 0 {
+	if reads, writes := w.table.Taken(); reads+writes != 0 {
 		t.Errorf("a callback without its cookie cost %d operations", reads+writes)
 	}
 	if got := attacker.arrive(back); got.Get("code") == "" {
@@ -66,7 +68,7 @@ func TestTheSameBrowserGetsTheSameAnswerAgain(t *testing.T) {
 	back := w.upstream.signIn(t, b.approve(request(id)))
 	code := b.arrive(back).Get("code")
 	w.restart() // on another instance
-	w.advance(59 * time.Second)
+	w.clock.Advance(59 * time.Second)
 	if again := b.arrive(back).Get("code"); again != code {
 		t.Errorf("the code is %q, then %q", code, again)
 	}
@@ -81,7 +83,7 @@ func TestTheAnswerIsRepeatedForAMinuteAndUntilItIsUsed(t *testing.T) {
 	id := w.publicClient()
 	for name, spend := range map[string]func(code string){
 		"redeemed": func(code string) { w.tokens(id, code) },
-		"old":      func(string) { w.advance(time.Minute) },
+		"old":      func(string) { w.clock.Advance(time.Minute) },
 	} {
 		b := w.browser()
 		back := w.upstream.signIn(t, b.approve(request(id)))
@@ -167,12 +169,12 @@ func TestASignInWhoseInstanceDiedStartsAgain(t *testing.T) {
 	id := w.publicClient()
 	b := w.browser()
 	back := w.upstream.signIn(t, b.approve(request(id)))
-	w.upstream.during(func() { w.table.breakWith(errors.New("killed")) })
+	w.upstream.during(func() { w.table.Before(storetest.Fail(errStorage)) })
 	r := httptest.NewRequest(http.MethodGet, back, nil)
 	b.cookies(r)
 	w.serve(r)
-	w.table.breakWith(nil)
-	w.advance(time.Minute)
+	w.table.Repair()
+	w.clock.Advance(time.Minute)
 	began := time.Now()
 	resp := b.get(back)
 	wantPage(t, resp, http.StatusBadRequest)
@@ -206,7 +208,7 @@ func TestLookingAtACallbackConsumesNothing(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
-	w.table.counted()
+	w.table.Taken()
 	for name, tt := range map[string]struct {
 		method, header, value string
 		status                int
@@ -224,7 +226,7 @@ func TestLookingAtACallbackConsumesNothing(t *testing.T) {
 			t.Errorf("%s: %d %v", name, resp.StatusCode, resp.Header)
 		}
 	}
-	if reads, writes := w.table.counted(); reads+writes != 0 {
+	if reads, writes := w.table.Taken(); reads+writes != 0 {
 		t.Errorf("%d reads and %d writes", reads, writes)
 	}
 	if got := b.arrive(back); got.Get("code") == "" {
@@ -259,7 +261,7 @@ func TestCallbackAfterTheTransactionExpiredIsRefused(t *testing.T) {
 		w := newWorld(t)
 		b := w.browser()
 		back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
-		w.advance(after)
+		w.clock.Advance(after)
 		wantPage(t, b.get(back), http.StatusBadRequest)
 	}
 }
@@ -271,8 +273,8 @@ func TestStatesThatCannotBeOursCostNoStorage(t *testing.T) {
 	own := queryOf(t, b.approve(request(id))).Get("state")
 	secret := strings.Repeat("A", 43)
 	for _, at := range []time.Duration{0, 3 * time.Hour, -3 * time.Hour} {
-		w.advance(at)
-		w.table.counted()
+		w.clock.Advance(at)
+		w.table.Taken()
 		for _, q := range []string{"", "state=", "state=x", "state=2026112312-a", "state=2026112310-a-" + secret, "state=2026112314-a-" + secret,
 			"state=2026112312-g-" + secret, "state=2026112399-a-" + secret, "state=2026112312-a-" + secret + "A", "state=..%2F..%2F12-a-" + secret,
 			"state=2026112312-a-" + secret, "state=%zz"} {
@@ -281,10 +283,10 @@ func TestStatesThatCannotBeOursCostNoStorage(t *testing.T) {
 		if at != 0 { // our own state, and the cookie for it, in another hour
 			wantPage(t, b.get(issuer+"/auth/callback?code=c&state="+own), http.StatusBadRequest)
 		}
-		if reads, writes := w.table.counted(); reads+writes != 0 {
+		if reads, writes := w.table.Taken(); reads+writes != 0 {
 			t.Errorf("%d operations", reads+writes)
 		}
-		w.advance(-at)
+		w.clock.Advance(-at)
 	}
 }
 
@@ -298,11 +300,11 @@ func TestAClockThatIsHalfAMinuteOffFinishesASignIn(t *testing.T) {
 	} {
 		for _, off := range []time.Duration{-30 * time.Second, 30 * time.Second} {
 			w := newWorld(t)
-			w.advance(opened.Sub(w.clock()))
+			w.clock.Advance(opened.Sub(w.clock.Now()))
 			b := w.browser()
 			form := b.open(request(w.publicClient()))
 			to := onward(t, b.decide(form, "approve"))
-			w.advance(off)
+			w.clock.Advance(off)
 			if got := b.arrive(w.upstream.signIn(t, to)); got.Get("code") == "" {
 				t.Errorf("%s, %s: the client got %v", opened, off, got)
 			}
@@ -314,12 +316,12 @@ func TestAClockThatIsHalfAMinuteOffFinishesASignIn(t *testing.T) {
 func TestASignInHasTenMinutesWheneverItIsApproved(t *testing.T) {
 	for minute := range 60 {
 		w := newWorld(t)
-		w.advance(time.Duration(minute) * time.Minute)
+		w.clock.Advance(time.Duration(minute) * time.Minute)
 		b := w.browser()
 		form := b.open(request(w.publicClient()))
-		w.advance(10*time.Minute - 2*time.Second)
+		w.clock.Advance(10*time.Minute - 2*time.Second)
 		to := onward(t, b.decide(form, "approve"))
-		w.advance(10*time.Minute - time.Second)
+		w.clock.Advance(10*time.Minute - time.Second)
 		if got := b.arrive(w.upstream.signIn(t, to)); got.Get("code") == "" {
 			t.Fatalf("opened at 12:55 + %d min: the client got %v", minute, got)
 		}
@@ -355,7 +357,7 @@ func TestTransactionsExpireInTheTable(t *testing.T) {
 	if err != nil || len(page.Rows) != 1 {
 		t.Fatalf("%d rows, %v", len(page.Rows), err)
 	}
-	if life := page.Rows[0].Expires.Sub(w.clock()); life < 10*time.Minute || life > 10*time.Minute+2*time.Second {
+	if life := page.Rows[0].Expires.Sub(w.clock.Now()); life < 10*time.Minute || life > 10*time.Minute+2*time.Second {
 		t.Errorf("the row lives %s", life)
 	}
 }
@@ -364,11 +366,11 @@ func TestCallbackWithDoubledParametersIsRefused(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
-	w.table.counted()
+	w.table.Taken()
 	for _, more := range []string{"&code=other", "&state=other", "&x=%zz"} {
 		wantPage(t, b.get(back+more), http.StatusBadRequest)
 	}
-	if reads, writes := w.table.counted(); reads+writes != 0 {
+	if reads, writes := w.table.Taken(); reads+writes != 0 {
 		t.Errorf("%d reads and %d writes", reads, writes)
 	}
 	if got := b.arrive(back); got.Get("code") == "" {
@@ -406,10 +408,10 @@ func TestCallbackTakesFiveStorageOperationsAndShortensItsCookie(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
-	w.table.counted()
+	w.table.Taken()
 	resp := b.get(back)
 	wantStatus(t, resp, http.StatusSeeOther)
-	if reads, writes := w.table.counted(); reads != 2 || writes != 3 {
+	if reads, writes := w.table.Taken(); reads != 2 || writes != 3 {
 		t.Errorf("%d reads and %d writes, want 2 and 3", reads, writes)
 	}
 	if c := resp.Cookies(); len(c) != 1 || !strings.Contains(c[0].Name, "signin") || c[0].MaxAge != 60 {
@@ -423,7 +425,7 @@ func TestAStorageFaultAtTheCallbackReachesTheClient(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
-	w.table.failWrites(errors.New("storage: timeout"))
+	w.table.Before(storetest.Fail(errStorage, storetest.Writes...))
 	resp := b.get(back)
 	wantStatus(t, resp, http.StatusServiceUnavailable)
 	if resp.Header.Get("Retry-After") == "" {
@@ -432,13 +434,13 @@ func TestAStorageFaultAtTheCallbackReachesTheClient(t *testing.T) {
 	if got := reached(t, onward(t, resp)); got.Get("error") != string(oauth.TemporarilyUnavailable) || got.Get("state") != "client state" {
 		t.Errorf("the client is told %v", got)
 	}
-	w.table.failWrites(nil)
+	w.table.Repair()
 	if got := b.arrive(back); got.Get("code") == "" {
 		t.Errorf("after the outage the client got %v", got)
 	}
 
 	back = w.upstream.signIn(t, b.approve(request(w.publicClient())))
-	w.upstream.during(func() { w.table.failWrites(errors.New("storage: timeout")) }) // after the claim
+	w.upstream.during(func() { w.table.Before(storetest.Fail(errStorage, storetest.Writes...)) }) // after the claim
 	if got := b.arrive(back); got.Get("error") != string(oauth.TemporarilyUnavailable) {
 		t.Errorf("the client got %v", got)
 	}
@@ -451,7 +453,7 @@ func TestACallbackThatIsOvertakenMakesNoGrant(t *testing.T) {
 	id := w.publicClient()
 	back := w.upstream.signIn(t, b.approve(request(id)))
 	var first url.Values
-	w.table.beforeReplace(func() { first = b.arrive(back) })
+	w.beforeReplace(func() { first = b.arrive(back) })
 	if second := b.arrive(back); second.Get("code") == "" || second.Get("code") != first.Get("code") {
 		t.Errorf("the browser got %v, then %v", first, second)
 	}
@@ -460,7 +462,7 @@ func TestACallbackThatIsOvertakenMakesNoGrant(t *testing.T) {
 	}
 
 	back = w.upstream.signIn(t, b.approve(request(id)))
-	w.table.beforeReplace(func() {
+	w.beforeReplace(func() {
 		page, err := w.table.List(t.Context(), store.Prefix("t-"), "")
 		if err != nil {
 			t.Fatal(err)
@@ -504,7 +506,7 @@ func TestALostAnswerOfTheClaimIsFoundOut(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
-	w.table.loseOneAnswer()
+	w.table.After(storetest.Once(func() error { return errStorage }, storetest.Replace))
 	if got := b.arrive(back); got.Get("code") == "" {
 		t.Errorf("the client got %v", got)
 	}
@@ -514,13 +516,13 @@ func TestStorageOutageAtCallbackConsumesNothing(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
-	w.table.breakWith(errors.New("storage: timeout"))
+	w.table.Before(storetest.Fail(errStorage))
 	resp := b.get(back)
 	wantPage(t, resp, http.StatusServiceUnavailable)
 	if resp.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	w.table.breakWith(nil)
+	w.table.Repair()
 	if got := b.arrive(back); got.Get("code") == "" {
 		t.Errorf("after the outage the client got %v", got)
 	}
@@ -547,7 +549,7 @@ func TestEntraRefusalsReachTheClientInPlainWords(t *testing.T) {
 		says       string
 	}{
 		"declined":       {"access_denied", "AADSTS65004: secret upstream text", oauth.AccessDenied, false, ""},
-		"admin consent":  {"consent_required", "AADSTS90094: secret upstream text", oauth.AccessDenied, true, "https://login.example/adminconsent"},
+		"admin consent":  {"consent_required", "AADSTS90094: secret upstream text", oauth.AccessDenied, true, authority + "/" + tenant.Contoso + "/v2.0/adminconsent"},
 		"not assigned":   {"access_denied", "AADSTS50105: secret upstream text", oauth.AccessDenied, true, "You cannot sign in here"},
 		"unknown reason": {"server_error", "secret upstream text", "", false, ""},
 	} {

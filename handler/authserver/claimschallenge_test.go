@@ -6,12 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/dev/tenant"
 	"entramcp/handler/authserver"
-	"entramcp/handler/entra"
-	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 const demanded = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
@@ -20,9 +20,9 @@ const demanded = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
 func challenged(t *testing.T, w *world, id string) {
 	t.Helper()
 	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
-	w.upstream.breakWith(&entra.Failure{Kind: entra.InteractionNeeded, OAuth: oauth.AccessDenied, Summary: "More proof is needed.", Claims: demanded})
+	w.upstream.demand(demanded)
 	wantError(t, w.post("/token", renewal(id, tokens)), http.StatusBadRequest, oauth.InvalidGrant)
-	w.upstream.breakWith(nil)
+	w.upstream.demand("")
 }
 
 func TestAClaimsChallengeAtRefreshReachesTheNextSignIn(t *testing.T) {
@@ -38,7 +38,7 @@ func TestAClaimsChallengeAtRefreshReachesTheNextSignIn(t *testing.T) {
 		t.Fatalf("the browser went to %s, want Entra with the claims", again)
 	}
 	seen := w.upstream.requests()
-	if last := seen[len(seen)-1]; last.LoginHint != "ada@contoso.example" || last.State == seen[len(seen)-2].State || last.Nonce == seen[len(seen)-2].Nonce {
+	if last := seen[len(seen)-1]; last.LoginHint != tenant.Alice || last.State == seen[len(seen)-2].State || last.Nonce == seen[len(seen)-2].Nonce {
 		t.Errorf("Entra was asked again with %+v", last)
 	}
 	if got := b.arrive(w.upstream.signIn(t, again)); got.Get("code") == "" || got.Get("state") != "client state" {
@@ -62,7 +62,7 @@ func TestAnAbandonedChallengeIsStillToBeMet(t *testing.T) {
 			t.Error("a sign-in got round the challenge")
 		}
 	}
-	w.advance(24*time.Hour + time.Second)
+	w.clock.Advance(24*time.Hour + time.Second)
 	if asked() {
 		t.Error("the challenge outlived its day")
 	}
@@ -72,7 +72,7 @@ func TestAChallengeIsForOneUserOnly(t *testing.T) {
 	w := newWorld(t)
 	id := w.publicClient()
 	challenged(t, w, id)
-	w.upstream.user.ObjectID = "object-2"
+	w.upstream.user = tenant.Bob
 	if got := w.browser().signIn(request(id)); got.Get("code") == "" {
 		t.Errorf("another user's client got %v", got)
 	}
@@ -81,7 +81,7 @@ func TestAChallengeIsForOneUserOnly(t *testing.T) {
 func TestTheLatestChallengeCounts(t *testing.T) {
 	w := newWorld(t)
 	id := w.publicClient()
-	subject := grants.SubjectOf("tenant-1", "object-1")
+	subject := w.subject()
 	for _, claims := range []string{"{}", demanded} {
 		if err := w.challenges.Keep(t.Context(), subject, claims); err != nil {
 			t.Fatal(err)
@@ -99,12 +99,12 @@ func TestTheLatestChallengeCounts(t *testing.T) {
 func TestAChallengeOfAnEarlierVersionIsMet(t *testing.T) {
 	w := newWorld(t)
 	id := w.publicClient()
-	partition := authserver.ClaimsPrefix + string(grants.SubjectOf("tenant-1", "object-1"))
+	partition := authserver.ClaimsPrefix + string(w.subject())
 	sealed, err := w.challenges.Ring.Seal(t.Context(), keyring.Transaction, []byte(partition), []byte(demanded))
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := store.Row{Partition: partition, Key: "claims", Value: []byte(sealed), Expires: w.clock().Add(time.Hour)}
+	row := store.Row{Partition: partition, Key: "claims", Value: []byte(sealed), Expires: w.clock.Now().Add(time.Hour)}
 	if _, err := w.table.Insert(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
@@ -119,10 +119,10 @@ func TestAChallengeThatCannotBeKeptEndsNothing(t *testing.T) {
 	w := newWorld(t)
 	id := w.publicClient()
 	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
-	w.upstream.breakWith(&entra.Failure{Kind: entra.InteractionNeeded, OAuth: oauth.AccessDenied, Claims: demanded})
-	w.table.failWrites(http.ErrHandlerTimeout)
+	w.upstream.demand(demanded)
+	w.table.Before(storetest.Fail(errStorage, storetest.Writes...))
 	wantError(t, w.post("/token", renewal(id, tokens)), http.StatusServiceUnavailable, oauth.TemporarilyUnavailable)
-	w.table.failWrites(nil)
-	w.upstream.breakWith(nil)
+	w.table.Repair()
+	w.upstream.demand("")
 	wantStatus(t, w.post("/token", renewal(id, tokens)), http.StatusOK)
 }

@@ -13,6 +13,7 @@ import (
 	"entramcp/handler/clients"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 func TestConsentIsAcceptedOnlyFromOurPageInThisBrowser(t *testing.T) {
@@ -45,10 +46,10 @@ func TestConsentIsAcceptedOnlyFromOurPageInThisBrowser(t *testing.T) {
 				b = w.browser()
 				b.open(request(id))
 			}
-			w.table.counted()
+			w.table.Taken()
 			resp := b.decide(form, "approve", tt.header...)
 			wantPage(t, resp, tt.status)
-			if _, writes := w.table.counted(); writes != 0 || len(w.upstream.requests()) != 0 {
+			if _, writes := w.table.Taken(); writes != 0 || len(w.upstream.requests()) != 0 {
 				t.Errorf("%d writes, %d sign-ins begun", writes, len(w.upstream.requests()))
 			}
 		})
@@ -59,7 +60,7 @@ func TestAFormIsOneTransactionHoweverOftenItIsSent(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	form := b.open(request(w.publicClient()))
-	w.table.counted()
+	w.table.Taken()
 	first := onward(t, b.decide(form, "approve"))
 	for range 3 {
 		again := onward(t, b.decide(form, "approve"))
@@ -88,20 +89,20 @@ func TestOneAddressCannotFloodTheTableWithApprovals(t *testing.T) {
 		resp := b.get(issuer + "/authorize?" + request(id).Encode())
 		forms = append(forms, match(t, text(t, resp), `name="request" value="([^"]+)"`))
 	}
-	w.advance(time.Second)
+	w.clock.Advance(time.Second)
 	for _, form := range forms[:100] {
 		wantStatus(t, b.decide(form, "approve"), http.StatusOK)
 	}
-	w.table.counted()
+	w.table.Taken()
 	resp := b.decide(forms[100], "approve")
 	wantPage(t, resp, http.StatusTooManyRequests)
 	if got := resp.Header.Get("Retry-After"); got != "1" {
 		t.Errorf("Retry-After %q", got)
 	}
-	if reads, writes := w.table.counted(); reads+writes != 0 {
+	if reads, writes := w.table.Taken(); reads+writes != 0 {
 		t.Errorf("%d reads and %d writes", reads, writes)
 	}
-	w.advance(time.Second)
+	w.clock.Advance(time.Second)
 	wantStatus(t, b.decide(forms[100], "approve"), http.StatusOK)
 }
 
@@ -114,16 +115,16 @@ func TestAFormThatComesBackAtOnceIsAskedAgain(t *testing.T) {
 	resp := b.get(issuer + "/authorize?" + request(id).Encode())
 	for range 3 {
 		form := match(t, text(t, resp), `name="request" value="([^"]+)"`)
-		w.advance(699 * time.Millisecond)
-		w.table.counted()
+		w.clock.Advance(699 * time.Millisecond)
+		w.table.Taken()
 		resp = b.decide(form, "approve")
 		wantStatus(t, resp, http.StatusOK)
-		if reads, writes := w.table.counted(); reads+writes != 0 || len(w.upstream.requests()) != 0 {
+		if reads, writes := w.table.Taken(); reads+writes != 0 || len(w.upstream.requests()) != 0 {
 			t.Fatalf("%d reads, %d writes, %d sign-ins begun", reads, writes, len(w.upstream.requests()))
 		}
 	}
 	form := match(t, text(t, resp), `name="request" value="([^"]+)"`)
-	w.advance(700 * time.Millisecond)
+	w.clock.Advance(700 * time.Millisecond)
 	if got := b.arrive(w.upstream.signIn(t, onward(t, b.decide(form, "approve")))); got.Get("code") == "" || got.Get("state") != "client state" {
 		t.Errorf("the client got %v", got)
 	}
@@ -146,9 +147,9 @@ func TestConsentPageExpires(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	form := b.open(request(w.publicClient()))
-	w.advance(10*time.Minute - 2*time.Second)
+	w.clock.Advance(10*time.Minute - 2*time.Second)
 	wantStatus(t, b.decide(form, "approve"), http.StatusOK)
-	w.advance(time.Second)
+	w.clock.Advance(time.Second)
 	wantPage(t, b.decide(form, "approve"), http.StatusBadRequest)
 }
 
@@ -156,13 +157,13 @@ func TestDoubledParametersAreRefusedAtConsent(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	form := b.open(request(w.publicClient()))
-	w.table.counted()
+	w.table.Taken()
 	for _, more := range []string{"&decision=cancel", "&request=x", "&x=1&x=2"} {
 		r := httptest.NewRequest(http.MethodPost, issuer+"/consent", strings.NewReader("request="+form+"&decision=approve"+more))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		wantPage(t, b.do(r), http.StatusBadRequest)
 	}
-	if reads, writes := w.table.counted(); reads+writes != 0 || len(w.upstream.requests()) != 0 {
+	if reads, writes := w.table.Taken(); reads+writes != 0 || len(w.upstream.requests()) != 0 {
 		t.Errorf("%d reads, %d writes, %d sign-ins begun", reads, writes, len(w.upstream.requests()))
 	}
 }
@@ -176,7 +177,7 @@ func TestAnAddressThatIsWithdrawnWhileThePageIsOpenIsNotUsed(t *testing.T) {
 		id, _ := w.register(`{"redirect_uris":[` + addresses + `],"token_endpoint_auth_method":"none"}`)
 		form := b.open(request(id))
 		w.restart(func(o *clients.Options) { o.Policy = onlyOther(t) })
-		w.table.counted()
+		w.table.Taken()
 		for _, decision := range []string{"approve", "cancel"} {
 			resp := b.decide(form, decision)
 			wantPage(t, resp, http.StatusBadRequest)
@@ -184,7 +185,7 @@ func TestAnAddressThatIsWithdrawnWhileThePageIsOpenIsNotUsed(t *testing.T) {
 				t.Error("the page leads to the withdrawn address")
 			}
 		}
-		if _, writes := w.table.counted(); writes != 0 || len(w.upstream.requests()) != 0 {
+		if _, writes := w.table.Taken(); writes != 0 || len(w.upstream.requests()) != 0 {
 			t.Errorf("%d writes, %d sign-ins begun", writes, len(w.upstream.requests()))
 		}
 	}
@@ -195,12 +196,12 @@ func TestAStorageOutageAtConsentIsNotTheClientsFault(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	form := b.open(request(w.publicClient()))
-	w.advance(2 * time.Minute) // past the registry's cache
-	w.table.breakWith(http.ErrHandlerTimeout)
+	w.clock.Advance(2 * time.Minute) // past the registry's cache
+	w.table.Before(storetest.Fail(errStorage))
 	for _, decision := range []string{"approve", "cancel"} {
 		wantPage(t, b.decide(form, decision), http.StatusServiceUnavailable)
 	}
-	w.table.breakWith(nil)
+	w.table.Repair()
 	wantStatus(t, b.decide(form, "approve"), http.StatusOK) // the page is still good
 }
 
@@ -208,7 +209,7 @@ func TestNobodyIsSentToEntraWithoutATransaction(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	form := b.open(request(w.publicClient()))
-	w.table.failWrites(http.ErrHandlerTimeout)
+	w.table.Before(storetest.Fail(errStorage, storetest.Writes...))
 	resp := b.decide(form, "approve")
 	if got := reached(t, onward(t, resp)); got.Get("error") != string(oauth.TemporarilyUnavailable) {
 		t.Errorf("the client is told %v", got)
@@ -218,7 +219,7 @@ func TestNobodyIsSentToEntraWithoutATransaction(t *testing.T) {
 			t.Errorf("a binding cookie for a sign-in that does not exist: %s", c.Name)
 		}
 	}
-	w.table.failWrites(nil)
+	w.table.Repair()
 	wantStatus(t, b.decide(form, "approve"), http.StatusOK) // the page is still good
 }
 
@@ -249,7 +250,7 @@ func TestAClientThatIsGoneByNowIsRefused(t *testing.T) {
 	if _, err := w.table.Drop(t.Context(), page.Rows); err != nil {
 		t.Fatal(err)
 	}
-	w.advance(2 * time.Minute) // past the registry's cache
+	w.clock.Advance(2 * time.Minute) // past the registry's cache
 	for _, decision := range []string{"approve", "cancel"} {
 		wantPage(t, b.decide(form, decision), http.StatusBadRequest)
 	}
@@ -285,12 +286,12 @@ func TestCancelTellsTheClientAndWritesNothing(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	form := b.open(request(w.publicClient()))
-	w.table.counted()
+	w.table.Taken()
 	got := reached(t, onward(t, b.decide(form, "cancel")))
 	if got.Get("error") != string(oauth.AccessDenied) || got.Get("state") != "client state" || got.Get("iss") != issuer {
 		t.Errorf("the client is told %v", got)
 	}
-	if _, writes := w.table.counted(); writes != 0 || len(w.upstream.requests()) != 0 {
+	if _, writes := w.table.Taken(); writes != 0 || len(w.upstream.requests()) != 0 {
 		t.Error("a cancelled consent left traces")
 	}
 }
@@ -327,9 +328,9 @@ func TestApprovalWritesOnceAndOnlyAfterTheQuestion(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	form := b.open(request(w.publicClient()))
-	w.table.counted()
+	w.table.Taken()
 	resp := b.decide(form, "approve")
-	if reads, writes := w.table.counted(); reads != 0 || writes != 1 {
+	if reads, writes := w.table.Taken(); reads != 0 || writes != 1 {
 		t.Errorf("%d reads and %d writes, want one write", reads, writes)
 	}
 	var bindings int
@@ -348,12 +349,12 @@ func TestEntraOutageAtConsentGoesToTheClient(t *testing.T) {
 	b := w.browser()
 	form := b.open(request(w.publicClient()))
 	w.upstream.breakWith(http.ErrHandlerTimeout)
-	w.table.counted()
+	w.table.Taken()
 	got := reached(t, onward(t, b.decide(form, "approve")))
 	if got.Get("error") != string(oauth.TemporarilyUnavailable) || got.Get("state") != "client state" {
 		t.Errorf("the client is told %v", got)
 	}
-	if _, writes := w.table.counted(); writes != 0 {
+	if _, writes := w.table.Taken(); writes != 0 {
 		t.Errorf("%d writes for a sign-in that could not begin", writes)
 	}
 }
@@ -387,7 +388,7 @@ func TestCookiesCannotBePlantedOrRead(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	first := b.get(issuer + "/authorize?" + request(w.publicClient()).Encode())
-	w.advance(time.Second)
+	w.clock.Advance(time.Second)
 	second := b.decide(match(t, text(t, first), `name="request" value="([^"]+)"`), "approve")
 	for _, c := range append(first.Cookies(), second.Cookies()...) {
 		if !strings.HasPrefix(c.Name, "__Host-") || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" {

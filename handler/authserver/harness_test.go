@@ -2,10 +2,13 @@ package authserver_test
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"html"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
@@ -17,8 +20,10 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/dev/tenant"
 	"entramcp/handler/authserver"
 	"entramcp/handler/clients"
+	"entramcp/handler/clocktest"
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
@@ -26,7 +31,7 @@ import (
 	"entramcp/handler/pages"
 	"entramcp/handler/secret"
 	"entramcp/handler/store"
-	"entramcp/handler/store/embedded"
+	"entramcp/handler/store/storetest"
 )
 
 const (
@@ -37,32 +42,31 @@ const (
 
 var challenge = s256(verifier)
 
-// world is one server with everything real but Entra and the clock.
+// world is one server with the simulated tenant and a clock of its own.
 type world struct {
 	t          testing.TB
 	mux        *http.ServeMux
 	server     *authserver.Server
-	table      *countingTable
+	table      *storetest.Instrumented
 	upstream   *upstream
 	grants     *grants.Service
 	challenges *authserver.ClaimsChallenges
 	clients    *clients.Registry
 	log        *lockedBuffer
 	change     []func(*authserver.Options)
-
-	mu  sync.Mutex
-	now time.Time // zero: the real time
+	clock      *clocktest.Clock
 }
 
 func newWorld(t testing.TB, change ...func(*authserver.Options)) *world {
 	t.Helper()
-	inner, err := embedded.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = inner.Close() })
-	w := &world{t: t, table: &countingTable{Table: inner}, upstream: newUpstream(), log: &lockedBuffer{},
-		now: time.Date(2026, 11, 23, 12, 55, 0, 0, time.UTC), change: change}
+	return newWorldAt(t, clocktest.At(time.Date(2026, 11, 23, 12, 55, 0, 0, time.UTC)), change...)
+}
+
+func newWorldAt(t testing.TB, clock *clocktest.Clock, change ...func(*authserver.Options)) *world {
+	t.Helper()
+	w := &world{t: t, table: storetest.Instrument(storetest.Embedded(t)), log: &lockedBuffer{},
+		clock: clock, change: change}
+	w.upstream = newUpstream(t, w.clock.Now)
 	w.restart()
 	return w
 }
@@ -76,8 +80,8 @@ func (w *world) restart(change ...func(*clients.Options)) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ring := keyring.New(keyring.Options{Table: w.table, Wrapper: wrapper, Now: w.clock, Log: log})
-	c := clients.Options{Table: w.table, Issuer: issuer, TokenEndpoint: issuer + "/token", Now: w.clock, Log: log}
+	ring := keyring.New(keyring.Options{Table: w.table, Wrapper: wrapper, Now: w.clock.Now, Log: log})
+	c := clients.Options{Table: w.table, Issuer: issuer, TokenEndpoint: issuer + "/token", Now: w.clock.Now, Log: log}
 	for _, f := range change {
 		f(&c)
 	}
@@ -86,23 +90,37 @@ func (w *world) restart(change ...func(*clients.Options)) {
 		w.t.Fatal(err)
 	}
 	w.clients = registry
-	w.challenges = &authserver.ClaimsChallenges{Table: w.table, Ring: ring, Now: w.clock, Log: log}
+	w.challenges = &authserver.ClaimsChallenges{Table: w.table, Ring: ring, Now: w.clock.Now, Log: log}
 	w.grants = grants.New(grants.Options{Table: w.table, Ring: ring, Issuer: issuer, Resource: issuer + "/mcp",
 		Renew:    authserver.Renewer{Upstream: w.upstream, Challenges: w.challenges}.Renew,
-		Required: oauth.NewScopes("openid", "profile", "email"), Now: w.clock, Log: log})
+		Required: oauth.NewScopes("openid", "profile", "email"), Now: w.clock.Now, Log: log})
 	o := authserver.Options{
 		Issuer: issuer, Resource: issuer + "/mcp", Table: w.table, Ring: ring, Clients: registry, Grants: w.grants, Upstream: w.upstream, Challenges: w.challenges,
 		Required: oauth.NewScopes("openid", "profile", "email"), Optional: oauth.NewScopes("tasks"),
-		Pages: pages.New(pages.Brand{Title: "Contoso Tools", Host: "mcp.example.com"}), Tenant: "contoso.example", ClientMetadata: true, Now: w.clock, Log: log,
+		Pages: pages.New(pages.Brand{Title: "Contoso Tools", Host: "mcp.example.com"}), Tenant: "contoso.example", ClientMetadata: true, Now: w.clock.Now, Log: log,
 	}
 	for _, f := range w.change {
 		f(&o)
 	}
+	w.upstream.connect(o.Issuer+cmp.Or(o.CallbackPath, "/auth/callback"), w.clock.Now)
 	w.server = authserver.New(o)
 	w.mux = http.NewServeMux()
 	for _, r := range w.server.Routes() {
 		w.mux.Handle(r.Method+" "+r.Path, r.Handler)
 	}
+}
+
+var errStorage = errors.New("storage: timeout")
+
+// beforeReplace has f run once, when a row has been read and is about to be
+// replaced.
+func (w *world) beforeReplace(f func()) {
+	w.table.Before(storetest.Once(func() error { f(); return nil }, storetest.Replace))
+}
+
+// subject is Alice's, who signs in unless a test says otherwise.
+func (w *world) subject() grants.Subject {
+	return grants.SubjectOf(tenant.Contoso, w.upstream.tenant.ObjectID(tenant.Alice))
 }
 
 // rows are how many the table holds in the partitions that begin with prefix.
@@ -118,21 +136,6 @@ func (w *world) rows(prefix string) (n int) {
 		}
 		cursor = page.Next
 	}
-}
-
-func (w *world) clock() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.now.IsZero() {
-		return time.Now()
-	}
-	return w.now
-}
-
-func (w *world) advance(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now = w.now.Add(d)
 }
 
 func (w *world) serve(r *http.Request) *http.Response {
@@ -226,7 +229,7 @@ func (b *browser) open(q url.Values) string {
 	b.w.t.Helper()
 	resp := b.get(issuer + "/authorize?" + q.Encode())
 	wantStatus(b.w.t, resp, http.StatusOK)
-	b.w.advance(time.Second)
+	b.w.clock.Advance(time.Second)
 	return match(b.w.t, text(b.w.t, resp), `name="request" value="([^"]+)"`)
 }
 
@@ -342,12 +345,12 @@ func showsReference(t testing.TB, resp *http.Response) {
 
 func text(t testing.TB, resp *http.Response) string {
 	t.Helper()
-	var b bytes.Buffer
-	if _, err := b.ReadFrom(resp.Body); err != nil {
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
 		t.Fatal(err)
 	}
-	resp.Body = readAgain(b.Bytes())
-	return b.String()
+	resp.Body = io.NopCloser(bytes.NewReader(body)) // to be read again
+	return string(body)
 }
 
 func object(t testing.TB, resp *http.Response) map[string]any {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/dev/tenant"
 	"entramcp/handler/authserver"
 	"entramcp/handler/entra"
 	"entramcp/handler/oauth"
@@ -50,7 +51,7 @@ func withNotebook(t *testing.T) (*world, *notebook) {
 			http.Error(rw, string(oauth.ErrorCode(err)), oauth.AsError(err).Status())
 			return
 		}
-		w.server.BeginPageSignIn(rw, r, "notebook", authserver.PageSignInRequest{Data: []byte("page one"), Back: "/notebook", Scopes: []string{"openid", "Mail.Read"}})
+		w.server.BeginPageSignIn(rw, r, "notebook", authserver.PageSignInRequest{Data: []byte("page one"), Back: "/notebook", Scopes: []string{"openid", "profile", "Mail.Read"}})
 	})
 	return w, n
 }
@@ -75,7 +76,7 @@ func TestAPageSignInEndsAtAPageOfOurs(t *testing.T) {
 	b := w.browser()
 	back := w.upstream.signIn(t, onward(t, b.begin()))
 	asked := w.upstream.requests()[0]
-	if strings.Join(asked.Scopes, " ") != "openid Mail.Read" || asked.Prompt != "select_account" || asked.DomainHint != "contoso.example" {
+	if strings.Join(asked.Scopes, " ") != "openid profile Mail.Read" || asked.Prompt != "select_account" || asked.DomainHint != "contoso.example" {
 		t.Errorf("Entra was asked with %+v", asked)
 	}
 	for range 2 { // the callback is delivered twice
@@ -88,7 +89,7 @@ func TestAPageSignInEndsAtAPageOfOurs(t *testing.T) {
 			t.Errorf("cookies %q", c)
 		}
 	}
-	if len(n.entries) != 1 || n.entries[0] != "ada@contoso.example for page one" {
+	if len(n.entries) != 1 || n.entries[0] != tenant.Alice+" for page one" {
 		t.Errorf("the page sign-in finished with %q", n.entries)
 	}
 	if w.rows("g-") != 0 {
@@ -152,7 +153,7 @@ func TestAPageSignInBeginsWithAFormOfOursAlone(t *testing.T) {
 	own := match(t, text(t, b.get(issuer+"/notebook")), `name="token" value="([^"]+)"`)
 	foreign := match(t, text(t, w.browser().get(issuer+"/notebook")), `name="token" value="([^"]+)"`)
 	consent := b.open(request(w.publicClient()))
-	w.table.counted()
+	w.table.Taken()
 	for name, resp := range map[string]*http.Response{
 		"another site":            b.press(own, "Sec-Fetch-Site", "cross-site"),
 		"another origin":          b.press(own, "Origin", "https://evil.example"),
@@ -175,11 +176,11 @@ func TestAPageSignInBeginsWithAFormOfOursAlone(t *testing.T) {
 	if rec.Code != http.StatusBadRequest || unknown.Code != http.StatusBadRequest {
 		t.Errorf("a GET: %d; an unknown kind: %d", rec.Code, unknown.Code)
 	}
-	w.advance(10 * time.Minute)
+	w.clock.Advance(10 * time.Minute)
 	if resp := b.press(own); resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("an old token: %d", resp.StatusCode)
 	}
-	if reads, writes := w.table.counted(); reads+writes != 0 || len(w.upstream.requests()) != 0 {
+	if reads, writes := w.table.Taken(); reads+writes != 0 || len(w.upstream.requests()) != 0 {
 		t.Errorf("%d reads, %d writes, %d sign-ins begun", reads, writes, len(w.upstream.requests()))
 	}
 }

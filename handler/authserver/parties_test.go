@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"entramcp/dev/tenant"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
 )
@@ -53,7 +54,7 @@ func TestBlockedPartiesGetNowhere(t *testing.T) {
 	w := newWorld(t)
 	id := w.publicClient()
 	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
-	subject := grants.SubjectOf("tenant-1", "object-1")
+	subject := w.subject()
 	for kind, value := range map[grants.BlockKind]string{grants.BlockClient: id, grants.BlockRedirectHost: "client.example"} {
 		b := w.browser()
 		form := b.open(request(id))
@@ -72,7 +73,7 @@ func TestBlockedPartiesGetNowhere(t *testing.T) {
 		}
 		w.unblock(kind, value)
 	}
-	for kind, value := range map[grants.BlockKind]string{grants.BlockUser: string(subject), grants.BlockTenant: "tenant-1"} {
+	for kind, value := range map[grants.BlockKind]string{grants.BlockUser: string(subject), grants.BlockTenant: tenant.Contoso} {
 		b := w.browser()
 		back := w.upstream.signIn(t, b.approve(request(id)))
 		before := w.rows("g-")

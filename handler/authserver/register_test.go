@@ -1,6 +1,8 @@
 package authserver_test
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -28,10 +30,10 @@ func TestRegistrationAnswers(t *testing.T) {
 		t.Errorf("a public client got %v", got)
 	}
 	r := registration("192.0.2.1:1000")
-	r.Body = readAgain([]byte(`{"redirect_uris":["javascript:alert(1)"]}`))
+	r.Body = io.NopCloser(bytes.NewReader([]byte(`{"redirect_uris":["javascript:alert(1)"]}`)))
 	wantError(t, w.serve(r), http.StatusBadRequest, oauth.InvalidRedirectURI)
 	r = registration("192.0.2.1:1000")
-	r.Body = readAgain([]byte(`not JSON`))
+	r.Body = io.NopCloser(bytes.NewReader([]byte(`not JSON`)))
 	wantError(t, w.serve(r), http.StatusBadRequest, oauth.InvalidClientMetadata)
 }
 
@@ -40,17 +42,17 @@ func TestOneAddressCannotFloodRegistration(t *testing.T) {
 	for range 60 {
 		wantStatus(t, w.serve(registration("192.0.2.1:1000")), http.StatusCreated)
 	}
-	w.table.counted()
+	w.table.Taken()
 	resp := w.serve(registration("192.0.2.1:2000"))
 	wantError(t, resp, http.StatusTooManyRequests, oauth.SlowDown)
 	if got := resp.Header.Get("Retry-After"); got != "1" {
 		t.Errorf("Retry-After %q, want 1", got)
 	}
-	if reads, writes := w.table.counted(); reads+writes > 0 {
+	if reads, writes := w.table.Taken(); reads+writes > 0 {
 		t.Errorf("a refused registration costs %d reads and %d writes", reads, writes)
 	}
 	wantStatus(t, w.serve(registration("192.0.2.2:1000")), http.StatusCreated)
-	w.advance(2 * time.Second)
+	w.clock.Advance(2 * time.Second)
 	wantStatus(t, w.serve(registration("192.0.2.1:1000")), http.StatusCreated)
 }
 
@@ -61,10 +63,10 @@ func TestARefusedRegistrationIsNotWritten(t *testing.T) {
 		w.serve(registration("192.0.2.1:1000"))
 	}
 	r := registration("192.0.2.1:1000")
-	r.Body = readAgain([]byte(`{"client_name":"Another","redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"none"}`))
-	w.table.counted()
+	r.Body = io.NopCloser(bytes.NewReader([]byte(`{"client_name":"Another","redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"none"}`)))
+	w.table.Taken()
 	wantStatus(t, w.serve(r), http.StatusTooManyRequests)
-	if reads, writes := w.table.counted(); reads+writes > 0 {
+	if reads, writes := w.table.Taken(); reads+writes > 0 {
 		t.Errorf("%d reads and %d writes", reads, writes)
 	}
 }

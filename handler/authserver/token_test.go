@@ -10,18 +10,20 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/dev/tenant"
 	"entramcp/handler/authserver"
 	"entramcp/handler/clients"
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
+	"entramcp/handler/store/storetest"
 )
 
 func TestCodeBecomesTokens(t *testing.T) {
 	w := newWorld(t)
 	id := w.publicClient()
 	code := w.browser().signIn(request(id)).Get("code")
-	w.table.counted()
+	w.table.Taken()
 	resp := w.post("/token", redemption(id, code))
 	wantStatus(t, resp, http.StatusOK)
 	got := object(t, resp)
@@ -35,7 +37,7 @@ func TestCodeBecomesTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if access.ClientID != id || !access.Scopes.Has("tasks") || len(access.Roles) != 1 {
+	if access.ClientID != id || !access.Scopes.Has("tasks") || !slices.Equal(access.Roles, []string{"Mcp.Reader"}) {
 		t.Errorf("the token says %+v", access)
 	}
 }
@@ -98,7 +100,7 @@ func TestCodeReplayEndsTheSignIn(t *testing.T) {
 	code := w.browser().signIn(request(id)).Get("code")
 	tokens := w.tokens(id, code)
 	wantStatus(t, w.post("/token", redemption(id, code)), http.StatusOK)
-	w.advance(grants.RepeatWindow + time.Second)
+	w.clock.Advance(grants.RepeatWindow + time.Second)
 	wantError(t, w.post("/token", redemption(id, code)), http.StatusBadRequest, oauth.InvalidGrant)
 	wantError(t, w.post("/token", renewal(id, tokens)), http.StatusBadRequest, oauth.InvalidGrant)
 }
@@ -167,9 +169,9 @@ func TestOutageAtRefreshIsTemporaryAndConsumesNothing(t *testing.T) {
 		}
 	}
 	w.upstream.breakWith(nil)
-	w.table.breakWith(errors.New("storage: connection reset"))
+	w.table.Before(storetest.Fail(errStorage))
 	wantError(t, w.post("/token", renewal(id, tokens)), http.StatusServiceUnavailable, oauth.TemporarilyUnavailable)
-	w.table.breakWith(nil)
+	w.table.Repair()
 	wantStatus(t, w.post("/token", renewal(id, tokens)), http.StatusOK)
 }
 
@@ -190,9 +192,9 @@ func TestEntrasNewRefreshTokenIsKept(t *testing.T) {
 	w := newWorld(t)
 	id := w.publicClient()
 	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
-	w.upstream.rotates()
+	w.upstream.tenant.UseRefreshTokensOnce()
 	for range 3 {
-		w.advance(5 * time.Minute)
+		w.clock.Advance(5 * time.Minute)
 		resp := w.post("/token", renewal(id, tokens))
 		wantStatus(t, resp, http.StatusOK)
 		tokens = object(t, resp)
@@ -203,17 +205,18 @@ func TestARenewalBringsRolesAndNeverAnotherUser(t *testing.T) {
 	w := newWorld(t)
 	id := w.publicClient()
 	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
-	w.upstream.user.Roles = []string{"Writer", "Auditor"}
-	w.advance(5 * time.Minute)
+	w.upstream.change(tenant.Alice, func(u *tenant.User) { u.Roles = []string{"Mcp.Admin"} })
+	w.clock.Advance(5 * time.Minute)
 	resp := w.post("/token", renewal(id, tokens))
 	wantStatus(t, resp, http.StatusOK)
 	tokens = object(t, resp)
 	access, err := w.grants.Verify(t.Context(), tokens["access_token"].(string))
-	if err != nil || !slices.Equal(access.Roles, []string{"Writer", "Auditor"}) {
+	if err != nil || !slices.Equal(access.Roles, []string{"Mcp.Admin"}) {
 		t.Errorf("roles %v, %v", access.Roles, err)
 	}
-	w.upstream.user.ObjectID = "object-2"
-	w.advance(5 * time.Minute)
+	bob := w.upstream.tenant.ObjectID(tenant.Bob)
+	w.upstream.tenant.Forge(func(claims map[string]any) { claims["oid"] = bob })
+	w.clock.Advance(5 * time.Minute)
 	if resp := w.post("/token", renewal(id, tokens)); resp.StatusCode == http.StatusOK {
 		t.Error("a renewal for another user brought tokens")
 	}
@@ -225,12 +228,11 @@ func TestAClaimsChallengeThatIsNotKeptGivesNoTokens(t *testing.T) {
 	w := newWorld(t)
 	id := w.publicClient()
 	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
-	w.upstream.breakWith(&entra.Failure{Kind: entra.InteractionNeeded, OAuth: oauth.AccessDenied, Claims: demanded})
-	w.table.failWritesTo("ch-")
+	w.upstream.demand(demanded)
+	w.table.Before(storetest.Fail(errStorage, storetest.Writes...).In("ch-"))
 	wantError(t, w.post("/token", renewal(id, tokens)), http.StatusServiceUnavailable, oauth.TemporarilyUnavailable)
-	w.table.failWritesTo("")
+	w.table.Repair()
 	wantError(t, w.post("/token", renewal(id, tokens)), http.StatusBadRequest, oauth.InvalidGrant)
-	w.upstream.breakWith(nil)
 	b := w.browser()
 	if to := b.get(w.upstream.signIn(t, b.approve(request(id)))).Header.Get("Location"); queryOf(t, to).Get("claims") != demanded {
 		t.Errorf("the browser goes to %s, want Entra with the claims", to)
@@ -253,10 +255,10 @@ func TestARefusedClientRedeemsNothing(t *testing.T) {
 	w := newWorld(t)
 	id, secret := w.register(`{"redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"client_secret_post"}`)
 	f := redemption(id, w.browser().signIn(request(id)).Get("code"))
-	w.table.counted()
+	w.table.Taken()
 	f.Set("client_secret", secret+"x")
 	wantError(t, w.post("/token", f), http.StatusUnauthorized, oauth.InvalidClient)
-	if reads, writes := w.table.counted(); reads+writes != 0 {
+	if reads, writes := w.table.Taken(); reads+writes != 0 {
 		t.Errorf("%d reads and %d writes", reads, writes)
 	}
 	f.Set("client_secret", secret)
@@ -329,8 +331,8 @@ func TestTheAnswerDoesNotWaitForTheRegistrationToBeKeptAlive(t *testing.T) {
 	f := redemption(id, w.browser().signIn(request(id)).Get("code"))
 	rec := httptest.NewRecorder()
 	answered := -1
-	w.table.beforeReplace(func() { // the code
-		w.table.beforeReplace(func() { answered = rec.Body.Len() }) // the registration
+	w.beforeReplace(func() { // the code
+		w.beforeReplace(func() { answered = rec.Body.Len() }) // the registration
 	})
 	w.mux.ServeHTTP(rec, formRequest("/token", f.Encode()))
 	if rec.Code != http.StatusOK || answered != rec.Body.Len() || !rec.Flushed {
@@ -405,7 +407,8 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	f.Set("client_secret", secret)
 	tokens := object(t, w.post("/token", f))
 	w.post("/token", f) // a replay is logged
-	secrets = append(secrets, code, tokens["access_token"].(string), tokens["refresh_token"].(string), "entra-refresh-", "entra-access-", "ada@contoso.example")
+	secrets = append(secrets, code, tokens["access_token"].(string), tokens["refresh_token"].(string), tenant.Alice)
+	secrets = append(secrets, w.upstream.issued...)
 	b.get(back)
 	b.decide(form[:len(form)-4], "approve")
 	w.post("/token", url.Values{"client_id": {id}, "client_secret": {secret + "x"}})

@@ -114,7 +114,7 @@ func (p *play) signIn(ts *testscript.TestScript, _ bool, args []string) {
 func (p *play) later(ts *testscript.TestScript, _ bool, args []string) {
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
-	p.advance(d)
+	p.clock.Advance(d)
 }
 
 func (p *play) answers(ts *testscript.TestScript, _ bool, args []string) {

@@ -1,82 +1,122 @@
 package authserver_test
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"io"
 	"net/url"
-	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"entramcp/dev/tenant"
 	"entramcp/handler/entra"
-	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
 )
 
-func readAgain(b []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }
+// authority is where the simulated tenant is, though no network leads there.
+const authority = "https://login.example"
 
-// upstream is a small Entra that checks what must be right: codes are redeemed
-// once, with the verifier and the nonce of their own sign-in.
+// upstream is Entra as the server sees it: the client that the server has in
+// production, the simulated tenant at its other end, and what a test puts
+// between the two.
 type upstream struct {
-	mu      sync.Mutex
-	n       int
-	codes   map[string]entra.AuthorizeRequest
-	refresh map[string]bool
-	// seen are the requests as they came, and down is the error of every
-	// call while it is set.
-	seen []entra.AuthorizeRequest
+	*entra.Client
+	tenant *tenant.Tenant
+	t      testing.TB
+
+	// at is where browsers find the tenant, if it is not authority.
+	at string
+
+	mu sync.Mutex
+	// user is who signs in.
+	user string
+	// seen are the sign-ins that were begun, and issued the tokens that came.
+	seen   []entra.AuthorizeRequest
+	issued []string
+	// down is the error of every call while it is set.
 	down error
-	// rotating makes a refresh token of no use once it was used.
-	rotating bool
 	// meanwhile, if set, runs once while a code is exchanged.
 	meanwhile func()
-	// at is where it signs people in.
-	at string
-	// user is who signs in.
-	user entra.Claims
 }
 
-func newUpstream() *upstream {
-	return &upstream{codes: map[string]entra.AuthorizeRequest{}, refresh: map[string]bool{}, at: "https://login.example",
-		user: entra.Claims{TenantID: "tenant-1", ObjectID: "object-1", Name: "Ada", Username: "ada@contoso.example", Roles: []string{"Reader"}}}
-}
-
-func (u *upstream) AuthorizeURL(_ context.Context, r entra.AuthorizeRequest) (string, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.down != nil {
-		return "", u.down
+func newUpstream(t testing.TB, now func() time.Time) *upstream {
+	t.Helper()
+	u := &upstream{t: t, user: tenant.Alice}
+	var err error
+	if u.tenant, err = tenant.New(tenant.Options{BaseURL: authority, Now: now, SigningKey: tenant.SharedKey()}); err != nil {
+		t.Fatal(err)
 	}
-	u.seen = append(u.seen, r)
-	return u.at + "/authorize?" + url.Values{"state": {r.State}, "nonce": {r.Nonce}, "code_challenge": {r.CodeChallenge}, "claims": {r.Claims}}.Encode(), nil
+	app := tenant.DefaultApp("entra-client-secret")
+	app.AdminConsented, app.AssignmentRequired = true, false
+	if err := u.tenant.Register(app); err != nil {
+		t.Fatal(err)
+	}
+	u.change(tenant.Alice, func(user *tenant.User) { user.Roles = []string{"Mcp.Reader"} })
+	return u
+}
+
+// connect makes the client of a server that Entra calls back at redirectURI.
+func (u *upstream) connect(redirectURI string, now func() time.Time) {
+	u.t.Helper()
+	err := u.tenant.Reconfigure(tenant.DefaultClientID, func(app *tenant.App) { app.RedirectURIs = []string{redirectURI} })
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	u.Client, err = entra.New(entra.Config{
+		Authority: authority, Tenant: tenant.Contoso, ClientID: tenant.DefaultClientID, Secret: entra.Secret{Value: secret.New("entra-client-secret")},
+		APIScope: "api://" + tenant.DefaultClientID + "/" + tenant.DefaultScope, RedirectURI: redirectURI, Timeout: 2 * time.Second,
+	}, entra.Deps{Now: now, HTTPClient: u.tenant.Client()})
+	if err != nil {
+		u.t.Fatal(err)
+	}
 }
 
 // signIn is what the user does at to; the result is the callback's URL.
 func (u *upstream) signIn(t testing.TB, to string) string {
 	t.Helper()
-	q := queryOf(t, to)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.n++
-	code := "entra-code-" + strconv.Itoa(u.n)
-	u.codes[code] = entra.AuthorizeRequest{State: q.Get("state"), Nonce: q.Get("nonce"), CodeChallenge: q.Get("code_challenge")}
-	return issuer + "/auth/callback?" + url.Values{"code": {code}, "state": {q.Get("state")}, "session_state": {"s"}}.Encode()
+	back, err := tenant.SignIn(t.Context(), u.tenant.Client(), to, u.user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return back
 }
 
 // refuse is the callback when Entra refuses at to.
 func (u *upstream) refuse(t testing.TB, to, code, description string) string {
 	t.Helper()
-	return issuer + "/auth/callback?" + url.Values{"error": {code}, "error_description": {description}, "state": {queryOf(t, to).Get("state")}}.Encode()
+	q := queryOf(t, to)
+	return q.Get("redirect_uri") + "?" + url.Values{"error": {code}, "error_description": {description}, "state": {q.Get("state")}}.Encode()
 }
 
-// during has f run while the next code is exchanged.
-func (u *upstream) during(f func()) {
+// change edits the account of a user.
+func (u *upstream) change(user string, edit func(*tenant.User)) {
+	u.t.Helper()
+	if err := u.tenant.Change(user, edit); err != nil {
+		u.t.Fatal(err)
+	}
+}
+
+// demand has conditional access demand claims of the user, or nothing any more.
+func (u *upstream) demand(claims string) {
+	u.t.Helper()
+	u.change(u.user, func(user *tenant.User) { user.Challenge = claims })
+}
+
+func (u *upstream) AuthorizeURL(ctx context.Context, r entra.AuthorizeRequest) (string, error) {
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.meanwhile = f
+	down := u.down
+	if down == nil {
+		u.seen = append(u.seen, r)
+	}
+	u.mu.Unlock()
+	if down != nil {
+		return "", down
+	}
+	to, err := u.Client.AuthorizeURL(ctx, r)
+	if u.at != "" {
+		to = strings.Replace(to, authority, u.at, 1)
+	}
+	return to, err
 }
 
 func (u *upstream) Exchange(ctx context.Context, c entra.Callback) (entra.SignIn, error) {
@@ -87,58 +127,27 @@ func (u *upstream) Exchange(ctx context.Context, c entra.Callback) (entra.SignIn
 	if f != nil {
 		f()
 	}
-	if err := ctx.Err(); err != nil {
-		return entra.SignIn{}, err
-	}
+	return u.tokens(func() (entra.SignIn, error) { return u.Client.Exchange(ctx, c) })
+}
+
+func (u *upstream) Refresh(ctx context.Context, token entra.RefreshToken) (entra.SignIn, error) {
+	return u.tokens(func() (entra.SignIn, error) { return u.Client.Refresh(ctx, token) })
+}
+
+func (u *upstream) tokens(ask func() (entra.SignIn, error)) (entra.SignIn, error) {
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.down != nil {
-		return entra.SignIn{}, u.down
+	down := u.down
+	u.mu.Unlock()
+	if down != nil {
+		return entra.SignIn{}, down
 	}
-	r, ok := u.codes[c.Code.Reveal()]
-	delete(u.codes, c.Code.Reveal())
-	if !ok || s256(c.Verifier.Reveal()) != r.CodeChallenge || c.Nonce != r.Nonce {
-		return entra.SignIn{}, errors.New("upstream: code, verifier and nonce do not belong together")
+	s, err := ask()
+	if err == nil {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.issued = append(u.issued, s.RefreshToken.Reveal(), s.AccessToken.Reveal())
 	}
-	return u.tokens(), nil
-}
-
-func (u *upstream) Refresh(_ context.Context, token entra.RefreshToken) (entra.SignIn, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.down != nil {
-		return entra.SignIn{}, u.down
-	}
-	if !u.refresh[token.Reveal()] {
-		return entra.SignIn{}, &entra.Failure{Kind: entra.SignInOver, OAuth: oauth.AccessDenied, Summary: "The sign-in is over."}
-	}
-	if u.rotating {
-		delete(u.refresh, token.Reveal())
-	}
-	return u.tokens(), nil
-}
-
-func (u *upstream) rotates() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.rotating = true
-}
-
-func (u *upstream) FromRedirect(q url.Values) *entra.Failure {
-	f := entra.FromRedirect(q)
-	if f != nil && f.Kind == entra.ConsentNeeded {
-		f.ConsentURL = "https://login.example/adminconsent"
-	}
-	return f
-}
-
-func (u *upstream) tokens() entra.SignIn {
-	u.n++
-	token := "entra-refresh-" + strconv.Itoa(u.n)
-	u.refresh[token] = true
-	user := u.user
-	return entra.SignIn{Claims: &user, RefreshToken: entra.RefreshToken{Value: secret.New(token)},
-		AccessToken: entra.AccessToken{Value: secret.New("entra-access-" + strconv.Itoa(u.n))}, AccessTokenExpires: time.Now().Add(time.Hour)}
+	return s, err
 }
 
 // breakWith makes every call fail, until it is called with nil.
@@ -146,6 +155,13 @@ func (u *upstream) breakWith(err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.down = err
+}
+
+// during has f run while the next code is exchanged.
+func (u *upstream) during(f func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.meanwhile = f
 }
 
 func (u *upstream) requests() []entra.AuthorizeRequest {

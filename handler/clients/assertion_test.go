@@ -21,6 +21,7 @@ import (
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
 	"entramcp/handler/store/storetest"
@@ -103,14 +104,14 @@ func assertionForm(assertion string) url.Values {
 
 func TestClientAssertions(t *testing.T) {
 	s, stranger := newSigners(t), newSigners(t)
-	clock := newClock()
-	r := newRegistry(t, Options{Now: clock.now})
+	clock := clocktest.New()
+	r := newRegistry(t, Options{Now: clock.Now})
 	body := `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":` + s.jwks + `}`
 	reg := register(t, r, body)
 	if !reg.Secret.IsZero() || reg.JWKS == nil {
 		t.Error("a registration with keys answers with a secret or without the keys")
 	}
-	id, now := reg.ClientID, clock.at
+	id, now := reg.ClientID, clock.Now()
 	tampered := sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, now))
 	withHeader := func(name string, value any) string {
 		token := jwt.NewWithClaims(jwt.SigningMethodES256, goodClaims(id, now))
@@ -197,10 +198,10 @@ func TestClientAssertions(t *testing.T) {
 func TestAssertionIsUsedOnceOnAllInstances(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
 		s := newSigners(t)
-		clock := newClock()
-		instances := []*Registry{newRegistry(t, Options{Table: table, Now: clock.now}), newRegistry(t, Options{Table: table, Now: clock.now})}
+		clock := clocktest.New()
+		instances := []*Registry{newRegistry(t, Options{Table: table, Now: clock.Now}), newRegistry(t, Options{Table: table, Now: clock.Now})}
 		id := register(t, instances[0], `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+s.jwks+`}`).ClientID
-		form := assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at)))
+		form := assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.Now())))
 		var accepted atomic.Int32
 		var group sync.WaitGroup
 		for i := range 16 {
@@ -226,13 +227,13 @@ func TestAssertionIsUsedOnceOnAllInstances(t *testing.T) {
 func TestUncheckableAssertionIsRefusedAsUnavailable(t *testing.T) {
 	s := newSigners(t)
 	table := openTable(t)
-	clock := newClock()
-	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	clock := clocktest.New()
+	r := newRegistry(t, Options{Table: table, Now: clock.Now})
 	id := register(t, r, `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+s.jwks+`}`).ClientID
 	if err := table.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at))))
+	c, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.Now()))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,13 +247,13 @@ func TestKeysOfADocumentAreFetchedAndRotate(t *testing.T) {
 	id := web.URL + "/oauth/client.json"
 	web.serveJSON(fmt.Sprintf(`{"client_id":%q,"client_name":"ChatGPT","redirect_uris":["https://chatgpt.com/connector_platform_oauth_redirect"],"token_endpoint_auth_method":"none","token_endpoint_auth_methods_supported":["none","private_key_jwt"],"jwks_uri":%q}`, id, keys.URL+"/jwks.json"))
 	keys.serveJSON(jwks(t, false, old.rsa))
-	clock := newClock()
+	clock := clocktest.New()
 	o := web.localOptions()
-	o.Now = clock.now
+	o.Now = clock.Now
 	o.Documents.roots.AddCert(keys.Certificate())
 	r := newRegistry(t, o)
 	authenticate := func(key *rsa.PrivateKey, kid string) error {
-		_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodRS256, key, kid, goodClaims(id, clock.at, "aud", o.Issuer))))
+		_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodRS256, key, kid, goodClaims(id, clock.Now(), "aud", o.Issuer))))
 		return err
 	}
 	if _, err := r.Authenticate(t.Context(), nil, url.Values{"client_id": {id}}); err != nil {
@@ -269,12 +270,12 @@ func TestKeysOfADocumentAreFetchedAndRotate(t *testing.T) {
 	if n := keys.hits.Load(); n != 1 {
 		t.Errorf("%d fetches of the key set, want 1: an unknown kid must not hammer its host", n)
 	}
-	clock.advance(keyRefetch)
+	clock.Advance(keyRefetch)
 	if err := authenticate(next.rsa, "next"); err != nil {
 		t.Errorf("after rotation: %v", err)
 	}
 	keys.Close()
-	clock.advance(2 * defaultFresh)
+	clock.Advance(2 * defaultFresh)
 	if err := authenticate(next.rsa, "next"); err != nil {
 		t.Errorf("old keys do not stand in: %v", err)
 	}
@@ -320,15 +321,15 @@ func TestKeySetsThatProveNothingAreRefused(t *testing.T) {
 // with a line in the log until the operator ends that.
 func TestTokenEndpointAsAudienceCanBeEnded(t *testing.T) {
 	s := newSigners(t)
-	clock := newClock()
+	clock := clocktest.New()
 	table := openTable(t)
 	var log strings.Builder
-	lenient := newRegistry(t, Options{Table: table, Now: clock.now, Log: slog.New(slog.NewTextHandler(&log, nil))})
-	strict := newRegistry(t, Options{Table: table, Now: clock.now, Issuer: testIssuer, TokenEndpoint: testToken, IssuerAudienceOnly: true})
+	lenient := newRegistry(t, Options{Table: table, Now: clock.Now, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	strict := newRegistry(t, Options{Table: table, Now: clock.Now, Issuer: testIssuer, TokenEndpoint: testToken, IssuerAudienceOnly: true})
 	id := register(t, lenient, `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+s.jwks+`}`).ClientID
 	log.Reset()
 	authenticate := func(r *Registry, aud any) error {
-		_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at, "aud", aud))))
+		_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.Now(), "aud", aud))))
 		return err
 	}
 	if err := authenticate(lenient, testIssuer); err != nil || log.Len() != 0 {
@@ -346,16 +347,16 @@ func TestTokenEndpointAsAudienceCanBeEnded(t *testing.T) {
 
 func TestDeclaredAlgorithmIsTheOnlyOne(t *testing.T) {
 	s := newSigners(t)
-	clock := newClock()
-	r := newRegistry(t, Options{Now: clock.now})
+	clock := clocktest.New()
+	r := newRegistry(t, Options{Now: clock.Now})
 	id := register(t, r, `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_signing_alg":"PS256","jwks":`+s.jwks+`}`).ClientID
 	for method, accepted := range map[jwt.SigningMethod]bool{jwt.SigningMethodPS256: true, jwt.SigningMethodRS256: false} {
-		_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, method, s.rsa, "k0", goodClaims(id, clock.at))))
+		_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, method, s.rsa, "k0", goodClaims(id, clock.Now()))))
 		if (err == nil) != accepted {
 			t.Errorf("%s: %v", method.Alg(), err)
 		}
 	}
-	_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at))))
+	_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.Now()))))
 	wantCode(t, err, oauth.InvalidClient)
 	_, err = r.Register(t.Context(), "application/json", strings.NewReader(`{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_signing_alg":"HS256","jwks":`+s.jwks+`}`))
 	wantCode(t, err, oauth.InvalidClientMetadata)
@@ -376,8 +377,8 @@ func (c counting) Verify(text string, sig []byte, key any) error {
 // cheaper to see is wrong with it.
 func TestAForgedAssertionCostsLittle(t *testing.T) {
 	s := newSigners(t)
-	clock := newClock()
-	r := newRegistry(t, Options{Now: clock.now})
+	clock := clocktest.New()
+	r := newRegistry(t, Options{Now: clock.Now})
 	more := []crypto.Signer{}
 	for range maxKeys {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -404,14 +405,14 @@ func TestAForgedAssertionCostsLittle(t *testing.T) {
 		"two keys":            {two, "", nil, 2},
 		"eight keys, no kid":  {many, "", nil, 0},
 		"eight keys, one kid": {many, "k3", nil, 1},
-		"expired":             {one, "", []any{"exp", clock.at.Add(-time.Hour).Unix()}, 0},
+		"expired":             {one, "", []any{"exp", clock.Now().Add(-time.Hour).Unix()}, 0},
 		"wrong audience":      {one, "", []any{"aud", "https://else.example"}, 0},
 		"wrong issuer":        {one, "", []any{"iss", "x"}, 0},
 		"no jti":              {one, "", []any{"jti", nil}, 0},
-		"long life":           {one, "", []any{"exp", clock.at.Add(time.Hour).Unix()}, 0},
+		"long life":           {one, "", []any{"exp", clock.Now().Add(time.Hour).Unix()}, 0},
 	} {
 		checks = 0
-		form := assertionForm(sign(t, jwt.SigningMethodES256, s.ec, tt.kid, goodClaims(tt.id, clock.at, tt.changes...)))
+		form := assertionForm(sign(t, jwt.SigningMethodES256, s.ec, tt.kid, goodClaims(tt.id, clock.Now(), tt.changes...)))
 		form.Set("client_id", tt.id)
 		_, err := r.Authenticate(t.Context(), nil, form)
 		wantCode(t, err, oauth.InvalidClient)
@@ -425,11 +426,11 @@ func TestAForgedAssertionCostsLittle(t *testing.T) {
 // good take nothing from the limit.
 func TestFailedAssertionsAreLimited(t *testing.T) {
 	s, stranger := newSigners(t), newSigners(t)
-	clock := newClock()
-	r := newRegistry(t, Options{Now: clock.now})
+	clock := clocktest.New()
+	r := newRegistry(t, Options{Now: clock.Now})
 	id := register(t, r, `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+s.jwks+`}`).ClientID
 	attempt := func(address string, key any) error {
-		_, err := r.Authenticate(as(address), nil, assertionForm(sign(t, jwt.SigningMethodES256, key, "k1", goodClaims(id, clock.at))))
+		_, err := r.Authenticate(as(address), nil, assertionForm(sign(t, jwt.SigningMethodES256, key, "k1", goodClaims(id, clock.Now()))))
 		return err
 	}
 	for range 3 * addressAssertions.Burst {
@@ -456,11 +457,11 @@ func TestFailedAssertionsAreLimited(t *testing.T) {
 // stranger's bogus codes and tokens write no rows.
 func TestAuthenticatingAloneWritesNothing(t *testing.T) {
 	s := newSigners(t)
-	clock := newClock()
+	clock := clocktest.New()
 	table := openTable(t)
-	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	r := newRegistry(t, Options{Table: table, Now: clock.Now})
 	id := register(t, r, `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+s.jwks+`}`).ClientID
-	form := assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at)))
+	form := assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.Now())))
 	var c Client
 	for range 3 {
 		var err error
@@ -492,8 +493,8 @@ func TestAuthenticatingAloneWritesNothing(t *testing.T) {
 
 // The most that a stranger's assertion costs: two signatures of the largest keys.
 func BenchmarkForgedAssertion(b *testing.B) {
-	clock := newClock()
-	r := newRegistry(b, Options{Now: clock.now})
+	clock := clocktest.New()
+	r := newRegistry(b, Options{Now: clock.Now})
 	var keys [3]*rsa.PrivateKey // the last is the stranger's
 	for i := range keys {
 		var err error
@@ -502,7 +503,7 @@ func BenchmarkForgedAssertion(b *testing.B) {
 		}
 	}
 	id := register(b, r, `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+jwks(b, false, keys[0], keys[1])+`}`).ClientID
-	form := assertionForm(sign(b, jwt.SigningMethodRS256, keys[2], "", goodClaims(id, clock.at, "exp", clock.at.Add(9*time.Minute).Unix())))
+	form := assertionForm(sign(b, jwt.SigningMethodRS256, keys[2], "", goodClaims(id, clock.Now(), "exp", clock.Now().Add(9*time.Minute).Unix())))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := r.Authenticate(b.Context(), nil, form); err == nil {

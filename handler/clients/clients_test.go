@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
@@ -18,14 +17,6 @@ const (
 	testIssuer = "https://mcp.example.com"
 	testToken  = testIssuer + "/token"
 )
-
-// clock is a time that tests move.
-type clock struct{ at time.Time }
-
-func newClock() *clock { return &clock{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)} }
-
-func (c *clock) now() time.Time          { return c.at }
-func (c *clock) advance(d time.Duration) { c.at = c.at.Add(d) }
 
 var errStorage = errors.New("storage is away")
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
 	"entramcp/handler/store"
@@ -30,11 +31,11 @@ func documentFor(id, name string) string {
 }
 
 // documentRegistry is a registry on loopback with its own clock.
-func documentRegistry(t *testing.T, s *site, o Options) (*Registry, *clock) {
+func documentRegistry(t *testing.T, s *site, o Options) (*Registry, *clocktest.Clock) {
 	t.Helper()
-	clock := newClock()
+	clock := clocktest.New()
 	local := s.localOptions()
-	local.Table, local.Now, local.Log = o.Table, clock.now, o.Log
+	local.Table, local.Now, local.Log = o.Table, clock.Now, o.Log
 	return newRegistry(t, local), clock
 }
 
@@ -119,11 +120,11 @@ func TestOldDocumentIsRevalidated(t *testing.T) {
 				t.Fatal(c.Name, err)
 			}
 			r.StoreCopies(t.Context(), c)
-			clock.advance(9 * time.Minute)
+			clock.Advance(9 * time.Minute)
 			if _, err := r.Lookup(t.Context(), id); err != nil { // still fresh
 				t.Fatal(err)
 			}
-			clock.advance(2 * time.Minute)
+			clock.Advance(2 * time.Minute)
 		}
 		if sent, again := s.hits.Load(), unchanged.Load(); sent != 3 || again != 2 {
 			t.Errorf("%d fetches, %d of them answered with 304, want 3 and 2", sent, again)
@@ -157,15 +158,15 @@ func TestOldDocumentStandsInForAFailedFetch(t *testing.T) {
 			}
 			r.StoreCopies(t.Context(), c)
 			fail(s)
-			clock.advance(defaultFresh + 6*24*time.Hour)
+			clock.Advance(defaultFresh + 6*24*time.Hour)
 			other, otherClock := documentRegistry(t, s, Options{Table: table})
-			otherClock.at = clock.at
+			otherClock.Advance(clock.Now().Sub(otherClock.Now()))
 			for _, instance := range []*Registry{r, other} {
 				if c, err := instance.Lookup(t.Context(), id); err != nil || c.Source != SourceFetched {
 					t.Errorf("after six days: %v, %v", c.Source, err)
 				}
 			}
-			clock.advance(25 * time.Hour)
+			clock.Advance(25 * time.Hour)
 			if _, err := r.Lookup(t.Context(), id); err == nil {
 				t.Error("still used after more than seven days")
 			}
@@ -187,7 +188,7 @@ func TestWithdrawnDocumentIsNotUsed(t *testing.T) {
 				t.Fatal(err)
 			}
 			withdraw(s, id)
-			clock.advance(defaultFresh)
+			clock.Advance(defaultFresh)
 			_, err := r.Lookup(t.Context(), id)
 			wantCode(t, err, oauth.InvalidClient)
 		})
@@ -376,15 +377,15 @@ func TestOneAddressCannotHaveAHostHammered(t *testing.T) {
 		t.Error(err)
 	}
 	s.serveStatus(http.StatusNotFound)
-	clock.advance(5 * time.Second)
+	clock.Advance(5 * time.Second)
 	_, err := r.Lookup(as("192.0.2.1"), s.URL+"/again.json")
 	wantCode(t, err, oauth.InvalidClient)
 }
 
 // 4,000 made-up hosts took all fetches of the instance.
 func TestMadeUpDocumentsLeaveFetchesForHonestClients(t *testing.T) {
-	clock := newClock()
-	l := newFetchLimits(clock.now)
+	clock := clocktest.New()
+	l := newFetchLimits(clock.Now)
 	for i := range 4000 {
 		l.take("192.0.2.1", fmt.Sprintf("https://host%d.example/x", i))
 	}
@@ -396,7 +397,7 @@ func TestMadeUpDocumentsLeaveFetchesForHonestClients(t *testing.T) {
 		if l.take(fmt.Sprintf("10.0.%d.%d", i%250, i/250+1), fmt.Sprintf("https://host%d.example/x", i)) == 0 {
 			fetched++
 		}
-		clock.advance(10 * time.Millisecond)
+		clock.Advance(10 * time.Millisecond)
 	}
 	if most := instanceFetches.Burst + 400; fetched > most {
 		t.Errorf("%d fetches in 40 s, want at most %d", fetched, most)
@@ -469,7 +470,7 @@ func TestTightenedPolicyBindsCachedDocuments(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := s.localOptions()
-	o.Table, o.Now = table, newClock().now
+	o.Table, o.Now = table, clocktest.New().Now
 	var err error
 	if o.Policy, err = NewRedirectPolicy("only", "https://only.example/cb"); err != nil {
 		t.Fatal(err)
@@ -493,7 +494,7 @@ func TestSharedCopyThatIsRefusedIsReplaced(t *testing.T) {
 		r.StoreCopies(t.Context(), c)
 		s.serveJSON(documentFor(id, "New"))
 		strict := s.localOptions()
-		strict.Table, strict.Now = table, newClock().now
+		strict.Table, strict.Now = table, clocktest.New().Now
 		if strict.Policy, err = NewRedirectPolicy("only", "http://localhost/callback"); err != nil {
 			t.Fatal(err)
 		}
@@ -539,7 +540,7 @@ func TestCopiesOfEarlierVersionsAreRead(t *testing.T) {
 	r, clock := documentRegistry(t, s, Options{Table: table})
 	partition, key := r.documents.key(id)
 	value := fmt.Sprintf(`{"url":%q,"etag":"\"v1\"","fetched":"2026-11-23T11:00:00Z","fresh":"2026-11-23T13:00:00Z"}`+"\n%s", id, documentFor(id, "Earlier"))
-	if _, err := table.Insert(t.Context(), store.Row{Partition: partition, Key: key, Value: []byte(value), Expires: expiry(clock.at, time.Hour)}); err != nil {
+	if _, err := table.Insert(t.Context(), store.Row{Partition: partition, Key: key, Value: []byte(value), Expires: expiry(clock.Now(), time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	if c, err := r.Lookup(t.Context(), id); err != nil || c.Name != "Earlier" {
@@ -557,7 +558,7 @@ func TestDocumentsOfStrangersFillNothing(t *testing.T) {
 	table := openTable(t)
 	r, clock := documentRegistry(t, s, Options{Table: table})
 	for i := range copiesKept + 20 {
-		clock.advance(5 * time.Second)
+		clock.Advance(5 * time.Second)
 		if _, err := r.Lookup(t.Context(), fmt.Sprintf("%s/%d.json", s.URL, i)); err != nil {
 			t.Fatal(err)
 		}

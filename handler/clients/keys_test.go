@@ -13,6 +13,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/oauth"
 )
 
@@ -26,7 +27,7 @@ func TestMetadataNamedAsKeySetStaysMetadata(t *testing.T) {
 	attacker := register(t, r, fmt.Sprintf(`{"redirect_uris":["https://evil.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":%q}`, victim)).ClientID
 	poison := func() {
 		t.Helper()
-		form := assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(attacker, clock.at, "aud", "http://localhost:7071")))
+		form := assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(attacker, clock.Now(), "aud", "http://localhost:7071")))
 		_, err := r.Authenticate(t.Context(), nil, form)
 		wantCode(t, err, oauth.InvalidClient)
 	}
@@ -34,7 +35,7 @@ func TestMetadataNamedAsKeySetStaysMetadata(t *testing.T) {
 	if _, err := r.Lookup(t.Context(), victim); err != nil {
 		t.Error("never fetched before:", err)
 	}
-	clock.advance(defaultFresh + time.Second)
+	clock.Advance(defaultFresh + time.Second)
 	poison()
 	if _, err := r.Lookup(t.Context(), victim); err != nil {
 		t.Error("due for another fetch:", err)
@@ -112,13 +113,13 @@ func TestKeysAreFetchedFromPermittedHostsOnly(t *testing.T) {
 	s, site := newSigners(t), newSite(t)
 	site.serveJSON(s.jwks)
 	table := openTable(t)
-	clock := newClock()
+	clock := clocktest.New()
 	o := site.localOptions()
-	o.Table, o.Now = table, clock.now
+	o.Table, o.Now = table, clock.Now
 	body := fmt.Sprintf(`{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":%q}`, site.URL+"/k")
 	open := newRegistry(t, o)
 	id := register(t, open, body).ClientID
-	if _, err := open.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at, "aud", o.Issuer)))); err != nil {
+	if _, err := open.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.Now(), "aud", o.Issuer)))); err != nil {
 		t.Fatal(err)
 	}
 	var err error
@@ -130,7 +131,7 @@ func TestKeysAreFetchedFromPermittedHostsOnly(t *testing.T) {
 	closed := newRegistry(t, o)
 	before := site.conns.Load()
 	for _, client := range []string{id, appURL} {
-		_, err := closed.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(client, clock.at, "aud", o.Issuer))))
+		_, err := closed.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(client, clock.Now(), "aud", o.Issuer))))
 		if refusal := wantCode(t, err, oauth.InvalidClient); !strings.Contains(refusal.Description, "does not fetch from its host") {
 			t.Errorf("%s: %s", client, refusal.Description)
 		}
@@ -147,13 +148,13 @@ func TestKeysAreFetchedFromPermittedHostsOnly(t *testing.T) {
 func TestKeysThatCannotBeFetchedAreUnavailable(t *testing.T) {
 	s, site := newSigners(t), newSite(t)
 	site.serveStatus(http.StatusServiceUnavailable)
-	clock := newClock()
+	clock := clocktest.New()
 	o := site.localOptions()
-	o.Now = clock.now
+	o.Now = clock.Now
 	r := newRegistry(t, o)
 	id := register(t, r, fmt.Sprintf(`{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":%q}`, site.URL+"/k")).ClientID
 	attempt := func() error {
-		_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at, "aud", o.Issuer))))
+		_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.Now(), "aud", o.Issuer))))
 		return err
 	}
 	wantCode(t, attempt(), oauth.TemporarilyUnavailable)
@@ -174,13 +175,13 @@ func TestKeysOfAClientInUseAreShared(t *testing.T) {
 	s, site := newSigners(t), newSite(t)
 	site.serveJSON(s.jwks)
 	table := openTable(t)
-	clock := newClock()
+	clock := clocktest.New()
 	o := site.localOptions()
-	o.Table, o.Now = table, clock.now
+	o.Table, o.Now = table, clock.Now
 	r := newRegistry(t, o)
 	id := register(t, r, fmt.Sprintf(`{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":%q}`, site.URL+"/k")).ClientID
 	form := func() url.Values {
-		return assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.at, "aud", o.Issuer)))
+		return assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.Now(), "aud", o.Issuer)))
 	}
 	c, err := r.Authenticate(t.Context(), nil, form())
 	if err != nil {

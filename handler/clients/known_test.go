@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/oauth"
 )
 
@@ -82,7 +83,7 @@ func TestABuiltInDocumentComesLast(t *testing.T) {
 	s := newSite(t)
 	id := s.URL + "/client.json"
 	table := openTable(t)
-	start := func() (*Registry, *clock) {
+	start := func() (*Registry, *clocktest.Clock) {
 		r, clock := documentRegistry(t, s, Options{Table: table})
 		r.documents.builtIn = Pinned{id: []byte(documentFor(id, "Built in"))}
 		return r, clock
@@ -103,24 +104,24 @@ func TestABuiltInDocumentComesLast(t *testing.T) {
 		t.Errorf("%d fetches within a minute", n)
 	}
 	s.serveJSON(documentFor(id, "Fetched"))
-	clock.advance(standInFor)
+	clock.Advance(standInFor)
 	c := want("Fetched", SourceFetched)
 	r.StoreCopies(t.Context(), c)
 	s.serveStatus(http.StatusForbidden)
-	clock.advance(defaultFresh + 6*24*time.Hour)
+	clock.Advance(defaultFresh + 6*24*time.Hour)
 	want("Fetched", SourceFetched)
-	at := clock.at
+	at := clock.Now()
 	r, clock = start() // another instance has only the table
-	clock.at = at
+	clock.Advance(at.Sub(clock.Now()))
 	want("Fetched", SourceFetched)
-	clock.advance(2 * 24 * time.Hour)
+	clock.Advance(2 * 24 * time.Hour)
 	want("Built in", SourceBuiltIn)
 	// What the host says of its document counts.
 	for name, serve := range map[string]func(){
 		"gone":      func() { s.serveStatus(http.StatusGone) },
 		"different": func() { s.serveJSON(documentFor(id+"x", "Other")) },
 	} {
-		clock.advance(standInFor)
+		clock.Advance(standInFor)
 		serve()
 		if _, err := r.Lookup(t.Context(), id); err == nil {
 			t.Errorf("%s: the built-in document is used", name)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
 	"entramcp/handler/store/storetest"
@@ -31,11 +32,11 @@ func with(id string, s Secret) url.Values {
 
 func TestOperatorsClientAuthenticatesAndIsNeverSwept(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		clock := newClock()
-		r := newRegistry(t, Options{Table: table, Now: clock.now})
+		clock := clocktest.New()
+		r := newRegistry(t, Options{Table: table, Now: clock.Now})
 		made, secret := create(t, r, OperatorClient{Name: "Foundry", RedirectURIs: []string{foundry}, WithoutPKCE: true})
-		clock.advance(10 * 365 * 24 * time.Hour)
-		page, err := table.ListExpired(t.Context(), clock.at, "")
+		clock.Advance(10 * 365 * 24 * time.Hour)
+		page, err := table.ListExpired(t.Context(), clock.Now(), "")
 		if err != nil || len(page.Rows) != 0 {
 			t.Errorf("%d rows can be swept, %v", len(page.Rows), err)
 		}
@@ -88,8 +89,8 @@ func TestOnlyOperatorsClientsWithASecretMayLeaveOutPKCE(t *testing.T) {
 }
 
 func TestTwoSecretsAreValidWhileOneIsRotated(t *testing.T) {
-	clock := newClock()
-	r := newRegistry(t, Options{Now: clock.now})
+	clock := clocktest.New()
+	r := newRegistry(t, Options{Now: clock.Now})
 	made, first := create(t, r, OperatorClient{Name: "App", RedirectURIs: []string{foundry}})
 	rotate := func(overlap time.Duration) Secret {
 		t.Helper()
@@ -110,13 +111,13 @@ func TestTwoSecretsAreValidWhileOneIsRotated(t *testing.T) {
 	valid("first, in the overlap", first, true)
 	valid("second", second, true)
 	list, err := r.List(t.Context())
-	if err != nil || len(list) != 1 || !list[0].PreviousSecretUntil.Equal(clock.at.Add(24*time.Hour)) {
+	if err != nil || len(list) != 1 || !list[0].PreviousSecretUntil.Equal(clock.Now().Add(24*time.Hour)) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	third := rotate(24 * time.Hour)
 	valid("first, two rotations later", first, false)
 	valid("second, in the overlap", second, true)
-	clock.advance(24 * time.Hour)
+	clock.Advance(24 * time.Hour)
 	valid("second, after the overlap", second, false)
 	valid("third", third, true)
 	valid("the empty secret", Secret{}, false)
@@ -130,13 +131,13 @@ func TestTwoSecretsAreValidWhileOneIsRotated(t *testing.T) {
 
 func TestOperatorManagesClients(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		clock := newClock()
-		r, other := newRegistry(t, Options{Table: table, Now: clock.now}), newRegistry(t, Options{Table: table, Now: clock.now})
+		clock := clocktest.New()
+		r, other := newRegistry(t, Options{Table: table, Now: clock.Now}), newRegistry(t, Options{Table: table, Now: clock.Now})
 		register(t, r, realRegistrations[0].body) // is not the operator's
 		b, _ := create(t, r, OperatorClient{Name: "B", RedirectURIs: []string{foundry}, Public: true})
 		a, _ := create(t, r, OperatorClient{Name: "A", RedirectURIs: []string{"https://a.example/2", "https://a.example/1", "https://a.example/2"}, WithoutPKCE: true})
 		list, err := r.List(t.Context())
-		if err != nil || len(list) != 2 || list[0].ID != a.ID || list[1].ID != b.ID || !list[0].WithoutPKCE || list[0].Public || !list[1].Public || !list[0].Created.Equal(clock.at) {
+		if err != nil || len(list) != 2 || list[0].ID != a.ID || list[1].ID != b.ID || !list[0].WithoutPKCE || list[0].Public || !list[1].Public || !list[0].Created.Equal(clock.Now()) {
 			t.Fatalf("%+v, %v", list, err)
 		}
 		if want := []string{"https://a.example/1", "https://a.example/2"}; !slices.Equal(list[0].RedirectURIs, want) {
@@ -151,7 +152,7 @@ func TestOperatorManagesClients(t *testing.T) {
 		if err := r.SetRedirectURIs(t.Context(), b.ID, []string{"https://b.example/cb#fragment"}); err == nil {
 			t.Error("an address with a fragment was set")
 		}
-		clock.advance(time.Minute)
+		clock.Advance(time.Minute)
 		for _, instance := range []*Registry{r, other} {
 			if c, err := instance.Lookup(t.Context(), b.ID); err != nil || c.Allows(foundry) || !c.Allows("https://b.example/cb") {
 				t.Errorf("%q, %v", c.RedirectURIs, err)
@@ -160,7 +161,7 @@ func TestOperatorManagesClients(t *testing.T) {
 		if err := r.Delete(t.Context(), b.ID); err != nil {
 			t.Fatal(err)
 		}
-		clock.advance(time.Minute)
+		clock.Advance(time.Minute)
 		for _, instance := range []*Registry{r, other} {
 			_, err := instance.Lookup(t.Context(), b.ID)
 			wantCode(t, err, oauth.InvalidClient)

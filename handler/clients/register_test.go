@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
 	"entramcp/handler/store/storetest"
@@ -78,7 +79,7 @@ func TestRealClientsRegister(t *testing.T) {
 }
 
 func TestRegistrationAnswersWithWhatWasRegistered(t *testing.T) {
-	r := newRegistry(t, Options{Now: newClock().now})
+	r := newRegistry(t, Options{Now: clocktest.New().Now})
 	reg := register(t, r, `{"redirect_uris":["http://localhost/cb","ftp://x/y"],"client_name":" A\u202e b ","grant_types":["authorization_code","client_credentials"],"response_types":["code","token"],"scope":["b","a"],"contacts":["x"],"logo_uri":"https://x/y.png","unknown":{}}`)
 	got := asJSON(t, reg)
 	want := `{"client_id":"` + reg.ClientID + `","client_id_issued_at":1795435200,"client_name":"A b","redirect_uris":["http://localhost/cb"],"token_endpoint_auth_method":"none","grant_types":["authorization_code"],"response_types":["code"],"application_type":"native","scope":"a b"}`
@@ -89,8 +90,8 @@ func TestRegistrationAnswersWithWhatWasRegistered(t *testing.T) {
 
 func TestRegistrationWithASecretAnswersWithItOnce(t *testing.T) {
 	table := openTable(t)
-	clock := newClock()
-	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	clock := clocktest.New()
+	r := newRegistry(t, Options{Table: table, Now: clock.Now})
 	body := `{"redirect_uris":["https://app.example/cb"],"client_name":"App"}`
 	a, b := register(t, r, body), register(t, r, body)
 	if a.ClientID == b.ClientID || a.Secret.Equal(b.Secret.Value) {
@@ -107,7 +108,7 @@ func TestRegistrationWithASecretAnswersWithItOnce(t *testing.T) {
 		t.Errorf("answer %v", answer)
 	}
 	// An unused registration expires, and its secret with it.
-	if expires := clock.at.Add(unusedLife).Unix(); answer["client_secret_expires_at"] != float64(expires) {
+	if expires := clock.Now().Add(unusedLife).Unix(); answer["client_secret_expires_at"] != float64(expires) {
 		t.Errorf("client_secret_expires_at is %v, want %d", answer["client_secret_expires_at"], expires)
 	}
 	row, err := table.Get(context.Background(), partition(a.ClientID), a.ClientID)
@@ -253,8 +254,8 @@ func TestStorageFaultIsNotAnUnknownClient(t *testing.T) {
 // An answer of 201 without a row is a client that can never come back.
 func TestRegistrationThatIsNotWrittenFails(t *testing.T) {
 	table := storetest.Instrument(openTable(t))
-	clock := newClock()
-	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	clock := clocktest.New()
+	r := newRegistry(t, Options{Table: table, Now: clock.Now})
 	public := register(t, r, realRegistrations[0].body).ClientID
 	table.Before(storetest.Fail(errStorage, storetest.Insert, storetest.Replace))
 	for name, body := range map[string]string{
@@ -272,7 +273,7 @@ func TestRegistrationThatIsNotWrittenFails(t *testing.T) {
 	if got := register(t, r, realRegistrations[0].body).ClientID; got != public {
 		t.Error(got)
 	}
-	clock.advance(29 * 24 * time.Hour)
+	clock.Advance(29 * 24 * time.Hour)
 	_, err := r.Register(t.Context(), "application/json", strings.NewReader(realRegistrations[0].body))
 	wantCode(t, err, oauth.TemporarilyUnavailable)
 	if n := countRows(t, table, RegistrationPrefix); n != 1 {
@@ -330,11 +331,11 @@ func TestVSCodeComesOnAnyPortBesideItsPage(t *testing.T) {
 // every check of today when it is used.
 func TestEveryCheckOfRegistrationHoldsAtEveryUse(t *testing.T) {
 	table := openTable(t)
-	clock := newClock()
-	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	clock := clocktest.New()
+	r := newRegistry(t, Options{Table: table, Now: clock.Now})
 	insert := func(id, metadata string) {
 		t.Helper()
-		_, err := table.Insert(t.Context(), store.Row{Partition: partition(id), Key: id, Expires: expiry(clock.at, time.Hour),
+		_, err := table.Insert(t.Context(), store.Row{Partition: partition(id), Key: id, Expires: expiry(clock.Now(), time.Hour),
 			Value: []byte(`{"metadata":` + metadata + `,"issued_at":1795435200}`)})
 		if err != nil {
 			t.Fatal(err)
@@ -359,12 +360,12 @@ func TestEveryCheckOfRegistrationHoldsAtEveryUse(t *testing.T) {
 // good.
 func TestRecordsOfEarlierVersionsAreRead(t *testing.T) {
 	table := openTable(t)
-	clock := newClock()
-	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	clock := clocktest.New()
+	r := newRegistry(t, Options{Table: table, Now: clock.Now})
 	secret := newSecret()
 	const old = secretPrefix + "AbCdEfGhIjKlMnOpQrStUvWx"
 	value := `{"metadata":{"client_name":"Claude","redirect_uris":["https://claude.ai/api/mcp/auth_callback"],"token_endpoint_auth_method":"client_secret_post","grant_types":["authorization_code","refresh_token"],"response_types":["code"],"application_type":"web"},"issued_at":1795435200,"secret":` + asJSON(t, hashSecret(secret)) + `}`
-	if _, err := table.Insert(t.Context(), store.Row{Partition: "c-Ab", Key: old, Expires: expiry(clock.at, 90*24*time.Hour), Value: []byte(value)}); err != nil {
+	if _, err := table.Insert(t.Context(), store.Row{Partition: "c-Ab", Key: old, Expires: expiry(clock.Now(), 90*24*time.Hour), Value: []byte(value)}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := r.Authenticate(t.Context(), nil, with(old, secret))
@@ -372,7 +373,7 @@ func TestRecordsOfEarlierVersionsAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Touch(t.Context(), c)
-	clock.advance(399 * 24 * time.Hour)
+	clock.Advance(399 * 24 * time.Hour)
 	if _, err := r.Authenticate(t.Context(), nil, with(old, secret)); err != nil {
 		t.Error(err)
 	}
@@ -390,8 +391,8 @@ func TestRecordsOfEarlierVersionsAreRead(t *testing.T) {
 // The client_id of a public client is a hash of its metadata: it must not change
 // from one version of the server to the next, or no client finds itself again.
 func TestPublicClientIDsStayWhatTheyAre(t *testing.T) {
-	clock := newClock()
-	r := newRegistry(t, Options{Now: clock.now})
+	clock := clocktest.New()
+	r := newRegistry(t, Options{Now: clock.Now})
 	for body, want := range map[string]string{
 		realRegistrations[0].body: "p-oMQd0_U4y0bqXrIvmmmtURJznkUKJU4M6rOd2ZH7CNA",
 		realRegistrations[2].body: "p-Za1WQUy9E8PTj5lJ57HrteMvl60BXCj1L9GkwqqEbLE",

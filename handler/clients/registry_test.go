@@ -8,20 +8,21 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
 	"entramcp/handler/store/storetest"
 )
 
 func TestUnusedRegistrationLivesThirtyDays(t *testing.T) {
-	clock := newClock()
-	r := newRegistry(t, Options{Now: clock.now})
+	clock := clocktest.New()
+	r := newRegistry(t, Options{Now: clock.Now})
 	id := register(t, r, realRegistrations[0].body).ClientID
-	clock.advance(30*24*time.Hour - time.Second)
+	clock.Advance(30*24*time.Hour - time.Second)
 	if _, err := r.Lookup(context.Background(), id); err != nil {
 		t.Fatal(err)
 	}
-	clock.advance(time.Second)
+	clock.Advance(time.Second)
 	_, err := r.Lookup(context.Background(), id)
 	wantCode(t, err, oauth.InvalidClient)
 	if again := register(t, r, realRegistrations[0].body); again.ClientID != id {
@@ -34,8 +35,8 @@ func TestUnusedRegistrationLivesThirtyDays(t *testing.T) {
 
 func TestUsedRegistrationLivesFourHundredDaysAfterLastUse(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		clock := newClock()
-		r := newRegistry(t, Options{Now: clock.now, Table: table})
+		clock := clocktest.New()
+		r := newRegistry(t, Options{Now: clock.Now, Table: table})
 		id := register(t, r, realRegistrations[0].body).ClientID
 		use := func() {
 			t.Helper()
@@ -46,20 +47,20 @@ func TestUsedRegistrationLivesFourHundredDaysAfterLastUse(t *testing.T) {
 			r.Touch(context.Background(), c)
 		}
 		use()
-		clock.advance(399 * 24 * time.Hour)
+		clock.Advance(399 * 24 * time.Hour)
 		use()
-		clock.advance(399 * 24 * time.Hour)
+		clock.Advance(399 * 24 * time.Hour)
 		use()
-		clock.advance(400 * 24 * time.Hour)
+		clock.Advance(400 * 24 * time.Hour)
 		_, err := r.Lookup(context.Background(), id)
 		wantCode(t, err, oauth.InvalidClient)
 	})
 }
 
 func TestTouchWritesAtMostOnceADay(t *testing.T) {
-	clock := newClock()
+	clock := clocktest.New()
 	table := openTable(t)
-	r := newRegistry(t, Options{Now: clock.now, Table: table})
+	r := newRegistry(t, Options{Now: clock.Now, Table: table})
 	id := register(t, r, realRegistrations[0].body).ClientID
 	writes, last := 0, store.ETag("")
 	for range 72 {
@@ -75,7 +76,7 @@ func TestTouchWritesAtMostOnceADay(t *testing.T) {
 		if row.ETag != last {
 			writes, last = writes+1, row.ETag
 		}
-		clock.advance(time.Hour)
+		clock.Advance(time.Hour)
 	}
 	if writes > 3 {
 		t.Errorf("%d writes in 72 hours", writes)
@@ -84,8 +85,8 @@ func TestTouchWritesAtMostOnceADay(t *testing.T) {
 
 func TestTouchOfAStaleClientIsHarmless(t *testing.T) {
 	storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-		clock := newClock()
-		a, b := newRegistry(t, Options{Now: clock.now, Table: table}), newRegistry(t, Options{Now: clock.now, Table: table})
+		clock := clocktest.New()
+		a, b := newRegistry(t, Options{Now: clock.Now, Table: table}), newRegistry(t, Options{Now: clock.Now, Table: table})
 		id := register(t, a, realRegistrations[0].body).ClientID
 		ca, err := a.Lookup(context.Background(), id)
 		if err != nil {
@@ -97,7 +98,7 @@ func TestTouchOfAStaleClientIsHarmless(t *testing.T) {
 		}
 		a.Touch(context.Background(), ca)
 		b.Touch(context.Background(), cb)
-		clock.advance(48 * time.Hour)
+		clock.Advance(48 * time.Hour)
 		for _, r := range []*Registry{a, b} {
 			if _, err := r.Lookup(context.Background(), id); err != nil {
 				t.Error(err)
@@ -107,14 +108,14 @@ func TestTouchOfAStaleClientIsHarmless(t *testing.T) {
 }
 
 func TestDeletedClientIsUnknownWithinAMinute(t *testing.T) {
-	clock := newClock()
+	clock := clocktest.New()
 	table := openTable(t)
-	r := newRegistry(t, Options{Now: clock.now, Table: table})
+	r := newRegistry(t, Options{Now: clock.Now, Table: table})
 	id := register(t, r, realRegistrations[0].body).ClientID
 	if err := remove(table, partition(id), id); err != nil {
 		t.Fatal(err)
 	}
-	clock.advance(time.Minute)
+	clock.Advance(time.Minute)
 	_, err := r.Lookup(context.Background(), id)
 	wantCode(t, err, oauth.InvalidClient)
 }
@@ -122,13 +123,13 @@ func TestDeletedClientIsUnknownWithinAMinute(t *testing.T) {
 // Claude registers a new client with a secret at each connect; what it leaves
 // behind must not pile up.
 func TestClaudeRegistrationsThatAreNotUsedAreSwept(t *testing.T) {
-	clock := newClock()
+	clock := clocktest.New()
 	table := openTable(t)
-	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	r := newRegistry(t, Options{Table: table, Now: clock.Now})
 	for _, tt := range realRegistrations {
 		register(t, r, tt.body)
 	}
-	page, err := table.ListExpired(context.Background(), clock.at.Add(unusedLife+time.Second), "")
+	page, err := table.ListExpired(context.Background(), clock.Now().Add(unusedLife+time.Second), "")
 	if err != nil || page.Next != "" {
 		t.Fatal(page.Next, err)
 	}
@@ -156,9 +157,9 @@ func TestDeletedClientRegistersAgain(t *testing.T) {
 // 400 registrations a second came from many addresses, and one of twenty honest
 // clients could register.
 func TestAFloodOfRegistrationsLeavesRoomForOthers(t *testing.T) {
-	clock := newClock()
+	clock := clocktest.New()
 	table := openTable(t)
-	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	r := newRegistry(t, Options{Table: table, Now: clock.Now})
 	attempt := func(address string, n int) error {
 		_, err := r.Register(as(address), "application/json", strings.NewReader(fmt.Sprintf(`{"redirect_uris":["https://app.example/%d"],"token_endpoint_auth_method":"none"}`, n)))
 		return err
@@ -169,7 +170,7 @@ func TestAFloodOfRegistrationsLeavesRoomForOthers(t *testing.T) {
 				wantCode(t, err, oauth.SlowDown)
 			}
 		}
-		clock.advance(time.Second)
+		clock.Advance(time.Second)
 		for i := range 10 {
 			if err := attempt(fmt.Sprintf("198.51.%d.7", second*10+i), 10000+second*10+i); err != nil {
 				t.Errorf("honest client %d of second %d: %v", i, second, err)
@@ -182,9 +183,9 @@ func TestAFloodOfRegistrationsLeavesRoomForOthers(t *testing.T) {
 }
 
 func TestRegistrationsOfAFloodLiveADay(t *testing.T) {
-	clock := newClock()
+	clock := clocktest.New()
 	table := openTable(t)
-	r := newRegistry(t, Options{Table: table, Now: clock.now})
+	r := newRegistry(t, Options{Table: table, Now: clock.Now})
 	long := 0
 	var last string
 	for i := range lastingRowsBurst + 20 {
@@ -197,10 +198,10 @@ func TestRegistrationsOfAFloodLiveADay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if row.Expires.Sub(clock.at) > floodLife {
+		if row.Expires.Sub(clock.Now()) > floodLife {
 			long++
 		}
-		clock.advance(10 * time.Millisecond)
+		clock.Advance(10 * time.Millisecond)
 	}
 	if long < lastingRowsBurst || long > lastingRowsBurst+1 {
 		t.Errorf("%d rows live longer than a day, want %d", long, lastingRowsBurst)
@@ -210,11 +211,11 @@ func TestRegistrationsOfAFloodLiveADay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left := c.row.Expires.Sub(clock.at); left > floodLife {
+	if left := c.row.Expires.Sub(clock.Now()); left > floodLife {
 		t.Errorf("the last one lives %v", left)
 	}
 	r.Touch(t.Context(), c)
-	clock.advance(399 * 24 * time.Hour)
+	clock.Advance(399 * 24 * time.Hour)
 	if _, err := r.Lookup(t.Context(), last); err != nil {
 		t.Error(err)
 	}
@@ -222,11 +223,11 @@ func TestRegistrationsOfAFloodLiveADay(t *testing.T) {
 
 // A client that registers again near the end of its term gets another.
 func TestRegisteringAgainRenews(t *testing.T) {
-	clock := newClock()
-	r := newRegistry(t, Options{Now: clock.now})
+	clock := clocktest.New()
+	r := newRegistry(t, Options{Now: clock.Now})
 	id := register(t, r, realRegistrations[0].body).ClientID
 	for range 5 {
-		clock.advance(29 * 24 * time.Hour)
+		clock.Advance(29 * 24 * time.Hour)
 		if again := register(t, r, realRegistrations[0].body).ClientID; again != id {
 			t.Fatal("registering again gave another id")
 		}
@@ -261,7 +262,7 @@ func TestRegistrationsAndDocumentsAreAudited(t *testing.T) {
 		}
 	}
 	audited("document", `"event":"document_accepted"`, `"client_id":"`+id+`"`, `"client_host":"127.0.0.1:`+s.port()+`"`)
-	clock.advance(2 * defaultFresh)
+	clock.Advance(2 * defaultFresh)
 	if _, err := r.Register(t.Context(), "application/json", strings.NewReader(`{"redirect_uris":["javascript:x"]}`)); err == nil || log.Len() != 0 {
 		t.Errorf("a refused registration: %v, %s", err, log.String())
 	}

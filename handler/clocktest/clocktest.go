@@ -1,5 +1,5 @@
 // Package clocktest is the clock of tests: it stands still until it is told to
-// go on.
+// go on, or runs with the real one, ahead by what it was told.
 package clocktest
 
 import (
@@ -8,28 +8,32 @@ import (
 )
 
 // Clock is a time that several instances may share. It is safe for concurrent
-// use.
+// use. The zero Clock runs.
 type Clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu    sync.Mutex
+	still time.Time // zero: the clock runs
+	ahead time.Duration
 }
 
-// New is a clock at noon UTC of a Monday.
+// New is a clock that stands at noon UTC of a Monday.
 func New() *Clock { return At(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)) }
 
-// At is a clock at that time.
-func At(now time.Time) *Clock { return &Clock{now: now} }
+// At is a clock that stands at that time.
+func At(now time.Time) *Clock { return &Clock{still: now} }
 
 // Now is the clock's time.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.now
+	if c.still.IsZero() {
+		return time.Now().Add(c.ahead)
+	}
+	return c.still.Add(c.ahead)
 }
 
-// Advance puts the clock forward.
+// Advance puts the clock forward, or back.
 func (c *Clock) Advance(by time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.now = c.now.Add(by)
+	c.ahead += by
 }

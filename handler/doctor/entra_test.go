@@ -3,7 +3,6 @@ package doctor_test
 import (
 	"context"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -33,15 +31,6 @@ const (
 )
 
 func secretOf(text string) entra.Secret { return entra.Secret{Value: secret.New(text)} }
-
-// signingKey is the tenants' first key, made once, for it is slow to find.
-var signingKey = sync.OnceValue(func() *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return key
-})
 
 // upstream is the simulated tenant with one app registration, and a
 // configuration that fits it until a test changes either.
@@ -66,7 +55,7 @@ func newUpstream(t *testing.T) *upstream {
 	}))
 	t.Cleanup(server.Close)
 	var err error
-	if u.Tenant, err = tenant.New(tenant.Options{BaseURL: server.URL, SigningKey: signingKey()}); err != nil {
+	if u.Tenant, err = tenant.New(tenant.Options{BaseURL: server.URL, SigningKey: tenant.SharedKey()}); err != nil {
 		t.Fatal(err)
 	}
 	app := tenant.DefaultApp(clientSecret, callback)
@@ -259,7 +248,7 @@ func TestVersion1AccessTokensAreReportedOnceSeen(t *testing.T) {
 // useCertificate configures a certificate that ends then.
 func (u *upstream) useCertificate(t *testing.T, ends time.Time) {
 	t.Helper()
-	key := signingKey()
+	key := tenant.SharedKey()
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: ends.AddDate(-1, 0, 0), NotAfter: ends}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -281,7 +270,7 @@ func (u *upstream) useCertificate(t *testing.T, ends time.Time) {
 func (u *upstream) external(t *testing.T) {
 	t.Helper()
 	var err error
-	if u.Tenant, err = tenant.New(tenant.Options{BaseURL: u.entra.Authority, External: true, SigningKey: signingKey()}); err != nil {
+	if u.Tenant, err = tenant.New(tenant.Options{BaseURL: u.entra.Authority, External: true, SigningKey: tenant.SharedKey()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := u.Register(tenant.DefaultApp(clientSecret, callback)); err != nil {

@@ -211,10 +211,10 @@ func TestTokensThatEntraDidNotSignAreRefused(t *testing.T) {
 		"another key":        forge(jwt.SigningMethodRS256, kid, signingKeys()[0]),
 		"unknown key":        forge(jwt.SigningMethodRS256, "key-9", signingKeys()[0]),
 		"no key id":          forge(jwt.SigningMethodRS256, "", signingKeys()[0]),
-		"RS512":              forge(jwt.SigningMethodRS512, kid, signingKeys()[2]),
-		"PS256":              forge(jwt.SigningMethodPS256, kid, signingKeys()[2]),
+		"RS512":              forge(jwt.SigningMethodRS512, kid, sim.SharedKey()),
+		"PS256":              forge(jwt.SigningMethodPS256, kid, sim.SharedKey()),
 		"none":               forge(jwt.SigningMethodNone, kid, jwt.UnsafeAllowNoneSignatureType),
-		"HS256":              forge(jwt.SigningMethodHS256, kid, signingKeys()[2].N.Bytes()),
+		"HS256":              forge(jwt.SigningMethodHS256, kid, sim.SharedKey().N.Bytes()),
 		"stripped signature": parts[0] + "." + parts[1] + ".",
 		"changed payload":    parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"ver":"2.0"}`)) + "." + parts[2],
 		"with a line break":  parts[0] + ".\n" + parts[1] + "." + parts[2],
@@ -263,7 +263,7 @@ func TestAVerifiedCallerIsRememberedUntilTheTokenEnds(t *testing.T) {
 	if _, err := c.VerifyRole(t.Context(), token, sim.ManageRole); err == nil {
 		t.Error("a remembered token has every role")
 	}
-	e.clock.advance(first.Expires.Sub(e.clock.Now()))
+	e.clock.Advance(first.Expires.Sub(e.clock.Now()))
 	var r *Refusal
 	if _, err := c.Verify(t.Context(), token); !errors.As(err, &r) || r.Reason != ReasonExpired {
 		t.Errorf("after its end: %v", err)
@@ -289,7 +289,7 @@ func TestUnknownKeysOfCallersFetchRarely(t *testing.T) {
 		t.Errorf("keys were fetched %d times, want 2", n)
 	}
 	e.ShowKeys()
-	e.clock.advance(unknownKeyEvery)
+	e.clock.Advance(unknownKeyEvery)
 	e.set(func() { e.down = true })
 	for range 5 {
 		if _, err := c.Verify(t.Context(), e.issue(byRobot(nil))); err == nil || AsFailure(err).Kind != Unavailable {
@@ -300,7 +300,7 @@ func TestUnknownKeysOfCallersFetchRarely(t *testing.T) {
 		t.Errorf("an outage lets strangers fetch: %d", n)
 	}
 	e.set(func() { e.down = false })
-	e.clock.advance(failedFor)
+	e.clock.Advance(failedFor)
 	if _, err := c.Verify(t.Context(), e.issue(byRobot(nil))); err != nil {
 		t.Errorf("after the outage: %v", err)
 	}

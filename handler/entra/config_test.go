@@ -1,6 +1,8 @@
 package entra
 
-import "testing"
+import (
+	"testing"
+)
 
 func TestAuthorityHasOneForm(t *testing.T) {
 	for text, want := range map[string]Cloud{

@@ -176,7 +176,7 @@ func (e *tenant) newIdentityEndpoint() *identityEndpoint {
 	e.t.Cleanup(server.Close)
 	e.t.Setenv("IDENTITY_ENDPOINT", server.URL+"/msi/token")
 	e.t.Setenv("IDENTITY_HEADER", i.Header)
-	e.clock.t = time.Now() // MSAL's clock
+	e.clock.Advance(time.Since(e.clock.Now())) // MSAL's clock
 	e.reconfigure(func(a *sim.App) {
 		a.Secrets, a.Federated = nil, []sim.FederatedCredential{e.Federation(i.ManagedIdentity)}
 	})

@@ -55,7 +55,7 @@ func TestRolledKeyIsFoundAndUnknownOnesFetchRarely(t *testing.T) {
 	if n := e.fetched(keysPath); n != 2 {
 		t.Errorf("within five minutes keys were fetched %d times, want 2", n)
 	}
-	e.clock.advance(unknownKeyEvery + time.Second)
+	e.clock.Advance(unknownKeyEvery + time.Second)
 	e.exchangeFailure(c)
 	if n := e.fetched(keysPath); n != 3 {
 		t.Errorf("after five minutes keys were fetched %d times, want 3", n)
@@ -264,7 +264,7 @@ func TestMetadataOfAnotherHostIsRefused(t *testing.T) {
 func TestExternalTenant(t *testing.T) {
 	e := newTenant(t, consenting)
 	var err error
-	e.Tenant, err = sim.New(sim.Options{BaseURL: e.server.URL, Now: e.clock.Now, SigningKey: signingKeys()[2], External: true})
+	e.Tenant, err = sim.New(sim.Options{BaseURL: e.server.URL, Now: e.clock.Now, SigningKey: sim.SharedKey(), External: true})
 	e.must(err)
 	app := sim.DefaultApp(testSecret, testCallback)
 	app.AssignmentRequired = false
@@ -282,7 +282,7 @@ func TestExternalTenant(t *testing.T) {
 	if d, err := c.Discover(t.Context()); err != nil || !d.External || d.TenantID != testTenant {
 		t.Errorf("discovery says %+v, %v", d, err)
 	}
-	e.clock.advance(13 * time.Hour)
+	e.clock.Advance(13 * time.Hour)
 	_, err = c.Refresh(t.Context(), s.RefreshToken)
 	if f := AsFailure(err); f.Kind != SignInOver || !strings.Contains(f.Description(), "12 hours") {
 		t.Errorf("after 13 hours: %v", f)

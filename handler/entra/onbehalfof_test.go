@@ -173,7 +173,7 @@ func TestTokensForOtherAPIsAreKeptUntilShortlyBeforeTheirEnd(t *testing.T) {
 		{"another scope", func() {}, []string{"a/x"}, 2},
 		{"another user", func() { user.id = "grant-2" }, []string{"a/x"}, 3},
 		{"the first user again", func() { user.id = "grant-1" }, []string{"a/x"}, 3},
-		{"shortly before its end", func() { e.clock.advance(time.Hour - early); user.held.Expires = e.clock.Now().Add(time.Hour) }, []string{"a/x"}, 4},
+		{"shortly before its end", func() { e.clock.Advance(time.Hour - early); user.held.Expires = e.clock.Now().Add(time.Hour) }, []string{"a/x"}, 4},
 	} {
 		step.do()
 		mustToken(t, o, user, step.scopes...)

@@ -273,12 +273,12 @@ func TestAnEndingClientSecretIsWarnedOfOnceADay(t *testing.T) {
 		c, err := New(cfg, Deps{Now: e.clock.Now, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		e.must(err)
 		c.warnOfSecret(t.Context())
-		e.clock.advance(time.Hour)
+		e.clock.Advance(time.Hour)
 		c.warnOfSecret(t.Context())
 		if strings.Count(log.String(), "\n") != test.lines || !strings.Contains(log.String(), test.level) {
 			t.Errorf("%s: the log says %s", name, &log)
 		}
-		e.clock.advance(24 * time.Hour)
+		e.clock.Advance(24 * time.Hour)
 		c.warnOfSecret(t.Context())
 		if n := strings.Count(log.String(), "\n"); test.lines > 0 && n != 2 {
 			t.Errorf("%s: %d lines after a day", name, n)

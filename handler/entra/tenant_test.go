@@ -22,6 +22,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	sim "entramcp/dev/tenant"
+	"entramcp/handler/clocktest"
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
 )
@@ -40,9 +41,9 @@ const (
 )
 
 // signingKeys are made once, for they are slow to find: two that are not
-// Entra's, and the one with which the simulated tenant begins.
+// Entra's, unlike sim.SharedKey.
 var signingKeys = sync.OnceValue(func() []*rsa.PrivateKey {
-	keys := make([]*rsa.PrivateKey, 3)
+	keys := make([]*rsa.PrivateKey, 2)
 	for i := range keys {
 		k, err := rsa.GenerateKey(rand.Reader, 2048)
 		if err != nil {
@@ -53,31 +54,13 @@ var signingKeys = sync.OnceValue(func() []*rsa.PrivateKey {
 	return keys
 })
 
-// testClock is a clock that a test moves.
-type testClock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *testClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *testClock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
-
 // tenant is the simulated tenant on loopback with one app registration. Tests
 // see what is asked of it, and may answer in its place.
 type tenant struct {
 	*sim.Tenant
 	t      testing.TB
 	server *httptest.Server
-	clock  *testClock
+	clock  *clocktest.Clock
 
 	mu       sync.Mutex
 	fetches  map[string]int // by path after the tenant's segment
@@ -93,13 +76,13 @@ type tenant struct {
 func newTenant(t testing.TB, edits ...func(*sim.App)) *tenant {
 	t.Helper()
 	e := &tenant{
-		t: t, clock: &testClock{t: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)},
+		t: t, clock: clocktest.New(),
 		fetches: map[string]int{}, edits: map[string]func(map[string]any){}, replace: map[string]func(http.ResponseWriter){},
 	}
 	e.server = httptest.NewServer(http.HandlerFunc(e.serve))
 	t.Cleanup(e.server.Close)
 	var err error
-	if e.Tenant, err = sim.New(sim.Options{BaseURL: e.server.URL, Now: e.clock.Now, SigningKey: signingKeys()[2]}); err != nil {
+	if e.Tenant, err = sim.New(sim.Options{BaseURL: e.server.URL, Now: e.clock.Now, SigningKey: sim.SharedKey()}); err != nil {
 		t.Fatal(err)
 	}
 	app := sim.DefaultApp(testSecret, testCallback)

@@ -13,6 +13,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/toolkit"
@@ -117,7 +118,7 @@ func TestTheStateOfAQuestionIsForOneCall(t *testing.T) {
 	}
 	one, two := toolkit.Define("one", "Ask.", confirmed), toolkit.Define("two", "Ask.", confirmed)
 	table := toolkittest.Table(t)
-	now := &clock{now: time.Now()}
+	now := clocktest.At(time.Now())
 	same := []toolkittest.Option{toolkittest.On(table), toolkittest.At(now.Now)}
 	client := raw(t, offering(one, two), toolkittest.User{}, same...)
 	asked, err := client.CallTool(t.Context(), &mcp.CallToolParams{Name: "one", Arguments: map[string]any{"id": "7"}})
@@ -171,7 +172,7 @@ func TestTheStateOfAQuestionIsForOneCall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	now.add(10 * time.Minute)
+	now.Advance(10 * time.Minute)
 	if _, err := again(client, "one", "7", late.RequestState); err == nil || acted.Load() != 1 {
 		t.Errorf("an answer after ten minutes: %v, acted %d times", err, acted.Load())
 	}

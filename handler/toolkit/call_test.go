@@ -15,6 +15,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/toolkit"
 	"entramcp/handler/toolkit/toolkittest"
 )
@@ -256,27 +257,10 @@ func lists(t *testing.T, c *mcp.ClientSession) []string {
 	return names
 }
 
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // TestCallsAreLimitedInAWindow for each user and each tool, with the time of the next one;
 // a limit of a tool's own counts instead of the server's.
 func TestCallsAreLimitedInAWindow(t *testing.T) {
-	c := &clock{now: time.Date(2026, 11, 26, 10, 0, 0, 0, time.UTC)}
+	c := clocktest.At(time.Date(2026, 11, 26, 10, 0, 0, 0, time.UTC))
 	limited := toolkittest.ServerOptions(func(o *toolkit.Options) {
 		o.UserCalls = toolkit.CallLimit{Calls: 4, Window: time.Minute}
 		o.ToolCalls = toolkit.CallLimit{Calls: 2, Window: time.Minute}
@@ -298,13 +282,13 @@ func TestCallsAreLimitedInAWindow(t *testing.T) {
 	}
 	call("greet")
 	call("greet")
-	c.add(20 * time.Second)
+	c.Advance(20 * time.Second)
 	call("greet", "this tool 2 times in 1m0s", "2026-11-26T10:01:00Z, in 40s")
 	call("rare")
 	call("rare", "1 times in 1h0m0s", "in 1h0m0s")
 	call("again")
 	call("again", "this server 4 times", "in 40s")
-	c.add(40 * time.Second)
+	c.Advance(40 * time.Second)
 	call("greet")
 	call("rare", "1 times in 1h0m0s")
 	if got := toolkittest.SignIn(t, catalogue, bob, limited, toolkittest.At(c.Now)).Call("rare", nil); got.Failed {
@@ -538,13 +522,13 @@ func TestScopesAndTheirWordsAreTheCatalogues(t *testing.T) {
 
 // TestProgressGoesForwardAndNotTooOften, and only to who asked for it.
 func TestProgressGoesForwardAndNotTooOften(t *testing.T) {
-	now := &clock{now: time.Now()}
+	now := clocktest.At(time.Now())
 	tool := toolkit.Define("work", "Work.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) {
 		for _, step := range []struct {
 			wait time.Duration
 			done float64
 		}{{0, 1}, {10 * time.Millisecond, 2}, {time.Second, 3}, {time.Second, 2}, {time.Second, 4}, {0, 10}} {
-			now.add(step.wait)
+			now.Advance(step.wait)
 			if err := c.Progress(ctx, step.done, 10, "Working."); err != nil {
 				return "", err
 			}
