@@ -494,7 +494,7 @@ func TestACallbackThatMeetsAnotherDecisionCanBeTriedAgain(t *testing.T) {
 		return b.do(formRequest("/consent", f.Encode()))
 	}
 	back := w.upstream.signIn(t, onward(t, decide("tasks")))
-	w.table.beforeReplace(func() { wantStatus(t, decide(), http.StatusOK) })
+	w.beforeReplace(func() { wantStatus(t, decide(), http.StatusOK) })
 	wantStatus(t, b.get(back), http.StatusServiceUnavailable)
 	if got := w.tokens(id, b.arrive(back).Get("code"))["scope"]; got != "email openid profile" {
 		t.Errorf("granted %v, want the last decision", got)
