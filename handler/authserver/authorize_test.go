@@ -199,7 +199,7 @@ func TestConsentPageShowsWhoAsksForWhat(t *testing.T) {
 	q := request(id, "redirect_uri", "http://localhost:51234/callback", "scope", "tasks")
 	body := text(t, w.browser().get(issuer+"/authorize?"+q.Encode()))
 	for _, part := range []string{"Claude &amp; bfriends", "chose this name itself", "An app on this computer", "http://localhost:51234/callback",
-		"Any app on this computer could claim", "contoso.example", "<code>tasks</code>", "your name, user name and e-mail address", "mcp.example.com", `action="/consent"`, "Stay connected"} {
+		"Any app on this computer could claim", "contoso.example", "<code>tasks</code>", "your name, user name and email address", "mcp.example.com", `action="/consent"`, "Stay connected"} {
 		if !strings.Contains(body, part) {
 			t.Errorf("the page does not show %q", part)
 		}

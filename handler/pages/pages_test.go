@@ -198,7 +198,7 @@ func TestScopesAreSaidInPlainWords(t *testing.T) {
 	got := pages.Permissions([]string{"Files.Read", "email", "offline_access", "openid", "tasks"}, []string{"openid", "email", "tasks"}, map[string]string{"tasks": "See your tasks"})
 	want := []pages.Permission{
 		{"Files.Read", "", true},
-		{"email", "See your e-mail address", false},
+		{"email", "See your email address", false},
 		{"offline_access", "Stay connected when you are away", false},
 		{"openid", "Know that it is you", false},
 		{"tasks", "See your tasks", false},
@@ -217,7 +217,7 @@ func TestScopesAreSaidInPlainWords(t *testing.T) {
 	}
 	_, list, _ := strings.Cut(body, `<ul class="scopes">`)
 	list, _, _ = strings.Cut(list, "</ul>")
-	if strings.Contains(list, "e-mail") || strings.Contains(list, "name") && strings.Contains(list, "See your name") {
+	if strings.Contains(list, "email address") || strings.Contains(list, "name") && strings.Contains(list, "See your name") {
 		t.Errorf("the app is promised what only this server learns:\n%s", list)
 	}
 	_, details, _ := strings.Cut(body, "<details>")

@@ -138,7 +138,7 @@ var (
 
 // BackFromAdminConsent is said to an administrator who comes back from Entra's
 // page. Anybody can open the address, so nothing is claimed.
-var BackFromAdminConsent = Words{"Back from the administrator's page",
+var BackFromAdminConsent = Words{"Back from the administrator’s page",
 	"If you approved there, people in your organization can now sign in to this server.",
 	"Go back to your app and connect again. An approval may take a minute to arrive everywhere."}
 
@@ -173,7 +173,7 @@ const (
 var scopeWords = map[string]string{
 	"openid":         "Know that it is you",
 	"profile":        "See your name and user name",
-	"email":          "See your e-mail address",
+	"email":          "See your email address",
 	"offline_access": "Stay connected when you are away",
 	"User.Read":      "Read your Microsoft profile",
 }
