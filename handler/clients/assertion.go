@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// maxAssertionLife bounds exp, and so how long a jti is remembered.
+	// maxAssertionLife bounds exp, and so how long a jti is kept.
 	maxAssertionLife = 10 * time.Minute
 	// clockLeeway forgives the clocks of others.
 	clockLeeway     = 30 * time.Second

@@ -26,7 +26,7 @@ const (
 	// fetched (RFC 5861 §4).
 	staleFor = 7 * 24 * time.Hour
 	// standInFor is how long a copy that stands in is used before the host is
-	// asked again. Without a copy, a failure is not remembered (the draft,
+	// asked again. Without a copy, a failure is not kept (the draft,
 	// §5.2); the limits bound what repeating it costs.
 	standInFor = time.Minute
 	// tryAgain is when to repeat what failed.
@@ -122,7 +122,7 @@ func (d *fetchCache) permits(rawURL string) error {
 // get returns what is at rawURL. With youngest set, a copy older than that
 // is not good enough, even if it is fresh. check must pass before a copy is
 // used or stored. Errors are invalid_client, slow_down and
-// temporarily_unavailable; none is remembered.
+// temporarily_unavailable; none is kept.
 func (d *fetchCache) get(ctx context.Context, rawURL string, youngest time.Duration, check func([]byte) error) (cachedCopy, error) {
 	if c, ok := d.copies.Get(rawURL); ok && d.usable(c, youngest) {
 		return c, nil
@@ -266,8 +266,8 @@ func (d *fetchCache) stored(ctx context.Context, rawURL string, check func([]byt
 	return c
 }
 
-// share gives a copy to all instances, if they do not have it.
-func (d *fetchCache) share(ctx context.Context, c cachedCopy) {
+// store writes a copy for all instances, if they do not have it.
+func (d *fetchCache) store(ctx context.Context, c cachedCopy) {
 	if !c.shared {
 		d.copies.Add(c.URL, d.save(ctx, c))
 	}

@@ -137,7 +137,7 @@ func (r *Registry) replace(ctx context.Context, row store.Row) (Client, error) {
 	row.ETag = etag
 	c, err := r.decode(row)
 	if err == nil {
-		r.remember(c)
+		r.cacheClient(c)
 	}
 	return c, err
 }

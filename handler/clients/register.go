@@ -161,7 +161,7 @@ func (r *Registry) renew(ctx context.Context, id string) (Client, error) {
 			return r.extend(ctx, c, life)
 		}
 	}
-	r.remember(c)
+	r.cacheClient(c)
 	return c, nil
 }
 
@@ -188,7 +188,7 @@ func (r *Registry) insert(ctx context.Context, id string, rec record) (Client, e
 	}
 	c, err := r.decode(row)
 	if err == nil {
-		r.remember(c)
+		r.cacheClient(c)
 		observe.Audit(ctx, r.log, observe.Event{Name: observe.ClientRegistered, Client: c.Audit(c.RedirectURIs[0])})
 	}
 	return c, err

@@ -153,7 +153,7 @@ func (r *Registry) Lookup(ctx context.Context, clientID string) (Client, error) 
 			}
 			return Client{}, oauth.Unavailable("The client's registration could not be read. Try again in a moment.", 2*time.Second, err)
 		}
-		r.remember(c)
+		r.cacheClient(c)
 	}
 	if c.expired(r.now()) {
 		return Client{}, unknownClient("This client's registration has expired. Register again.")
@@ -169,7 +169,7 @@ func (r *Registry) Lookup(ctx context.Context, clientID string) (Client, error) 
 // stores nothing. It is best effort: a failure is only logged.
 func (r *Registry) StoreCopies(ctx context.Context, c Client) {
 	if c.document != nil {
-		r.documents.share(ctx, *c.document)
+		r.documents.store(ctx, *c.document)
 	}
 }
 
@@ -180,7 +180,7 @@ func (r *Registry) StoreCopies(ctx context.Context, c Client) {
 func (r *Registry) Touch(ctx context.Context, c Client) {
 	r.StoreCopies(ctx, c)
 	if c.keySet != nil {
-		r.keySets.share(ctx, *c.keySet)
+		r.keySets.store(ctx, *c.keySet)
 	}
 	if c.row.Expires.IsZero() || expiry(r.now(), usedLife).Sub(c.row.Expires) <= minSaving {
 		return
@@ -199,6 +199,6 @@ func (r *Registry) cached(id string) (Client, bool) {
 	return e.Client, true
 }
 
-func (r *Registry) remember(c Client) {
+func (r *Registry) cacheClient(c Client) {
 	r.cache.Add(c.ID, cachedClient{Client: c, until: r.now().Add(cacheFor)})
 }

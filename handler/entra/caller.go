@@ -95,7 +95,7 @@ type Callers struct {
 	verified *lru.Cache[[sha256.Size]byte, Caller]
 }
 
-// callersKept bounds how many verified tokens are remembered.
+// callersKept bounds how many verified tokens are kept.
 const callersKept = 4096
 
 // NewCallers verifies against c's tenant and app registration.

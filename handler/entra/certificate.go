@@ -124,12 +124,6 @@ func leafOf(certs []*x509.Certificate, key *rsa.PrivateKey) (*x509.Certificate, 
 	return nil, errors.New("no certificate in the file belongs to its private key")
 }
 
-// CheckCertificate reports what is wrong with a certificate file.
-func CheckCertificate(path string, password Secret) error {
-	_, err := readCertificate(path, password)
-	return err
-}
-
 func (c certificate) assert(clientID, audience string, now time.Time) (string, error) {
 	token := jwt.NewWithClaims(jwt.SigningMethodPS256, jwt.RegisteredClaims{
 		Issuer: clientID, Subject: clientID, Audience: jwt.ClaimStrings{audience}, ID: uuid.NewString(),

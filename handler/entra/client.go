@@ -24,8 +24,8 @@ type Client struct {
 	http       *http.Client
 	scopes     []string
 
-	metadata *document[metadata]
-	keys     *document[keySet]
+	metadata *published[metadata]
+	keys     *published[keySet]
 
 	// apiTokenVersion is the "ver" of the last access token for APIScope, for
 	// APITokenVersion.
@@ -62,8 +62,8 @@ func New(cfg Config, deps Deps) (*Client, error) {
 	if c.credential, err = newCredential(cfg, cloud, deps); err != nil {
 		return nil, err
 	}
-	c.metadata = &document[metadata]{fetch: c.fetchMetadata, now: deps.Now, timeout: cfg.Timeout}
-	c.keys = &document[keySet]{fetch: c.fetchKeys, now: deps.Now, timeout: cfg.Timeout}
+	c.metadata = &published[metadata]{fetch: c.fetchMetadata, now: deps.Now, timeout: cfg.Timeout}
+	c.keys = &published[keySet]{fetch: c.fetchKeys, now: deps.Now, timeout: cfg.Timeout}
 	return c, nil
 }
 

@@ -179,7 +179,7 @@ func (c *Client) signIn(t tokenResponse, claims *Claims) SignIn {
 	}
 }
 
-// observeVersion remembers the version of the access token for our own API. It
+// observeVersion keeps the version of the access token for our own API. It
 // is not for us to accept or refuse: it only goes back to Entra as an
 // assertion. A v1 token there means that the app registration says so, which
 // APITokenVersion tells.

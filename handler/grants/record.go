@@ -186,7 +186,7 @@ func (r record) parties() partyHashes {
 	}
 }
 
-// maxRotations is how many rotations a grant remembers: as many as there can be
+// maxRotations is how many rotations a grant keeps: as many as there can be
 // within the grace, since a generation that is younger than a fifteenth of it is
 // not rotated.
 const maxRotations = 16

@@ -61,7 +61,7 @@ func (s *Service) renewUser(ctx context.Context, r record, user userData) (userD
 // between instances. Whoever presents a token that was current within the grace
 // gets a handle of the current generation, and nothing changes. A token that was
 // used longer ago is known to two parties, and the grant is revoked. So that the
-// grant can remember every rotation within the grace, a generation younger than a
+// grant can keep every rotation within the grace, a generation younger than a
 // fifteenth of it is answered as it is; the first, which only the redemption of
 // the code issues, is always rotated.
 //

@@ -85,7 +85,7 @@ func Correlate(log *slog.Logger, o CorrelateOptions, next http.Handler) http.Han
 	})
 }
 
-// statusWriter remembers the status; Unwrap lets http.ResponseController reach
+// statusWriter keeps the status; Unwrap lets http.ResponseController reach
 // the flusher below, which streaming answers need.
 type statusWriter struct {
 	http.ResponseWriter

@@ -20,7 +20,7 @@ type Limit struct {
 
 const (
 	// kept bounds the memory that strangers can fill in one Limiter: the
-	// addresses and the networks that it remembers. Forgetting one costs
+	// addresses and the networks that it keeps. Forgetting one costs
 	// nothing but the memory of what it has used: the instance's limit holds.
 	kept = 4096
 	// keptSmall is for limiters of which there are many.
@@ -53,7 +53,7 @@ func New(address, instance Limit, now func() time.Time) *Limiter {
 	return newLimiter(kept, address, instance, now)
 }
 
-// NewSmall makes a Limiter that remembers few addresses, for use where each of
+// NewSmall makes a Limiter that keeps few addresses, for use where each of
 // many things, such as a host, has its own.
 func NewSmall(address, instance Limit, now func() time.Time) *Limiter {
 	return newLimiter(keptSmall, address, instance, now)

@@ -61,7 +61,7 @@ func knownMethod(method string) string {
 	return "_OTHER"
 }
 
-// answer remembers the status. Unwrap lets http.ResponseController reach the
+// answer keeps the status. Unwrap lets http.ResponseController reach the
 // writer below.
 type answer struct {
 	http.ResponseWriter

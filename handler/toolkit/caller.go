@@ -40,18 +40,18 @@ type Caller struct {
 	definition *definition
 	access     *grants.Access
 	arguments  []byte // checked, for the state of a question
-	grant      remembered[grants.Grant]
-	talk       remembered[*conversation]
+	grant      lazy[grants.Grant]
+	talk       lazy[*conversation]
 	progressed progressed
 }
 
-// remembered keeps the first success of a function, and calls it once at a time.
-type remembered[T any] struct {
+// lazy keeps the first success of a function, and calls it once at a time.
+type lazy[T any] struct {
 	mu    sync.Mutex
 	value *T
 }
 
-func (r *remembered[T]) get(read func() (T, error)) (T, error) {
+func (r *lazy[T]) get(read func() (T, error)) (T, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.value != nil {
@@ -130,6 +130,8 @@ func (l callerLog) Enabled(ctx context.Context, level slog.Level) bool {
 	return l.server.log.Handler().Enabled(ctx, level)
 }
 
-func (l callerLog) Handle(ctx context.Context, r slog.Record) error { return l.handler().Handle(ctx, r) }
-func (l callerLog) WithAttrs(attrs []slog.Attr) slog.Handler        { return l.handler().WithAttrs(attrs) }
-func (l callerLog) WithGroup(name string) slog.Handler              { return l.handler().WithGroup(name) }
+func (l callerLog) Handle(ctx context.Context, r slog.Record) error {
+	return l.handler().Handle(ctx, r)
+}
+func (l callerLog) WithAttrs(attrs []slog.Attr) slog.Handler { return l.handler().WithAttrs(attrs) }
+func (l callerLog) WithGroup(name string) slog.Handler       { return l.handler().WithGroup(name) }

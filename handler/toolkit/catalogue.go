@@ -94,7 +94,7 @@ func (c Catalogue) definitions() []*definition {
 }
 
 // capabilities are those that the catalogue has something for. Nothing is
-// remembered between requests, so no change can be announced, and the SDK would
+// kept between requests, so no change can be announced, and the SDK would
 // advertise logging if there were none at all.
 func (c Catalogue) capabilities() *mcp.ServerCapabilities {
 	caps := &mcp.ServerCapabilities{}

@@ -17,10 +17,10 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// document is a value that Entra publishes and changes now and then. The last
+// published is a value that Entra publishes and changes now and then. The last
 // good copy outlives any outage: keys and endpoints that were good an hour ago
 // are better than a sign-in page that is down because of a short fault.
-type document[T any] struct {
+type published[T any] struct {
 	fetch   func(context.Context) (T, error)
 	now     func() time.Time
 	timeout time.Duration
@@ -33,7 +33,7 @@ type document[T any] struct {
 }
 
 // get returns the last good copy, and fetches only if there is none yet.
-func (d *document[T]) get(ctx context.Context) (T, error) {
+func (d *published[T]) get(ctx context.Context) (T, error) {
 	if v := d.last(); v != nil {
 		return *v, nil
 	}
@@ -41,7 +41,7 @@ func (d *document[T]) get(ctx context.Context) (T, error) {
 }
 
 // refresh fetches a copy. Calls that coincide share one fetch.
-func (d *document[T]) refresh(ctx context.Context) (T, error) {
+func (d *published[T]) refresh(ctx context.Context) (T, error) {
 	return shared(ctx, &d.flight, "", d.timeout, func(ctx context.Context) (T, error) {
 		v, err := d.fetch(ctx)
 		if err == nil {
@@ -61,7 +61,7 @@ var errFailedRecently = errors.New("it could not be read a moment ago")
 
 // refreshRarely refreshes unless an earlier call of it did so less than age
 // ago; then it returns the last good copy.
-func (d *document[T]) refreshRarely(ctx context.Context, age time.Duration) (T, error) {
+func (d *published[T]) refreshRarely(ctx context.Context, age time.Duration) (T, error) {
 	now := d.now()
 	within := func(t time.Time, age time.Duration) bool { return !t.IsZero() && now.Sub(t) < age }
 	d.mu.Lock()
@@ -85,7 +85,7 @@ func (d *document[T]) refreshRarely(ctx context.Context, age time.Duration) (T, 
 	return v, nil
 }
 
-func (d *document[T]) last() *T {
+func (d *published[T]) last() *T {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.value

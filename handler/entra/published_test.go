@@ -125,7 +125,7 @@ func TestOutageBeforeTheFirstFetchIsUnavailableAndHeals(t *testing.T) {
 func TestFetchesThatCoincideAreOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fetches := 0
-		d := &document[int]{now: time.Now, timeout: time.Minute, fetch: func(context.Context) (int, error) {
+		d := &published[int]{now: time.Now, timeout: time.Minute, fetch: func(context.Context) (int, error) {
 			fetches++
 			time.Sleep(time.Second)
 			return 42, nil
@@ -148,7 +148,7 @@ func TestFetchesThatCoincideAreOne(t *testing.T) {
 func TestCallerThatGivesUpDoesNotEndTheSharedFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fetches := 0
-		d := &document[int]{now: time.Now, timeout: time.Minute, fetch: func(ctx context.Context) (int, error) {
+		d := &published[int]{now: time.Now, timeout: time.Minute, fetch: func(ctx context.Context) (int, error) {
 			fetches++
 			select {
 			case <-time.After(time.Second):
@@ -179,8 +179,8 @@ func TestRunRefreshesWithinTheHourAndEnds(t *testing.T) {
 		count := func(context.Context) (metadata, error) { fetches++; return metadata{}, nil }
 		c := &Client{
 			deps:     Deps{Now: time.Now},
-			metadata: &document[metadata]{fetch: count, now: time.Now, timeout: time.Second},
-			keys:     &document[keySet]{fetch: func(context.Context) (keySet, error) { return keySet{}, nil }, now: time.Now, timeout: time.Second},
+			metadata: &published[metadata]{fetch: count, now: time.Now, timeout: time.Second},
+			keys:     &published[keySet]{fetch: func(context.Context) (keySet, error) { return keySet{}, nil }, now: time.Now, timeout: time.Second},
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		go c.Run(ctx)
