@@ -30,7 +30,7 @@ func (s *Server) newAccount(words map[string]string) *account.Account {
 			_, err := toolkit.EraseData(ctx, s.deps.Table, subject)
 			return err
 		},
-		VerifyManager: s.verifyManager(), ScopeWords: words, Now: s.deps.Now, Log: s.deps.Log,
+		Warnings: s.warnings, VerifyManager: s.verifyManager(), ScopeWords: words, Now: s.deps.Now, Log: s.deps.Log,
 	})
 	s.as.HandlePageSignIn(kind, func(ctx context.Context, signIn entra.SignIn, _ []byte) (authserver.PageSignInEnd, error) {
 		to, cookie, err := page.Finish(ctx, signIn)

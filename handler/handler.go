@@ -101,6 +101,7 @@ type Server struct {
 	sweep      *sweep.Sweeper
 	health     *health.Health
 	admission  *middleware.Admission
+	started    time.Time
 	// prepare is what must be done once before the table can be used.
 	prepare func(context.Context) error
 	close   func() error
@@ -109,13 +110,13 @@ type Server struct {
 // New wires the server. It does no I/O.
 func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	deps = deps.withDefaults(cfg)
-	deps.Table = deps.Telemetry.Table(deps.Table)
+	deps.Table, deps.Wrapper = deps.Telemetry.Table(deps.Table), deps.Telemetry.Wrapper(deps.Wrapper)
 	catalogue := deps.Offered()
 	if err := catalogue.About.Check(); err != nil {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, deps: deps, pages: pages.New(brand(cfg, catalogue.About)),
+		cfg: cfg, deps: deps, started: deps.Now(), pages: pages.New(brand(cfg, catalogue.About)),
 		admission: middleware.NewAdmission(deps.Log),
 		prepare:   func(context.Context) error { return nil },
 		close:     func() error { return nil },
@@ -143,6 +144,9 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	}
 	s.sweep = sweep.New(sweep.Options{Table: deps.Table, Kinds: s.kinds(), Interval: cfg.SweepInterval, Now: deps.Now, Log: deps.Log})
 	s.health = s.newHealth()
+	if err := s.measure(); err != nil {
+		return nil, fmt.Errorf("make metrics: %w", err)
+	}
 	s.Handler = s.surrounded(s.inWords(s.routes()))
 	return s, nil
 }
@@ -179,13 +183,13 @@ func Open(cfg config.Config, deps Dependencies) (*Server, error) {
 func (s *Server) Close() error { return s.close() }
 
 // Run does what goes on in the background until ctx ends: keys, revocations,
-// Entra's metadata, the sweep.
+// Entra's metadata, the sweep, warnings.
 func (s *Server) Run(ctx context.Context) {
 	if !s.prepared(ctx) {
 		return
 	}
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context){s.ring.Run, s.grants.Run, s.entra.Run, s.sweep.Run} {
+	for _, run := range []func(context.Context){s.ring.Run, s.grants.Run, s.entra.Run, s.sweep.Run, s.watch} {
 		wg.Go(func() { run(ctx) })
 	}
 	wg.Wait()

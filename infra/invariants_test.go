@@ -322,6 +322,12 @@ func TestAlertsLookForWhatTheServerLogs(t *testing.T) {
 	}
 
 	inEvents := regexp.MustCompile(`\bevent (?:==|in) \(?((?:"[a-z_]+"(?:, )?)+)`)
+	// The names of metrics and warnings are what their Go constants and calls say.
+	named := map[string]*regexp.Regexp{
+		"metric":  regexp.MustCompile(`\bmetric (?:==|in) \(?((?:"[a-z_.]+"(?:, )?)+)`),
+		"warning": regexp.MustCompile(`\bwarning (?:==|in) \(?((?:"[a-z_]+"(?:, )?)+)`),
+		"message": regexp.MustCompile(`\bmsg == ("[a-z ]+")`),
+	}
 	inMessages := regexp.MustCompile(`Message has_any \(((?:"[^"\\]+"(?:, )?)+)\)`)
 	quoted := regexp.MustCompile(`"([^"]+)"`)
 	compared := 0
@@ -334,6 +340,16 @@ func TestAlertsLookForWhatTheServerLogs(t *testing.T) {
 				}
 			}
 		}
+		for kind, in := range named {
+			for _, m := range in.FindAllStringSubmatch(query, -1) {
+				for _, word := range quoted.FindAllStringSubmatch(m[1], -1) {
+					compared++
+					if !strings.Contains(code.String(), `"`+word[1]+`"`) {
+						t.Errorf("%s looks for the %s %s, which the server does not have", name, kind, word[1])
+					}
+				}
+			}
+		}
 		for _, m := range inMessages.FindAllStringSubmatch(query, -1) {
 			for _, phrase := range quoted.FindAllStringSubmatch(m[1], -1) {
 				compared++
@@ -343,7 +359,7 @@ func TestAlertsLookForWhatTheServerLogs(t *testing.T) {
 			}
 		}
 	}
-	if compared < 30 || len(queries) < 14 {
+	if compared < 50 || len(queries) < 20 {
 		t.Errorf("only %d words in %d queries", compared, len(queries))
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
 	"entramcp/handler/pages"
+	"entramcp/handler/warnings"
 )
 
 const (
@@ -62,9 +63,12 @@ type Options struct {
 	Erase  func(context.Context, grants.Subject) error
 	// VerifyManager judges the token of an application that manages.
 	VerifyManager func(ctx context.Context, raw string) (Manager, error)
-	ScopeWords    map[string]string
-	Now           func() time.Time
-	Log           *slog.Logger
+	// Warnings are what those of the operator's own tenant who manage should
+	// know, such as a secret that ends.
+	Warnings   func(context.Context) []warnings.Warning
+	ScopeWords map[string]string
+	Now        func() time.Time
+	Log        *slog.Logger
 }
 
 // RememberedApproval is a consent that is remembered.
@@ -128,6 +132,18 @@ func (s session) subject() grants.Subject { return grants.SubjectOf(s.TenantID, 
 func (s session) form() string { return "account " + string(s.subject()) }
 
 func (s session) manages() bool { return slices.Contains(s.Roles, ManageRole) }
+
+// warned is what s should know of the server, if s is of those who manage it.
+func (a *Account) warned(ctx context.Context, s session) []pages.Warning {
+	if a.Warnings == nil || !s.manages() || !a.everywhere(s.TenantID) {
+		return nil
+	}
+	var shown []pages.Warning
+	for _, w := range a.Warnings(ctx) {
+		shown = append(shown, pages.Warning{Summary: w.Summary, Fix: w.Fix})
+	}
+	return shown
+}
 
 // cookieName has __Host- over https, as those of the sign-in have.
 func (a *Account) cookieName() string {

@@ -40,7 +40,7 @@ func (a *Account) showManage(w http.ResponseWriter, r *http.Request, s session, 
 	}
 	page := pages.Manage{
 		Base: a.path(ManagePath), Account: a.path(Path), Form: token, Done: done, Tenant: s.TenantID,
-		Everywhere: a.everywhere(s.TenantID),
+		Everywhere: a.everywhere(s.TenantID), Warnings: a.warned(r.Context(), s),
 	}
 	if user := q.Get("user"); user != "" {
 		id, err := uuid.Parse(strings.TrimSpace(user))

@@ -40,7 +40,7 @@ func (a *Account) showTo(w http.ResponseWriter, r *http.Request, s session, done
 	}
 	page := pages.Account{
 		Name: s.Name, Username: s.Username, Base: a.path(Path), Form: token, Done: done,
-		Apps: a.apps(list),
+		Apps: a.apps(list), Warnings: a.warned(r.Context(), s),
 	}
 	if s.manages() {
 		page.Manage = a.path(ManagePath)

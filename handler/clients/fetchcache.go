@@ -31,6 +31,8 @@ const (
 	standInFor = time.Minute
 	// tryAgain is when to repeat what failed.
 	tryAgain = 5 * time.Second
+	// failingKept bounds the list of documents that cannot be fetched.
+	failingKept = 32
 	// copiesKept times maxDocument bounds the memory that strangers can fill
 	// with copies of one kind.
 	copiesKept = 256
@@ -70,9 +72,11 @@ type fetchCache struct {
 	limits   *fetchLimits
 	accepted func(ctx context.Context, rawURL string, body []byte) // after each fetch of a new body
 	copies   *lru.Cache[string, cachedCopy]
-	flights  singleflight.Group
-	now      func() time.Time
-	log      *slog.Logger
+	// failing is since when a document of a client in use cannot be fetched.
+	failing *lru.Cache[string, time.Time]
+	flights singleflight.Group
+	now     func() time.Time
+	log     *slog.Logger
 }
 
 // cachedCopy is a copy that was valid when it was fetched. What has a tag is
@@ -102,6 +106,7 @@ func newFetchCaches(o Options) (documents, keySets *fetchCache) {
 			fetcher: fetcher, limits: limits, now: o.Now, log: o.Log,
 		}
 		c.copies, _ = lru.New[string, cachedCopy](copiesKept) // fails only for a size below 1
+		c.failing, _ = lru.New[string, time.Time](failingKept)
 		return c
 	}
 	return newCache("", builtIn()), newCache("jwks ", nil)
@@ -171,6 +176,7 @@ func (d *fetchCache) refreshed(ctx context.Context, rawURL string, youngest time
 	if err != nil {
 		return d.standIn(ctx, rawURL, c, err)
 	}
+	d.failing.Remove(rawURL)
 	now := d.now().UTC()
 	c.URL, c.ETag, c.Fetched, c.Fresh, c.retry, c.builtIn = rawURL, answer.etag, now, now.Add(answer.fresh), time.Time{}, false
 	if !answer.unchanged {
@@ -206,6 +212,9 @@ func (d *fetchCache) fetch(ctx context.Context, rawURL, etag string, check func(
 func (d *fetchCache) standIn(ctx context.Context, rawURL string, c cachedCopy, err error) (cachedCopy, error) {
 	var f *fetchFailure
 	failed := errors.As(err, &f)
+	if failed && c.URL != "" && c.row.ETag != "" { // of a client in use
+		d.failing.ContainsOrAdd(rawURL, d.now())
+	}
 	if !failed || !f.final {
 		old := !c.builtIn && d.now().Before(c.Fresh.Add(staleFor))
 		if body, known := d.builtIn[rawURL]; known && !old {
@@ -309,4 +318,31 @@ func (d *fetchCache) key(rawURL string) (partition, key string) {
 	sum := sha256.Sum256([]byte(d.kind + rawURL))
 	key = hex.EncodeToString(sum[:])
 	return DocumentPrefix + key[:2], key
+}
+
+// probe fetches up to most of the documents that instances share, those of clients
+// in use, and keeps nothing. failing are the URLs of those that could not be.
+func (d *fetchCache) probe(ctx context.Context, most int) (asked int, failing []string, err error) {
+	for from := store.Cursor(""); ; {
+		page, err := d.table.List(ctx, store.Prefix(DocumentPrefix), from)
+		if err != nil {
+			return asked, failing, err
+		}
+		for _, row := range page.Rows {
+			head, _, _ := bytes.Cut(row.Value, []byte("\n"))
+			var c cachedCopy
+			if asked == most || json.Unmarshal(head, &c) != nil || !d.now().Before(row.Expires) {
+				continue
+			}
+			if err := d.permits(c.URL); err == nil {
+				asked++
+				if _, err := d.fetcher.get(ctx, c.URL, c.ETag); err != nil {
+					failing = append(failing, c.URL)
+				}
+			}
+		}
+		if from = page.Next; from == "" {
+			return asked, failing, nil
+		}
+	}
 }

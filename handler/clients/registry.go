@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -80,6 +81,7 @@ type Registry struct {
 	issuer        string
 	tokenEndpoint string // empty if no assertion may be addressed to it
 	cache         *lru.Cache[string, cachedClient]
+	hits, misses  atomic.Int64 // of cache
 	registrations *ratelimit.Limiter
 	lasting       *rate.Limiter
 	assertions    *ratelimit.Limiter
@@ -95,6 +97,31 @@ type cachedClient struct {
 	Client
 	until time.Time
 }
+
+// NotFetchable are the metadata documents and key sets of clients in use that could
+// not be fetched when they were last asked for, and since when.
+func (r *Registry) NotFetchable() map[string]time.Time {
+	failing := map[string]time.Time{}
+	for _, cache := range []*fetchCache{r.documents, r.keySets} {
+		for _, url := range cache.failing.Keys() {
+			if since, ok := cache.failing.Peek(url); ok {
+				failing[url] = since
+			}
+		}
+	}
+	return failing
+}
+
+// ProbeDocuments fetches up to most of the documents of clients in use, for the
+// doctor, and returns how many that were and which could not be fetched. It changes
+// nothing.
+func (r *Registry) ProbeDocuments(ctx context.Context, most int) (asked int, failing []string, err error) {
+	return r.documents.probe(ctx, most)
+}
+
+// CachedClients counts the look-ups that were answered from memory, and those that
+// were not.
+func (r *Registry) CachedClients() (hits, misses int64) { return r.hits.Load(), r.misses.Load() }
 
 // New makes a Registry. It does no I/O. It fails if a pinned document is not
 // acceptable, naming each.
@@ -193,6 +220,11 @@ func (r *Registry) Touch(ctx context.Context, c Client) {
 
 func (r *Registry) cached(id string) (Client, bool) {
 	e, ok := r.cache.Get(id)
+	if ok {
+		r.hits.Add(1)
+	} else {
+		r.misses.Add(1)
+	}
 	if !ok || !r.now().Before(e.until) {
 		return Client{}, false
 	}

@@ -10,10 +10,8 @@ import (
 
 	"entramcp/handler/config"
 	"entramcp/handler/entra"
+	"entramcp/handler/warnings"
 )
-
-// maxSkew is the clock difference to Entra from which on tokens are refused.
-const maxSkew = time.Minute
 
 // Entra checks what cfg says about Entra and the app registration, and what
 // can be seen of the latter from outside.
@@ -59,8 +57,8 @@ func clock(d entra.Discovery, now time.Time) Finding {
 	}
 	skew := now.Sub(d.Date).Round(time.Second)
 	detail := fmt.Sprintf("%s from Entra's", skew)
-	if skew.Abs() > maxSkew {
-		return Wrong(check, detail, "Set this machine's clock; tokens are refused at more than "+maxSkew.String()+".")
+	if skew.Abs() > warnings.ClockLimit {
+		return Wrong(check, detail, "Set this machine's clock; tokens are refused at more than "+warnings.ClockLimit.String()+".")
 	}
 	return OK(check, detail)
 }
@@ -91,9 +89,6 @@ func credential(ctx context.Context, c *entra.Client) Finding {
 	return Unknown(check, f.Description(), f.NextStep)
 }
 
-// renewBefore is how long before its end a certificate should be replaced.
-const renewBefore = 14 * 24 * time.Hour
-
 // certificate reports when the certificate in use ends, if there is one.
 func certificate(ctx context.Context, c *entra.Client, now time.Time) (Finding, bool) {
 	const check = "certificate"
@@ -104,7 +99,7 @@ func certificate(ctx context.Context, c *entra.Client, now time.Time) (Finding, 
 		return Finding{}, false
 	case err != nil:
 		return Wrong(check, err.Error(), "ENTRA_CLIENT_CERTIFICATE_PATH must name "+entra.CertificateFile), true
-	case expires.Sub(now) < renewBefore:
+	case expires.Sub(now) < warnings.CertificateBefore:
 		return Wrong(check, detail, "Renew it: upload the new certificate to the app registration, then replace the file. No restart is needed."), true
 	}
 	return OK(check, detail), true
@@ -135,7 +130,7 @@ func clientSecret(cfg config.Entra, now time.Time) (Finding, bool) {
 	case ends.IsZero():
 		return Unknown(check, "nothing says when it ends, and on that day nobody can sign in any more",
 			"Write the day into ENTRA_CLIENT_SECRET_EXPIRES: the log then warns 30 days before."), true
-	case ends.Sub(now) < entra.SecretWarning:
+	case ends.Sub(now) < warnings.SecretBefore:
 		return Wrong(check, detail, fix), true
 	}
 	return OK(check, detail), true

@@ -6,11 +6,17 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
+	"time"
 
 	"entramcp/handler/backend"
+	"entramcp/handler/clients"
 	"entramcp/handler/config"
 	"entramcp/handler/keyring"
 	"entramcp/handler/store"
+	"entramcp/handler/sweep"
+	"entramcp/handler/warnings"
 )
 
 // Wrapping wraps and unwraps a key that is nobody's. setting names where the
@@ -60,7 +66,11 @@ func Ring(ctx context.Context, table store.Table, w keyring.Wrapper) Finding {
 	case len(epochs) == 0:
 		return OK(check, "empty: the first start makes it")
 	}
-	return OK(check, fmt.Sprintf("%d epoch(s), all readable", len(epochs)))
+	newest := epochs[len(epochs)-1].Created
+	for _, w := range warnings.Of(warnings.Facts{Now: time.Now(), NewestKey: newest, RotateAfter: keyring.Period}) {
+		return Wrong(check, w.Summary, w.Fix)
+	}
+	return OK(check, fmt.Sprintf("%d epoch(s), all readable, the newest of %s", len(epochs), newest.UTC().Format(time.DateOnly)))
 }
 
 // keys tries the wrapping key, and on what is in table unless that is nil.
@@ -81,6 +91,43 @@ func keys(ctx context.Context, cfg config.Config, table store.Table) []Finding {
 		if table == nil {
 			return []Finding{wrapping, Unknown("key ring", "not read, as the storage cannot be", "")}
 		}
-		return []Finding{wrapping, Ring(ctx, table, wrapper)}
+		return []Finding{wrapping, Ring(ctx, table, wrapper), Swept(ctx, table, cfg.SweepInterval, time.Now()), documents(ctx, cfg, table)}
 	})
+}
+
+// Swept reports when what has expired was last removed. A server that has been
+// stopped for longer than that is behind, and catches up when it starts.
+func Swept(ctx context.Context, table store.Table, every time.Duration, now time.Time) Finding {
+	const check = "sweep"
+	done, err := sweep.LastDone(ctx, table)
+	switch {
+	case err != nil:
+		return Unknown(check, err.Error(), "Correct the storage first.")
+	case done.IsZero():
+		return Unknown(check, "none was finished yet", "")
+	}
+	for _, w := range warnings.Of(warnings.Facts{Now: now, Swept: done, SweepEvery: every}) {
+		return Wrong(check, w.Summary, w.Fix+" If the server was stopped, start it: it catches up.")
+	}
+	return OK(check, "last finished at "+done.UTC().Format(time.RFC3339))
+}
+
+// documents fetches what clients in use publish.
+func documents(ctx context.Context, cfg config.Config, table store.Table) Finding {
+	const check, most = "documents of clients", 20
+	registry, err := clients.New(clients.Options{
+		Table: table, Issuer: cfg.Issuer, Documents: clients.Documents{Hosts: cfg.MetadataHosts, Pinned: cfg.Pinned}, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return Wrong(check, err.Error(), "Correct PINNED_CLIENTS.")
+	}
+	asked, failing, err := registry.ProbeDocuments(ctx, most)
+	switch {
+	case err != nil:
+		return Unknown(check, err.Error(), "Correct the storage first.")
+	case len(failing) > 0:
+		return Wrong(check, "cannot be fetched: "+strings.Join(failing, ", "),
+			"Open the address from this server's network. If the app has moved or stays away, name its document in PINNED_CLIENTS.")
+	}
+	return OK(check, fmt.Sprintf("%d of those in use can be fetched", asked))
 }

@@ -32,8 +32,8 @@ type Client struct {
 	apiTokenVersion atomic.Value
 	// skew is how far our clock was ahead of Entra's at its last answer.
 	skew atomic.Int64
-	// warned is when the log last said that the client secret is about to end.
-	warned atomic.Pointer[time.Time]
+	// secretRefused is set while Entra says that our client secret has ended.
+	secretRefused atomic.Bool
 }
 
 // New does no I/O. Its error names the setting that cannot be used.
@@ -92,11 +92,9 @@ func (c *Client) Ready(ctx context.Context) error {
 // https://learn.microsoft.com/entra/identity-platform/signing-key-rollover
 const refreshEvery = time.Hour
 
-// Run keeps metadata and keys fresh until ctx ends, and warns of a client
-// secret that is about to end. Reads that fail leave the last good copy in
-// place.
+// Run keeps metadata and keys fresh until ctx ends. Reads that fail leave the
+// last good copy in place.
 func (c *Client) Run(ctx context.Context) {
-	c.warnOfSecret(ctx)
 	for {
 		// Jitter keeps many instances that started together apart.
 		wait := refreshEvery - time.Duration(mathrand.Int64N(int64(refreshEvery/4)))
@@ -106,7 +104,6 @@ func (c *Client) Run(ctx context.Context) {
 		case <-time.After(wait):
 		}
 		c.refreshDocuments(ctx)
-		c.warnOfSecret(ctx)
 	}
 }
 
@@ -119,27 +116,16 @@ func (c *Client) refreshDocuments(ctx context.Context) {
 	}
 }
 
-// SecretWarning is how long before its end a client secret is warned of.
-const SecretWarning = 30 * 24 * time.Hour
+// ClockAhead is by how much this machine's clock was ahead of Entra's at its last
+// answer.
+func (c *Client) ClockAhead() time.Duration { return time.Duration(c.skew.Load()) }
 
-// warnOfSecret says once a day that the client secret is about to end.
-func (c *Client) warnOfSecret(ctx context.Context) {
-	now, ends := c.deps.Now(), c.cfg.SecretExpires
-	if ends.IsZero() || ends.Sub(now) > SecretWarning {
-		return
-	}
-	if last := c.warned.Load(); last != nil && now.Sub(*last) < 24*time.Hour {
-		return
-	}
-	c.warned.Store(&now)
-	level := slog.LevelWarn
-	if !now.Before(ends) {
-		level = slog.LevelError
-	}
-	c.deps.Log.LogAttrs(ctx, level, "the client secret of the app registration ends or has ended",
-		slog.String("setting", "ENTRA_CLIENT_SECRET_EXPIRES"), slog.Time("expires", ends),
-		slog.String("fix", "create a new secret, write its value in ENTRA_CLIENT_SECRET and its end in ENTRA_CLIENT_SECRET_EXPIRES"))
-}
+// secretExpired is Entra's number for a client secret that has ended.
+const secretExpired = 7000222
+
+// SecretRefused reports whether Entra said at its last answer to a token request
+// that the client secret has ended.
+func (c *Client) SecretRefused() bool { return c.secretRefused.Load() }
 
 // observeClock compares our clock with the Date of an answer of Entra's. More
 // than leeway apart, tokens are refused, here or there; the log says so once

@@ -255,37 +255,6 @@ func TestASignInWithoutARefreshTokenIsSaidInTheLog(t *testing.T) {
 	}
 }
 
-func TestAnEndingClientSecretIsWarnedOfOnceADay(t *testing.T) {
-	for name, test := range map[string]struct {
-		left  time.Duration // 0: not known
-		lines int
-		level string
-	}{
-		"not known": {0, 0, ""}, "a year": {365 * 24 * time.Hour, 0, ""}, "31 days": {31 * 24 * time.Hour, 0, ""},
-		"29 days": {29 * 24 * time.Hour, 1, "WARN"}, "ended": {-time.Hour, 1, "ERROR"},
-	} {
-		e := newTenant(t)
-		var log bytes.Buffer
-		cfg := e.config()
-		if test.left != 0 {
-			cfg.SecretExpires = e.clock.Now().Add(test.left)
-		}
-		c, err := New(cfg, Deps{Now: e.clock.Now, Log: slog.New(slog.NewTextHandler(&log, nil))})
-		e.must(err)
-		c.warnOfSecret(t.Context())
-		e.clock.Advance(time.Hour)
-		c.warnOfSecret(t.Context())
-		if strings.Count(log.String(), "\n") != test.lines || !strings.Contains(log.String(), test.level) {
-			t.Errorf("%s: the log says %s", name, &log)
-		}
-		e.clock.Advance(24 * time.Hour)
-		c.warnOfSecret(t.Context())
-		if n := strings.Count(log.String(), "\n"); test.lines > 0 && n != 2 {
-			t.Errorf("%s: %d lines after a day", name, n)
-		}
-	}
-}
-
 func TestClocksThatAreApartAreSaidOnce(t *testing.T) {
 	e := newTenant(t)
 	var log bytes.Buffer

@@ -62,6 +62,7 @@ func (c *Client) requestTokens(ctx context.Context, tenant string, form url.Valu
 	if failure != nil && repeatable(form, failure) && waits(ctx, quickRepeat/2+mathrand.N(quickRepeat/2)) {
 		t, failure = c.postTokens(ctx, endpoint, form)
 	}
+	c.secretRefused.Store(failure != nil && failure.AADSTS == secretExpired)
 	if failure == nil {
 		return t, nil
 	}

@@ -174,7 +174,10 @@ func (s *Service) Verify(ctx context.Context, raw string) (*Access, error) {
 		}
 		access, ok = s.verified.Get(key) // a key may have been retired
 	}
-	if !ok {
+	if ok {
+		s.hits.Add(1)
+	} else {
+		s.misses.Add(1)
 		var err error
 		if access, err = s.parseAndCache(ctx, key, raw); err != nil {
 			return nil, err

@@ -144,6 +144,8 @@ type Service struct {
 	rechecks     singleflight.Group
 	// keyChanges counts how often verified was emptied.
 	keyChanges atomic.Uint64
+	// hits and misses count looks into verified.
+	hits, misses atomic.Int64
 	// lastRequest is in Unix seconds.
 	lastRequest atomic.Int64
 	// legacyUntil is when revocations are no longer written for instances of

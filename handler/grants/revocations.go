@@ -325,5 +325,19 @@ func (n *changes) add(key, kind string) {
 	n.rows[key] = kind
 }
 
+// RevocationLag is how old this instance's knowledge of what was revoked is. It is
+// known while there are requests; without them the list is not read.
+func (s *Service) RevocationLag() (lag time.Duration, known bool) {
+	read := s.revoked.readAt()
+	if read.IsZero() || s.now().Unix()-s.lastRequest.Load() >= int64(pollTail.Seconds()) {
+		return 0, false
+	}
+	return s.now().Sub(read), true
+}
+
+// VerifiedTokens counts the calls whose access token had been verified before on
+// this instance, and those whose had not.
+func (s *Service) VerifiedTokens() (hits, misses int64) { return s.hits.Load(), s.misses.Load() }
+
 // noteRequest notes that there is traffic.
 func (s *Service) noteRequest() { s.lastRequest.Store(s.now().Unix()) }

@@ -56,6 +56,16 @@ func (r *Ring) List(ctx context.Context) ([]Epoch, error) {
 	return epochs, nil
 }
 
+// Newest is when the newest epoch of the ring in memory was made; zero before the
+// first reading.
+func (r *Ring) Newest() time.Time {
+	all := r.epochs.Load()
+	if all == nil {
+		return time.Time{}
+	}
+	return all.newest().record.Created
+}
+
 // Rotate publishes the next epoch now; it signs after PublishBefore, as any
 // other. If the newest epoch does not sign yet, a rotation is under way
 // already and Rotate does nothing. Earlier epochs go on verifying.

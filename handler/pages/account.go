@@ -17,7 +17,8 @@ type Account struct {
 	Apps       []AccountApp
 	Approvals  []AccountApproval
 	// Manage is the path of the page for those who manage, or empty.
-	Manage string
+	Manage   string
+	Warnings []Warning
 }
 
 func (Account) file() string { return "account.html" }
@@ -64,9 +65,14 @@ type Manage struct {
 	// Everywhere is set for those who act on the whole server.
 	Everywhere bool
 	Blocks     []ManageBlock
+	Warnings   []Warning
 }
 
 func (Manage) file() string { return "manage.html" }
+
+// Warning is for those who manage: what works now and will not later, and what to
+// do about it.
+type Warning struct{ Summary, Fix string }
 
 // ManageApp is an app and how many connections of it were found.
 type ManageApp struct {

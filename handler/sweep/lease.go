@@ -38,6 +38,8 @@ type leaseRecord struct {
 	// takes the lease removes it, so that a place at which every sweep fails
 	// is tried once, and the next one begins at the beginning.
 	Place *place `json:"place,omitempty"`
+	// Done is when a sweep was last finished.
+	Done time.Time `json:"done,omitzero"`
 }
 
 // lease is one that this sweep holds.
@@ -59,6 +61,9 @@ func (s *Sweeper) acquire(ctx context.Context, now time.Time) (lease, error) {
 	if !missing {
 		if json.Unmarshal(row.Value, &record) != nil {
 			record = leaseRecord{} // unreadable is as good as expired
+		}
+		if !record.Done.After(now.Add(Margin)) { // else from a clock that was wrong
+			s.learn(record.Done)
 		}
 		if s.inForce(record, now) {
 			return lease{}, errHeld
@@ -96,6 +101,7 @@ func (w *work) renew(ctx context.Context) error {
 // release ends the sweep. The lease stays in force for most of an interval, so
 // that many instances do not sweep many times.
 func (w *work) release(ctx context.Context) error {
+	w.learn(w.opts.Now())
 	_, err := w.write(ctx, leaseRecord{Until: w.opts.Now().Add(w.opts.Interval * 3 / 4)}, w.lease.etag)
 	return err
 }
@@ -103,7 +109,7 @@ func (w *work) release(ctx context.Context) error {
 // write replaces the lease of that version, or makes it if there is none. It
 // fails with errHeld if another instance was first.
 func (s *Sweeper) write(ctx context.Context, record leaseRecord, etag store.ETag) (store.ETag, error) {
-	record.Version = leaseVersion
+	record.Version, record.Done = leaseVersion, s.Done()
 	value, err := json.Marshal(record)
 	if err != nil {
 		return "", err
@@ -121,4 +127,18 @@ func (s *Sweeper) write(ctx context.Context, record leaseRecord, etag store.ETag
 		return "", fmt.Errorf("sweep: write the lease: %w", err)
 	}
 	return etag, nil
+}
+
+// LastDone reads when a sweep was last finished; zero if none was, or by an earlier
+// version only.
+func LastDone(ctx context.Context, table store.Table) (time.Time, error) {
+	row, err := table.Get(ctx, LeasePartition, leaseKey)
+	if errors.Is(err, store.ErrNotFound) {
+		return time.Time{}, nil
+	}
+	var record leaseRecord
+	if err == nil && json.Unmarshal(row.Value, &record) != nil {
+		return time.Time{}, errors.New("sweep: the lease cannot be read")
+	}
+	return record.Done, err
 }

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"entramcp/handler/store"
@@ -62,7 +63,26 @@ type Options struct {
 }
 
 // Sweeper removes expired rows. It is safe for concurrent use.
-type Sweeper struct{ opts Options }
+type Sweeper struct {
+	opts Options
+	done atomic.Int64 // UnixNano of Done; 0 unknown
+}
+
+// Done is when a sweep was last finished, by any instance, as far as this one
+// knows; zero if it knows of none.
+func (s *Sweeper) Done() time.Time {
+	if at := s.done.Load(); at != 0 {
+		return time.Unix(0, at).UTC()
+	}
+	return time.Time{}
+}
+
+// learn notes that a sweep was finished at a time.
+func (s *Sweeper) learn(at time.Time) {
+	if !at.IsZero() && at.After(s.Done()) {
+		s.done.Store(at.UnixNano())
+	}
+}
 
 // New returns a Sweeper without any I/O.
 func New(opts Options) *Sweeper {

@@ -61,9 +61,9 @@ type Telemetry struct {
 	propagator propagation.TextMapPropagator
 	shutdown   []func(context.Context) error
 
-	requests, calls, upstream, storage metric.Float64Histogram
-	active                             metric.Int64UpDownCounter
-	events                             metric.Int64Counter
+	requests, calls, upstream, storage, wrapping metric.Float64Histogram
+	active                                       metric.Int64UpDownCounter
+	events                                       metric.Int64Counter
 }
 
 // New starts telemetry, or returns nil if there is nowhere to send it.
@@ -151,6 +151,7 @@ func (t *Telemetry) instruments() error {
 	seconds(&t.calls, "mcp.server.operation.duration", "Duration of MCP requests, as the server handles them.", mcpSeconds)
 	seconds(&t.upstream, "http.client.request.duration", "Duration of requests to Entra and to other APIs.", httpSeconds)
 	seconds(&t.storage, "entramcp.store.operation.duration", "Duration of operations on the table.", httpSeconds)
+	seconds(&t.wrapping, "entramcp.key.operation.duration", "Duration of wrapping and unwrapping an epoch.", httpSeconds)
 	var err error
 	t.active, err = t.meter.Int64UpDownCounter("http.server.active_requests", metric.WithUnit("{request}"), metric.WithDescription("Requests that are being served."))
 	errs = append(errs, err)
@@ -158,15 +159,36 @@ func (t *Telemetry) instruments() error {
 	return errors.Join(append(errs, err)...)
 }
 
-// Gauge observes read whenever metrics are collected. Unit is of UCUM, such as
-// "s" or "{request}".
-func (t *Telemetry) Gauge(name, unit, description string, read func(context.Context) float64) error {
+// Gauge observes read whenever metrics are collected, if read knows the value.
+// Unit is of UCUM, such as "s" or "{request}".
+func (t *Telemetry) Gauge(name, unit, description string, read func() (value float64, known bool)) error {
 	if t == nil {
 		return nil
 	}
 	_, err := t.meter.Float64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(description),
-		metric.WithFloat64Callback(func(ctx context.Context, o metric.Float64Observer) error {
-			o.Observe(read(ctx))
+		metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
+			if value, known := read(); known {
+				o.Observe(value)
+			}
+			return nil
+		}))
+	return err
+}
+
+// Counts are what a Counter observes: totals since the start, by the value of its
+// attribute.
+type Counts map[string]int64
+
+// Counter observes read whenever metrics are collected. A total never falls.
+func (t *Telemetry) Counter(name, unit, description, label string, read func() Counts) error {
+	if t == nil {
+		return nil
+	}
+	_, err := t.meter.Int64ObservableCounter(name, metric.WithUnit(unit), metric.WithDescription(description),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+			for value, total := range read() {
+				o.Observe(total, metric.WithAttributes(attribute.String(label, value)))
+			}
 			return nil
 		}))
 	return err

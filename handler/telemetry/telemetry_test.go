@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -112,7 +111,10 @@ func TestARequestIsTracedFromTheClientToStorageAndEntra(t *testing.T) {
 		tel.Event(ctx, observe.Event{Name: observe.TokenRefreshed, Reason: "repeat", Client: observe.AuditClient{Name: "secret-name"}})
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})
-	if err := tel.Gauge("entramcp.key.age", "s", "Age of the newest epoch.", func(context.Context) float64 { return 42 }); err != nil {
+	if err := tel.Gauge("entramcp.key.age", "s", "Age of the newest epoch.", func() (float64, bool) { return 42, true }); err != nil {
+		t.Fatal(err)
+	}
+	if err := tel.Counter("entramcp.tokens.verified", "{token}", "Tokens.", "cache", func() Counts { return Counts{"hit": 7} }); err != nil {
 		t.Fatal(err)
 	}
 	r := httptest.NewRequest(http.MethodPost, "/token/secret-segment?code=secret-code", strings.NewReader("secret-body"))
@@ -146,6 +148,9 @@ func TestARequestIsTracedFromTheClientToStorageAndEntra(t *testing.T) {
 	}
 	if v := c.metrics["entramcp.key.age"].GetGauge().GetDataPoints()[0].GetAsDouble(); v != 42 {
 		t.Errorf("gauge %v", v)
+	}
+	if p := c.metrics["entramcp.tokens.verified"].GetSum().GetDataPoints()[0]; p.GetAsInt() != 7 || p.GetAttributes()[0].GetKey() != "cache" {
+		t.Errorf("counter %v", p)
 	}
 	for _, name := range []string{"mcp.server.operation.duration", "http.client.request.duration", "entramcp.store.operation.duration"} {
 		if c.metrics[name].GetHistogram() == nil {

@@ -43,8 +43,22 @@ var logAlerts = [
     name: 'will-break'
     severity: 3
     periods: 1
-    text: 'Something works now and will not later: a secret that ends, keys that do not rotate, rows that pile up, a clock that is wrong.'
-    query: 'AppTraces | where Message has_any ("the client secret of the app registration ends", "the key ring could not be rotated", "the sweep is behind", "this machine\'s clock and Entra\'s are apart")'
+    text: 'Something works now and will not later: a secret or certificate that ends, keys that do not rotate, rows that pile up, a clock that is wrong, an app whose metadata cannot be fetched.'
+    query: '${lines} | where line.warning in ("secret_expires", "certificate_expires", "keys_not_rotated", "sweep_behind", "clock_apart", "documents_not_fetchable")'
+  }
+  {
+    name: 'overload'
+    severity: 2
+    periods: 2
+    text: 'Requests were refused for half an hour because the processors could not keep up: raise the number of instances.'
+    query: '${lines} | where line.metric == "entramcp.overload.requests" | summarize refused = sum(tolong(line["count"])) | where refused > 0'
+  }
+  {
+    name: 'revocation-lag'
+    severity: 1
+    periods: 1
+    text: 'An instance has not read for more than a minute what was revoked: calls wait or are refused.'
+    query: '${lines} | where line.metric == "entramcp.revocation.lag" and todouble(line.value) > 60'
   }
   {
     name: 'token-reuse'
