@@ -195,13 +195,14 @@ type Filter struct {
 	TenantID string
 	ClientID string
 	Subject  Subject
-	// UnusedSince selects what was not used since then.
-	UnusedSince time.Time
+	// UnusedSince selects what was not used since then, CreatedBefore what was
+	// connected before then.
+	UnusedSince, CreatedBefore time.Time
 }
 
 func (f Filter) selects(r record) bool {
 	return (f.TenantID == "" || partyHash(f.TenantID) == r.TenantHash) && (f.ClientID == "" || f.ClientID == r.ClientID) &&
-		(f.UnusedSince.IsZero() || r.LastUsed.Before(f.UnusedSince))
+		(f.UnusedSince.IsZero() || r.LastUsed.Before(f.UnusedSince)) && (f.CreatedBefore.IsZero() || r.Created.Before(f.CreatedBefore))
 }
 
 // Scan returns a page of the grants that f selects, and where to go on; an empty

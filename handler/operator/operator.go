@@ -150,9 +150,44 @@ func (o *Operator) Revoke(ctx context.Context, kind grants.BlockKind, value stri
 	return nil
 }
 
-// Connections calls each with the live grants of a user, most recent first.
-func (o *Operator) Connections(ctx context.Context, subject grants.Subject) ([]grants.Grant, error) {
-	return o.grants.List(ctx, subject)
+// Connections calls each with the live connections that f selects. It reads the
+// grants of all users, or with a Subject those of one.
+func (o *Operator) Connections(ctx context.Context, f grants.Filter, each func(grants.Connection)) error {
+	for from := store.Cursor(""); ; {
+		page, next, err := o.grants.Scan(ctx, f, from)
+		if err != nil {
+			return err
+		}
+		for _, c := range page {
+			if c.Connected {
+				each(c)
+			}
+		}
+		if from = next; from == "" {
+			return nil
+		}
+	}
+}
+
+// RevokeEach ends the connections that f selects, one by one, and returns how many
+// there were; ErrNothing if none. It can be repeated.
+func (o *Operator) RevokeEach(ctx context.Context, f grants.Filter) (int, error) {
+	total := 0
+	var err error
+	for from := store.Cursor(""); ; {
+		var n int
+		n, from, err = o.grants.DisconnectPage(ctx, f, from)
+		if total += n; err != nil || from == "" {
+			break
+		}
+	}
+	if total > 0 {
+		o.audit(ctx, "revoke", fmt.Sprintf("%d connections", total))
+	}
+	if err == nil && total == 0 {
+		err = ErrNothing
+	}
+	return total, err
 }
 
 // Blocks lists the blocks in force. Sign-outs are not among them.

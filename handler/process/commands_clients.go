@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"entramcp/handler/clients"
+	"entramcp/handler/grants"
 	"entramcp/handler/operator"
 )
 
@@ -104,6 +105,38 @@ var clientCommands = []command{
 					return unknownClient(err)
 				}
 				fmt.Fprintln(c.stdout, "The redirect URIs are replaced. Every instance acts on it within a minute.")
+				return nil
+			})
+		},
+	},
+	{
+		name: "clients block", args: "[--reason TEXT] CLIENT", summary: "refuse a client everywhere until it is unblocked, and end what it has",
+		examples: []string{"clients block https://app.example/client.json"},
+		run: func(c *call) error {
+			reason := c.flags.String("reason", "", "")
+			if err := c.parse(1, 1); err != nil {
+				return err
+			}
+			return c.withOperator(func(o *operator.Operator) error {
+				if err := o.Block(c.ctx, grants.BlockClient, c.args[0], *reason); err != nil {
+					return err
+				}
+				c.say("Blocked", grants.BlockClient, c.args[0])
+				return nil
+			})
+		},
+	},
+	{
+		name: "clients unblock", args: "CLIENT", summary: "unblock a client",
+		run: func(c *call) error {
+			if err := c.parse(1, 1); err != nil {
+				return err
+			}
+			return c.withOperator(func(o *operator.Operator) error {
+				if err := unblock(c, o, grants.BlockClient, c.args[0]); err != nil {
+					return err
+				}
+				c.say("Unblocked", grants.BlockClient, c.args[0])
 				return nil
 			})
 		},

@@ -3,7 +3,9 @@ package process
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -30,6 +32,9 @@ func (p *party) define(c *call) {
 // name, which changes hands.
 func (p *party) named() (grants.BlockKind, string, error) {
 	if p.user != "" {
+		if p.client != "" || p.app != "" || p.documentHost != "" || p.redirectHost != "" {
+			return "", "", errUsage("name one party")
+		}
 		if p.tenant == "" {
 			return "", "", errUsage("--user needs --tenant: object IDs are those of one tenant")
 		}
@@ -73,40 +78,138 @@ func parseParty(c *call) (grants.BlockKind, string, error) {
 
 const partyArgs = "--user OBJECT-ID --tenant ID | --client ID | --tenant ID | --app ID | --document-host HOST | --redirect-host HOST"
 
+// selection is which connections flags select: those for which all of them hold.
+type selection struct {
+	party
+	unusedFor, olderThan string
+}
+
+const selectionArgs = "[--user OBJECT-ID] [--tenant ID] [--client ID] [--unused-for DAYS] [--older-than DAYS]"
+
+// define adds its flags, beside those of its party.
+func (s *selection) define(c *call) {
+	s.party.define(c)
+	c.flags.StringVar(&s.unusedFor, "unused-for", "", "")
+	c.flags.StringVar(&s.olderThan, "older-than", "", "")
+}
+
+// oneByOne reports whether it selects other connections than all of one party.
+func (s *selection) oneByOne() bool {
+	return s.unusedFor != "" || s.olderThan != "" || (s.user != "" && s.client != "")
+}
+
+// filter is the selection at now.
+func (s *selection) filter(now time.Time) (grants.Filter, error) {
+	if s.app != "" || s.documentHost != "" || s.redirectHost != "" {
+		return grants.Filter{}, errUsage("connections are selected by user, tenant, client and age")
+	}
+	f := grants.Filter{ClientID: s.client, TenantID: s.tenant}
+	if s.user != "" {
+		// The subject is of the tenant already.
+		_, subject, err := (&party{user: s.user, tenant: s.tenant}).named()
+		if err != nil {
+			return f, err
+		}
+		f.Subject, f.TenantID = grants.Subject(subject), ""
+	}
+	var err error
+	if f.UnusedSince, err = daysBefore(now, "--unused-for", s.unusedFor); err != nil {
+		return f, err
+	}
+	f.CreatedBefore, err = daysBefore(now, "--older-than", s.olderThan)
+	return f, err
+}
+
+// daysBefore is zero for an empty text.
+func daysBefore(now time.Time, name, days string) (time.Time, error) {
+	if days == "" {
+		return time.Time{}, nil
+	}
+	n, err := strconv.Atoi(days)
+	if err != nil || n < 0 {
+		return time.Time{}, errUsage(name + " takes a number of days")
+	}
+	return now.AddDate(0, 0, -n), nil
+}
+
 var connectionCommands = []command{
 	{
-		name: "connections list", args: "--user OBJECT-ID --tenant ID", summary: "show which apps a user has connected",
-		examples: []string{"connections list --user 9f8c… --tenant c0a7…"},
+		name: "connections list", args: selectionArgs, summary: "show who has connected what: by user, tenant, client and age",
+		examples: []string{"connections list --user 9f8c… --tenant c0a7…", "connections list --client https://claude.ai/oauth/claude-code-client-metadata --unused-for 60"},
 		run: func(c *call) error {
-			kind, value, err := parseParty(c)
+			var s selection
+			s.define(c)
+			if err := c.parse(0, 0); err != nil {
+				return err
+			}
+			f, err := s.filter(time.Now())
 			if err != nil {
 				return err
 			}
-			if kind != grants.BlockUser {
-				return errUsage("it takes a user")
-			}
 			return c.withOperator(func(o *operator.Operator) error {
-				list, err := o.Connections(c.ctx, grants.Subject(value))
+				var rows [][]string
+				err := o.Connections(c.ctx, f, func(g grants.Connection) {
+					rows = append(rows, []string{g.ID, string(g.Subject), g.ClientID, day(g.Created), day(g.LastUsed), g.Scopes.String()})
+				})
 				if err != nil {
 					return err
 				}
-				rows := make([][]string, 0, len(list))
-				for _, g := range list {
-					rows = append(rows, []string{g.ID, g.ClientID, day(g.Created), day(g.LastUsed), g.Scopes.String()})
-				}
-				return c.table("GRANT\tCLIENT\tCONNECTED\tREFRESHED\tSCOPES", rows)
+				return c.table("GRANT\tUSER\tCLIENT\tCONNECTED\tREFRESHED\tSCOPES", rows)
 			})
 		},
 	},
 	{
-		name: "connections revoke", args: partyArgs, summary: "sign out a user, or everybody who uses an app, or a tenant; they can connect again",
-		examples: []string{"connections revoke --user 9f8c… --tenant c0a7…", "connections revoke --client https://claude.ai/oauth/claude-code-client-metadata"},
-		run: func(c *call) error {
-			return onParty(c, "Signed out", func(o *operator.Operator, kind grants.BlockKind, value string) error {
-				return o.Revoke(c.ctx, kind, value)
-			})
+		name: "connections revoke", args: partyArgs + ", with [--unused-for DAYS] [--older-than DAYS]",
+		summary: "sign out a user, or everybody who uses an app, or a tenant, or what is old; they can connect again",
+		examples: []string{
+			"connections revoke --user 9f8c… --tenant c0a7…", "connections revoke --client https://claude.ai/oauth/claude-code-client-metadata",
+			"connections revoke --tenant c0a7… --unused-for 60",
 		},
+		run: revokeConnections,
 	},
+}
+
+// revokeConnections ends all connections of a party by one write, and others one by
+// one.
+func revokeConnections(c *call) error {
+	var s selection
+	s.define(c)
+	if err := c.parse(0, 0); err != nil {
+		return err
+	}
+	if !s.oneByOne() {
+		kind, value, err := s.named()
+		if err != nil {
+			return err
+		}
+		return c.withOperator(func(o *operator.Operator) error {
+			if err := o.Revoke(c.ctx, kind, value); err != nil {
+				return err
+			}
+			c.say("Signed out", kind, value)
+			return nil
+		})
+	}
+	f, err := s.filter(time.Now())
+	if err != nil {
+		return err
+	}
+	return c.withOperator(func(o *operator.Operator) error {
+		n, err := o.RevokeEach(c.ctx, f)
+		switch {
+		case errors.Is(err, operator.ErrNothing):
+			return errors.New("nothing was done: no connection is like that. See app connections list")
+		case err != nil:
+			return fmt.Errorf("after %d connections: %w. Repeat the command", n, err)
+		}
+		fmt.Fprintf(c.stdout, "Ended: %d connections. Every instance acts on it within 15 seconds.\n", n)
+		return nil
+	})
+}
+
+// say says what was done to a party.
+func (c *call) say(done string, kind grants.BlockKind, value string) {
+	fmt.Fprintf(c.stdout, "%s: %s %s. Every instance acts on it within 15 seconds.\n", done, strings.ReplaceAll(string(kind), "-", " "), value)
 }
 
 var blockCommands = []command{
@@ -143,14 +246,18 @@ var blockCommands = []command{
 		name: "blocks remove", args: partyArgs, summary: "unblock a party",
 		run: func(c *call) error {
 			return onParty(c, "Unblocked", func(o *operator.Operator, kind grants.BlockKind, value string) error {
-				err := o.Unblock(c.ctx, kind, value)
-				if errors.Is(err, operator.ErrNothing) {
-					return errors.New("nothing was done: it is not blocked. See app blocks list")
-				}
-				return err
+				return unblock(c, o, kind, value)
 			})
 		},
 	},
+}
+
+func unblock(c *call, o *operator.Operator, kind grants.BlockKind, value string) error {
+	err := o.Unblock(c.ctx, kind, value)
+	if errors.Is(err, operator.ErrNothing) {
+		return errors.New("nothing was done: it is not blocked. See app blocks list")
+	}
+	return err
 }
 
 // onParty runs do on the party that the flags name and says what was done.
@@ -163,7 +270,7 @@ func onParty(c *call, done string, do func(*operator.Operator, grants.BlockKind,
 		if err := do(o, kind, value); err != nil {
 			return err
 		}
-		fmt.Fprintf(c.stdout, "%s: %s %s. Every instance acts on it within 15 seconds.\n", done, strings.ReplaceAll(string(kind), "-", " "), value)
+		c.say(done, kind, value)
 		return nil
 	})
 }

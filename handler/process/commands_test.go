@@ -1,12 +1,20 @@
 package process
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"entramcp/handler/backend"
+	"entramcp/handler/config"
+	"entramcp/handler/grants"
+	"entramcp/handler/keyring"
+	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 	"entramcp/handler/store/embedded"
 )
 
@@ -76,9 +84,92 @@ func TestPartiesAreBlockedAndUnblocked(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"blocks", "add"}, {"blocks", "add", "--client", "a", "--app", "b"}, {"blocks", "add", "--user", user}, {"blocks", "add", "--user", "alice@contoso.com", "--tenant", tenant},
-		{"connections", "list", "--client", "a"}, {"connections", "revoke", "everybody"}, {"connections", "revoke", "--colour", "red"},
+		{"connections", "list", "--app", "a"}, {"connections", "list", "--unused-for", "soon"}, {"connections", "list", "--user", user},
+		{"connections", "revoke"}, {"connections", "revoke", "everybody"}, {"blocks", "add", "--user", user, "--tenant", tenant, "--client", "a"}, {"connections", "revoke", "--colour", "red"},
 	} {
 		fails(t, env, exitUsage, "usage: app ", args...)
+	}
+}
+
+// TestConnectionsAreListedAndEndedByUserClientTenantAndAge: each selection names the
+// connections that it is about, and no others.
+func TestConnectionsAreListedAndEndedByUserClientTenantAndAge(t *testing.T) {
+	env := storeOnly(t)
+	const alice, bob, one, two = "a11ce000-0000-4000-8000-000000000001", "b0b00000-0000-4000-8000-000000000001", "c0a7050c-0000-4000-8000-000000000001", "fab00000-0000-4000-8000-000000000001"
+	connect(t, env, 100, "old", one, alice)
+	connect(t, env, 10, "app", one, alice)
+	connect(t, env, 10, "app", one, bob)
+	connect(t, env, 10, "app", two, bob)
+	for _, tt := range []struct {
+		connections int
+		by          []string
+	}{
+		{4, nil},
+		{2, []string{"--user", alice, "--tenant", one}},
+		{1, []string{"--user", alice, "--tenant", one, "--client", "app"}},
+		{3, []string{"--client", "app"}},
+		{3, []string{"--tenant", strings.ToUpper(one)}},
+		{1, []string{"--unused-for", "60"}},
+		{1, []string{"--older-than", "60", "--tenant", one}},
+		{0, []string{"--older-than", "60", "--tenant", two}},
+	} {
+		if list := ok(t, env, append([]string{"connections", "list"}, tt.by...)...); strings.Count(list, "\n") != 1+tt.connections || strings.Contains(list, "alice") {
+			t.Errorf("%v, want %d:\n%s", tt.by, tt.connections, list)
+		}
+	}
+	left := func(want int) {
+		t.Helper()
+		if list := ok(t, env, "connections", "list"); strings.Count(list, "\n") != 1+want {
+			t.Errorf("%d are to be left:\n%s", want, list)
+		}
+	}
+	if out := ok(t, env, "connections", "revoke", "--unused-for", "60"); !strings.Contains(out, "Ended: 1 connections") {
+		t.Error(out)
+	}
+	left(3)
+	fails(t, env, exitFailed, "nothing was done", "connections", "revoke", "--unused-for", "60")
+	ok(t, env, "connections", "revoke", "--user", bob, "--tenant", one, "--client", "app")
+	left(2)
+	ok(t, env, "connections", "revoke", "--tenant", two)
+	left(1)
+	ok(t, env, "clients", "block", "--reason", "phishing", "app")
+	left(0)
+	ok(t, env, "clients", "unblock", "app")
+	fails(t, env, exitFailed, "it is not blocked", "clients", "unblock", "app")
+	left(1)
+}
+
+// connect makes a connection of a user that is days old, in the store of env.
+func connect(t *testing.T, env map[string]string, days int, client, tenant, user string) {
+	t.Helper()
+	cfg, err := config.LoadStore(func(name string) string { return env[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	table, err := backend.OpenTable(cfg, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	wrapper, err := backend.OpenWrapper(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	then := func() time.Time { return time.Now().AddDate(0, 0, -days) }
+	ring := keyring.New(keyring.Options{Table: table, Wrapper: wrapper, Now: then, Log: log})
+	s := grants.New(grants.Options{Table: table, Ring: ring, Issuer: "https://mcp.example", Resource: "https://mcp.example/mcp", RefreshLifetime: 365 * 24 * time.Hour, Now: then, Log: log})
+	verifier := oauth.NewVerifier()
+	code, err := s.Create(t.Context(), grants.Authorization{
+		ClientID: client, RedirectURI: "https://app.example/cb", CodeChallenge: oauth.S256(verifier), Scopes: oauth.NewScopes("openid"),
+		Identity: grants.Identity{TenantID: tenant, ObjectID: user, Username: "alice@contoso.example"},
+		Upstream: grants.Upstream{RefreshToken: grants.EntraRefreshToken{Value: secret.New("upstream")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Redeem(t.Context(), code, grants.Redemption{ClientID: client, RedirectURI: "https://app.example/cb", Verifier: verifier}); err != nil {
+		t.Fatal(err)
 	}
 }
 
