@@ -139,6 +139,49 @@ func TestOldDocumentIsRevalidated(t *testing.T) {
 	})
 }
 
+// TestDocumentsThatCannotBeFetchedAreNamed: those of clients in use, from the first
+// failure until a fetch that succeeds. A stranger's document is not among them.
+func TestDocumentsThatCannotBeFetchedAreNamed(t *testing.T) {
+	s := newSite(t)
+	id, table := serveDocument(s), openTable(t)
+	r, clock := documentRegistry(t, s, Options{Table: table})
+	lookup := func() Client {
+		c, _ := r.Lookup(t.Context(), id)
+		return c
+	}
+	probe := func(wantAsked, wantFailing int) {
+		t.Helper()
+		if asked, failing, err := r.ProbeDocuments(t.Context(), 10); err != nil || asked != wantAsked || len(failing) != wantFailing {
+			t.Errorf("of %d documents that were asked for %v fail, %v", asked, failing, err)
+		}
+	}
+	stranger := lookup()
+	s.serveStatus(http.StatusForbidden)
+	clock.Advance(defaultFresh + time.Minute)
+	lookup()
+	probe(0, 0)
+	if failing := r.NotFetchable(); len(failing) != 0 {
+		t.Errorf("of nobody's client: %v", failing)
+	}
+	r.StoreCopies(t.Context(), stranger)
+	clock.Advance(time.Hour)
+	lookup()
+	first := clock.Now()
+	clock.Advance(time.Hour)
+	lookup()
+	probe(1, 1)
+	if failing := r.NotFetchable(); len(failing) != 1 || !failing[id].Equal(first) {
+		t.Errorf("failing %v, want %s since %s", failing, id, first)
+	}
+	serveDocument(s)
+	clock.Advance(time.Hour)
+	lookup()
+	probe(1, 0)
+	if failing := r.NotFetchable(); len(failing) != 0 {
+		t.Errorf("after a good fetch: %v", failing)
+	}
+}
+
 // claude.ai's documents answer 403 to some data centres.
 func TestOldDocumentStandsInForAFailedFetch(t *testing.T) {
 	for name, fail := range map[string]func(*site){
