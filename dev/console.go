@@ -63,7 +63,7 @@ func (c *console) Write(p []byte) (int, error) {
 
 // words are what events of the audit are called here; others are left out.
 var words = map[string]string{
-	"consent_refused": "declined", "signed_in": "sign-in", "sign_in_failed": "no entry", "refresh_refused": "signed out",
+	"consent_refused": "declined", "signed_in": "sign-in", "sign_in_failed": "failed", "refresh_refused": "signed out",
 	"grant_revoked": "signed out", "disconnected": "signed out", "code_reused": "replay", "token_reused": "replay",
 	"tool_called": "call", "tool_refused": "refused", "caller_refused": "refused", "block_enforced": "blocked", "client_registered": "client",
 }
@@ -99,7 +99,7 @@ func (c *console) readable(line []byte) string {
 			}
 		}
 		if took, ok := entry["took_ms"].(float64); ok {
-			parts = append(parts, fmt.Sprintf("in %.0f ms", took))
+			parts = append(parts, duration(took))
 		}
 		return fmt.Sprintf("  %s  %-9s %s", at, word, strings.Join(parts, "  "))
 	case level == "WARN" || level == "ERROR":
@@ -114,4 +114,12 @@ func (c *console) readable(line []byte) string {
 		return rest.String()
 	}
 	return ""
+}
+
+// duration says how many milliseconds something took.
+func duration(ms float64) string {
+	if ms < 1 {
+		return "in less than 1 ms"
+	}
+	return fmt.Sprintf("in %.0f ms", ms)
 }

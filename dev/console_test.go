@@ -113,3 +113,18 @@ func (s *shared) String() string {
 	defer s.mu.Unlock()
 	return s.text.String()
 }
+
+// TestTheBannerSaysWhatWorksAsItStands: what it says to type is for the ports of this
+// run.
+func TestTheBannerSaysWhatWorksAsItStands(t *testing.T) {
+	for want, env := range map[string]map[string]string{
+		"  make call TOOL=hello_world USER=bob ":                            nil,
+		"  make call PORT=8080 TENANT_PORT=8081 TOOL=hello_world USER=bob ": {"PORT": "8080", "TENANT_PORT": "8081"},
+		"  make call PORT=8080 TOOL=hello_world USER=bob ":                  {"PORT": "8080"},
+		"claude mcp add --transport http entra http://localhost:8080/mcp":   {"PORT": "8080"},
+	} {
+		if banner := settingsFrom(func(name string) string { return env[name] }).banner(); !strings.Contains(banner, want) {
+			t.Errorf("no %q in\n%s", want, banner)
+		}
+	}
+}

@@ -17,6 +17,8 @@ import (
 // and knows nobody but its sample users.
 const simulatedSecret = "simulated-not-secret"
 
+const defaultPort, defaultTenantPort = "7071", "7072"
+
 type settings struct {
 	port, tenantPort, dataDir string
 }
@@ -28,7 +30,19 @@ func settingsFrom(getenv func(string) string) settings {
 		}
 		return fallback
 	}
-	return settings{port: or("PORT", "7071"), tenantPort: or("TENANT_PORT", "7072"), dataDir: or("DATA_DIR", ".data")}
+	return settings{port: or("PORT", defaultPort), tenantPort: or("TENANT_PORT", defaultTenantPort), dataDir: or("DATA_DIR", ".data")}
+}
+
+// arguments are what make call needs beside its own to find this run.
+func (s settings) arguments() string {
+	var text string
+	if s.port != defaultPort {
+		text += "PORT=" + s.port + " "
+	}
+	if s.tenantPort != defaultTenantPort {
+		text += "TENANT_PORT=" + s.tenantPort + " "
+	}
+	return text
 }
 
 func (s settings) publicURL() string { return "http://localhost:" + s.port }
@@ -94,9 +108,9 @@ func (s settings) banner() string {
 
   Connect        claude mcp add --transport http entra %[1]s/mcp
   Sign-in        a simulated tenant at %[2]s (no Microsoft account is involved)
-  Try it now     make call TOOL=hello_world USER=bob
+  Try it now     make call %[4]sTOOL=hello_world USER=bob    (in another terminal)
   Data           %[3]s
   Stop           Ctrl-C
 
-`, s.publicURL(), s.tenantURL(), s.dataDir)
+`, s.publicURL(), s.tenantURL(), s.dataDir, s.arguments())
 }

@@ -77,6 +77,8 @@ func requestedToken(ctx context.Context, s settings, getenv func(string) string)
 		return "", errors.New("write either APP or AGENT")
 	case asked.App == "" && asked.Agent == "" && asked.User == "":
 		return "", errors.New("write whose token it is: USER=bob, APP=robot ROLES=Mcp.Invoke, or AGENT=researcher")
+	case asked.User != "" && !slices.Contains(accounts, asked.User):
+		return "", fmt.Errorf("%s is not a sample user: they are %s", asked.User, strings.Join(shortAccounts(), ", "))
 	case asked.App == "" && asked.Agent == "":
 		return signIn(ctx, s, asked.User, asked.Scopes)
 	}
@@ -91,10 +93,22 @@ func requestedToken(ctx context.Context, s settings, getenv func(string) string)
 	return string(text), err
 }
 
+// accounts are the sample users.
+var accounts = []string{tenant.Alice, tenant.Bob, tenant.Carol, tenant.Dave, tenant.Erin, tenant.Frank, tenant.Grace, tenant.Heidi, tenant.Ivan}
+
+func shortAccounts() []string {
+	var names []string
+	for _, u := range accounts {
+		name, _, _ := strings.Cut(u, "@")
+		names = append(names, name)
+	}
+	return names
+}
+
 // account is the user name of a sample account, which may be written without
 // its domain.
 func account(name string) string {
-	for _, u := range []string{tenant.Alice, tenant.Bob, tenant.Carol, tenant.Dave, tenant.Erin, tenant.Frank, tenant.Grace, tenant.Heidi, tenant.Ivan} {
+	for _, u := range accounts {
 		if short, _, _ := strings.Cut(u, "@"); strings.EqualFold(name, short) {
 			return u
 		}
@@ -191,17 +205,21 @@ func call(ctx context.Context, s settings, getenv func(string) string, out io.Wr
 		return err
 	}
 	defer session.Close()
+	list, err := session.ListTools(ctx, nil)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, t := range list.Tools {
+		names = append(names, t.Name)
+	}
 	tool := getenv("DEV_TOOL")
-	if tool == "" {
-		list, err := session.ListTools(ctx, nil)
-		if err != nil {
-			return err
+	if !slices.Contains(names, tool) {
+		wrong := "write which tool"
+		if tool != "" {
+			wrong = "this caller sees no tool " + tool
 		}
-		var names []string
-		for _, t := range list.Tools {
-			names = append(names, t.Name)
-		}
-		return fmt.Errorf("write which tool: TOOL=%s", strings.Join(slices.Sorted(slices.Values(names)), ", TOOL="))
+		return fmt.Errorf("%s: TOOL=%s", wrong, strings.Join(slices.Sorted(slices.Values(names)), ", TOOL="))
 	}
 	result, err := session.CallTool(ctx, &mcp.CallToolParams{Name: tool, Arguments: arguments})
 	if err != nil {

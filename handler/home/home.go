@@ -59,7 +59,7 @@ func New(o Options) (*Home, error) {
 
 func (o Options) page(s server) pages.Home {
 	page := pages.Home{
-		Description: o.About.Description, Endpoint: s.endpoint, Account: o.Account, Version: o.Version,
+		Description: o.About.Description, Endpoint: s.endpoint, Account: o.Account, Version: o.Version, ThisComputer: !s.public(),
 	}
 	for _, t := range o.Tools {
 		page.Tools = append(page.Tools, pages.HomeTool(t))

@@ -3,6 +3,7 @@ package home
 import (
 	"encoding/base64"
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -73,6 +74,12 @@ func TestLinksAreWhatEachClientDecodes(t *testing.T) {
 }
 
 func TestCloudClientsAreNotSentToThisComputer(t *testing.T) {
+	const why = "cannot reach a server on this computer"
+	here := newHome(t, func(o *Options) { o.Endpoint = "http://localhost:7071/mcp" })
+	if !strings.Contains(get(here, http.MethodGet).Body.String(), why) || strings.Contains(get(newHome(t, nil), http.MethodGet).Body.String(), why) {
+		t.Error("the page says nothing of why Claude is not on it, or says so where it is")
+	}
+
 	local := server{name: "local", title: "Local", endpoint: "http://localhost:7071/mcp"}
 	if button(t, local, "Claude") != nil || button(t, example, "Claude") == nil {
 		t.Error("Claude's cloud connects itself, and cannot to localhost")

@@ -14,6 +14,8 @@ type Home struct {
 	// Account is the path of the page of connected apps, or empty.
 	Account string
 	Version string
+	// ThisComputer says that only programs on this computer reach Endpoint.
+	ThisComputer bool
 }
 
 func (Home) file() string { return "home.html" }
