@@ -76,9 +76,9 @@ smoke: ## Walk a deployed server once, in your browser: make smoke URL=https://<
 	@go run ./e2e/smoke $(URL)
 
 .PHONY: check
-check: e2e/node_modules/.installed ## The inner loop: vet and the fast tests
+check: e2e/node_modules/.installed ## The inner loop, in a minute: vet, and the tests without Chromium and with less chance
 	go vet ./...
-	go test . ./handler/... ./dev/... ./infra/...
+	go test -short -vet off -p 4 . ./handler/... ./dev/... ./infra/...
 
 .PHONY: test
 test: deps ## Everything: vet, linters, race detector, real clients, browser, conformance

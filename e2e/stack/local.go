@@ -17,7 +17,7 @@ import (
 	"entramcp/handler/keyring"
 	"entramcp/handler/secret"
 	"entramcp/handler/store"
-	"entramcp/handler/store/embedded"
+	"entramcp/handler/store/storetest"
 )
 
 // Local is the server in the test's own process, wired by handler.New like the
@@ -49,11 +49,7 @@ func StartLocal(tb testing.TB, env map[string]string, more func(*handler.Depende
 	if err != nil {
 		tb.Fatal(err)
 	}
-	table, err := embedded.Open(tb.TempDir())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = table.Close() })
+	table := storetest.Embedded(tb)
 	wrapper, err := keyring.NewMasterKey(keyring.MasterKey{Value: secret.New(strings.Repeat("local-master-key", 3))})
 	if err != nil {
 		tb.Fatal(err)

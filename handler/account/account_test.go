@@ -19,7 +19,7 @@ import (
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
-	"entramcp/handler/store/embedded"
+	"entramcp/handler/store/storetest"
 )
 
 const (
@@ -40,11 +40,7 @@ type world struct {
 
 func newWorld(t *testing.T, change func(*Options)) *world {
 	t.Helper()
-	table, err := embedded.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = table.Close() })
+	table := storetest.Embedded(t)
 	wrapper, err := keyring.NewMasterKey(keyring.MasterKey{Value: secret.New(strings.Repeat("0123456789abcdef", 4))})
 	if err != nil {
 		t.Fatal(err)

@@ -79,6 +79,9 @@ type site struct {
 
 func newSite(t *testing.T) site {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("Chromium is for make test")
+	}
 	client := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte("<!doctype html><title>client</title><p id=got>" + html.EscapeString(r.URL.RawQuery)))
 	}))

@@ -18,7 +18,7 @@ import (
 	"entramcp/handler/secret"
 	"entramcp/handler/store"
 	"entramcp/handler/store/azuretable"
-	"entramcp/handler/store/embedded"
+	"entramcp/handler/store/storetest"
 )
 
 // refusing is a service that answers every request alike.
@@ -101,11 +101,7 @@ func (c challenged) Do(r *http.Request) (*http.Response, error) {
 }
 
 func TestTheRingIsReadAndNeverMade(t *testing.T) {
-	table, err := embedded.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = table.Close() })
+	table := storetest.Embedded(t)
 	first, second := masterKey(t, "first"), masterKey(t, "second")
 	if f := doctor.Ring(t.Context(), table, first); f.Verdict != doctor.Passed || !strings.Contains(f.Detail, "the first start makes it") {
 		t.Errorf("an empty table: %+v", f)

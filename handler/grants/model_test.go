@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -13,7 +12,6 @@ import (
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
-	"entramcp/handler/store/embedded"
 	"entramcp/handler/store/storetest"
 )
 
@@ -32,22 +30,13 @@ import (
 //   - a token that was used longer ago than the grace ends the grant;
 //   - every access token verifies until it expires, unless revoked.
 func TestModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		dir, err := os.MkdirTemp("", "grants-model-")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer os.RemoveAll(dir)
-		table, err := embedded.Open(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer table.Close()
-		runModel(t, table)
-	})
+	rapid.Check(t, func(check *rapid.T) { runModel(check, storetest.Embedded(t)) })
 }
 
 func TestModelOnAzurite(t *testing.T) {
+	if testing.Short() {
+		t.Skip("three rounds of the model are none in a short run, which divides by five")
+	}
 	checks := flag.Lookup("rapid.checks").Value
 	usual := checks.String()
 	if err := checks.Set("3"); err != nil {

@@ -19,7 +19,7 @@ import (
 
 	"entramcp/handler/observe"
 	"entramcp/handler/store"
-	"entramcp/handler/store/embedded"
+	"entramcp/handler/store/storetest"
 )
 
 // collector is an OTLP receiver.
@@ -84,11 +84,7 @@ func TestARequestIsTracedFromTheClientToStorageAndEntra(t *testing.T) {
 	entra := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }))
 	defer entra.Close()
 	upstream := &http.Client{Transport: tel.Transport(http.DefaultTransport)}
-	file, err := embedded.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
+	file := storetest.Embedded(t)
 	table := tel.Table(file)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /token/{what}", func(w http.ResponseWriter, r *http.Request) {

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"os"
 	"sync/atomic"
 	"testing"
 
@@ -11,10 +12,23 @@ import (
 	"entramcp/handler/store/embedded"
 )
 
+// Dir is an empty directory for an embedded store, until the test ends. It is in
+// memory where Linux has a place for that: the store syncs every write, and for
+// most tests the disk is all that they wait for.
+func Dir(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "store-")
+	if err != nil {
+		return tb.TempDir()
+	}
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 // Embedded returns an empty embedded store, closed when the test ends.
 func Embedded(tb testing.TB) *embedded.Table {
 	tb.Helper()
-	table, err := embedded.Open(tb.TempDir())
+	table, err := embedded.Open(Dir(tb))
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -33,7 +33,7 @@ import (
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
 	"entramcp/handler/store"
-	"entramcp/handler/store/embedded"
+	"entramcp/handler/store/storetest"
 	"entramcp/handler/toolkit"
 )
 
@@ -189,15 +189,7 @@ func newSetup(t testing.TB, catalogue toolkit.Catalogue, user User, options []Op
 }
 
 // Table is a table of its own, to share between the sessions of one test.
-func Table(t testing.TB) store.Table {
-	t.Helper()
-	table, err := embedded.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = table.Close() })
-	return table
-}
+func Table(t testing.TB) store.Table { return storetest.Embedded(t) }
 
 // On serves from table, which two sessions share if two users, or two instances of
 // one server, are meant.
