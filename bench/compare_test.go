@@ -67,7 +67,7 @@ func BenchmarkCompare(b *testing.B) {
 		if err != nil {
 			b.Fatalf("%s: %v", s.name, err)
 		}
-		tokens[s.name] = one.access
+		tokens[s.name] = one.Access
 	}
 	const hello = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hello_world","arguments":{"name":"Ada"}}}`
 	all := []server{c.fastMCP, c.own, c.floor, c.echo}

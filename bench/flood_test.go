@@ -61,7 +61,7 @@ func BenchmarkFloods(b *testing.B) {
 		b.Fatal(err)
 	}
 	caller := load{address: c.own.host(), connections: 8, contains: []byte("Ada"),
-		request: mcpRequest(c.own.host(), c.own.path, one.access, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hello_world","arguments":{"name":"Ada"}}}`)}
+		request: mcpRequest(c.own.host(), c.own.path, one.Access, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hello_world","arguments":{"name":"Ada"}}}`)}
 	alone, err := caller.run(*each, 0)
 	if err != nil {
 		b.Fatal(err)

@@ -12,7 +12,6 @@ import (
 	"iter"
 	"math"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,6 +23,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"entramcp/dev/oauthclient"
 	"entramcp/e2e/stack"
 	"entramcp/handler"
 	"entramcp/handler/clients"
@@ -426,8 +426,9 @@ type caller struct {
 	table      *watched
 	operations map[string][]int
 	took       map[string][]time.Duration
-	client     string
-	tokens     stack.Tokens
+	oauth      *oauthclient.Client
+	grant      string // that is shown to the token endpoint next
+	tokens     oauthclient.Tokens
 }
 
 // RoundTrip notes requests to the server, and no others.
@@ -437,7 +438,7 @@ func (c *caller) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	path := r.URL.Path
 	if path == "/token" {
-		path += map[bool]string{true: " code", false: " refresh"}[r.Header.Get("X-Grant") == "code"]
+		path += " " + c.grant
 	}
 	c.table.mu.Lock()
 	c.table.operations = 0
@@ -451,65 +452,47 @@ func (c *caller) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-func (c *caller) post(path, media, body string, header ...string) (answer map[string]any) {
-	c.tb.Helper()
-	r, err := http.NewRequestWithContext(c.tb.Context(), http.MethodPost, c.URL+path, strings.NewReader(body))
-	if err != nil {
-		c.tb.Fatal(err)
-	}
-	r.Header.Set("Content-Type", media)
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	res, err := (&http.Client{Transport: c}).Do(r)
-	if err != nil {
-		c.tb.Fatal(err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode >= 300 {
-		c.tb.Fatalf("%s: %s", path, res.Status)
-	}
-	_ = json.NewDecoder(res.Body).Decode(&answer) // some answers have no body
-	return answer
-}
-
-func (c *caller) form(path string, form url.Values, header ...string) map[string]any {
-	c.tb.Helper()
-	return c.post(path, "application/x-www-form-urlencoded", form.Encode(), header...)
-}
-
 // signIn is one sign-in of a client that has just registered, one refresh and
 // one call.
 func (c *caller) signIn() {
 	c.tb.Helper()
-	const redirectURI = "http://127.0.0.1:8975/callback"
-	answer := c.post("/register", "application/json", fmt.Sprintf(
-		`{"client_name":"client %s","redirect_uris":[%q],"token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"]}`, rand.Text()[:6], redirectURI))
-	c.client, _ = answer["client_id"].(string)
-	address, verifier := c.Start(stack.Flow{ClientID: c.client, RedirectURI: redirectURI})
-	callback, err := stack.NewBrowser(stack.Alice).Through(c).Approve(address)
+	c.oauth = oauthclient.New(c.URL, "http://127.0.0.1:8975/callback")
+	c.oauth.HTTP = &http.Client{Transport: c}
+	c.grant = "code"
+	tokens, err := c.oauth.SignIn(c.tb.Context(), c.oauth.Public("client "+rand.Text()[:6]), nil, stack.NewBrowser(stack.Alice).Through(c).Approve)
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	c.take(c.form("/token", url.Values{"grant_type": {"authorization_code"}, "code": {callback.Query().Get("code")}, "client_id": {c.client},
-		"redirect_uri": {redirectURI}, "code_verifier": {verifier}}, "X-Grant", "code"))
-	c.take(c.form("/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {c.tokens.Refresh}, "client_id": {c.client}}))
+	c.grant = "refresh"
+	answer, err := c.oauth.Renew(c.tb.Context(), tokens.Refresh)
+	if err == nil {
+		c.tokens, err = answer.Tokens()
+	}
+	if err != nil {
+		c.tb.Fatal(err)
+	}
 	c.call()
-}
-
-func (c *caller) take(answer map[string]any) {
-	c.tokens.Access, _ = answer["access_token"].(string)
-	c.tokens.Refresh, _ = answer["refresh_token"].(string)
 }
 
 func (c *caller) call() {
 	c.tb.Helper()
-	c.post("/mcp", "application/json", call, "Authorization", "Bearer "+c.tokens.Access, "Accept", "application/json, text/event-stream")
+	c.ok(c.oauth.Post(c.tb.Context(), c.oauth.Resource, "application/json", []byte(call),
+		http.Header{"Authorization": {"Bearer " + c.tokens.Access}, "Accept": {"application/json, text/event-stream"}}))
 }
 
 func (c *caller) revoke() {
 	c.tb.Helper()
-	c.form("/revoke", url.Values{"token": {c.tokens.Refresh}, "client_id": {c.client}})
+	c.ok(c.oauth.Revoke(c.tb.Context(), c.tokens.Refresh))
+}
+
+func (c *caller) ok(answer oauthclient.Answer, err error) {
+	c.tb.Helper()
+	if err == nil {
+		err = answer.Wanted(http.StatusOK)
+	}
+	if err != nil {
+		c.tb.Fatal(err)
+	}
 }
 
 // historyTable is the costs in Markdown: ratios to the first, which has no history.

@@ -2,10 +2,8 @@ package bench
 
 import (
 	"archive/zip"
-	"encoding/json"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/dev/oauthclient"
 	"entramcp/e2e/stack"
 )
 
@@ -66,36 +65,11 @@ func unpacked(b *testing.B) string {
 
 func (w *world) signIn(b *testing.B) string {
 	b.Helper()
-	// RFC 7636 appendix B.
-	const back, verifier, challenge = "http://127.0.0.1:8977/callback", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
-	post := func(path, contentType, body string, answer any) {
-		res, err := w.Client().Post(w.URL+path, contentType, strings.NewReader(body))
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer res.Body.Close()
-		if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
-			b.Fatal(err)
-		}
-	}
-	var client struct {
-		ID string `json:"client_id"`
-	}
-	post("/register", "application/json", `{"redirect_uris":["`+back+`"],"token_endpoint_auth_method":"none"}`, &client)
-	u, err := w.Browser(stack.Alice).Approve(w.URL + "/authorize?" + url.Values{
-		"response_type": {"code"}, "client_id": {client.ID}, "redirect_uri": {back}, "state": {"s"},
-		"code_challenge": {challenge}, "code_challenge_method": {"S256"}, "resource": {w.MCP()},
-	}.Encode())
+	c := oauthclient.New(w.URL, "http://127.0.0.1:8977/callback")
+	c.HTTP = w.Client()
+	tokens, err := c.SignIn(b.Context(), c.Public("bench"), nil, w.Browser(stack.Alice).Approve)
 	if err != nil {
 		b.Fatal(err)
-	}
-	var tokens struct {
-		Access string `json:"access_token"`
-	}
-	post("/token", "application/x-www-form-urlencoded", url.Values{"grant_type": {"authorization_code"}, "code": {u.Query().Get("code")},
-		"client_id": {client.ID}, "redirect_uri": {back}, "code_verifier": {verifier}}.Encode(), &tokens)
-	if tokens.Access == "" {
-		b.Fatal("no access token")
 	}
 	return tokens.Access
 }

@@ -1,16 +1,14 @@
 package bench
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/dev/oauthclient"
 	"entramcp/dev/tenant"
 	"entramcp/e2e/stack"
 	"entramcp/handler/oauth"
@@ -183,78 +182,51 @@ func startAll(b *testing.B) compared {
 
 // client is one client registration with one user's grant.
 type client struct {
-	server    server
-	id        string
-	access    string
-	refresh   string
-	transport *http.Client
+	*oauthclient.Client
+	server server
+	oauthclient.Tokens
 }
-
-const back = "http://127.0.0.1:8977/callback"
 
 // newClient registers at s.
 func newClient(s server, transport *http.Client) (*client, error) {
-	c := &client{server: s, transport: transport}
-	var answer struct {
-		ID string `json:"client_id"`
+	c := &client{Client: oauthclient.New(s.url, "http://127.0.0.1:8977/callback"), server: s}
+	c.HTTP = transport
+	answer, err := c.Register(context.Background(), c.Public("bench "+oauth.RandomID()))
+	if err == nil {
+		err = answer.Wanted(http.StatusCreated)
 	}
-	err := c.post("/register", "application/json", fmt.Sprintf(`{"client_name":%q,"redirect_uris":[%q],"token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"]}`,
-		"bench "+oauth.RandomID(), back), &answer)
-	c.id = answer.ID
 	return c, err
 }
 
-// signIn takes a person through the browser's part and redeems the code.
+// signIn takes a person through the browser's part and redeems the code. FastMCP
+// does not say in its answer who it is from.
 func (c *client) signIn() error {
-	verifier := oauth.NewVerifier()
-	u, err := stack.NewBrowser(stack.Alice).Through(elsewhere{c.transport.Transport, address()}).Approve(c.server.url + "/authorize?" + url.Values{
-		"response_type": {"code"}, "client_id": {c.id}, "redirect_uri": {back}, "state": {"s"},
-		"code_challenge": {oauth.S256(verifier)}, "code_challenge_method": {"S256"}, "resource": {c.server.url + "/mcp"},
-	}.Encode())
+	request := c.Request(nil)
+	u, err := stack.NewBrowser(stack.Alice).Through(elsewhere{c.HTTP.Transport, address()}).Approve(request.URL)
 	if err == nil && u.Query().Get("code") == "" {
 		err = fmt.Errorf("no code: %s", u.RawQuery)
 	}
 	if err != nil {
 		return err
 	}
-	return c.token(url.Values{"grant_type": {"authorization_code"}, "code": {u.Query().Get("code")}, "redirect_uri": {back}, "code_verifier": {verifier}})
+	return c.take(c.Redeem(context.Background(), request, u.Query().Get("code")))
 }
 
 // renew exchanges the refresh token.
-func (c *client) renew() error {
-	return c.token(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {c.refresh}})
-}
+func (c *client) renew() error { return c.take(c.Renew(context.Background(), c.Refresh)) }
 
-func (c *client) token(form url.Values) error {
-	form.Set("client_id", c.id)
-	var tokens struct {
-		Access  string `json:"access_token"`
-		Refresh string `json:"refresh_token"`
-	}
-	if err := c.post("/token", "application/x-www-form-urlencoded", form.Encode(), &tokens); err != nil {
-		return err
-	}
-	if tokens.Access == "" || tokens.Refresh == "" {
-		return errors.New("no tokens")
-	}
-	c.access, c.refresh = tokens.Access, tokens.Refresh
-	return nil
-}
-
-func (c *client) post(path, contentType, body string, answer any) error {
-	res, err := c.transport.Post(c.server.url+path, contentType, strings.NewReader(body))
+func (c *client) take(answer oauthclient.Answer, err error) error {
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		return err
+	tokens, err := answer.Tokens()
+	if err == nil && tokens.Refresh == "" {
+		err = errors.New("no refresh token")
 	}
-	if res.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("%s: %d %.300s", path, res.StatusCode, text)
+	if err == nil {
+		c.Tokens = tokens
 	}
-	return json.Unmarshal(text, answer)
+	return err
 }
 
 // newLocal serves h on loopback and returns its host and port.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +17,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"entramcp/dev/browser"
+	"entramcp/dev/oauthclient"
 	"entramcp/dev/tenant"
-	"entramcp/handler/oauth"
 )
 
 // The names of applications and agents that a local run accepts with their
@@ -116,54 +115,27 @@ func account(name string) string {
 	return name
 }
 
-// signIn gets a token as an MCP client does: it registers, opens the
-// authorization URL, approves, signs in and redeems the code.
+// signIn gets a token as an MCP client does.
 func signIn(ctx context.Context, s settings, user string, scopes []string) (string, error) {
-	const redirectURI = "http://127.0.0.1/make-token"
-	metadata, err := json.Marshal(map[string]any{
-		"client_name": "make token", "redirect_uris": []string{redirectURI}, "token_endpoint_auth_method": "none",
-		"grant_types": []string{"authorization_code"}, "application_type": "native",
-	})
-	if err != nil {
-		return "", err
-	}
-	text, err := post(ctx, s.publicURL()+"/register", "application/json", metadata)
-	if err != nil {
-		return "", err
-	}
-	var client struct {
-		ID string `json:"client_id"`
-	}
-	if err := json.Unmarshal(text, &client); err != nil {
-		return "", err
-	}
-	verifier, state := oauth.NewVerifier(), rand.Text()
-	q := url.Values{
-		"response_type": {"code"}, "client_id": {client.ID}, "redirect_uri": {redirectURI}, "state": {state},
-		"code_challenge": {oauth.S256(verifier)}, "code_challenge_method": {"S256"}, "resource": {s.publicURL() + "/mcp"},
-	}
+	c := oauthclient.New(s.publicURL(), "http://127.0.0.1/make-token")
+	metadata := c.Public("make token")
+	metadata["grant_types"], metadata["application_type"] = []string{"authorization_code"}, "native"
+	more := url.Values{}
 	if len(scopes) > 0 {
-		q.Set("scope", strings.Join(scopes, " "))
+		more.Set("scope", strings.Join(scopes, " "))
 	}
-	back, err := browser.New(user).Approve(s.publicURL() + "/authorize?" + q.Encode())
+	tokens, err := c.SignIn(ctx, metadata, more, browser.New(user).Approve)
+	if e := new(url.Error); errors.As(err, &e) {
+		return "", notRunning(s.publicURL(), err)
+	}
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%s could not sign in: %w", user, err)
 	}
-	answer := back.Query()
-	if answer.Get("code") == "" || answer.Get("state") != state {
-		return "", fmt.Errorf("%s could not sign in: %s", user, cmp.Or(answer.Get("error_description"), "the answer has no code"))
-	}
-	text, err = post(ctx, s.publicURL()+"/token", "application/x-www-form-urlencoded", []byte(url.Values{
-		"grant_type": {"authorization_code"}, "code": {answer.Get("code")}, "client_id": {client.ID}, "redirect_uri": {redirectURI}, "code_verifier": {verifier},
-	}.Encode()))
-	if err != nil {
-		return "", err
-	}
-	var tokens struct {
-		Access string `json:"access_token"`
-	}
-	err = json.Unmarshal(text, &tokens)
-	return tokens.Access, err
+	return tokens.Access, nil
+}
+
+func notRunning(at string, err error) error {
+	return fmt.Errorf("nothing answers at %s: start make run in another terminal (%w)", at, err)
 }
 
 // post sends body to a make run, and takes every status but 2xx for an error.
@@ -177,7 +149,7 @@ func post(ctx context.Context, to, contentType string, body []byte) ([]byte, err
 	req.Header.Set("Content-Type", contentType)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("nothing answers at %s: start make run in another terminal (%w)", to, err)
+		return nil, notRunning(to, err)
 	}
 	defer res.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))

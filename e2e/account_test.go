@@ -16,7 +16,7 @@ func TestDisconnectingAnAppEndsItOnEveryInstance(t *testing.T) {
 	a := newAppOf(t, s, stack.Alice).signIn("openid", "offline_access")
 	on := func(i *stack.Instance) int {
 		one := *a
-		one.url = i.URL
+		one.Issuer = i.URL
 		return one.call("greet").status
 	}
 	for _, i := range s.Instances {

@@ -1,19 +1,15 @@
 package e2e
 
 import (
-	"bytes"
-	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
+	"entramcp/dev/oauthclient"
 	"entramcp/e2e/stack"
+	"entramcp/handler/oauth"
 )
 
 const (
@@ -21,18 +17,11 @@ const (
 	appVerifier = "0123456789012345678901234567890123456789abc"
 )
 
-func challengeOf(verifier string) string {
-	sum := sha256.Sum256([]byte(verifier))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
-}
-
 // app is an MCP client that shows what the wire shows: statuses, headers and
 // OAuth errors that SDKs keep to themselves.
 type app struct {
+	*oauthclient.Client
 	t       *testing.T
-	url     string
-	id      string
-	http    *http.Client
 	browser *stack.Browser
 	access  string
 	refresh string
@@ -53,40 +42,45 @@ func (w wire) text(member string) string {
 // newApp registers a client at the server.
 func newApp(t *testing.T, server, user string) *app {
 	t.Helper()
-	return registered(t, &app{t: t, url: server, http: http.DefaultClient, browser: stack.NewBrowser(user)})
+	return registered(&app{t: t, Client: oauthclient.New(server, appCallback), browser: stack.NewBrowser(user)})
 }
 
 // newAppOf is newApp on a computer that trusts the stack.
 func newAppOf(t *testing.T, s *stack.Stack, user string) *app {
 	t.Helper()
-	return registered(t, &app{t: t, url: s.URL, http: s.Client(), browser: s.Browser(user)})
+	a := &app{t: t, Client: oauthclient.New(s.URL, appCallback), browser: s.Browser(user)}
+	a.HTTP = s.Client()
+	return registered(a)
 }
 
-func registered(t *testing.T, a *app) *app {
-	t.Helper()
-	answer := a.send("/register", "application/json", `{"client_name":"wire","redirect_uris":["`+appCallback+`"],"token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"]}`)
-	if a.id = answer.text("client_id"); a.id == "" {
-		t.Fatalf("register: %+v", answer)
+func registered(a *app) *app {
+	a.t.Helper()
+	if answer, err := a.Register(a.t.Context(), a.Public("wire")); err != nil || a.ID == "" {
+		a.t.Fatalf("register: %v, %s", err, answer.Body)
 	}
 	return a
+}
+
+// request is the authorization request for scopes.
+func (a *app) request(scopes ...string) oauthclient.Request {
+	r := a.Request(url.Values{"scope": {strings.Join(scopes, " ")}, "code_challenge": {oauth.S256(appVerifier)}})
+	r.Verifier = appVerifier
+	return r
 }
 
 // authorize takes the user through consent and sign-in and returns what
 // reaches the client.
 func (a *app) authorize(scopes ...string) url.Values {
 	a.t.Helper()
-	u, err := a.browser.Approve(a.url + "/authorize?" + url.Values{
-		"response_type": {"code"}, "client_id": {a.id}, "redirect_uri": {appCallback}, "state": {"app state"},
-		"code_challenge": {challengeOf(appVerifier)}, "code_challenge_method": {"S256"},
-		"scope": {strings.Join(scopes, " ")}, "resource": {a.url + "/mcp"},
-	}.Encode())
+	r := a.request(scopes...)
+	back, err := a.browser.Approve(r.URL)
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	if q := u.Query(); q.Get("state") != "app state" || q.Get("iss") != a.url {
+	if q := back.Query(); q.Get("state") != r.State || q.Get("iss") != a.Issuer {
 		a.t.Fatalf("the client got another's answer: %v", q)
 	}
-	return u.Query()
+	return back.Query()
 }
 
 // signIn authorizes and redeems the code.
@@ -108,7 +102,7 @@ func (a *app) renew() wire {
 
 func (a *app) token(form url.Values) wire {
 	a.t.Helper()
-	form.Set("client_id", a.id)
+	form.Set("client_id", a.ID)
 	answer := a.send("/token", "application/x-www-form-urlencoded", form.Encode())
 	if answer.status == http.StatusOK {
 		a.access, a.refresh = answer.text("access_token"), answer.text("refresh_token")
@@ -146,33 +140,18 @@ func (a *app) call(tool string, header ...string) result {
 
 func (a *app) send(path, contentType, body string, header ...string) wire {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(a.t.Context(), 20*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url+path, strings.NewReader(body))
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", contentType)
+	h := http.Header{}
 	for i := 0; i < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
+		h.Set(header[i], header[i+1])
 	}
-	res, err := a.http.Do(req)
+	answer, err := a.Post(a.t.Context(), a.Issuer+path, contentType, []byte(body), h)
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	// An answer of MCP may be an event stream of one event.
-	if _, data, ok := bytes.Cut(text, []byte("data: ")); ok && strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
-		text, _, _ = bytes.Cut(data, []byte("\n"))
-	}
-	w := wire{status: res.StatusCode, header: res.Header}
-	if len(text) > 0 {
-		if err := json.Unmarshal(text, &w.body); err != nil {
-			a.t.Fatalf("%s: %d %s", path, res.StatusCode, text)
+	w := wire{status: answer.Status, header: answer.Header}
+	if len(answer.Body) > 0 {
+		if err := json.Unmarshal(answer.Body, &w.body); err != nil {
+			a.t.Fatalf("%s: %d %s", path, answer.Status, answer.Body)
 		}
 	}
 	return w

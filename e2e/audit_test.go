@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/dev/oauthclient"
 	"entramcp/dev/tenant"
 	"entramcp/e2e/stack"
 	"entramcp/handler"
@@ -77,7 +78,9 @@ func (f forwarded) RoundTrip(r *http.Request) (*http.Response, error) {
 // app is a client, which has registered.
 func (a *audited) app(user string) *app {
 	a.t.Helper()
-	return registered(a.t, &app{t: a.t, url: a.URL, http: &http.Client{Transport: forwarded{http.DefaultTransport}}, browser: a.browser(user)})
+	c := &app{t: a.t, Client: oauthclient.New(a.URL, appCallback), browser: a.browser(user)}
+	c.HTTP = &http.Client{Transport: forwarded{http.DefaultTransport}}
+	return registered(c)
 }
 
 func (a *audited) browser(user string) *stack.Browser {
@@ -114,10 +117,9 @@ func (a *audited) get(address string) {
 
 // authorization is a request of a client.
 func (a *audited) authorization(client, redirectURI string) string {
-	return a.URL + "/authorize?" + url.Values{
-		"response_type": {"code"}, "client_id": {client}, "redirect_uri": {redirectURI}, "state": {"s"}, "scope": {"openid offline_access"},
-		"code_challenge": {challengeOf(appVerifier)}, "code_challenge_method": {"S256"}, "resource": {a.MCP()},
-	}.Encode()
+	c := oauthclient.New(a.URL, redirectURI)
+	c.ID = client
+	return c.Request(url.Values{"scope": {"openid offline_access"}, "code_challenge": {oauth.S256(appVerifier)}}).URL
 }
 
 // redeem shows a code to the token endpoint.
@@ -343,7 +345,7 @@ func TestEveryDecisionIsOneEvent(t *testing.T) {
 		}, []string{"refresh_refused AADSTS50057"}},
 		{"a client revokes", func(a *audited) {
 			c := connected(a, stack.Bob)
-			c.send("/revoke", "application/x-www-form-urlencoded", url.Values{"token": {c.refresh}, "client_id": {c.id}}.Encode())
+			c.send("/revoke", "application/x-www-form-urlencoded", url.Values{"token": {c.refresh}, "client_id": {c.ID}}.Encode())
 		}, []string{"grant_revoked revoked by the client"}},
 		{"a user signs in to the account page and disconnects an app", func(a *audited) {
 			connected(a, stack.Bob)
@@ -378,7 +380,7 @@ func TestEveryDecisionIsOneEvent(t *testing.T) {
 		{"a manager blocks a host, which gets nowhere", func(a *audited) {
 			c := connected(a, stack.Bob)
 			a.onPage(a.manager(), "/account/manage", "/manage", "do=block", "kind", "redirect-host", "value", "127.0.0.1")
-			a.get(a.authorization(c.id, appCallback))
+			a.get(a.authorization(c.ID, appCallback))
 			c.renew()
 			c.send("/register", "application/json", `{"client_name":"other","redirect_uris":["`+appCallback+`"],"token_endpoint_auth_method":"none"}`)
 		}, []string{"blocked", "block_enforced", "block_enforced blocked: redirect-host", "block_enforced"}},

@@ -99,8 +99,7 @@ func TestCodexNeedsAnyLoopbackPort(t *testing.T) {
 		"https://chatgpt.com/oauth/codex/client.json":         "http://127.0.0.1:49713/other",
 		"https://claude.ai/oauth/claude-code-client-metadata": "https://localhost:3118/callback",
 	} {
-		address, _ := s.Start(stack.Flow{ClientID: client, RedirectURI: redirect})
-		if res, _ := probe(t, http.MethodGet, address, nil); res.StatusCode != http.StatusBadRequest {
+		if res, _ := probe(t, http.MethodGet, s.Start(stack.Flow{ClientID: client, RedirectURI: redirect}).URL, nil); res.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s at %s: %s", client, redirect, res.Status)
 		}
 	}
@@ -126,11 +125,10 @@ func TestChatGPTGetsTheIssuerInEveryAnswer(t *testing.T) {
 	if fetchJSON(t, s.URL+issuerPaths[0])["authorization_response_iss_parameter_supported"] != true {
 		t.Error("the issuer in answers is not announced")
 	}
-	f := stack.Flow{ClientID: "https://chatgpt.com/oauth/client.json", RedirectURI: "https://chatgpt.com/connector_platform_oauth_redirect"}
+	f := stack.Flow{ClientID: "https://chatgpt.com/oauth/client.json", RedirectURI: "https://chatgpt.com/connector_platform_oauth_redirect", Extra: url.Values{"state": {"s"}}}
 	callback, _ := s.SignInWith(t, stack.Alice, f)
-	f.Extra = url.Values{"response_type": {"token"}}
-	address, _ := s.Start(f)
-	res, _ := probe(t, http.MethodGet, address, nil)
+	f.Extra.Set("response_type", "token")
+	res, _ := probe(t, http.MethodGet, s.Start(f).URL, nil)
 	refusal, err := res.Location()
 	if err != nil {
 		t.Fatal(err)

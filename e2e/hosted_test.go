@@ -243,10 +243,7 @@ func TestHostedURLsStayShort(t *testing.T) {
 	h := startHosted(t)
 	a := newAppOf(t, h.Stack, stack.Alice)
 	state := strings.Repeat("s", 1024)
-	back, err := a.browser.Approve(h.URL + "/authorize?" + url.Values{
-		"response_type": {"code"}, "client_id": {a.id}, "redirect_uri": {appCallback}, "state": {state},
-		"code_challenge": {challengeOf(appVerifier)}, "code_challenge_method": {"S256"}, "resource": {h.MCP()},
-	}.Encode())
+	back, err := a.browser.Approve(a.Request(url.Values{"state": {state}}).URL)
 	if err != nil || back.Query().Get("state") != state || back.Query().Get("code") == "" {
 		t.Fatalf("%v, %v", back, err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"entramcp/dev/tenant"
 	"entramcp/handler"
+	"entramcp/handler/clocktest"
 	"entramcp/handler/config"
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
@@ -35,16 +36,17 @@ type entraWorld struct {
 	// authority is where the tenant is.
 	authority string
 	ring      *keyring.Ring
+	clock     *clocktest.Clock
 }
 
 func newEntraWorld(t *testing.T, settings map[string]string) *entraWorld {
 	t.Helper()
-	w := &entraWorld{t: t}
+	w := &entraWorld{t: t, clock: &clocktest.Clock{}}
 	authority := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.ServeHTTP(rw, r) }))
 	t.Cleanup(authority.Close)
 	w.authority = authority.URL
 	var err error
-	if w.Tenant, err = tenant.New(tenant.Options{BaseURL: authority.URL, SigningKey: tenant.SharedKey()}); err != nil {
+	if w.Tenant, err = tenant.New(tenant.Options{BaseURL: authority.URL, SigningKey: tenant.SharedKey(), Now: w.clock.Now}); err != nil {
 		t.Fatal(err)
 	}
 	app := tenant.DefaultApp("s3cret-value", mcpIssuer+"/auth/callback")
@@ -68,7 +70,7 @@ func newEntraWorld(t *testing.T, settings map[string]string) *entraWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.ring = keyring.New(keyring.Options{Table: w.table, Wrapper: wrapper})
+	w.ring = keyring.New(keyring.Options{Table: w.table, Wrapper: wrapper, Now: w.clock.Now})
 	catalogue := toolkit.Catalogue{Tools: []toolkit.Tool{
 		toolkit.Define("caller", "Who calls.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (map[string]string, error) {
 			who, err := c.Identity(ctx)
@@ -84,7 +86,7 @@ func newEntraWorld(t *testing.T, settings map[string]string) *entraWorld {
 			return w.graphName(ctx, authority.URL, token.Reveal())
 		}, toolkit.CallAPI("User.Read")),
 	}}
-	w.server, err = handler.New(cfg, handler.Dependencies{Table: w.table, Wrapper: wrapper, Catalogue: &catalogue})
+	w.server, err = handler.New(cfg, handler.Dependencies{Table: w.table, Wrapper: wrapper, Catalogue: &catalogue, Now: w.clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func TestStorageOperationsOfOneSignIn(t *testing.T) {
 	if request == nil {
 		t.Fatalf("no form in %s", text)
 	}
-	time.Sleep(750 * time.Millisecond) // the button arms late
+	w.clock.Advance(time.Second) // the button arms late
 	approved := do("/consent", 2, form("/consent", url.Values{"request": {html.UnescapeString(string(request[1]))}, "decision": {"approve"}}))
 	text, _ = io.ReadAll(approved.Body)
 	onward := regexp.MustCompile(`http-equiv="refresh" content="0;url=([^"]+)"`).FindSubmatch(text)
@@ -99,7 +99,7 @@ func TestStorageOperationsOfOneSignIn(t *testing.T) {
 	access, refresh := tokens(do("/token with a code", 3, form("/token", url.Values{"grant_type": {"authorization_code"}, "client_id": {client.ID},
 		"code": {to.Query().Get("code")}, "code_verifier": {mcpVerifier}, "redirect_uri": {mcpRedirect}})))
 	w.call(access, "caller") // the list of revocations is read now
-	time.Sleep(1100 * time.Millisecond)
+	w.clock.Advance(1100 * time.Millisecond)
 	access, _ = tokens(do("/token with a refresh token", 2, form("/token", url.Values{"grant_type": {"refresh_token"}, "client_id": {client.ID}, "refresh_token": {refresh}})))
 	before := w.table.Count()
 	for range 50 {

@@ -66,7 +66,7 @@ func TestChaos(t *testing.T) {
 	var all []*honest
 	for n := range 6 {
 		h := &honest{client: newClient(t, s), counts: c, stop: stop, stays: n == 0}
-		h.http = &http.Client{Transport: f}
+		h.HTTP = &http.Client{Transport: f}
 		h.browser.Through(f)
 		all = append(all, h)
 		clients.Go(h.live)

@@ -6,11 +6,8 @@ package resilience
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,27 +15,24 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/dev/oauthclient"
 	"entramcp/e2e/stack"
 )
 
 // client is an MCP client and the person in front of it.
 type client struct {
-	t          *testing.T
-	public     string
-	http       *http.Client
-	browser    *stack.Browser
-	name       string
-	redirect   string
-	id, secret string
+	oauthclient.Client
+	t       *testing.T
+	browser *stack.Browser
+	name    string
 }
 
 // newClient is a client of s that is not registered yet. Its name is its own,
 // and so is the registration that is made for it.
 func newClient(t *testing.T, s *stack.Stack) *client {
-	return &client{
-		t: t, public: s.URL, http: &http.Client{Timeout: 20 * time.Second}, browser: stack.NewBrowser(stack.Alice),
-		name: "client " + rand.Text(), redirect: "http://127.0.0.1:8977/callback",
-	}
+	c := &client{t: t, Client: *oauthclient.New(s.URL, "http://127.0.0.1:8977/callback"), browser: stack.NewBrowser(stack.Alice), name: "client " + rand.Text()}
+	c.HTTP = &http.Client{Timeout: 20 * time.Second}
+	return c
 }
 
 // signedIn is a registered client with its first tokens.
@@ -52,7 +46,7 @@ func signedIn(t *testing.T, s *stack.Stack) (*client, tokens) {
 // at is the same client with all its requests, not the person's, going to i.
 func (c *client) at(i *stack.Instance) *client {
 	there := *c
-	there.http = &http.Client{Timeout: c.http.Timeout, Transport: to(c.public, i)}
+	there.HTTP = &http.Client{Timeout: c.HTTP.Timeout, Transport: to(c.Issuer, i)}
 	return &there
 }
 
@@ -79,82 +73,52 @@ type answer struct {
 	took   time.Duration
 }
 
-func (c *client) do(req *http.Request) answer {
+// said takes what came of a request. A request that got no answer is an error
+// of the test.
+func (c *client) said(a oauthclient.Answer, err error) answer {
 	c.t.Helper()
-	began := time.Now()
-	res, err := c.http.Do(req)
 	if err != nil {
-		c.t.Errorf("%s %s: %v", req.Method, req.URL.Path, err)
-		return answer{took: time.Since(began)}
+		c.t.Error(err)
 	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		c.t.Errorf("%s %s: %v", req.Method, req.URL.Path, err)
-	}
-	return answer{res.StatusCode, res.Header, string(body), time.Since(began)}
-}
-
-func (c *client) get(path string) answer {
-	c.t.Helper()
-	req, err := http.NewRequest(http.MethodGet, c.public+path, nil)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return c.do(req)
+	return answer{a.Status, a.Header, string(a.Body), a.Took}
 }
 
 func (c *client) post(path, contentType, body string, header http.Header) answer {
 	c.t.Helper()
-	req, err := http.NewRequest(http.MethodPost, c.public+path, strings.NewReader(body))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	maps.Copy(req.Header, header)
-	req.Header.Set("Content-Type", contentType)
-	return c.do(req)
+	return c.said(c.Post(c.t.Context(), c.Issuer+path, contentType, []byte(body), header))
 }
 
-func (c *client) form(path string, f url.Values) answer {
+func (c *client) get(path string) answer {
 	c.t.Helper()
-	f.Set("client_id", c.id)
-	if c.secret != "" {
-		f.Set("client_secret", c.secret)
+	began := time.Now()
+	res, err := c.HTTP.Get(c.Issuer + path)
+	if err != nil {
+		return c.said(oauthclient.Answer{}, err)
 	}
-	return c.post(path, "application/x-www-form-urlencoded", f.Encode(), nil)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return c.said(oauthclient.Answer{Status: res.StatusCode, Header: res.Header, Body: body, Took: time.Since(began)}, err)
 }
 
 func (c *client) register(authMethod string) answer {
 	c.t.Helper()
-	body, err := json.Marshal(map[string]any{
-		"client_name": c.name, "redirect_uris": []string{c.redirect}, "token_endpoint_auth_method": authMethod,
-		"grant_types": []string{"authorization_code", "refresh_token"},
-	})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return c.post("/register", "application/json", string(body), nil)
+	metadata := c.Public(c.name)
+	metadata["token_endpoint_auth_method"] = authMethod
+	return c.said(c.Register(c.t.Context(), metadata))
 }
 
 func (c *client) registered(authMethod string) *client {
 	c.t.Helper()
-	a := c.register(authMethod)
-	if a.status != http.StatusCreated {
+	if a := c.register(authMethod); a.status != http.StatusCreated {
 		c.t.Fatalf("registration: %d %s", a.status, a.body)
 	}
-	c.id, c.secret = a.text("client_id"), a.text("client_secret")
 	return c
 }
 
 // authorizeURL is a new authorization request and the verifier behind it.
 func (c *client) authorizeURL() (address, verifier string) {
-	verifier = rand.Text() + rand.Text()
-	sum := sha256.Sum256([]byte(verifier))
-	return c.public + "/authorize?" + url.Values{
-		"client_id": {c.id}, "redirect_uri": {c.redirect}, "response_type": {"code"}, "state": {rand.Text()},
-		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
-		"scope": {"openid profile email offline_access User.Read"}, "resource": {c.public + "/mcp"},
-	}.Encode(), verifier
+	r := c.Request(url.Values{"scope": {"openid profile email offline_access User.Read"}})
+	return r.URL, r.Verifier
 }
 
 // signIn lets the person approve and sign in.
@@ -173,23 +137,22 @@ func (c *client) signIn() (code, verifier string) {
 
 func (c *client) redeem(code, verifier string) answer {
 	c.t.Helper()
-	return c.form("/token", url.Values{"grant_type": {"authorization_code"}, "code": {code},
-		"code_verifier": {verifier}, "redirect_uri": {c.redirect}})
+	return c.said(c.Redeem(c.t.Context(), oauthclient.Request{Verifier: verifier}, code))
 }
 
 func (c *client) refresh(token string) answer {
 	c.t.Helper()
-	return c.form("/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}})
+	return c.said(c.Renew(c.t.Context(), token))
 }
 
 func (c *client) revoke(token string) answer {
 	c.t.Helper()
-	return c.form("/revoke", url.Values{"token": {token}})
+	return c.said(c.Revoke(c.t.Context(), token))
 }
 
 func (c *client) introspect(token string) answer {
 	c.t.Helper()
-	return c.form("/introspect", url.Values{"token": {token}})
+	return c.said(c.Introspect(c.t.Context(), token))
 }
 
 // call calls a tool.

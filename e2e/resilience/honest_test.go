@@ -75,7 +75,7 @@ func (h *honest) live() {
 		if !known {
 			continue
 		}
-		if h.id = a.text("client_id"); a.status != http.StatusCreated || h.id == "" {
+		if h.ID = a.text("client_id"); a.status != http.StatusCreated || h.ID == "" {
 			h.counts.violation(odd, "/register: %d %s", a.status, a.body)
 			return
 		}

@@ -75,7 +75,7 @@ func live(t *testing.T, s *stack.Stack, k *killer, survivor *stack.Instance) *fa
 	k.victim.WaitReady()
 	c := newClient(t, s)
 	f := &failover{public: s.URL, victim: to(s.URL, k.victim), survivor: to(s.URL, survivor)}
-	c.http.Transport, c.browser = f, c.browser.Through(f)
+	c.HTTP.Transport, c.browser = f, c.browser.Through(f)
 
 	got := c.registered("none").connected(f)
 	if a := c.call(got.access); a.status != http.StatusOK {
@@ -133,7 +133,7 @@ func TestABegunRevocationIsCompletedByOthers(t *testing.T) {
 	k.victim = s.Aside(t, map[string]string{"TABLES_CONNECTION_STRING": k.between(t)})
 	k.victim.WaitReady()
 	dying := c.at(k.victim)
-	res, err := dying.http.PostForm(s.URL+"/revoke", map[string][]string{"client_id": {c.id}, "token": {got.refresh}})
+	res, err := dying.HTTP.PostForm(s.URL+"/revoke", map[string][]string{"client_id": {c.ID}, "token": {got.refresh}})
 	if err == nil {
 		_ = res.Body.Close()
 		t.Fatalf("the victim answered %s", res.Status)

@@ -62,7 +62,7 @@ func (u *underway) duringStorageOutage(t *testing.T) {
 		},
 		func() { // a client nobody has asked for yet: it is not known to be unknown
 			address, _ := u.authorizeURL()
-			unknown := strings.Replace(address, u.id, "p-"+strings.Repeat("A", 43), 1)
+			unknown := strings.Replace(address, u.ID, "p-"+strings.Repeat("A", 43), 1)
 			if p, _, took := open(t, u.clicked, unknown); p.Status != http.StatusServiceUnavailable || took > patience {
 				t.Errorf("/authorize answers %d after %s", p.Status, took)
 			}

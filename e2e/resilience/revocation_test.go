@@ -55,7 +55,7 @@ func TestIntrospectionTellsConfidentialClientsOnly(t *testing.T) {
 	t.Parallel()
 	s := stack.Start(t, stack.Options{Instances: 2})
 	c := newClient(t, s).registered("client_secret_post")
-	if c.secret == "" {
+	if c.Secret == "" {
 		t.Fatal("no client secret")
 	}
 	mine := c.redeem(c.signIn()).tokens(t)

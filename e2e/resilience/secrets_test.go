@@ -25,7 +25,7 @@ func TestNothingSecretIsEverLogged(t *testing.T) {
 		Env: map[string]string{"LOG_LEVEL": "debug", "MASTER_KEY": firstKey, "TIMEOUT_SECONDS": timeout}})
 	watched := func() *client {
 		c := newClient(t, s)
-		c.http.Transport, c.browser = w, c.browser.Through(w)
+		c.HTTP.Transport, c.browser = w, c.browser.Through(w)
 		return c
 	}
 	if err := s.Tenant.GrantConsent(stack.Alice, stack.ClientID, "https://graph.microsoft.com/User.Read"); err != nil {
@@ -97,7 +97,7 @@ func TestEntrasTokensNeverReachAClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := newClient(t, s)
-	c.http.Transport, c.browser = before, c.browser.Through(before)
+	c.HTTP.Transport, c.browser = before, c.browser.Through(before)
 	c.registered("none").everyday(t)
 	for _, name := range []string{"access_token", "id_token", "refresh_token"} {
 		if len(behind.seen[name]) == 0 {
@@ -128,21 +128,21 @@ func (c *client) everyday(t *testing.T) tokens {
 func (c *client) attacks(t *testing.T, s *stack.Stack, mine, theirs tokens) tokens {
 	code, verifier := c.signIn()
 	impostor := *c
-	impostor.secret = "a secret that is made up, and wrong"
+	impostor.Secret = "a secret that is made up, and wrong"
 	refused := []answer{
 		c.redeem(code, verifier+verifier), // not the verifier
 		impostor.redeem(code, verifier),
-		c.form("/token", url.Values{"grant_type": {"authorization_code"}, "code": {code}, "code_verifier": {verifier},
-			"redirect_uri": {"http://127.0.0.1:8977/elsewhere"}}),
+		c.said(c.Form(c.t.Context(), c.Issuer+"/token", url.Values{"grant_type": {"authorization_code"}, "code": {code}, "code_verifier": {verifier},
+			"redirect_uri": {"http://127.0.0.1:8977/elsewhere"}})),
 		c.refresh(theirs.refresh), c.revoke(theirs.access), c.refresh(mine.access), c.redeem(mine.refresh, verifier),
 		c.call(mine.refresh), c.call(mine.access + "x"), c.get("/mcp?access_token=" + mine.access),
-		c.form("/token", url.Values{"grant_type": {"password"}, "username": {"ada"}, "code": {code}}),
+		c.said(c.Form(c.t.Context(), c.Issuer+"/token", url.Values{"grant_type": {"password"}, "username": {"ada"}, "code": {code}})),
 	}
 	u := &underway{client: c}
 	browser, callback := u.atTheDoor(t)
 	stranger := stack.NewBrowser(stack.Bob)
 	for _, b := range []*stack.Browser{stranger, browser, browser} { // without its cookie, rightly, and again
-		open(t, b.Through(c.http.Transport), callback)
+		open(t, b.Through(c.HTTP.Transport), callback)
 	}
 	p, _, _ := open(t, stranger, callback+"&error=access_denied&error_description=made+up")
 	if p.Status != http.StatusBadRequest {

@@ -46,7 +46,7 @@ func TestSIGTERMCutsNothingThatIsUnderWay(t *testing.T) {
 	var sent, answered sync.WaitGroup
 	sent.Add(users*each + calls)
 	there := app.at(stopped)
-	there.http.Transport = reporting{there.http.Transport, sent.Done}
+	there.HTTP.Transport = reporting{there.HTTP.Transport, sent.Done}
 	refreshed := make([]answer, users*each)
 	for k := range refreshed {
 		answered.Go(func() { refreshed[k] = there.refresh(signIns[k%users].refresh) })

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +18,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"entramcp/handler/oauth"
+	"entramcp/dev/oauthclient"
 )
 
 // signInWithin is how long a person has to sign in.
@@ -32,23 +31,9 @@ type walk struct {
 	open     func(ctx context.Context, address string) error
 	out      io.Writer
 
-	server   metadata
-	clientID string
-	tokens   tokens
+	oauth    oauthclient.Client
+	tokens   oauthclient.Tokens
 	evidence []string
-}
-
-type metadata struct {
-	Issuer                string `json:"issuer"`
-	AuthorizationEndpoint string `json:"authorization_endpoint"`
-	TokenEndpoint         string `json:"token_endpoint"`
-	RegistrationEndpoint  string `json:"registration_endpoint"`
-	RevocationEndpoint    string `json:"revocation_endpoint"`
-}
-
-type tokens struct {
-	Access  string `json:"access_token"`
-	Refresh string `json:"refresh_token"`
 }
 
 // step is one thing that is done; it returns what it saw.
@@ -125,30 +110,24 @@ func (w *walk) discover(ctx context.Context) (string, error) {
 	}
 	document := *issuer
 	document.Path = "/.well-known/oauth-authorization-server" + issuer.Path
-	if status, _, err = w.fetch(ctx, http.MethodGet, document.String(), nil, &w.server); err != nil {
+	if status, _, err = w.fetch(ctx, http.MethodGet, document.String(), nil, &w.oauth.Endpoints); err != nil {
 		return "", err
 	}
-	if status != http.StatusOK || w.server.Issuer != resource.Servers[0] {
-		return "", fmt.Errorf("%s: status %d, issuer %q, want %q", document.String(), status, w.server.Issuer, resource.Servers[0])
+	if status != http.StatusOK || w.oauth.Issuer != resource.Servers[0] {
+		return "", fmt.Errorf("%s: status %d, issuer %q, want %q", document.String(), status, w.oauth.Issuer, resource.Servers[0])
 	}
-	return "issuer " + w.server.Issuer, nil
+	return "issuer " + w.oauth.Issuer, nil
 }
 
 const callbackPath = "/callback"
 
 func (w *walk) register(ctx context.Context) (string, error) {
-	var registered struct {
-		ClientID string `json:"client_id"`
+	w.oauth.HTTP, w.oauth.Resource, w.oauth.RedirectURI = w.client, w.endpoint, "http://127.0.0.1"+callbackPath
+	answer, err := w.oauth.Register(ctx, w.oauth.Public("smoke test"))
+	if err == nil {
+		err = answer.Wanted(http.StatusCreated)
 	}
-	status, _, err := w.fetch(ctx, http.MethodPost, w.server.RegistrationEndpoint, map[string]any{
-		"client_name": "smoke test", "redirect_uris": []string{"http://127.0.0.1" + callbackPath},
-		"grant_types": []string{"authorization_code", "refresh_token"}, "token_endpoint_auth_method": "none",
-	}, &registered)
-	if err == nil && (status != http.StatusCreated || registered.ClientID == "") {
-		err = fmt.Errorf("status %d", status)
-	}
-	w.clientID = registered.ClientID
-	return "client " + registered.ClientID, err
+	return "client " + w.oauth.ID, err
 }
 
 // signIn has the person approve and sign in in a browser, and redeems the code.
@@ -172,14 +151,10 @@ func (w *walk) signIn(ctx context.Context) (string, error) {
 	go func() { _ = server.Serve(listener) }()
 	defer server.Close()
 
-	redirect := "http://" + listener.Addr().String() + callbackPath
-	verifier, state := oauth.NewVerifier(), rand.Text()
-	address := w.server.AuthorizationEndpoint + "?" + url.Values{
-		"response_type": {"code"}, "client_id": {w.clientID}, "redirect_uri": {redirect}, "state": {state},
-		"code_challenge": {oauth.S256(verifier)}, "code_challenge_method": {"S256"}, "resource": {w.endpoint},
-	}.Encode()
-	_, _ = fmt.Fprintf(w.out, "    Approve and sign in:\n    %s\n", address)
-	if err := w.open(ctx, address); err != nil {
+	w.oauth.RedirectURI = "http://" + listener.Addr().String() + callbackPath
+	request := w.oauth.Request(nil)
+	_, _ = fmt.Fprintf(w.out, "    Approve and sign in:\n    %s\n", request.URL)
+	if err := w.open(ctx, request.URL); err != nil {
 		_, _ = fmt.Fprintf(w.out, "    No browser could be opened (%v): open the address yourself.\n", err)
 	}
 	var answer url.Values
@@ -190,21 +165,16 @@ func (w *walk) signIn(ctx context.Context) (string, error) {
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	switch {
-	case answer.Get("error") != "":
-		return "", fmt.Errorf("%s: %s", answer.Get("error"), answer.Get("error_description"))
-	case answer.Get("state") != state:
-		return "", errors.New("the answer has another state")
-	case answer.Get("iss") != w.server.Issuer:
-		return "", fmt.Errorf("the answer is from %q (RFC 9207)", answer.Get("iss"))
+	code, err := w.oauth.Code(request, answer)
+	if err != nil {
+		return "", err
 	}
-	return "code redeemed", w.token(ctx, url.Values{"grant_type": {"authorization_code"}, "code": {answer.Get("code")},
-		"redirect_uri": {redirect}, "code_verifier": {verifier}})
+	return "code redeemed", w.take(w.oauth.Redeem(ctx, request, code))
 }
 
 func (w *walk) refresh(ctx context.Context) (string, error) {
 	before := w.tokens
-	if err := w.token(ctx, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {before.Refresh}}); err != nil {
+	if err := w.take(w.oauth.Renew(ctx, before.Refresh)); err != nil {
 		return "", err
 	}
 	if w.tokens.Access == before.Access {
@@ -213,23 +183,17 @@ func (w *walk) refresh(ctx context.Context) (string, error) {
 	return "a new access token", nil
 }
 
-func (w *walk) token(ctx context.Context, form url.Values) error {
-	form.Set("client_id", w.clientID)
-	form.Set("resource", w.endpoint)
-	var answer struct {
-		tokens
-		Error       string `json:"error"`
-		Description string `json:"error_description"`
-	}
-	status, _, err := w.fetch(ctx, http.MethodPost, w.server.TokenEndpoint, form, &answer)
-	switch {
-	case err != nil:
+// take keeps the tokens of an answer, which must have both.
+func (w *walk) take(answer oauthclient.Answer, err error) error {
+	if err != nil {
 		return err
-	case status != http.StatusOK || answer.Access == "" || answer.Refresh == "":
-		return fmt.Errorf("status %d %s: %s", status, answer.Error, answer.Description)
 	}
-	w.tokens = answer.tokens
-	return nil
+	tokens, err := answer.Tokens()
+	if err == nil && tokens.Refresh == "" {
+		err = errors.New("no refresh token")
+	}
+	w.tokens = tokens
+	return err
 }
 
 // bearer adds the access token to each request.
@@ -291,10 +255,12 @@ func needsNothing(t *mcp.Tool) bool {
 const revokedWithin = 30 * time.Second
 
 func (w *walk) revoke(ctx context.Context) (string, error) {
-	status, _, err := w.fetch(ctx, http.MethodPost, w.server.RevocationEndpoint,
-		url.Values{"token": {w.tokens.Refresh}, "client_id": {w.clientID}}, nil)
-	if err != nil || status != http.StatusOK {
-		return "", fmt.Errorf("status %d: %w", status, err)
+	answer, err := w.oauth.Revoke(ctx, w.tokens.Refresh)
+	if err == nil {
+		err = answer.Wanted(http.StatusOK)
+	}
+	if err != nil {
+		return "", err
 	}
 	for began := time.Now(); ; {
 		status, err := w.pinged(ctx)
@@ -327,15 +293,11 @@ func (w *walk) pinged(ctx context.Context) (int, error) {
 	return response.StatusCode, response.Body.Close()
 }
 
-// fetch sends a form or JSON and reads JSON, if there is any to read.
+// fetch sends JSON, unless body is nil, and reads JSON, if there is any to read.
 func (w *walk) fetch(ctx context.Context, method, address string, body, into any) (int, http.Header, error) {
 	var content io.Reader
 	kind := ""
-	switch body := body.(type) {
-	case nil:
-	case url.Values:
-		content, kind = strings.NewReader(body.Encode()), "application/x-www-form-urlencoded"
-	default:
+	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
 			return 0, nil, err

@@ -1,25 +1,19 @@
 package stack
 
 import (
-	"bytes"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
-	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"testing"
+
+	"entramcp/dev/oauthclient"
 )
 
 // Tokens are what the token endpoint answers with: tokens, or an error.
 type Tokens struct {
-	Status  int
-	Access  string `json:"access_token"`
-	Refresh string `json:"refresh_token"`
-	Scope   string `json:"scope"`
-	Error   string `json:"error"`
+	oauthclient.Tokens
+	Status int
+	Error  string
 }
 
 // Flow is an authorization code flow by hand, with what a test changes in it.
@@ -29,35 +23,32 @@ type Flow struct {
 	Extra url.Values
 }
 
-// Start is the authorization URL of the flow, and the PKCE verifier to keep.
-func (l *Local) Start(f Flow) (authorizationURL, verifier string) {
-	verifier = rand.Text() + rand.Text()
-	challenge := sha256.Sum256([]byte(verifier))
-	q := url.Values{
-		"response_type": {"code"}, "client_id": {f.ClientID}, "redirect_uri": {f.RedirectURI}, "state": {"s"},
-		"code_challenge": {base64.RawURLEncoding.EncodeToString(challenge[:])}, "code_challenge_method": {"S256"},
-	}
-	maps.Copy(q, f.Extra)
-	return l.URL + "/authorize?" + q.Encode(), verifier
+// client is a client that sends no resource of its own accord.
+func (l *Local) client(f Flow) *oauthclient.Client {
+	return &oauthclient.Client{Endpoints: oauthclient.At(l.URL), RedirectURI: f.RedirectURI, ID: f.ClientID}
 }
+
+// Start is the authorization request of the flow.
+func (l *Local) Start(f Flow) oauthclient.Request { return l.client(f).Request(f.Extra) }
 
 // SignInWith takes user through the flow; the callback is what the client is
 // sent.
 func (l *Local) SignInWith(tb testing.TB, user string, f Flow) (callback *url.URL, tokens Tokens) {
 	tb.Helper()
-	address, verifier := l.Start(f)
-	callback, err := NewBrowser(user).Approve(address)
+	c := l.client(f)
+	request := c.Request(f.Extra)
+	callback, err := NewBrowser(user).Approve(request.URL)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tokens = l.Token(tb, url.Values{
-		"grant_type": {"authorization_code"}, "code": {callback.Query().Get("code")}, "client_id": {f.ClientID},
-		"redirect_uri": {f.RedirectURI}, "code_verifier": {verifier},
-	})
-	if tokens.Status != http.StatusOK {
-		tb.Fatalf("token: %+v", tokens)
+	answer, err := c.Redeem(tb.Context(), request, callback.Query().Get("code"))
+	if err == nil {
+		err = answer.Wanted(http.StatusOK)
 	}
-	return callback, tokens
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return callback, tokensIn(tb, answer)
 }
 
 // SignIn is an access token for user.
@@ -71,14 +62,17 @@ func (l *Local) SignIn(tb testing.TB, user string) string {
 // Token makes one request to the token endpoint.
 func (l *Local) Token(tb testing.TB, form url.Values) Tokens {
 	tb.Helper()
-	res, err := http.PostForm(l.URL+"/token", form)
+	answer, err := l.client(Flow{ClientID: form.Get("client_id")}).Form(tb.Context(), l.URL+"/token", form)
 	if err != nil {
 		tb.Error(err)
-		return Tokens{}
 	}
-	defer res.Body.Close()
-	t := Tokens{Status: res.StatusCode}
-	if err := json.NewDecoder(res.Body).Decode(&t); err != nil {
+	return tokensIn(tb, answer)
+}
+
+func tokensIn(tb testing.TB, answer oauthclient.Answer) Tokens {
+	tb.Helper()
+	t := Tokens{Status: answer.Status, Error: answer.Member("error")}
+	if err := json.Unmarshal(answer.Body, &t.Tokens); err != nil {
 		tb.Error(err)
 	}
 	return t
@@ -87,35 +81,36 @@ func (l *Local) Token(tb testing.TB, form url.Values) Tokens {
 // Register registers a public client with the redirect URI and returns its id.
 func (l *Local) Register(tb testing.TB, redirectURI string) string {
 	tb.Helper()
-	status, answer := l.RegisterAs(tb, map[string]any{
-		"client_name": "test", "redirect_uris": []string{redirectURI}, "token_endpoint_auth_method": "none",
-		"grant_types": []string{"authorization_code", "refresh_token"},
-	})
-	id, _ := answer["client_id"].(string)
-	if status != http.StatusCreated || id == "" {
-		tb.Fatalf("register: status %d, %v", status, answer)
+	return register(tb, &oauthclient.Client{Endpoints: oauthclient.At(l.URL)}, l.client(Flow{RedirectURI: redirectURI}).Public("test"))
+}
+
+// Register registers a client (RFC 7591) and returns its client_id.
+func (s *Stack) Register(tb testing.TB, metadata map[string]any) string {
+	tb.Helper()
+	return register(tb, &oauthclient.Client{Endpoints: oauthclient.At(s.URL), HTTP: s.Client()}, metadata)
+}
+
+func register(tb testing.TB, c *oauthclient.Client, metadata map[string]any) string {
+	tb.Helper()
+	answer, err := c.Register(tb.Context(), metadata)
+	if err == nil {
+		err = answer.Wanted(http.StatusCreated)
 	}
-	return id
+	if err != nil {
+		tb.Fatalf("register: %v", err)
+	}
+	return c.ID
 }
 
 // RegisterAs sends metadata to the registration endpoint.
 func (l *Local) RegisterAs(tb testing.TB, metadata map[string]any) (status int, answer map[string]any) {
 	tb.Helper()
-	body, err := json.Marshal(metadata)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	res, err := http.Post(l.URL+"/register", "application/json", bytes.NewReader(body))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
+	a, err := l.client(Flow{}).Register(tb.Context(), metadata)
 	if err == nil {
-		err = json.Unmarshal(text, &answer)
+		err = json.Unmarshal(a.Body, &answer)
 	}
 	if err != nil {
-		tb.Fatalf("register: %v: %s", err, text)
+		tb.Fatalf("register: %v: %s", err, a.Body)
 	}
-	return res.StatusCode, answer
+	return a.Status, answer
 }

@@ -3,8 +3,6 @@ package authserver_test
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"html"
@@ -40,7 +38,7 @@ const (
 	callback = "https://client.example/callback"
 )
 
-var challenge = s256(verifier)
+var challenge = oauth.S256(verifier)
 
 // world is one server with the simulated tenant and a clock of its own.
 type world struct {
@@ -369,11 +367,6 @@ func match(t testing.TB, s, pattern string) string {
 		t.Fatalf("nothing matches %s in\n%s", pattern, s)
 	}
 	return m[1]
-}
-
-func s256(verifier string) string {
-	sum := sha256.Sum256([]byte(verifier))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 type lockedBuffer struct {
