@@ -18,11 +18,15 @@ import (
 type console struct {
 	mu      sync.Mutex
 	out     io.Writer
-	partial []byte // the beginning of a line
+	log     lines
 	waiting bool
 }
 
-func newConsole(out io.Writer) *console { return &console{out: out, waiting: true} }
+func newConsole(out io.Writer) *console {
+	c := &console{out: out, waiting: true}
+	c.log = lines{console: c, out: out}
+	return c
+}
 
 // open prints the banner and, from then on, what happens.
 func (c *console) open(banner string) {
@@ -45,19 +49,31 @@ func (c *console) say(what, text string) {
 }
 
 // Write takes the handler's log, in any portions.
-func (c *console) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.partial = append(c.partial, p...)
+func (c *console) Write(p []byte) (int, error) { return c.log.Write(p) }
+
+// errors takes what the handler writes to its standard error, warnings above all.
+func (c *console) errors(out io.Writer) io.Writer { return &lines{console: c, out: out} }
+
+// lines writes the lines of a log as people read them.
+type lines struct {
+	console *console
+	out     io.Writer
+	partial []byte // the beginning of a line
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.console.mu.Lock()
+	defer l.console.mu.Unlock()
+	l.partial = append(l.partial, p...)
 	for {
-		line, rest, found := bytes.Cut(c.partial, []byte("\n"))
+		line, rest, found := bytes.Cut(l.partial, []byte("\n"))
 		if !found {
 			return len(p), nil
 		}
-		if text := c.readable(line); text != "" {
-			fmt.Fprintln(c.out, text)
+		if text := l.console.readable(line); text != "" {
+			fmt.Fprintln(l.out, text)
 		}
-		c.partial = rest
+		l.partial = rest
 	}
 }
 

@@ -42,6 +42,20 @@ func TestTheConsoleShowsWhatAPersonWants(t *testing.T) {
 	}
 }
 
+// TestWarningsAreReadableToo: the handler writes them to its standard error.
+func TestWarningsAreReadableToo(t *testing.T) {
+	var out, errs strings.Builder
+	w := newConsole(&out).errors(&errs)
+	for _, part := range []string{`{"time":"2026-11-26T12:00:00Z","level":"WARN","msg":"a document cannot`, ` be fetched","url":"https://claude.ai/x"}` + "\nport 7071 is in use\n"} {
+		if _, err := w.Write([]byte(part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := errs.String(); !strings.HasSuffix(got, "  warning   a document cannot be fetched url=\"https://claude.ai/x\"\nport 7071 is in use\n") || strings.Contains(got, "{") || out.Len() > 0 {
+		t.Errorf("%q %q", got, out.String())
+	}
+}
+
 func TestTheWatcherBuildsWhatChanged(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, text string, ago time.Duration) {

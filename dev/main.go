@@ -92,7 +92,7 @@ func serve(ctx context.Context, s settings, path string, watch *watcher, stdout,
 func serveOnce(ctx context.Context, s settings, path string, watch *watcher, console *console, first bool, stderr io.Writer) (status int, again bool) {
 	running, stop := context.WithCancel(ctx)
 	defer stop()
-	child := handlerProcess(running, path, s, console, stderr)
+	child := handlerProcess(running, path, s, console, console.errors(stderr))
 	if err := child.Start(); err != nil {
 		fmt.Fprintln(stderr, err)
 		return 1, false

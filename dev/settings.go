@@ -107,6 +107,7 @@ func (s settings) banner() string {
   Ready. Next: connect a client, or open %[1]s/ in a browser.
 
   Connect        claude mcp add --transport http entra %[1]s/mcp
+                 claude mcp login entra
   Sign-in        a simulated tenant at %[2]s (no Microsoft account is involved)
   Try it now     make call %[4]sTOOL=hello_world USER=bob    (in another terminal)
   Data           %[3]s
