@@ -199,11 +199,8 @@ func (c *Callers) verify(ctx context.Context, raw string) (Caller, error) {
 	}
 	now := c.client.deps.Now()
 	sum := sha256.Sum256([]byte(raw))
-	if caller, ok := c.verified.Get(sum); ok {
-		if now.Before(caller.Expires) {
-			return caller, nil
-		}
-		c.verified.Remove(sum)
+	if caller, ok := c.verified.Get(sum); ok && now.Before(caller.Expires) {
+		return caller, nil
 	}
 	m, err := c.client.metadata.get(ctx)
 	if err != nil {

@@ -249,6 +249,17 @@ func TestTheHeaderTellsEntrasTokensFromOurs(t *testing.T) {
 	}
 }
 
+func TestCallersAreOffWhereNeitherKindIsAdmitted(t *testing.T) {
+	for _, tt := range []struct {
+		policy CallerPolicy
+		off    bool
+	}{{CallerPolicy{Audience: "api://x/.default"}, true}, {CallerPolicy{AppRole: "Mcp.Invoke"}, false}, {CallerPolicy{Clients: []string{"id"}}, false}} {
+		if got := tt.policy.Off(); got != tt.off {
+			t.Errorf("%+v: off %v", tt.policy, got)
+		}
+	}
+}
+
 func TestAVerifiedCallerIsRememberedUntilTheTokenEnds(t *testing.T) {
 	e := newTenant(t)
 	c := e.callers()

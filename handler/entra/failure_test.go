@@ -108,7 +108,7 @@ func TestRawTextOfEntraGoesToTheLogOnly(t *testing.T) {
 	if !strings.Contains(f.Description(), "(AADSTS700082)") {
 		t.Errorf("the description lacks the number: %s", f.Description())
 	}
-	for _, want := range []string{"0c0c0c0c-0000-0000-0000-000000000002", "0a0a0a0a-0000-0000-0000-000000000001", "raw text"} {
+	for _, want := range []string{"0c0c0c0c-0000-0000-0000-000000000002", "0a0a0a0a-0000-0000-0000-000000000001", `"aadsts":700082`, "raw text"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log lacks %q: %s", want, log.String())
 		}

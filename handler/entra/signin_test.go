@@ -255,6 +255,24 @@ func TestASignInWithoutARefreshTokenIsSaidInTheLog(t *testing.T) {
 	}
 }
 
+// The ID token is of the version of the endpoint; that of our API's is the manifest's.
+func TestVersion1TokensForOurAPIAreWarnedOfOnce(t *testing.T) {
+	for version, want := range map[int]struct {
+		warnings int
+		seen     string
+	}{1: {1, "1.0"}, 2: {0, "2.0"}} {
+		e := newTenant(t, func(a *sim.App) { a.TokenVersion = version })
+		var log bytes.Buffer
+		c, err := New(e.config(), Deps{Now: e.clock.Now, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		e.must(err)
+		e.signedInAs(c, sim.Alice)
+		e.signedInAs(c, sim.Bob)
+		if n := strings.Count(log.String(), "version 1 access tokens"); n != want.warnings || c.APITokenVersion() != want.seen {
+			t.Errorf("version %d: %d warnings, seen %q", version, n, c.APITokenVersion())
+		}
+	}
+}
+
 func TestClocksThatAreApartAreSaidOnce(t *testing.T) {
 	e := newTenant(t)
 	var log bytes.Buffer

@@ -3,6 +3,7 @@ package toolkit_test
 import (
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
+	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
 	"entramcp/handler/toolkit"
 	"entramcp/handler/toolkit/toolkittest"
@@ -88,6 +90,57 @@ func TestARefusedTokenIsReplacedOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestARequestIsRepeatedWithItsBody, where the token was refused.
+func TestARequestIsRepeatedWithItsBody(t *testing.T) {
+	var bodies []string
+	url, _ := api(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if bodies = append(bodies, string(body)); len(bodies) == 1 {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	})
+	got := calling(t, &issuer{}, url, []string{"Mail.Send"}, func(ctx context.Context, c *toolkit.Caller) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1.0/me/sendMail", strings.NewReader("a mail"))
+		if err != nil {
+			return err
+		}
+		resp, err := c.HTTPClient("Mail.Send").Do(req)
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
+	}, toolkit.CallAPI("Mail.Send"))
+	if diff := cmp.Diff([]string{"a mail", "a mail"}, bodies); diff != "" || got.Failed {
+		t.Errorf("%q %s", got.Text, diff)
+	}
+}
+
+// TestWhyThereIsNoTokenIsSaid in the words that Entra's refusal, the server's own or the
+// toolkit's has for the user, and not as an outage of the API.
+func TestWhyThereIsNoTokenIsSaid(t *testing.T) {
+	for want, refused := range map[string]error{
+		"Your account is locked. Ask an administrator.": &entra.Failure{Kind: entra.NotAllowed, Summary: "Your account is locked.", NextStep: "Ask an administrator."},
+		"The sign-in has ended.":                        oauth.New(oauth.InvalidToken, "The sign-in has ended."),
+		"Not today.":                                    toolkit.Fail("Not today.", nil),
+	} {
+		got := calling(t, without{refused}, "http://127.0.0.1:1", []string{"User.Read"}, func(ctx context.Context, c *toolkit.Caller) error {
+			return c.GetJSON(ctx, "/v1.0/me", &inner{}, "User.Read")
+		}, toolkit.CallAPI("User.Read"))
+		if !got.Failed || got.Text != want {
+			t.Errorf("%q, want %q", got.Text, want)
+		}
+	}
+}
+
+// without gives no token.
+type without struct{ err error }
+
+func (w without) Token(context.Context, grants.Grant, ...string) (entra.APIToken, error) {
+	return entra.APIToken{}, w.err
+}
+
+func (without) Refused(grants.Grant, entra.APIToken, ...string) {}
 
 // TestScopesForAPIsAreDeclaredAndGranted: a tool gets no token that its definition does not
 // name, that the client was not granted, or for two APIs at once.

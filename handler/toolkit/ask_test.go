@@ -232,13 +232,6 @@ func TestLinksAreOpenedByClientsThatCan(t *testing.T) {
 	}
 }
 
-// refusing is an API that gives no token, for want of a consent that no link gives.
-type refusing struct{ consent }
-
-func (refusing) Token(context.Context, grants.Grant, ...string) (entra.APIToken, error) {
-	return entra.APIToken{}, &entra.Failure{Kind: entra.ConsentNeeded, Summary: "This application may not read your mail.", NextStep: "Ask an administrator."}
-}
-
 // TestAFailureWithoutALinkAsksNothing: there is nothing to open.
 func TestAFailureWithoutALinkAsksNothing(t *testing.T) {
 	mail := toolkit.Define("mail", "Mail.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) {
@@ -246,7 +239,9 @@ func TestAFailureWithoutALinkAsksNothing(t *testing.T) {
 		return "mail", err
 	}, toolkit.CallAPI("Mail.Read"))
 	client := toolkittest.SignIn(t, offering(mail), toolkittest.User{Scopes: []string{"Mail.Read"}},
-		toolkittest.ServerOptions(func(o *toolkit.Options) { o.API = refusing{} }),
+		toolkittest.ServerOptions(func(o *toolkit.Options) {
+			o.API = without{&entra.Failure{Kind: entra.ConsentNeeded, Summary: "This application may not read your mail.", NextStep: "Ask an administrator."}}
+		}),
 		toolkittest.Answering(func(message, url string) (string, map[string]any) {
 			t.Errorf("asked %q, %q", message, url)
 			return "accept", nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -258,4 +259,39 @@ func TestDataIsErasedWithTheUser(t *testing.T) {
 	if n := each(grants.SubjectOf("f2a49aef-3c2c-4e9b-8f5a-2f7b7a6f0001", "bob")); n != 240 {
 		t.Errorf("another user has %d items left", n)
 	}
+}
+
+// TestWhatCannotBeListedIsNotErased: that there is nothing, and that nobody knows, are
+// told apart.
+func TestWhatCannotBeListedIsNotErased(t *testing.T) {
+	table := unlisted{toolkittest.Table(t)}
+	if n, err := toolkit.EraseData(t.Context(), table, "someone"); !errors.Is(err, errUnlisted) {
+		t.Errorf("erased %d rows, %v", n, err)
+	}
+	nothing := func(string, string, json.RawMessage) error { return nil }
+	if err := toolkit.EachData(t.Context(), table, "someone", nothing); !errors.Is(err, errUnlisted) {
+		t.Errorf("read everything, %v", err)
+	}
+}
+
+// unlisted is a table that answers no listing.
+type unlisted struct{ store.Table }
+
+var errUnlisted = errors.New("storage does not answer")
+
+func (unlisted) List(context.Context, store.Span, store.Cursor) (store.Page, error) {
+	return store.Page{}, errUnlisted
+}
+
+// TestNamesOfDataAreBounded by what they take in the table.
+func TestNamesOfDataAreBounded(t *testing.T) {
+	within(t, toolkittest.Table(t), toolkittest.User{}, func(ctx context.Context, c *toolkit.Caller) error {
+		notes := toolkit.DataOf[entry](c, "notes")
+		for key, fits := range map[string]bool{"": false, strings.Repeat("a", 200): true, strings.Repeat("a", 201): false, strings.Repeat("/", 66): true, strings.Repeat("/", 67): false} {
+			if _, err := notes.Put(ctx, key, entry{}, ""); (err == nil) != fits {
+				t.Errorf("%d bytes of %.1q: %v", len(key), key, err)
+			}
+		}
+		return nil
+	})
 }
