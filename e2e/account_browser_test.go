@@ -1,0 +1,107 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"entramcp/dev/tenant"
+	"entramcp/e2e/stack"
+)
+
+// press presses a key n times.
+func press(key string, n int) chromedp.Action[chromedp.Void] {
+	return chromedp.KeyEvent(strings.Repeat(key, n))
+}
+
+// focused is what has the keyboard: its words, and whether it shows that.
+func focused(c *stack.Chromium) (words string, visible bool) {
+	words = stack.Script[string](c, `(document.activeElement.labels?.[0] ?? document.activeElement).innerText.replace(/\s+/g, " ").trim()`)
+	visible = stack.Script[bool](c, `document.activeElement.matches(":focus-visible") && getComputedStyle(document.activeElement).outlineStyle !== "none"`)
+	return words, visible
+}
+
+// tabTo presses Tab until the words of what has the keyboard begin so.
+func tabTo(t *testing.T, c *stack.Chromium, words string) {
+	t.Helper()
+	var passed []string
+	for range 40 {
+		c.Do("tab", press(kb.Tab, 1))
+		at, visible := focused(c)
+		if !visible {
+			t.Errorf("nothing shows that %q has the keyboard", at)
+		}
+		if strings.HasPrefix(at, words) {
+			return
+		}
+		passed = append(passed, at)
+	}
+	t.Fatalf("the keyboard does not reach %q, only %q", words, passed)
+}
+
+// TestTheAccountPagesInChromium: on phone and desktop, light and dark, with nothing
+// that axe-core finds, and all of it with the keyboard alone.
+func TestTheAccountPagesInChromium(t *testing.T) {
+	s := stack.StartLocal(t, map[string]string{"ENTRA_CLIENT_SECRET_EXPIRES": time.Now().AddDate(0, 0, 5).Format(time.DateOnly), "PINNED_CLIENTS": pinnedList}, nil)
+	if err := s.Tenant.Reconfigure(stack.ClientID, func(app *tenant.App) { app.AppRoles = append(app.AppRoles, tenant.ManageRole) }); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		newApp(t, s.URL, stack.Alice).signIn("openid", "offline_access", "User.Read")
+	}
+	if _, err := stack.NewBrowser(stack.Alice).Approve((&audited{Local: s, t: t}).authorization(pinnedClient, pinnedRedirect)); err != nil {
+		t.Fatal(err)
+	}
+
+	c := stack.NewChromium(t)
+	c.Do("account sign-in", chromedp.Navigate(s.URL+"/account"), chromedp.WaitVisible("main h1"))
+	c.Look("account-sign-in")
+	tabTo(t, c, "Sign in")
+	c.Do("to the tenant", press(kb.Enter, 1), chromedp.WaitVisible(person(stack.Alice)), chromedp.Click(person(stack.Alice)))
+	c.Do("account", chromedp.WaitVisible(`h2#apps`))
+	c.Look("account")
+	for _, want := range []string{"This server needs attention", "wire", "Remembered approvals", "What is kept about you", "Manage connections"} {
+		if text := stack.Script[string](c, `document.body.innerText`); !strings.Contains(text, want) {
+			t.Errorf("the page does not show %q:\n%s", want, text)
+		}
+	}
+
+	tabTo(t, c, "What it may do")
+	c.Do("unfold", press(kb.Enter, 1))
+	if open := stack.Script[bool](c, `document.querySelector("details").open`); !open {
+		t.Error("Enter does not unfold what an app may do")
+	}
+	tabTo(t, c, "Disconnect wire")
+	c.Do("disconnect", press(kb.Enter, 1), chromedp.WaitVisible(`[role=status]`))
+	c.Look("account-disconnected")
+	if left := stack.Script[int](c, `document.querySelectorAll("form[action$='/disconnect']").length`); left != 1 {
+		t.Errorf("%d apps are left", left)
+	}
+	tabTo(t, c, "Remove everything")
+	c.Do("erase", press(kb.Enter, 1), chromedp.WaitVisible(`button[name=sure]`))
+	c.Look("account-erase")
+	c.Do("back", chromedp.Navigate(s.URL+"/account"), chromedp.WaitVisible(`h2#apps`))
+	tabTo(t, c, "Manage connections")
+	c.Do("manage", press(kb.Enter, 1), chromedp.WaitVisible(`h2#user`))
+	tabTo(t, c, "Object ID")
+	var id string
+	if err := s.Tenant.Change(stack.Alice, func(u *tenant.User) { id = u.ObjectID }); err != nil {
+		t.Fatal(err)
+	}
+	c.Do("a user", chromedp.KeyEvent(id+kb.Enter), chromedp.WaitVisible(`button[value="block-user"]`))
+	tabTo(t, c, "Part of its name")
+	c.Do("an app", chromedp.KeyEvent("wire"+kb.Enter), chromedp.WaitVisible(`code.select`))
+	tabTo(t, c, "Value")
+	c.Do("block a client", chromedp.KeyEvent("evil-client"))
+	tabTo(t, c, "Reason")
+	c.Do("with a reason", chromedp.KeyEvent("phishing"))
+	tabTo(t, c, "Block")
+	c.Do("block", press(kb.Enter, 1), chromedp.WaitVisible(`[role=status]`))
+	c.Look("manage")
+	if text := stack.Script[string](c, `document.body.innerText`); !strings.Contains(text, "evil-client") || !strings.Contains(text, "phishing") {
+		t.Errorf("the block is not shown:\n%s", text)
+	}
+}
