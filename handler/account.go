@@ -89,6 +89,12 @@ func (s *Server) verifyManager() func(context.Context, string) (account.Manager,
 		if err != nil {
 			return account.Manager{}, oauth.Unavailable("The token cannot be checked now. Try again.", retryAfter, err)
 		}
+		switch block, err := s.grants.Blocked(ctx, grants.Parties{AppID: caller.AppID, TenantID: caller.TenantID}); {
+		case err != nil:
+			return account.Manager{}, err
+		case block != nil:
+			return account.Manager{}, refusedBy(block).OAuth()
+		}
 		return account.Manager{AppID: caller.AppID, TenantID: caller.TenantID}, nil
 	}
 }

@@ -28,10 +28,14 @@ func (s *Server) entraCallers(known oauth.Scopes) func(context.Context, string) 
 		case err != nil:
 			return nil, err
 		case block != nil:
-			return nil, &entra.Refusal{Reason: "blocked: " + string(block.Kind), Message: "The operator of this server has blocked this " + string(block.Kind) + "."}
+			return nil, refusedBy(block)
 		}
 		return access, nil
 	}
+}
+
+func refusedBy(block *grants.Block) *entra.Refusal {
+	return &entra.Refusal{Reason: "blocked: " + string(block.Kind), Message: "The operator of this server has blocked this " + string(block.Kind) + "."}
 }
 
 // CallerPolicy is what cfg says of callers with Entra's own tokens.

@@ -129,7 +129,10 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	if s.clients, err = s.newRegistry(); err != nil {
 		return nil, err
 	}
-	if s.entra, err = entra.New(EntraConfig(cfg), entra.Deps{HTTPClient: deps.HTTPClient, Now: deps.Now, Log: deps.Log}); err != nil {
+	if s.entra, err = entra.New(EntraConfig(cfg), entra.Deps{
+		HTTPClient: deps.HTTPClient, Now: deps.Now, Log: deps.Log,
+		TenantAdmitted: func(ctx context.Context, tid string) (bool, error) { return s.grants.TenantAllowed(ctx, tid) },
+	}); err != nil {
 		return nil, fmt.Errorf("configure Entra: %w", err)
 	}
 	s.challenges = &authserver.ClaimsChallenges{Table: deps.Table, Ring: s.ring, Now: deps.Now, Log: deps.Log}

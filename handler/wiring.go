@@ -66,7 +66,7 @@ func (s *Server) scopes(catalogue toolkit.Catalogue) oauth.Scopes {
 func (s *Server) newGrants() *grants.Service {
 	return grants.New(grants.Options{
 		Table: s.deps.Table, Ring: s.ring, Issuer: s.cfg.Issuer, Resource: s.cfg.Resource,
-		Required:       s.cfg.RequiredScopes,
+		Tenants: s.cfg.Entra.Tenants(), Required: s.cfg.RequiredScopes,
 		AccessLifetime: s.cfg.AccessTokenLifetime, RefreshLifetime: s.cfg.RefreshLifetime,
 		GrantLifetime: s.cfg.GrantLifetime, RefreshGrace: s.cfg.RefreshGrace,
 		Recheck: s.cfg.Recheck, Renew: authserver.Renewer{Upstream: s.entra, Challenges: s.challenges}.Renew,

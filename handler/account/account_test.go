@@ -233,6 +233,32 @@ func TestASessionEnds(t *testing.T) {
 	}
 }
 
+// TestASessionEndsWithABlock: a manager who is put out manages nothing until the
+// session would end by itself.
+func TestASessionEndsWithABlock(t *testing.T) {
+	for kind, value := range map[grants.BlockKind]string{
+		grants.BlockUser: string(grants.SubjectOf(tenant, alice)), grants.BlockTenant: tenant,
+	} {
+		w := newWorld(t, nil)
+		m := w.signedIn(alice, ManageRole)
+		if status, body := m.get("/account/manage"); status != http.StatusOK || strings.Contains(body, "/account/sign-in") {
+			t.Fatalf("%s: no page for the session: %d", kind, status)
+		}
+		if err := w.grants.Block(t.Context(), kind, value, "test"); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{"/account", "/account/manage"} {
+			if _, body := m.get(path); !strings.Contains(body, "/account/sign-in") {
+				t.Errorf("%s: %s goes on", kind, path)
+			}
+		}
+		m.post("/account/manage", "do", "block", "kind", "client", "value", "claude")
+		if blocked, err := w.grants.Blocked(t.Context(), grants.Parties{ClientID: "claude"}); blocked != nil || err != nil {
+			t.Errorf("%s: a form of the session was obeyed", kind)
+		}
+	}
+}
+
 func TestManagingTakesTheRoleAndStaysInTheTenant(t *testing.T) {
 	w := newWorld(t, nil)
 	tokens := w.connect(bob, "claude")

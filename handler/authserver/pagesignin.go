@@ -73,7 +73,8 @@ func (s *Server) BeginPageSignIn(w http.ResponseWriter, r *http.Request, kind st
 	s.continueAtEntra(w, r, request{}, to)
 }
 
-// answerPageSignIn lets the PageSignIn of t finish.
+// answerPageSignIn lets the PageSignIn of t finish, unless the user or the tenant is
+// blocked.
 func (s *Server) answerPageSignIn(r *http.Request, t transaction, signIn entra.SignIn) answer {
 	finish := s.pageSignIns[t.kind]
 	if finish == nil {

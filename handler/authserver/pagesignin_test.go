@@ -14,6 +14,7 @@ import (
 	"entramcp/dev/tenant"
 	"entramcp/handler/authserver"
 	"entramcp/handler/entra"
+	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
 )
 
@@ -114,6 +115,14 @@ func TestAPageSignInThatFailsSaysSoOnAPageAndLeadsBack(t *testing.T) {
 			w.upstream.breakWith(errors.New("timeout"))
 			return back
 		}, http.StatusServiceUnavailable, "Not available right now"},
+		"the user is blocked": {func(w *world, n *notebook, to string) string {
+			w.block(grants.BlockUser, string(w.subject()))
+			return w.upstream.signIn(w.t, to)
+		}, http.StatusForbidden, "blocked"},
+		"the tenant is blocked": {func(w *world, n *notebook, to string) string {
+			w.block(grants.BlockTenant, tenant.Contoso)
+			return w.upstream.signIn(w.t, to)
+		}, http.StatusForbidden, "blocked"},
 		"the page sign-in refuses": {func(w *world, n *notebook, to string) string {
 			n.fail = oauth.New(oauth.AccessDenied, "Not you.")
 			return w.upstream.signIn(w.t, to)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"entramcp/handler/clients"
@@ -157,6 +158,15 @@ type Entra struct {
 func (e Entra) Simulated() bool {
 	u, err := url.Parse(e.Authority)
 	return err == nil && oauth.Loopback(u.Hostname())
+}
+
+// Tenants are the IDs of the tenants that may sign in where the endpoint stands for
+// many; nil where it stands for one, or where all may.
+func (e Entra) Tenants() []string {
+	if (e.TenantID != "organizations" && e.TenantID != "common") || slices.Contains(e.AllowedTenants, "*") {
+		return nil
+	}
+	return e.AllowedTenants
 }
 
 // Store says where records live: Tables or, if both are empty, DataDir.

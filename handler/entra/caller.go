@@ -166,7 +166,8 @@ func LooksLikeEntra(raw string) bool {
 const maxCallerToken = 16 << 10
 
 // Verify admits a caller to the MCP endpoint. The error is a *Refusal, or a
-// *Failure of kind Unavailable if Entra's keys cannot be had.
+// *Failure of kind Unavailable if Entra's keys cannot be had, or if it cannot be
+// known whether the tenant may come.
 func (c *Callers) Verify(ctx context.Context, raw string) (Caller, error) {
 	return c.VerifyRole(ctx, raw, c.policy.AppRole)
 }
@@ -213,8 +214,11 @@ func (c *Callers) verify(ctx context.Context, raw string) (Caller, error) {
 	_, err = parser.ParseWithClaims(raw, &t, func(token *jwt.Token) (any, error) {
 		// The claims come first: a signature costs more, and a key that is not
 		// known a request.
-		if refusal := c.checkClaims(m, t); refusal != nil {
-			return nil, refusal
+		if err := c.checkClaims(m, t); err != nil {
+			return nil, err
+		}
+		if err := c.checkTenant(ctx, m, strings.ToLower(t.TenantID)); err != nil {
+			return nil, err
 		}
 		kid, _ := token.Header["kid"].(string)
 		var signer key
@@ -227,11 +231,14 @@ func (c *Callers) verify(ctx context.Context, raw string) (Caller, error) {
 		return signer.public, nil
 	})
 	var refusal *Refusal
+	var failure *Failure
 	switch {
 	case keyFault != nil && !errors.Is(keyFault, errUnknownKey):
 		return Caller{}, unreachable("signing key", keyFault)
 	case errors.As(err, &refusal):
 		return Caller{}, refusal
+	case errors.As(err, &failure):
+		return Caller{}, failure
 	case errors.Is(err, jwt.ErrTokenExpired), errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
 		return Caller{}, refuseToken(ReasonExpired, err)
 	case errors.Is(err, jwt.ErrTokenMalformed):
@@ -299,7 +306,7 @@ func (t callerToken) scopes() []string {
 
 // checkClaims refuses what is not an access token of this API, before the
 // signature is looked at.
-func (c *Callers) checkClaims(m metadata, t callerToken) *Refusal {
+func (c *Callers) checkClaims(m metadata, t callerToken) error {
 	cfg := c.client.cfg
 	tid := strings.ToLower(t.TenantID)
 	switch {
@@ -319,8 +326,18 @@ func (c *Callers) checkClaims(m metadata, t callerToken) *Refusal {
 		return refuseToken(ReasonOwnSignIn, nil)
 	case !isGUID(t.Client) || (t.ClientACR != "1" && t.ClientACR != "2"):
 		return &Refusal{Reason: ReasonPublicClient, Message: "This access token was issued to a public client. Sign in through this server's own authorization server."}
-	case !c.client.allows(m, tid):
-		return &Refusal{Reason: ReasonTenant, Message: "The tenant " + tid + " is not among those that may use this server. The operator adds it to ENTRA_ALLOWED_TENANTS."}
+	}
+	return nil
+}
+
+// checkTenant refuses a tenant that may not come. A token that was verified before
+// is not judged again: whoever asks for Verify looks at blocks for each call.
+func (c *Callers) checkTenant(ctx context.Context, m metadata, tid string) error {
+	switch allowed, err := c.client.allows(ctx, m, tid); {
+	case err != nil:
+		return unknownTenant(err)
+	case !allowed:
+		return &Refusal{Reason: ReasonTenant, Message: "The tenant " + tid + " is not among those that may use this server. The operator admits it with app tenants allow " + tid + "."}
 	}
 	return nil
 }

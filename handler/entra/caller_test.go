@@ -369,3 +369,29 @@ func BenchmarkCaller(b *testing.B) {
 		})
 	}
 }
+
+func TestACallerWhoseTenantNobodyKnowsIsNoVerdict(t *testing.T) {
+	e := newTenant(t, func(a *sim.App) { a.SignInAudience = sim.MultiTenant })
+	cfg := e.config()
+	cfg.Tenant, cfg.AllowedTenants = "organizations", []string{testTenant}
+	unknown := errors.New("storage is away")
+	admitted := false
+	client, err := New(cfg, Deps{Now: e.clock.Now, TenantAdmitted: func(context.Context, string) (bool, error) { return admitted, unknown }})
+	e.must(err)
+	c := NewCallers(client, CallerPolicy{AppRole: InvokeRole})
+	token := e.issue(byRobot(func(claims map[string]any) {
+		claims["tid"], claims["iss"] = otherTenant, e.server.URL+"/"+otherTenant+"/v2.0"
+	}))
+	if _, err := c.Verify(t.Context(), token); err == nil || AsFailure(err).Kind != Unavailable || !errors.Is(err, unknown) {
+		t.Errorf("got %v", err)
+	}
+	unknown = nil
+	var r *Refusal
+	if _, err := c.Verify(t.Context(), token); !errors.As(err, &r) || r.Reason != ReasonTenant || !strings.Contains(r.Message, "app tenants allow "+otherTenant) {
+		t.Errorf("got %v", err)
+	}
+	admitted = true
+	if _, err := c.Verify(t.Context(), token); err != nil {
+		t.Errorf("admitted: %v", err)
+	}
+}

@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -63,9 +64,10 @@ type Deps struct {
 	Now        func() time.Time
 	Log        *slog.Logger
 	// TenantAdmitted reports whether the operator has admitted a tenant, by its
-	// GUID in lower case, beside those of Config.AllowedTenants. It may be nil;
-	// it is asked for verified tokens only, and does no I/O.
-	TenantAdmitted func(tid string) bool
+	// GUID in lower case, beside those of Config.AllowedTenants. It counts where
+	// Config.Tenant stands for many tenants, and may be nil. An error means that
+	// nobody knows.
+	TenantAdmitted func(ctx context.Context, tid string) (bool, error)
 }
 
 const (

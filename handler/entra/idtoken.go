@@ -133,14 +133,14 @@ func (c *Client) verifyIDToken(ctx context.Context, raw string, nonce *string) (
 	case err != nil:
 		return nil, untrusted(err)
 	}
-	if err := c.checkIdentity(m, signer, t, nonce); err != nil {
+	if err := c.checkIdentity(ctx, m, signer, t, nonce); err != nil {
 		return nil, err
 	}
 	return t.claims(), nil
 }
 
 // checkIdentity checks what only Entra's tokens have.
-func (c *Client) checkIdentity(m metadata, signer key, t idToken, nonce *string) error {
+func (c *Client) checkIdentity(ctx context.Context, m metadata, signer key, t idToken, nonce *string) error {
 	tid := strings.ToLower(t.TenantID)
 	switch {
 	case !isGUID(tid) || t.ObjectID == "":
@@ -159,26 +159,52 @@ func (c *Client) checkIdentity(m metadata, signer key, t idToken, nonce *string)
 		return untrusted(errors.New("the token is for others too"))
 	case t.IssuedAt == nil:
 		return untrusted(errors.New("the token has no issue time"))
-	case !c.allows(m, tid):
+	}
+	switch allowed, err := c.allows(ctx, m, tid); {
+	case err != nil:
+		return unknownTenant(err)
+	case !allowed:
 		return refused("Your organization is not among those that may use this server.",
-			"Sign in with an account of an organization that may, or ask the administrator to add yours (tenant "+tid+") to ENTRA_ALLOWED_TENANTS.",
+			"Sign in with an account of an organization that may, or ask the administrator to allow yours (tenant "+tid+").",
 			NotAllowed, nil)
 	}
 	return nil
 }
 
-// allows applies the allow-list. Without one, the tenant is the one that the
-// metadata is of, which is also what a domain resolves to.
-func (c *Client) allows(m metadata, tid string) bool {
-	if c.cfg.Tenant == organizations && tid == consumersTenantID {
-		return false
+// allows reports whether a tenant may come: one of the setting, or one that the
+// operator has admitted beside it where the endpoint is for many. An error means
+// that nobody knows.
+func (c *Client) allows(ctx context.Context, m metadata, tid string) (bool, error) {
+	switch {
+	case c.cfg.Tenant == organizations && tid == consumersTenantID:
+		return false, nil
+	case c.listed(m, tid):
+		return true, nil
+	case c.deps.TenantAdmitted == nil || m.tenantID() != "":
+		return false, nil
 	}
+	return c.deps.TenantAdmitted(ctx, tid)
+}
+
+// listed applies the setting. Without one, the tenant is the one that the metadata
+// is of, which is also what a domain resolves to.
+func (c *Client) listed(m metadata, tid string) bool {
 	if len(c.cfg.AllowedTenants) == 0 {
 		return m.tenantID() == tid
 	}
 	return slices.ContainsFunc(c.cfg.AllowedTenants, func(allowed string) bool {
 		return allowed == "*" || allowed == tid || (allowed == c.cfg.Tenant && m.tenantID() == tid)
-	}) || (c.deps.TenantAdmitted != nil && c.deps.TenantAdmitted(tid))
+	})
+}
+
+// unknownTenant is the Failure where it cannot be known whether a tenant may come.
+func unknownTenant(cause error) *Failure {
+	return &Failure{
+		OAuth: oauth.TemporarilyUnavailable, Kind: Unavailable, RetryAfter: defaultRetry,
+		Summary:  "The server cannot find out whether your organization may use it.",
+		NextStep: "Try again in a minute.",
+		cause:    fmt.Errorf("admitted tenants: %w", cause),
+	}
 }
 
 func (t idToken) claims() *Claims {

@@ -1,6 +1,8 @@
 package entra
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -184,15 +186,30 @@ func TestGroupsOverageIsNoticed(t *testing.T) {
 }
 
 func TestATenantCanBeAdmittedBesideTheSetting(t *testing.T) {
-	for admitted, want := range map[string]Kind{otherTenant: "", testTenant: NotAllowed} {
-		e := newTenant(t, func(a *sim.App) { a.SignInAudience = sim.MultiTenant })
-		cfg := e.config()
-		cfg.Tenant, cfg.AllowedTenants = "organizations", []string{testTenant}
-		c, err := New(cfg, Deps{Now: e.clock.Now, TenantAdmitted: func(tid string) bool { return tid == admitted }})
-		e.must(err)
-		_, err = e.signInWith(c, sim.Grace)
-		if (err == nil) != (want == "") || (err != nil && AsFailure(err).Kind != want) {
-			t.Errorf("with %s admitted: %v", admitted, err)
-		}
+	admits := func(admitted string, err error) func(context.Context, string) (bool, error) {
+		return func(_ context.Context, tid string) (bool, error) { return err == nil && tid == admitted, err }
+	}
+	for name, tt := range map[string]struct {
+		tenant, setting, user string
+		admitted              func(context.Context, string) (bool, error)
+		want                  Kind
+	}{
+		"the user's":                 {"organizations", testTenant, sim.Grace, admits(otherTenant, nil), ""},
+		"another":                    {"organizations", testTenant, sim.Grace, admits(testTenant, nil), NotAllowed},
+		"nobody knows":               {"organizations", testTenant, sim.Grace, admits("", errors.New("storage is away")), Unavailable},
+		"nobody has to know":         {"organizations", testTenant, sim.Alice, admits("", errors.New("storage is away")), ""},
+		"beside a tenant of its own": {testTenant, otherTenant, sim.Alice, admits(testTenant, nil), NotAllowed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newTenant(t, func(a *sim.App) { a.SignInAudience = sim.MultiTenant })
+			cfg := e.config()
+			cfg.Tenant, cfg.AllowedTenants = tt.tenant, []string{tt.setting}
+			c, err := New(cfg, Deps{Now: e.clock.Now, TenantAdmitted: tt.admitted})
+			e.must(err)
+			_, err = e.signInWith(c, tt.user)
+			if (err == nil) != (tt.want == "") || (err != nil && AsFailure(err).Kind != tt.want) {
+				t.Errorf("%v", err)
+			}
+		})
 	}
 }

@@ -49,10 +49,10 @@ func (c *Client) Discover(ctx context.Context) (Discovery, error) {
 	return d, nil
 }
 
-// Admits reports whether users of the tenant may sign in, given the tenant of
-// a Discovery.
+// Admits reports whether the setting lets users of the tenant sign in, given the
+// tenant of a Discovery.
 func (c *Client) Admits(d Discovery, tid string) bool {
-	return c.allows(metadata{Issuer: d.Issuer}, tid)
+	return c.listed(metadata{Issuer: d.Issuer}, tid)
 }
 
 // CredentialSetting is the environment variable that names the credential in

@@ -195,6 +195,10 @@ func (s *Service) Verify(ctx context.Context, raw string) (*Access, error) {
 		s.verified.Remove(key)
 		return nil, invalid(errRevoked)
 	}
+	if !s.named(access.parties.tenant) {
+		s.verified.Remove(key)
+		return nil, invalid(errTenant)
+	}
 	if err := s.ensureConfirmed(ctx, access); err != nil {
 		return nil, err
 	}

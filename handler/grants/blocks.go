@@ -7,16 +7,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
 )
 
-// BlockPartition holds the blocks and the sign-outs. Every instance keeps a copy
-// of all of it in memory.
+// BlockPartition holds the blocks, the sign-outs and the tenants that are allowed
+// beside the setting. Every instance keeps a copy of all of it in memory.
 const BlockPartition = "blocks"
 
 // BlockKind is what a block or a sign-out is about.
@@ -102,7 +106,8 @@ func HostOf(uri string) string {
 // blockTable is an immutable copy of the partition.
 type blockTable struct {
 	blocks, signOuts map[blockKey]Block
-	list             []Block
+	list             []Block          // of both
+	allowed          map[string]Block // tenants, by hash
 }
 
 type blockKey struct {
@@ -141,23 +146,25 @@ func (t *blockTable) find(h partyHashes, granted time.Time) (Block, bool) {
 	return Block{}, false
 }
 
-// Blocked returns the block that refuses one of p, or nil. It does no I/O while
-// the list of revocations is current; an error is a 503.
+// Blocked returns the block that refuses one of p, or nil. A tenant that neither the
+// setting nor the table names is refused like one that is blocked. It does no I/O
+// while the list of revocations is current; an error is a 503.
 func (s *Service) Blocked(ctx context.Context, p Parties) (*Block, error) {
 	s.noteRequest()
 	if err := s.ensureCurrent(ctx); err != nil {
 		return nil, err
 	}
-	t := s.blocks.Load()
-	if t == nil || len(t.list) == 0 {
-		return nil, nil
-	}
 	granted := p.Granted
 	if granted.IsZero() {
 		granted = s.now()
 	}
-	if b, found := t.find(p.hashes(), granted); found {
-		return &b, nil
+	if t := s.blocks.Load(); t != nil && len(t.list) > 0 {
+		if b, found := t.find(p.hashes(), granted); found {
+			return &b, nil
+		}
+	}
+	if p.TenantID != "" && !s.named(partyHash(p.TenantID)) {
+		return &Block{Kind: BlockTenant, Value: p.TenantID, Reason: "not among the tenants that may use this server"}, nil
 	}
 	return nil, nil
 }
@@ -173,7 +180,8 @@ func (s *Service) Blocks(ctx context.Context) ([]Block, error) {
 // Block refuses a party from now on. Blocking again replaces the reason. It
 // takes effect on other instances within MaxStale. The caller audits who did it.
 func (s *Service) Block(ctx context.Context, kind BlockKind, value, reason string) error {
-	if err := checkBlock(kind, value); err != nil {
+	value, err := canonicalParty(kind, value)
+	if err != nil {
 		return err
 	}
 	return s.putBlock(ctx, Block{Kind: kind, Value: value, Reason: reason, At: s.now().UTC()}, time.Time{})
@@ -183,7 +191,8 @@ func (s *Service) Block(ctx context.Context, kind BlockKind, value, reason strin
 // granted again. One write, however many grants there are: each ends at its next
 // use, and access tokens are refused on every instance within MaxStale.
 func (s *Service) SignOut(ctx context.Context, kind BlockKind, value, reason string) error {
-	if err := checkBlock(kind, value); err != nil {
+	value, err := canonicalParty(kind, value)
+	if err != nil {
 		return err
 	}
 	return s.signOut(ctx, kind, value, reason, s.now())
@@ -212,6 +221,34 @@ func checkBlock(kind BlockKind, value string) error {
 		return oauth.New(oauth.InvalidRequest, "A block needs a value.")
 	}
 	return nil
+}
+
+var subjectPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// canonicalParty is value as requests are compared with it. What can match no
+// request is refused: a block of it would be believed to hold.
+func canonicalParty(kind BlockKind, value string) (string, error) {
+	if err := checkBlock(kind, value); err != nil {
+		return "", err
+	}
+	switch kind {
+	case BlockTenant, BlockApp:
+		id, err := uuid.Parse(value)
+		if err != nil {
+			return "", oauth.New(oauth.InvalidRequest, "A tenant or an app is blocked by its ID, which is a GUID.")
+		}
+		return id.String(), nil
+	case BlockDocumentHost, BlockRedirectHost:
+		value = strings.ToLower(value)
+		if _, err := netip.ParseAddr(value); err != nil && HostOf("https://"+value) != value {
+			return "", oauth.New(oauth.InvalidRequest, "A host is blocked by its name alone, such as app.example.com.")
+		}
+	case BlockUser:
+		if value = strings.ToLower(value); !subjectPattern.MatchString(value) {
+			return "", oauth.New(oauth.InvalidRequest, "A user is blocked by the subject, which is the SHA-256 of tenant and object ID in hex.")
+		}
+	}
+	return value, nil
 }
 
 // rowKey is one row for the block and one for the sign-out of a party.
@@ -254,12 +291,19 @@ func (s *Service) Unblock(ctx context.Context, kind BlockKind, value string) err
 	if err := checkBlock(kind, value); err != nil {
 		return err
 	}
-	key := Block{Kind: kind, Value: value}.rowKey()
+	if err := s.removeBlock(ctx, Block{Kind: kind, Value: value}); err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return s.announceBlocks(ctx)
+}
+
+// removeBlock removes the row of b: store.ErrNotFound if there is none, or a 503.
+func (s *Service) removeBlock(ctx context.Context, b Block) error {
 	var err error
 	for range writeAttempts {
 		var row store.Row
-		if row, err = s.table.Get(ctx, BlockPartition, key); err == nil {
-			err = s.table.Delete(ctx, BlockPartition, key, row.ETag)
+		if row, err = s.table.Get(ctx, BlockPartition, b.rowKey()); err == nil {
+			err = s.table.Delete(ctx, BlockPartition, row.Key, row.ETag)
 		}
 		if !errors.Is(err, store.ErrConflict) {
 			break
@@ -268,7 +312,7 @@ func (s *Service) Unblock(ctx context.Context, kind BlockKind, value string) err
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return unavailable(err)
 	}
-	return s.announceBlocks(ctx)
+	return err
 }
 
 func (s *Service) announceBlocks(ctx context.Context) error {
@@ -283,7 +327,7 @@ func (s *Service) announceBlocks(ctx context.Context) error {
 
 // loadBlocks reads the whole partition.
 func (s *Service) loadBlocks(ctx context.Context) error {
-	t := &blockTable{blocks: map[blockKey]Block{}, signOuts: map[blockKey]Block{}}
+	t := &blockTable{blocks: map[blockKey]Block{}, signOuts: map[blockKey]Block{}, allowed: map[string]Block{}}
 	var since time.Time
 	for cursor := store.Cursor(""); ; {
 		page, err := s.table.List(ctx, store.Partition(BlockPartition), cursor)
@@ -299,6 +343,8 @@ func (s *Service) loadBlocks(ctx context.Context) error {
 			case row.Key == rolloutKey:
 				since = b.At
 			case b.Kind == "":
+			case b.Kind == allowedTenant:
+				t.allowed[b.key().hash] = b
 			case b.SignedOutBefore.IsZero():
 				t.blocks[b.key()], t.list = b, append(t.list, b)
 			default:

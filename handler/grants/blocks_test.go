@@ -86,7 +86,7 @@ func TestBlocksConcernNobodyElse(t *testing.T) {
 	ctx := context.Background()
 	other := signInWith(t, i, "client-9")
 	for kind, value := range map[BlockKind]string{
-		BlockClient: "client-8", BlockDocumentHost: "example", BlockRedirectHost: "localhost", BlockApp: "client-9",
+		BlockClient: "client-8", BlockDocumentHost: "example", BlockRedirectHost: "localhost", BlockApp: "0b071000-0000-4000-8000-00000000000b",
 		BlockUser: string(SubjectOf(otherTenant, testIdentity.ObjectID)), BlockTenant: otherTenant,
 	} {
 		if err := i.Block(ctx, kind, value, ""); err != nil {
@@ -102,7 +102,7 @@ func TestBlocksConcernNobodyElse(t *testing.T) {
 			t.Errorf("%+v: %+v, %v", p, b, err)
 		}
 	}
-	if b, err := i.Blocked(ctx, Parties{AppID: "CLIENT-9"}); err != nil || b == nil {
+	if b, err := i.Blocked(ctx, Parties{AppID: "0B071000-0000-4000-8000-00000000000B"}); err != nil || b == nil {
 		t.Errorf("an app id in capitals: %+v, %v", b, err)
 	}
 }
@@ -240,6 +240,18 @@ func TestBlockCanBeRepeatedAndMustBeOfAKind(t *testing.T) {
 	wantCode(t, i.Block(ctx, "planet", "mars", ""), oauth.InvalidRequest)
 	wantCode(t, i.Block(ctx, everyone, "x", ""), oauth.InvalidRequest)
 	wantCode(t, i.Block(ctx, BlockClient, "", ""), oauth.InvalidRequest)
+	for kind, values := range map[BlockKind][]string{ // would match nobody
+		BlockTenant: {"contoso.com", "organizations"}, BlockApp: {"My app"}, BlockUser: {"alice@contoso.com", testIdentity.ObjectID},
+		BlockRedirectHost: {"https://evil.example", "evil.example/", "evil.example:8443"}, BlockDocumentHost: {"https://app.example/client.json", "@"},
+	} {
+		for _, value := range values {
+			wantCode(t, i.Block(ctx, kind, value, ""), oauth.InvalidRequest)
+			wantCode(t, i.SignOut(ctx, kind, value, ""), oauth.InvalidRequest)
+		}
+	}
+	if err := i.Block(ctx, BlockRedirectHost, "::1", ""); err != nil {
+		t.Error(err)
+	}
 	i.wire.Before(storetest.Fail(errDown, storetest.Insert))
 	wantCode(t, i.Block(ctx, BlockClient, "c", ""), oauth.TemporarilyUnavailable)
 }

@@ -90,6 +90,9 @@ type Options struct {
 	// Issuer and Resource become iss and aud of access tokens.
 	Issuer   string
 	Resource oauth.Resource
+	// Tenants are the IDs of the tenants that may come, beside those that
+	// AllowTenant admits; nil is all that Entra lets in.
+	Tenants []string
 	// Required are the scopes without which no call is accepted. A refresh
 	// that asks for fewer keeps them.
 	Required oauth.Scopes
@@ -121,6 +124,7 @@ type Service struct {
 	ring            *keyring.Ring
 	issuer          string
 	resource        oauth.Resource
+	tenants         map[string]struct{} // by hash
 	required        oauth.Scopes
 	accessLifetime  time.Duration
 	refreshLifetime time.Duration
@@ -156,7 +160,7 @@ type Service struct {
 // New makes a Service. It does no I/O.
 func New(o Options) *Service {
 	s := &Service{
-		table: o.Table, ring: o.Ring, issuer: o.Issuer, resource: o.Resource, required: o.Required,
+		table: o.Table, ring: o.Ring, issuer: o.Issuer, resource: o.Resource, tenants: tenantSet(o.Tenants), required: o.Required,
 		accessLifetime: o.AccessLifetime, refreshLifetime: o.RefreshLifetime,
 		grantLifetime: o.GrantLifetime, refreshGrace: o.RefreshGrace, recheck: o.Recheck, renew: o.Renew,
 		now: o.Now, log: o.Log,

@@ -40,7 +40,7 @@ func (s *Service) Introspect(ctx context.Context, token, clientID string) (Intro
 	if err != nil {
 		return Introspection{}, ignoreInvalid(err)
 	}
-	if access.ClientID != tokenClientID(clientID) || s.revoked.hasToken(access.GrantID, access.Issued) {
+	if access.ClientID != tokenClientID(clientID) || s.revoked.hasToken(access.GrantID, access.Issued) || !s.named(access.parties.tenant) {
 		return Introspection{}, nil
 	}
 	if _, err := s.live(ctx, access.Subject, access.GrantID); ended(err) {
@@ -65,7 +65,8 @@ func (s *Service) introspectRefresh(ctx context.Context, h handle, clientID stri
 		return Introspection{}, nil
 	case err != nil:
 		return Introspection{}, err
-	case r.ClientID != clientID || (h.generation != r.Generation && !s.inGrace(r, h.generation)):
+	case r.ClientID != clientID || (h.generation != r.Generation && !s.inGrace(r, h.generation)),
+		r.TenantHash != "" && !s.named(r.TenantHash):
 		return Introspection{}, nil
 	}
 	return Introspection{

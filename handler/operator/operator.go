@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"entramcp/handler/backend"
@@ -222,7 +223,7 @@ func (o *Operator) Unblock(ctx context.Context, kind grants.BlockKind, value str
 	}
 	found := false
 	for _, b := range blocks {
-		found = found || (b.Kind == kind && b.Value == value)
+		found = found || (b.Kind == kind && strings.EqualFold(b.Value, value))
 	}
 	if !found {
 		return ErrNothing
