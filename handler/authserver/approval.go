@@ -41,7 +41,9 @@ type RememberedApproval struct {
 	RedirectURI string       `json:"redirect_uri"`
 	Scopes      oauth.Scopes `json:"scopes"`
 	At          time.Time    `json:"at"`
-	Version     int          `json:"v"`
+	// Tenant is the hash of the user's; approvals of earlier versions have none.
+	Tenant  string `json:"tenant,omitempty"`
+	Version int    `json:"v"`
 }
 
 // approver is the user who has approved in a browser, as its cookie says.
@@ -107,12 +109,15 @@ func (s *Server) approverCookie(ctx context.Context, claims *entra.Claims) strin
 	return s.cookie(s.cookieName("approver"), sealed, int(approverLifetime.Seconds())).String()
 }
 
-// keepApproval remembers that subject has approved req. It is made when the
+// keepApproval remembers that the user has approved req. It is made when the
 // browser has its answer; if it fails, the next page asks in full.
-func (s *Server) keepApproval(ctx context.Context, subject grants.Subject, req request) {
-	a := RememberedApproval{ClientID: req.ClientID, ClientName: req.ClientName, RedirectURI: req.RedirectURI, Scopes: req.Scopes, At: s.Now().UTC(), Version: approvalVersion}
+func (s *Server) keepApproval(ctx context.Context, user entra.Claims, req request) {
+	a := RememberedApproval{
+		ClientID: req.ClientID, ClientName: req.ClientName, RedirectURI: req.RedirectURI, Scopes: req.Scopes, At: s.Now().UTC(),
+		Tenant: grants.TenantHash(user.TenantID), Version: approvalVersion,
+	}
 	value, err := json.Marshal(a)
-	row := store.Row{Partition: approvalPartition(subject), Key: approvalID(req), Value: value,
+	row := store.Row{Partition: approvalPartition(grants.SubjectOf(user.TenantID, user.ObjectID)), Key: approvalID(req), Value: value,
 		Expires: a.At.Truncate(time.Second).Add(approvalLifetime)}
 	if err == nil {
 		err = insertOrReplace(ctx, s.Table, row)

@@ -87,9 +87,9 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request) {
 	a.At = s.Now().UTC()
 	s.answerTransaction(ctx, claimed, a)
 	s.writeAnswer(w, r, claimed, a)
-	if a.approvedBy != "" {
+	if a.approvedBy != nil {
 		_ = http.NewResponseController(w).Flush() // the browser does not wait
-		s.keepApproval(ctx, a.approvedBy, claimed.request)
+		s.keepApproval(ctx, *a.approvedBy, claimed.request)
 	}
 }
 
@@ -192,7 +192,7 @@ func (s *Server) answerSignIn(r *http.Request, t transaction, signIn entra.SignI
 	}
 	a := answer{To: s.redirectURL(req, url.Values{"code": {code.Reveal()}}), Code: code.Reveal()}
 	if t.remember {
-		a.approvedBy = subject
+		a.approvedBy = signIn.Claims
 	}
 	if t.remember || t.approver != "" {
 		a.Cookie = s.approverCookie(ctx, signIn.Claims)

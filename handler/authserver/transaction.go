@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"time"
 
+	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
@@ -89,8 +90,8 @@ type answer struct {
 	// Cookie is set for the browser, in the form of a Set-Cookie header.
 	Cookie string `json:"cookie,omitempty"`
 
-	// approvedBy is whose approval is to be remembered now.
-	approvedBy grants.Subject
+	// approvedBy is whose approval is to be remembered now, if any.
+	approvedBy *entra.Claims
 }
 
 // transactionRecord is the stored form, sealed as a whole: verifier and nonce

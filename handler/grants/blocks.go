@@ -82,6 +82,9 @@ func (p Parties) hashes() partyHashes {
 	}
 }
 
+// TenantHash is how rows name the tenant of their user, in the member "tenant".
+func TenantHash(id string) string { return partyHash(id) }
+
 // partyHash is 96 bits of the SHA-256 of value without regard to its case, or
 // empty for an empty value. Client ids are compared as they are; that two differ
 // only in case and one is blocked does not happen to anybody by accident.

@@ -257,30 +257,3 @@ func (s *Service) scan(ctx context.Context, f Filter, from store.Cursor, do func
 	}
 	return page.Next, nil
 }
-
-// EraseTenant erases every user of a tenant that has a grant. It reads all grants
-// and can be repeated.
-func (s *Service) EraseTenant(ctx context.Context, tenantID string) (users int, err error) {
-	if tenantID == "" {
-		return 0, nil
-	}
-	seen := map[Subject]bool{}
-	for cursor := store.Cursor(""); ; {
-		page, next, err := s.Scan(ctx, Filter{TenantID: tenantID}, cursor)
-		if err != nil {
-			return len(seen), err
-		}
-		for _, c := range page {
-			if seen[c.Subject] {
-				continue
-			}
-			if err := s.Erase(ctx, c.Subject); err != nil {
-				return len(seen), err
-			}
-			seen[c.Subject] = true
-		}
-		if cursor = next; cursor == "" {
-			return len(seen), nil
-		}
-	}
-}

@@ -128,28 +128,6 @@ func TestErasedUserLeavesNoRowAndNoValidToken(t *testing.T) {
 	mustVerify(t, b.Service, other.Access)
 }
 
-func TestTenantThatLeavesIsErased(t *testing.T) {
-	i := newInstance(t, newTable(t), newClock().Now)
-	for n := range 3 {
-		signInAs(t, i, "leaves", fmt.Sprintf("user-%d", n), testClient)
-	}
-	stays := signInAs(t, i, "stays", "user-0", testClient)
-	list, next, err := i.Scan(context.Background(), Filter{TenantID: "leaves"}, "")
-	if err != nil || next != "" || len(list) != 3 || !list[0].Connected || list[0].Identity.Name != "" {
-		t.Fatalf("%d connections, next %q, %v", len(list), next, err)
-	}
-	if n, err := i.EraseTenant(context.Background(), "leaves"); err != nil || n != 3 {
-		t.Fatalf("%d users, %v", n, err)
-	}
-	list, _, err = i.Scan(context.Background(), Filter{}, "")
-	if err != nil || len(list) != 1 || list[0].ID != stays.Grant.ID {
-		t.Errorf("left are %v, %v", list, err)
-	}
-	if n, err := i.EraseTenant(context.Background(), ""); err != nil || n != 0 {
-		t.Errorf("no tenant: %d users, %v", n, err)
-	}
-}
-
 // An administrator finds and ends connections without seeing who the users are.
 func TestScanSelectsConnections(t *testing.T) {
 	c := newClock()

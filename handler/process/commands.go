@@ -45,7 +45,7 @@ func (e errUsage) Error() string { return string(e) }
 
 // commands are those beside serving, in the order of the help.
 func commands() []command {
-	return slices.Concat(keyCommands, signOutCommands, connectionCommands, blockCommands, clientCommands, manifestCommands)
+	return slices.Concat(keyCommands, signOutCommands, connectionCommands, blockCommands, tenantCommands, clientCommands, manifestCommands)
 }
 
 // parse reads the flags that define has made, and the number of other arguments

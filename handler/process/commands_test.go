@@ -173,6 +173,40 @@ func connect(t *testing.T, env map[string]string, days int, client, tenant, user
 	}
 }
 
+func TestTenantsAreAllowedAndDenied(t *testing.T) {
+	env := storeOnly(t)
+	const joins, leaves = "C0A7050C-0000-4000-8000-000000000001", "fab71ca0-0000-4000-8000-000000000002"
+	env["ENTRA_ALLOWED_TENANTS"] = leaves
+	ok(t, env, "tenants", "allow", "--reason", "contract 12", joins)
+	if out := ok(t, env, "tenants", "deny", "--reason", "has left", leaves); !strings.Contains(out, "within 15 seconds") {
+		t.Error(out)
+	}
+	list := ok(t, env, "tenants", "list")
+	for _, want := range []string{`(?m)^` + strings.ToLower(joins) + ` +allowed +\d{4}-\d\d-\d\d +contract 12`, `(?m)^` + leaves + ` +denied .* has left`, `here it is ` + leaves} {
+		if !regexp.MustCompile(want).MatchString(list) {
+			t.Errorf("no %s in:\n%s", want, list)
+		}
+	}
+	if blocks := ok(t, env, "blocks", "list"); !strings.Contains(blocks, "has left") || strings.Contains(blocks, "contract 12") {
+		t.Errorf("a denial is a block, an admission is none:\n%s", blocks)
+	}
+	fails(t, env, exitFailed, "is not denied, and nothing was done", "tenants", "erase", joins)
+	if out := ok(t, env, "tenants", "erase", leaves); !strings.Contains(out, "Erased: 0 users") {
+		t.Error(out)
+	}
+	ok(t, env, "tenants", "allow", leaves)
+	ok(t, env, "tenants", "deny", joins)
+	list = ok(t, env, "tenants", "list")
+	if !regexp.MustCompile(`(?m)^`+leaves+` +allowed`).MatchString(list) || !regexp.MustCompile(`(?m)^`+strings.ToLower(joins)+` +denied`).MatchString(list) || strings.Count(list, "0000-4000-8000") != 3 {
+		t.Errorf("each is listed once, as it is now:\n%s", list)
+	}
+	for _, args := range [][]string{
+		{"tenants", "allow"}, {"tenants", "deny", "contoso.com"}, {"tenants", "allow", joins, leaves}, {"tenants", "erase", "--reason", "x", leaves}, {"tenants", "list", "all"},
+	} {
+		fails(t, env, exitUsage, "usage: app tenants ", args...)
+	}
+}
+
 func TestAnOperatorMakesClients(t *testing.T) {
 	env := storeOnly(t)
 	out := ok(t, env, "clients", "create", "--name", "Contoso Foundry", "--redirect-uri", "https://ai.azure.com/cb", "--without-pkce")

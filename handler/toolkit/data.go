@@ -71,9 +71,11 @@ func DataOf[T any](caller *Caller, name string) Data[T] {
 
 func dataOwner(subject grants.Subject) string { return DataPrefix + string(subject) + "-" }
 
-// kept is the value of a row.
+// kept is the value of a row. Tenant is the hash of the user's, by which rows are found
+// when a tenant leaves; rows of earlier versions have none.
 type kept struct {
 	Version int             `json:"v"`
+	Tenant  string          `json:"tenant,omitempty"`
 	Data    json.RawMessage `json:"data"`
 }
 
@@ -107,7 +109,7 @@ func (d Data[T]) Put(ctx context.Context, key string, value T, etag ETag) (ETag,
 	if len(data) > MaxItemSize {
 		return "", Fail(fmt.Sprintf("It has %d bytes, more than the %d that can be kept.", len(data), MaxItemSize), nil)
 	}
-	raw, err := json.Marshal(kept{keptVersion, data})
+	raw, err := json.Marshal(kept{keptVersion, grants.TenantHash(d.caller.TenantID), data})
 	if err != nil {
 		return "", unexpected(ctx, err)
 	}
