@@ -36,7 +36,10 @@ type entraWorld struct {
 	// authority is where the tenant is.
 	authority string
 	ring      *keyring.Ring
-	clock     *clocktest.Clock
+	cfg       config.Config
+	deps      handler.Dependencies
+	// clock is that of the tenant and of every instance.
+	clock *clocktest.Clock
 }
 
 func newEntraWorld(t *testing.T, settings map[string]string) *entraWorld {
@@ -61,8 +64,7 @@ func newEntraWorld(t *testing.T, settings map[string]string) *entraWorld {
 		"ENTRA_CLIENT_SECRET": "s3cret-value", "ENTRA_API_SCOPE": "api://" + tenant.DefaultClientID + "/" + tenant.DefaultScope,
 	}
 	maps.Copy(env, settings)
-	cfg, err := config.Load(func(name string) string { return env[name] })
-	if err != nil {
+	if w.cfg, err = config.Load(func(name string) string { return env[name] }); err != nil {
 		t.Fatal(err)
 	}
 	w.table = storetest.Instrument(storetest.Embedded(t))
@@ -78,6 +80,10 @@ func newEntraWorld(t *testing.T, settings map[string]string) *entraWorld {
 		}),
 		toolkit.Define("admin", "For administrators.", func(context.Context, *toolkit.Caller, struct{}) (string, error) { return "done", nil }, toolkit.RequireRole("Mcp.Admin")),
 		toolkit.Define("send", "Send mail.", func(context.Context, *toolkit.Caller, struct{}) (string, error) { return "sent", nil }, toolkit.RequireScopes("Mail.Send")),
+		toolkit.Define("keep", "Keep a note.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) {
+			_, err := toolkit.DataOf[string](c, "notes").Put(ctx, "note", "text", "")
+			return "kept", err
+		}),
 		toolkit.Define("profile", "The profile in Graph.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) {
 			token, err := c.Token(ctx, "User.Read")
 			if err != nil {
@@ -86,11 +92,19 @@ func newEntraWorld(t *testing.T, settings map[string]string) *entraWorld {
 			return w.graphName(ctx, authority.URL, token.Reveal())
 		}, toolkit.CallAPI("User.Read")),
 	}}
-	w.server, err = handler.New(cfg, handler.Dependencies{Table: w.table, Wrapper: wrapper, Catalogue: &catalogue, Now: w.clock.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.deps = handler.Dependencies{Table: w.table, Wrapper: wrapper, Catalogue: &catalogue, Now: w.clock.Now}
+	w.server = w.another()
 	return w
+}
+
+// another is one more instance on the same table.
+func (w *entraWorld) another() *handler.Server {
+	w.t.Helper()
+	s, err := handler.New(w.cfg, w.deps)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
 }
 
 func (w *entraWorld) graphName(ctx context.Context, graph, token string) (string, error) {
@@ -121,13 +135,19 @@ func (w *entraWorld) issue(c tenant.CallerToken) string {
 // call calls a tool and returns the status and the body.
 func (w *entraWorld) call(token, tool string) (int, string) {
 	w.t.Helper()
+	return w.callAt(w.server, token, tool)
+}
+
+// callAt is call of an instance.
+func (w *entraWorld) callAt(to http.Handler, token, tool string) (int, string) {
+	w.t.Helper()
 	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":%q,"arguments":{}}}`, tool)
 	r := httptest.NewRequestWithContext(w.t.Context(), http.MethodPost, mcpIssuer+"/mcp", bytes.NewReader([]byte(body)))
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json, text/event-stream")
 	r.Header.Set("Authorization", "Bearer "+token)
 	rec := httptest.NewRecorder()
-	w.server.ServeHTTP(rec, r)
+	to.ServeHTTP(rec, r)
 	return rec.Code, rec.Body.String()
 }
 

@@ -10,6 +10,7 @@ import (
 	"entramcp/dev/tenant"
 	"entramcp/handler/authserver"
 	"entramcp/handler/clients"
+	"entramcp/handler/grants"
 	"entramcp/handler/store/storetest"
 )
 
@@ -104,7 +105,8 @@ func TestAnApprovalIsRememberedForAYearAndUntilItIsForgotten(t *testing.T) {
 	}
 	b.signIn(request(id))
 	approvals, err := w.server.RememberedApprovals(t.Context(), subject)
-	if err != nil || len(approvals) != 1 || approvals[0].ClientID != id || approvals[0].ClientName != "Copilot" || approvals[0].RedirectURI != callback || !approvals[0].Scopes.Has("tasks") {
+	if err != nil || len(approvals) != 1 || approvals[0].ClientID != id || approvals[0].ClientName != "Copilot" || approvals[0].RedirectURI != callback || !approvals[0].Scopes.Has("tasks") ||
+		approvals[0].Tenant != grants.TenantHash(tenant.Contoso) {
 		t.Fatalf("%+v, %v", approvals, err)
 	}
 	if !b.short(request(id)) {

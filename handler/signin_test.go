@@ -1,0 +1,179 @@
+package handler_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"html"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"entramcp/dev/tenant"
+	"entramcp/handler/grants"
+	"entramcp/handler/oauth"
+)
+
+// app is a client that has registered, and the browser of its user.
+type app struct {
+	*entraWorld
+	id  string
+	jar map[string]*http.Cookie
+	// access and refresh are what it holds.
+	access, refresh string
+}
+
+// send is what the browser or the app sends to an instance, and what comes back.
+func (a *app) send(to http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	for _, c := range a.jar {
+		r.AddCookie(c)
+	}
+	rec := httptest.NewRecorder()
+	to.ServeHTTP(rec, r)
+	for _, c := range rec.Result().Cookies() {
+		a.jar[c.Name] = c
+	}
+	return rec
+}
+
+func (a *app) form(to http.Handler, path string, values url.Values) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, mcpIssuer+path, strings.NewReader(values.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Origin", mcpIssuer)
+	return a.send(to, r)
+}
+
+var (
+	requestField = regexp.MustCompile(`name="request" value="([^"]+)"`)
+	goesOnTo     = regexp.MustCompile(`http-equiv="refresh" content="0;url=([^"]+)"`)
+)
+
+// authorize takes a user of the tenant through registration, consent and sign-in,
+// and returns what the browser is shown in the end: a redirect with a code, or a
+// page that says why not.
+func (w *entraWorld) authorize(to http.Handler, username string) (*app, *httptest.ResponseRecorder) {
+	w.t.Helper()
+	a := &app{entraWorld: w, jar: map[string]*http.Cookie{}}
+	r := httptest.NewRequest(http.MethodPost, mcpIssuer+"/register", strings.NewReader(fmt.Sprintf(
+		`{"client_name":"app %s","redirect_uris":[%q],"token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"]}`, username, mcpRedirect)))
+	r.Header.Set("Content-Type", "application/json")
+	var registered struct {
+		ID string `json:"client_id"`
+	}
+	if err := json.Unmarshal(a.send(to, r).Body.Bytes(), &registered); err != nil || registered.ID == "" {
+		w.t.Fatal("no registration", err)
+	}
+	a.id = registered.ID
+	page := a.send(to, httptest.NewRequest(http.MethodGet, mcpIssuer+"/authorize?"+url.Values{
+		"response_type": {"code"}, "client_id": {a.id}, "redirect_uri": {mcpRedirect}, "state": {"s"}, "scope": {"openid profile email offline_access"},
+		"code_challenge": {oauth.S256(mcpVerifier)}, "code_challenge_method": {"S256"}, "resource": {string(mcpResource)},
+	}.Encode(), nil))
+	request := requestField.FindStringSubmatch(page.Body.String())
+	if request == nil {
+		w.t.Fatalf("no consent page: %d %s", page.Code, page.Body)
+	}
+	w.clock.Advance(time.Second) // the button arms late
+	approved := a.form(to, "/consent", url.Values{"request": {html.UnescapeString(request[1])}, "decision": {"approve"}})
+	onward := goesOnTo.FindStringSubmatch(approved.Body.String())
+	if onward == nil {
+		w.t.Fatalf("not sent on to Entra: %d %s", approved.Code, approved.Body)
+	}
+	back, err := tenant.SignIn(w.t.Context(), http.DefaultClient, html.UnescapeString(onward[1]), username)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return a, a.send(to, httptest.NewRequest(http.MethodGet, back, nil))
+}
+
+// connect is authorize, and the code redeemed.
+func (w *entraWorld) connect(to http.Handler, username string) *app {
+	w.t.Helper()
+	a, end := w.authorize(to, username)
+	location, err := url.Parse(end.Header().Get("Location"))
+	if err != nil || location.Query().Get("code") == "" {
+		w.t.Fatalf("no code: %d %s %v", end.Code, location, err)
+	}
+	if status := a.token(to, url.Values{"grant_type": {"authorization_code"}, "code": {location.Query().Get("code")}, "code_verifier": {mcpVerifier}, "redirect_uri": {mcpRedirect}}); status != http.StatusOK {
+		w.t.Fatalf("the code: %d", status)
+	}
+	return a
+}
+
+// token asks for tokens, and keeps them.
+func (a *app) token(to http.Handler, values url.Values) int {
+	a.t.Helper()
+	values.Set("client_id", a.id)
+	rec := a.form(to, "/token", values)
+	var body struct {
+		Access  string `json:"access_token"`
+		Refresh string `json:"refresh_token"`
+	}
+	if err := json.Unmarshal(rec.Body.Bytes(), &body); err != nil {
+		a.t.Fatalf("%d %s", rec.Code, rec.Body)
+	}
+	if rec.Code == http.StatusOK {
+		a.access, a.refresh = body.Access, body.Refresh
+	}
+	return rec.Code
+}
+
+// renew is what a client does that refreshes.
+func (a *app) renew(to http.Handler) int {
+	return a.token(to, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {a.refresh}})
+}
+
+// A client that does not refresh holds a token of a day. Its user is disabled in
+// Entra: one interval later every instance refuses it.
+func TestADisabledUserWithATokenOfADayIsOutAfterOneInterval(t *testing.T) {
+	const interval = time.Hour
+	w := newEntraWorld(t, map[string]string{"ACCESS_TOKEN_LIFETIME": "24h", "ENTRA_RECHECK": interval.String()})
+	one, other := w.server, w.another()
+	alice, bob := w.connect(one, tenant.Alice), w.connect(other, tenant.Bob)
+	status := func(to http.Handler, a *app) int {
+		t.Helper()
+		code, _ := w.callAt(to, a.access, "caller")
+		return code
+	}
+	want := func(to http.Handler, a *app, want int, when string) {
+		t.Helper()
+		if got := status(to, a); got != want {
+			t.Errorf("%s: %d, want %d", when, got, want)
+		}
+	}
+	for _, to := range []http.Handler{one, other} {
+		want(to, alice, http.StatusOK, "signed in")
+		want(to, bob, http.StatusOK, "signed in")
+	}
+	if err := w.Change(tenant.Alice, func(u *tenant.User) { u.Disabled = true }); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Advance(interval - time.Minute)
+	want(one, alice, http.StatusOK, "within the interval, by the token alone")
+	w.clock.Advance(2 * time.Minute)
+	status(one, alice) // the first call after the interval has Entra asked
+	eventually(t, "refused where Entra was asked", func() bool { return status(one, alice) == http.StatusUnauthorized })
+	w.clock.Advance(grants.MaxStale + time.Second)
+	for name, to := range map[string]http.Handler{"the other instance": other, "an instance that has just started": w.another()} {
+		want(to, alice, http.StatusUnauthorized, name)
+		want(to, bob, http.StatusOK, name+", of somebody else")
+	}
+	if got := alice.renew(other); got != http.StatusBadRequest {
+		t.Errorf("the refresh token: %d", got)
+	}
+	// The verdict on Bob came in the background too, and his token lives on.
+	w.clock.Advance(interval / 2)
+	want(one, bob, http.StatusOK, "half an interval later")
+}
+
+// eventually waits for what goes on in the background.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
