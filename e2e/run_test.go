@@ -40,11 +40,16 @@ var launcher = sync.OnceValues(func() (string, error) {
 
 func makeRun(t *testing.T, port, tenantPort, dataDir string) *devRun {
 	t.Helper()
-	dev, err := launcher()
+	binary, err := stack.Binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary, err := stack.Binary()
+	return runLauncher(t, binary, port, tenantPort, dataDir)
+}
+
+func runLauncher(t *testing.T, binary, port, tenantPort, dataDir string) *devRun {
+	t.Helper()
+	dev, err := launcher()
 	if err != nil {
 		t.Fatal(err)
 	}
