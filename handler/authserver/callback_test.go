@@ -116,9 +116,7 @@ func TestAFailureIsRepeatedToo(t *testing.T) {
 // The first request is cut off while Entra answers; the second finds what the
 // first one finished.
 func TestWhatWasClaimedIsFinishedThoughTheBrowserHungUp(t *testing.T) {
-	w := newWorld(t)
-	b := w.browser()
-	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w, b, back := signedInAtEntra(t)
 	asked, answer := make(chan struct{}), make(chan struct{})
 	w.upstream.during(func() { close(asked); <-answer })
 	first, hangUp := context.WithCancel(t.Context())
@@ -144,9 +142,7 @@ func TestWhatWasClaimedIsFinishedThoughTheBrowserHungUp(t *testing.T) {
 
 // Of two callbacks at once one asks Entra: its code works once.
 func TestManyCallbacksAtOnceMakeOneGrant(t *testing.T) {
-	w := newWorld(t)
-	b := w.browser()
-	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w, b, back := signedInAtEntra(t)
 	codes := make(chan string)
 	for range 8 {
 		r := httptest.NewRequest(http.MethodGet, back, nil)
@@ -192,9 +188,7 @@ func TestASignInWhoseInstanceDiedStartsAgain(t *testing.T) {
 // Entra says that the code is spent: somebody else has claimed the same sign-in
 // without our knowing, and its answer is the one that counts.
 func TestACodeThatEntraHasSeenBeforeIsNotAnAnswer(t *testing.T) {
-	w := newWorld(t)
-	b := w.browser()
-	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w, b, back := signedInAtEntra(t)
 	w.upstream.breakWith(&entra.Failure{Kind: entra.InteractionNeeded, AADSTS: 54005, OAuth: oauth.AccessDenied, Summary: "Used."})
 	w.server.ShortenAnswerWaits()
 	resp := b.get(back)
@@ -205,9 +199,7 @@ func TestACodeThatEntraHasSeenBeforeIsNotAnAnswer(t *testing.T) {
 }
 
 func TestLookingAtACallbackConsumesNothing(t *testing.T) {
-	w := newWorld(t)
-	b := w.browser()
-	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w, b, back := signedInAtEntra(t)
 	w.table.Taken()
 	for name, tt := range map[string]struct {
 		method, header, value string
@@ -363,9 +355,7 @@ func TestTransactionsExpireInTheTable(t *testing.T) {
 }
 
 func TestCallbackWithDoubledParametersIsRefused(t *testing.T) {
-	w := newWorld(t)
-	b := w.browser()
-	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w, b, back := signedInAtEntra(t)
 	w.table.Taken()
 	for _, more := range []string{"&code=other", "&state=other", "&x=%zz"} {
 		wantPage(t, b.get(back+more), http.StatusBadRequest)
@@ -380,9 +370,7 @@ func TestCallbackWithDoubledParametersIsRefused(t *testing.T) {
 
 // Entra never sends both; with both, the refusal counts and the code is not used.
 func TestARefusalWithACodeIsARefusal(t *testing.T) {
-	w := newWorld(t)
-	b := w.browser()
-	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w, b, back := signedInAtEntra(t)
 	if got := b.arrive(back + "&error=access_denied&error_description=AADSTS65004"); got.Get("error") != string(oauth.AccessDenied) || got.Has("code") {
 		t.Errorf("the client got %v", got)
 	}
@@ -405,9 +393,7 @@ func TestParallelTabsBothFinish(t *testing.T) {
 }
 
 func TestCallbackTakesFiveStorageOperationsAndShortensItsCookie(t *testing.T) {
-	w := newWorld(t)
-	b := w.browser()
-	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w, b, back := signedInAtEntra(t)
 	w.table.Taken()
 	resp := b.get(back)
 	wantStatus(t, resp, http.StatusSeeOther)
@@ -422,9 +408,7 @@ func TestCallbackTakesFiveStorageOperationsAndShortensItsCookie(t *testing.T) {
 // Whichever write fails: the client gets its error, at once or, where the same
 // callback can still succeed, by a page that says so and goes on by itself.
 func TestAStorageFaultAtTheCallbackReachesTheClient(t *testing.T) {
-	w := newWorld(t)
-	b := w.browser()
-	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w, b, back := signedInAtEntra(t)
 	w.table.Before(storetest.Fail(errStorage, storetest.Writes...))
 	resp := b.get(back)
 	wantStatus(t, resp, http.StatusServiceUnavailable)
@@ -503,9 +487,7 @@ func TestACallbackThatMeetsAnotherDecisionCanBeTriedAgain(t *testing.T) {
 
 // The write succeeded and its answer was lost: reading once more tells.
 func TestALostAnswerOfTheClaimIsFoundOut(t *testing.T) {
-	w := newWorld(t)
-	b := w.browser()
-	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w, b, back := signedInAtEntra(t)
 	w.table.After(storetest.Once(func() error { return errStorage }, storetest.Replace))
 	if got := b.arrive(back); got.Get("code") == "" {
 		t.Errorf("the client got %v", got)
@@ -513,9 +495,7 @@ func TestALostAnswerOfTheClaimIsFoundOut(t *testing.T) {
 }
 
 func TestStorageOutageAtCallbackConsumesNothing(t *testing.T) {
-	w := newWorld(t)
-	b := w.browser()
-	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w, b, back := signedInAtEntra(t)
 	w.table.Before(storetest.Fail(errStorage))
 	resp := b.get(back)
 	wantPage(t, resp, http.StatusServiceUnavailable)
@@ -529,9 +509,7 @@ func TestStorageOutageAtCallbackConsumesNothing(t *testing.T) {
 }
 
 func TestEntraOutageAtCallbackGoesToTheClient(t *testing.T) {
-	w := newWorld(t)
-	b := w.browser()
-	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w, b, back := signedInAtEntra(t)
 	w.upstream.breakWith(errors.New("dial tcp: connection refused"))
 	got := b.arrive(back)
 	if got.Get("error") != string(oauth.TemporarilyUnavailable) || got.Get("state") != "client state" || got.Get("iss") != issuer {
@@ -579,9 +557,7 @@ func TestEntraRefusalsReachTheClientInPlainWords(t *testing.T) {
 }
 
 func TestAnOperatorsMistakeIsSaidToTheUser(t *testing.T) {
-	w := newWorld(t)
-	b := w.browser()
-	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w, b, back := signedInAtEntra(t)
 	w.upstream.breakWith(&entra.Failure{Kind: entra.Misconfigured, OAuth: oauth.ServerError, Summary: "The client secret is wrong.", NextStep: "Set ENTRA_CLIENT_SECRET anew."})
 	resp := b.get(back)
 	wantStatus(t, resp, http.StatusInternalServerError)
@@ -595,9 +571,7 @@ func TestAnOperatorsMistakeIsSaidToTheUser(t *testing.T) {
 
 // To sign in again would be blocked again: the address is the server's.
 func TestAPolicyAgainstTheServersAddressIsSaidToTheUser(t *testing.T) {
-	w := newWorld(t)
-	b := w.browser()
-	back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+	w, b, back := signedInAtEntra(t)
 	w.upstream.breakWith(&entra.Failure{Kind: entra.PolicyBlocked, OAuth: oauth.AccessDenied, AADSTS: 53003,
 		Summary: "A policy blocked the server.", NextStep: "An administrator allows the server's addresses."})
 	resp := b.get(back)

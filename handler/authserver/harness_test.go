@@ -260,6 +260,14 @@ func (b *browser) signIn(q url.Values) url.Values {
 	return b.arrive(b.w.upstream.signIn(b.w.t, b.approve(q)))
 }
 
+// signedInAtEntra is a browser that Entra sends back to the callback.
+func signedInAtEntra(t testing.TB) (w *world, b *browser, back string) {
+	t.Helper()
+	w = newWorld(t)
+	b = w.browser()
+	return w, b, w.upstream.signIn(t, b.approve(request(w.publicClient())))
+}
+
 // arrive follows the callback and returns what reaches the client.
 func (b *browser) arrive(callbackURL string) url.Values {
 	b.w.t.Helper()

@@ -46,6 +46,15 @@ func newRing(tb testing.TB, table store.Table, w keyring.Wrapper, c *clocktest.C
 	return keyring.New(keyring.Options{Table: table, Wrapper: w, Now: c.Now, Log: slog.New(slog.DiscardHandler)})
 }
 
+// loadedRing is an instance that has made the ring of an empty table.
+func loadedRing(tb testing.TB) (*clocktest.Clock, store.Table, *keyring.Ring) {
+	tb.Helper()
+	c, table := clocktest.New(), newTable(tb)
+	r := newRing(tb, table, masterKey(tb, keyA), c)
+	load(tb, r)
+	return c, table, r
+}
+
 func load(tb testing.TB, r *keyring.Ring) {
 	tb.Helper()
 	if err := r.Load(tb.Context()); err != nil {

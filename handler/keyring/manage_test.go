@@ -88,10 +88,7 @@ func TestInstanceThatHasNotHeardOfARetirementOpensWhatTheSuccessorSeals(t *testi
 
 // An older epoch than the one that signs has leaked, or several.
 func TestRetiringEpochsThatDoNotSign(t *testing.T) {
-	c := clocktest.New()
-	table := newTable(t)
-	r := newRing(t, table, masterKey(t, keyA), c)
-	load(t, r)
+	c, table, r := loadedRing(t)
 	first := seal(t, r, keyring.RefreshHandle, "", "first")
 	for range 2 {
 		if err := r.Rotate(t.Context()); err != nil {
@@ -114,10 +111,7 @@ func TestRetiringEpochsThatDoNotSign(t *testing.T) {
 
 // The one that signs has leaked while the next is published and does not sign.
 func TestPublishedEpochSignsEarlyForARetiredOne(t *testing.T) {
-	c := clocktest.New()
-	table := newTable(t)
-	r := newRing(t, table, masterKey(t, keyA), c)
-	load(t, r)
+	c, table, r := loadedRing(t)
 	c.Advance(3 * day) // the first is older than Overlap
 	if err := r.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
@@ -129,10 +123,7 @@ func TestPublishedEpochSignsEarlyForARetiredOne(t *testing.T) {
 }
 
 func TestRetiringWhatIsNotThereChangesNothing(t *testing.T) {
-	c := clocktest.New()
-	table := newTable(t)
-	r := newRing(t, table, masterKey(t, keyA), c)
-	load(t, r)
+	c, table, r := loadedRing(t)
 	for _, sequences := range [][]uint32{{2}, {0}, {1, 7}} {
 		if err := r.Retire(t.Context(), sequences...); !errors.Is(err, keyring.ErrNoEpoch) {
 			t.Errorf("%v: %v", sequences, err)
@@ -213,10 +204,7 @@ func TestRetirementOfUnknownOutcomeCanBeRepeated(t *testing.T) {
 }
 
 func TestRetiredEpochIsRememberedAsLongAsWhatItSealed(t *testing.T) {
-	c := clocktest.New()
-	table := newTable(t)
-	r := newRing(t, table, masterKey(t, keyA), c)
-	load(t, r)
+	c, table, r := loadedRing(t)
 	c.Advance(29 * day)
 	sealed := seal(t, r, keyring.RefreshHandle, "", "just now")
 	retire(t, r, nil, 1)

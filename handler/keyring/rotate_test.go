@@ -167,10 +167,7 @@ func TestEpochOutlivesAllItSigned(t *testing.T) {
 }
 
 func TestNewestEpochNeverExpires(t *testing.T) {
-	c := clocktest.New()
-	table := newTable(t)
-	r := newRing(t, table, masterKey(t, keyA), c)
-	load(t, r)
+	c, table, r := loadedRing(t)
 	for range 3 {
 		if err := r.Rotate(t.Context()); err != nil {
 			t.Fatal(err)
@@ -222,10 +219,7 @@ func TestShorterRetentionDoesNotBringAnEndForward(t *testing.T) {
 // Instances that read the ring all the time write to it only when something is
 // due.
 func TestReadingTheRingWritesNothing(t *testing.T) {
-	c := clocktest.New()
-	table := newTable(t)
-	r := newRing(t, table, masterKey(t, keyA), c)
-	load(t, r)
+	c, table, r := loadedRing(t)
 	if err := r.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -269,10 +263,7 @@ func TestExpiredEpochVerifiesNothing(t *testing.T) {
 // The newest epoch signs whatever its row says: a ring without one to sign with
 // would be an outage.
 func TestNewestEpochSignsWhateverItsRowSays(t *testing.T) {
-	c := clocktest.New()
-	table := newTable(t)
-	r := newRing(t, table, masterKey(t, keyA), c)
-	load(t, r)
+	c, table, r := loadedRing(t)
 	if err := r.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -166,22 +167,22 @@ func TestALongCallIsAStreamThatLives(t *testing.T) {
 // TestABodyThatTricklesOpensNoStream: nothing is promised before the request has
 // been read.
 func TestABodyThatTricklesOpensNoStream(t *testing.T) {
-	var began time.Duration
-	begin := time.Now()
-	h := handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.ReadAll(r.Body)
-		http.Error(w, "no", http.StatusBadRequest)
-	}), 20*time.Millisecond, comment)
-	body, send := io.Pipe()
-	go func() {
-		time.Sleep(200 * time.Millisecond)
-		_ = send.Close()
-	}()
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/mcp", body))
-	if began = time.Since(begin); w.Code != http.StatusBadRequest || began < 200*time.Millisecond {
-		t.Errorf("got %d after %s: %s", w.Code, began, w.Body)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.ReadAll(r.Body)
+			http.Error(w, "no", http.StatusBadRequest)
+		}), 20*time.Millisecond, comment)
+		body, send := io.Pipe()
+		go func() {
+			time.Sleep(200 * time.Millisecond)
+			_ = send.Close()
+		}()
+		begin, w := time.Now(), httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/mcp", body))
+		if took := time.Since(begin); w.Code != http.StatusBadRequest || took < 200*time.Millisecond {
+			t.Errorf("got %d after %s: %s", w.Code, took, w.Body)
+		}
+	})
 }
 
 // TestTheConnectionIsTheServersAffair: the SDK's keep-alive would take back the

@@ -72,6 +72,7 @@ func TestBodiesThatNeverComeHoldNoConnection(t *testing.T) {
 		"does not exist": http.NotFound,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			server := httptest.NewServer(BodyDeadline(300*time.Millisecond, route))
 			defer server.Close()
 			var wg sync.WaitGroup
