@@ -30,9 +30,11 @@ const lockWait = time.Second
 var rowsBucket = []byte("rows")
 
 // Table is a store.Table kept in the file store.db of one directory. It is
-// safe for concurrent use; writes are serialised.
+// safe for concurrent use; writes are serialised, and those that wait are
+// committed together.
 type Table struct {
 	db      *bbolt.DB
+	commits commits
 	indexed atomic.Bool // the index by expiry is complete
 }
 
@@ -64,7 +66,7 @@ func Open(dir string) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded: open %s: %w", path, err)
 	}
-	t := &Table{db: db}
+	t := &Table{db: db, commits: commits{db: db}}
 	if err := t.prepare(path); err != nil {
 		return nil, errors.Join(fmt.Errorf("embedded: prepare %s: %w", path, err), db.Close())
 	}
@@ -92,15 +94,7 @@ func (t *Table) prepare(path string) error {
 func (t *Table) Close() error { return t.db.Close() }
 
 func (t *Table) update(ctx context.Context, op string, do func(buckets) error) error {
-	return named(ctx, op, func() error {
-		return t.db.Update(func(tx *bbolt.Tx) error {
-			// The wait for other writers may have outlasted the caller.
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			return do(bucketsOf(tx))
-		})
-	})
+	return named(ctx, op, func() error { return t.commits.apply(ctx, do) })
 }
 
 func (t *Table) view(ctx context.Context, op string, do func(buckets) error) error {

@@ -83,6 +83,7 @@ func (t *Table) Drop(ctx context.Context, rows []store.Row) (int, error) {
 	}
 	removed := 0
 	err := t.update(ctx, "drop", func(b buckets) error {
+		removed = 0
 		for _, row := range rows {
 			switch err := b.remove(address(row.Partition, row.Key), row.ETag); {
 			case err == nil:

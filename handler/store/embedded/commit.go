@@ -1,0 +1,129 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"go.etcd.io/bbolt"
+
+	"entramcp/handler/store"
+)
+
+// commits writes what many callers want at once. A commit takes as long as the disk
+// takes to sync, twice; whoever comes meanwhile is part of the next one, so that
+// writers who wait share it. Nobody waits for others to come.
+type commits struct {
+	db *bbolt.DB
+
+	mu      sync.Mutex
+	waiting []*change
+	running bool
+}
+
+// change is one caller's. do may run more than once, each time on what is there;
+// only what the last run did is committed.
+type change struct {
+	ctx  context.Context
+	do   func(buckets) error
+	err  error
+	done chan struct{}
+}
+
+// apply returns once the change is on disk, or did not happen.
+func (c *commits) apply(ctx context.Context, do func(buckets) error) error {
+	ch := &change{ctx: ctx, do: do, done: make(chan struct{})}
+	c.mu.Lock()
+	c.waiting = append(c.waiting, ch)
+	if !c.running {
+		c.running = true
+		go c.run()
+	}
+	c.mu.Unlock()
+	<-ch.done
+	return ch.err
+}
+
+func (c *commits) run() {
+	for {
+		c.mu.Lock()
+		batch := c.waiting
+		c.waiting = nil
+		if c.running = len(batch) > 0; !c.running {
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		c.commit(batch)
+		for _, ch := range batch {
+			close(ch.done)
+		}
+	}
+}
+
+// errAlone says that a change failed which may have been made in part: then none of
+// the batch is committed, and each is tried by itself.
+var errAlone = errors.New("embedded: a change of the batch failed")
+
+func (c *commits) commit(batch []*change) {
+	err := c.db.Update(func(tx *bbolt.Tx) error {
+		made := 0
+		for _, ch := range batch {
+			switch ch.err = ch.run(tx); {
+			case ch.err == nil:
+				made++
+			case len(batch) > 1 && !changesNothing(ch.err):
+				return errAlone
+			}
+		}
+		if made == 0 {
+			return errAlone // nothing to sync
+		}
+		return nil
+	})
+	switch {
+	case err == nil || len(batch) == 1 && batch[0].err != nil:
+	case errors.Is(err, errAlone):
+		if every(batch, func(ch *change) bool { return ch.err != nil && changesNothing(ch.err) }) {
+			return
+		}
+		for _, ch := range batch {
+			c.commit([]*change{ch})
+		}
+	default: // the commit: nobody's change is certain
+		for _, ch := range batch {
+			ch.err = err
+		}
+	}
+}
+
+func every(batch []*change, is func(*change) bool) bool {
+	for _, ch := range batch {
+		if !is(ch) {
+			return false
+		}
+	}
+	return true
+}
+
+// run makes the change in tx. A panic, as of a file that is damaged, is its
+// caller's error: here, it would end the process.
+func (ch *change) run(tx *bbolt.Tx) (err error) {
+	// The wait for other writers may have outlasted the caller.
+	if err := ch.ctx.Err(); err != nil {
+		return err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return ch.do(bucketsOf(tx))
+}
+
+// changesNothing reports whether err is found before anything is changed.
+func changesNothing(err error) bool {
+	return errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrExists) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
