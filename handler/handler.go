@@ -126,9 +126,6 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 		Now: deps.Now, Log: deps.Log,
 	})
 	var err error
-	if s.clients, err = s.newRegistry(); err != nil {
-		return nil, err
-	}
 	if s.entra, err = entra.New(EntraConfig(cfg), entra.Deps{
 		HTTPClient: deps.HTTPClient, Now: deps.Now, Log: deps.Log,
 		TenantAdmitted: func(ctx context.Context, tid string) (bool, error) { return s.grants.TenantAllowed(ctx, tid) },
@@ -137,6 +134,9 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	}
 	s.challenges = &authserver.ClaimsChallenges{Table: deps.Table, Ring: s.ring, Now: deps.Now, Log: deps.Log}
 	s.grants = s.newGrants()
+	if s.clients, err = s.newRegistry(); err != nil {
+		return nil, err
+	}
 	s.as = s.newAuthServer(catalogue)
 	s.account = s.newAccount(catalogue.ScopeWords())
 	s.connect = s.newConnect(catalogue.ScopeWords())

@@ -34,10 +34,8 @@ func (s *Server) newRegistry() (*clients.Registry, error) {
 		Table: s.deps.Table, Policy: s.cfg.Redirects,
 		Documents: clients.Documents{Hosts: s.cfg.MetadataHosts, Pinned: s.cfg.Pinned},
 		Issuer:    s.cfg.Issuer, TokenEndpoint: s.cfg.Issuer + "/token", IssuerAudienceOnly: s.cfg.IssuerAudienceOnly,
-		Refuse: func(ctx context.Context, id string, redirectURIs []string) error {
-			return s.as.CheckRegistration(ctx, id, redirectURIs)
-		},
-		Now: s.deps.Now, Log: s.deps.Log,
+		Refuse: authserver.RegistrationCheck{Grants: s.grants, Log: s.deps.Log}.Check,
+		Now:    s.deps.Now, Log: s.deps.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("PINNED_CLIENTS: %w", err)

@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 
 	"entramcp/handler/clients"
@@ -40,16 +41,23 @@ func (s *Server) checkClientBlock(r *http.Request, client clients.Client) error 
 	return nil
 }
 
-// CheckRegistration refuses a registration for a client or a redirect host that
+// RegistrationCheck is how clients ask whether they may register: its Check is
+// Refuse of [clients.Options].
+type RegistrationCheck struct {
+	Grants *grants.Service
+	Log    *slog.Logger
+}
+
+// Check refuses a registration for a client or a redirect host that
 // is blocked. The id is empty for one that will be random.
-func (s *Server) CheckRegistration(ctx context.Context, id string, redirectURIs []string) error {
+func (c RegistrationCheck) Check(ctx context.Context, id string, redirectURIs []string) error {
 	for _, uri := range redirectURIs {
 		req := request{ClientID: id, RedirectURI: uri}
-		switch block, err := s.Grants.Blocked(ctx, req.parties()); {
+		switch block, err := c.Grants.Blocked(ctx, req.parties()); {
 		case err != nil:
 			return err
 		case block != nil:
-			s.audit(ctx, req, observe.Event{Name: observe.BlockEnforced, Target: string(block.Kind)})
+			audit(ctx, c.Log, req, observe.Event{Name: observe.BlockEnforced, Target: string(block.Kind)})
 			return oauth.New(oauth.InvalidRedirectURI, "This client is blocked at this server.")
 		}
 	}
@@ -57,7 +65,9 @@ func (s *Server) CheckRegistration(ctx context.Context, id string, redirectURIs 
 }
 
 // audit writes an event of req's authorization.
-func (s *Server) audit(ctx context.Context, req request, e observe.Event) {
+func (s *Server) audit(ctx context.Context, req request, e observe.Event) { audit(ctx, s.Log, req, e) }
+
+func audit(ctx context.Context, log *slog.Logger, req request, e observe.Event) {
 	e.Client = observe.AuditClient{ID: req.ClientID, Name: req.ClientName, Host: grants.HostOf(req.ClientID)}
 	if e.Client.Host == "" {
 		e.Client.Host = grants.HostOf(req.RedirectURI)
@@ -66,5 +76,5 @@ func (s *Server) audit(ctx context.Context, req request, e observe.Event) {
 	if e.Scopes == nil {
 		e.Scopes = req.Scopes
 	}
-	observe.Audit(ctx, s.Log, e)
+	observe.Audit(ctx, log, e)
 }

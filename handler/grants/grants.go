@@ -6,7 +6,7 @@
 // refresh token that of generation 1, 2, …, and using either is one conditional
 // update of the row to the next generation. Whoever wins that update has
 // redeemed the code or rotated the token, on whichever instance; nothing else
-// needs to be agreed upon.
+// needs to be agreed on.
 //
 //	shown                         found                     answer
 //	code                          generation 0              redeemed, generation 1

@@ -321,7 +321,7 @@ func (s *Service) unseal(ctx context.Context, r record) (userData, error) {
 	}}, nil
 }
 
-// event is an audit event about r. identity is empty where it is not at hand.
+// event is an audit event about r. identity is empty where it is not known.
 func (r record) event(name observe.EventName, identity Identity) observe.Event {
 	return observe.Event{
 		Name: name, Grant: r.id, Subject: string(r.subject), Tenant: identity.TenantID, ObjectID: identity.ObjectID,

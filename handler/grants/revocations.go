@@ -156,7 +156,7 @@ func (l *revocationList) forget(now time.Time, limit int) map[string]revokedGran
 	return open
 }
 
-// staleAt reports whether the copy is too old to be relied upon.
+// staleAt reports whether the copy is too old to be relied on.
 func (l *revocationList) staleAt(now time.Time) bool {
 	asOf := l.readAt()
 	return asOf.IsZero() || now.Sub(asOf) > MaxStale
