@@ -1,6 +1,10 @@
 package pages
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/google/uuid"
+)
 
 // Consent asks a person whether an app may act in their name. MCP's security
 // best practices require it before each sign-in of a proxy with one upstream
@@ -27,6 +31,14 @@ type Consent struct {
 }
 
 func (Consent) file() string { return "consent.html" }
+
+// TenantName is Tenant if that says something to people, as a GUID does not.
+func (c Consent) TenantName() string {
+	if uuid.Validate(c.Tenant) == nil {
+		return ""
+	}
+	return c.Tenant
+}
 
 // App is the app as the server knows it.
 type App struct {

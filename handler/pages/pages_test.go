@@ -228,6 +228,18 @@ func TestScopesAreSaidInPlainWords(t *testing.T) {
 	}
 }
 
+// A GUID tells people nothing of where they sign in; whoever looks for it finds it.
+func TestATenantIsShownByNameOrAmongTheDetails(t *testing.T) {
+	const id = "c0a7050c-0000-4000-8000-000000000001"
+	for tenant, inSight := range map[string]bool{"contoso.example": true, "organizations": true, id: false} {
+		_, body := render(t, pages.Consent{App: pages.App{Name: "Any"}, Tenant: tenant})
+		before, details, _ := strings.Cut(body, "<details>")
+		if strings.Contains(before, tenant) != inSight || !strings.Contains(details, "<code>"+tenant+"</code>") {
+			t.Errorf("%s: in sight %v", tenant, !inSight)
+		}
+	}
+}
+
 func TestAConnectionWithoutRefreshTokensDoesNotStay(t *testing.T) {
 	_, body := render(t, pages.Consent{App: pages.App{Name: "Any"}, Scopes: pages.Permissions([]string{"offline_access"}, nil, nil)})
 	if strings.Contains(body, "Stay connected") {
