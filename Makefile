@@ -29,7 +29,7 @@ dev: .bin/dev ## The same, built and started again whenever a source changes
 .PHONY: .bin/dev
 .bin/dev:
 	@mkdir -p .bin
-	@if [ -x .bin/app ]; then exec $(BUILD) -o .bin/app $(MAIN); fi; \
+	@if [ -x .bin/app ]; then exec env $(BUILD) -o .bin/app $(MAIN); fi; \
 	printf 'Compiling, which takes a minute or two the first time '; \
 	$(BUILD) -o .bin/app $(MAIN) & build=$$!; \
 	while kill -0 $$build 2>/dev/null; do printf .; sleep 1; done; echo; wait $$build

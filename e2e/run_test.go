@@ -204,3 +204,33 @@ func TestMakeTokenAndMakeCall(t *testing.T) {
 		}
 	}
 }
+
+// TestMakeRunBuildsTheFirstTimeAndEveryTime: the first build shows that it goes on, the
+// later ones say nothing.
+func TestMakeRunBuildsTheFirstTimeAndEveryTime(t *testing.T) {
+	makefile, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"Makefile": string(makefile),
+		"bin/go":   "#!/bin/sh\n[ \"$CGO_ENABLED\" = 0 ] || exit 1\nfor file; do [ \"$before\" = -o ] && : >\"$file\" && chmod +x \"$file\"; before=$file; done\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, says := range []bool{true, false} {
+		cmd := exec.Command("make", ".bin/dev")
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		if _, missing := os.Stat(filepath.Join(dir, ".bin", "app")); err != nil || missing != nil || strings.Contains(string(out), "Compiling") != says {
+			t.Errorf("%v %v\n%s", err, missing, out)
+		}
+	}
+}
