@@ -120,7 +120,7 @@ func runCommand(ctx context.Context, c command, args []string, getenv func(strin
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage), isFlagError(err):
-		fmt.Fprintf(stderr, "app %s: %v\n\nusage: app %s %s\n", c.name, err, c.name, c.args)
+		fmt.Fprintf(stderr, "app %s: %v\n\nusage: %s\n", c.name, err, c.usage())
 		return exitUsage
 	case errors.As(err, &problems):
 		fmt.Fprintf(stderr, "The configuration does not work:\n%v\n", err)
@@ -139,8 +139,10 @@ func isFlagError(err error) bool {
 
 func isHelp(arg string) bool { return arg == "--help" || arg == "-help" || arg == "-h" }
 
+func (c command) usage() string { return strings.TrimRight("app "+c.name+" "+c.args, " ") }
+
 func (c command) help(w io.Writer) {
-	fmt.Fprintf(w, "app %s: %s\n\nusage: app %s %s\n", c.name, c.summary, c.name, c.args)
+	fmt.Fprintf(w, "app %s: %s\n\nusage: %s\n", c.name, c.summary, c.usage())
 	for i, e := range c.examples {
 		if i == 0 {
 			fmt.Fprint(w, "\nexamples:\n")
@@ -149,15 +151,16 @@ func (c command) help(w io.Writer) {
 	}
 }
 
+// ownCommands are those that run by other means than a call.
+var ownCommands = []command{
+	{name: "doctor", summary: "check the configuration and all that it names, and say what to fix"},
+	{name: "version", summary: "print the version"},
+}
+
 // usage is the list of all commands.
 func usage(w io.Writer) {
-	fmt.Fprint(w, `usage: app [command]
-
-  (none)                  serve
-  doctor                  check the configuration and all that it names, and say what to fix
-  version                 print the version
-`)
-	for _, c := range commands() {
+	fmt.Fprint(w, "usage: app [command]\n\n  (none)                  serve\n")
+	for _, c := range slices.Concat(ownCommands, commands()) {
 		fmt.Fprintf(w, "  %-22s  %s\n", c.name, c.summary)
 	}
 	fmt.Fprint(w, "\napp COMMAND --help shows arguments and examples.\n")

@@ -79,6 +79,7 @@ var clientCommands = []command{
 	},
 	{
 		name: "clients rotate-secret", args: "CLIENT", summary: "give a client another secret; the one before stays valid for 24 hours",
+		examples: []string{"clients rotate-secret 2f3c…"},
 		run: func(c *call) error {
 			if err := c.parse(1, 1); err != nil {
 				return err
@@ -128,6 +129,7 @@ var clientCommands = []command{
 	},
 	{
 		name: "clients unblock", args: "CLIENT", summary: "unblock a client",
+		examples: []string{"clients unblock 2f3c…"},
 		run: func(c *call) error {
 			if err := c.parse(1, 1); err != nil {
 				return err
@@ -143,6 +145,7 @@ var clientCommands = []command{
 	},
 	{
 		name: "clients delete", args: "CLIENT", summary: "remove a client and sign out everybody who used it",
+		examples: []string{"clients delete 2f3c…"},
 		run: func(c *call) error {
 			if err := c.parse(1, 1); err != nil {
 				return err

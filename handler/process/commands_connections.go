@@ -244,6 +244,7 @@ var blockCommands = []command{
 	},
 	{
 		name: "blocks remove", args: partyArgs, summary: "unblock a party",
+		examples: []string{"blocks remove --redirect-host evil.example"},
 		run: func(c *call) error {
 			return onParty(c, "Unblocked", func(o *operator.Operator, kind grants.BlockKind, value string) error {
 				return unblock(c, o, kind, value)

@@ -68,6 +68,7 @@ var tenantCommands = []command{
 	},
 	{
 		name: "tenants erase", args: "TENANT", summary: "remove all that is kept of the users of a tenant that is denied",
+		examples: []string{"tenants erase c0a7…"},
 		run: func(c *call) error {
 			return onTenant(c, func(o *operator.Operator, id string) error {
 				users, err := o.EraseTenant(c.ctx, id)

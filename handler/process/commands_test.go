@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -258,7 +259,10 @@ func TestMistakesOfTheStoresSettingsEndWith78(t *testing.T) {
 
 func TestEveryCommandExplainsItself(t *testing.T) {
 	_, all, _ := start(t, nil, "help")
-	for _, c := range commands() {
+	for _, c := range slices.Concat(ownCommands, commands()) {
+		if c.args != "" && len(c.examples) == 0 {
+			t.Errorf("%s takes arguments and shows no example", c.name)
+		}
 		if !strings.Contains(all, "  "+c.name+" ") || !strings.Contains(all, c.summary) {
 			t.Errorf("%s is not in the list of commands", c.name)
 		}

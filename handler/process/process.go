@@ -61,6 +61,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		usage(stdout)
 		return exitOK
 	default:
+		for _, c := range ownCommands {
+			if len(args) == 2 && args[0] == c.name && isHelp(args[1]) {
+				c.help(stdout)
+				return exitOK
+			}
+		}
 		if c, rest, ok := find(args); ok {
 			return runCommand(ctx, c, rest, getenv, stdout, stderr, deps.Offered())
 		}
