@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"context"
 	"crypto/rand"
 	encbinary "encoding/binary"
 	"encoding/hex"
@@ -98,27 +97,33 @@ type costs struct {
 // watched counts what is asked of a table: operations of requests, which have a
 // correlation ID, and rows that were listed.
 type watched struct {
-	store.Table
+	*storetest.Instrumented
 	mu         sync.Mutex
 	operations int
 	rows       int
 	pages      int
 }
 
-func (w *watched) count(ctx context.Context) {
-	if observe.CorrelationID(ctx) == "" {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.operations++
-}
-
-func (w *watched) listed(page store.Page) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.rows += len(page.Rows)
-	w.pages++
+func watch(table store.Table) *watched {
+	w := &watched{Instrumented: storetest.Instrument(table)}
+	w.Before(func(c storetest.Call) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if observe.CorrelationID(c.Context) != "" {
+			w.operations++
+		}
+		return nil
+	})
+	w.After(func(c storetest.Call) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if c.Op == storetest.List || c.Op == storetest.ListExpired {
+			w.rows += len(c.Page.Rows)
+			w.pages++
+		}
+		return nil
+	})
+	return w
 }
 
 // taken returns what was counted, and begins again.
@@ -128,39 +133,6 @@ func (w *watched) taken() (operations, rows, pages int) {
 	operations, rows, pages = w.operations, w.rows, w.pages
 	w.operations, w.rows, w.pages = 0, 0, 0
 	return operations, rows, pages
-}
-
-func (w *watched) Get(ctx context.Context, partition, key string) (store.Row, error) {
-	w.count(ctx)
-	return w.Table.Get(ctx, partition, key)
-}
-
-func (w *watched) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
-	w.count(ctx)
-	return w.Table.Insert(ctx, row)
-}
-
-func (w *watched) Replace(ctx context.Context, row store.Row) (store.ETag, error) {
-	w.count(ctx)
-	return w.Table.Replace(ctx, row)
-}
-
-func (w *watched) Delete(ctx context.Context, partition, key string, etag store.ETag) error {
-	w.count(ctx)
-	return w.Table.Delete(ctx, partition, key, etag)
-}
-
-func (w *watched) List(ctx context.Context, span store.Span, from store.Cursor) (store.Page, error) {
-	w.count(ctx)
-	page, err := w.Table.List(ctx, span, from)
-	w.listed(page)
-	return page, err
-}
-
-func (w *watched) ListExpired(ctx context.Context, before time.Time, from store.Cursor) (store.Page, error) {
-	page, err := w.Table.ListExpired(ctx, before, from)
-	w.listed(page)
-	return page, err
 }
 
 // startOn runs a server on the table. The sweep is left to the measurement.
@@ -360,7 +332,7 @@ func sweepOnce(tb testing.TB, table store.Table) sweep.Report {
 
 func measureCosts(tb testing.TB, table store.Table, h history, signIns int) costs {
 	tb.Helper()
-	w := &watched{Table: table}
+	w := watch(table)
 	c := costs{history: h, operations: map[string]float64{}, took: map[string]time.Duration{}}
 	began := time.Now()
 	l := startOn(tb, w)
