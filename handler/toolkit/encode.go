@@ -11,10 +11,6 @@ import (
 // models' vendors refuse nullable types. An empty list is [] and an empty map {},
 // what else is null is left out.
 func (s *shape) encode(value any) ([]byte, error) {
-	if text, ok := value.(string); ok {
-		raw, _ := jsontext.AppendQuote(make([]byte, 0, len(text)+len(text)/8+2), text) // invalid UTF-8 is replaced
-		return raw, nil
-	}
 	raw, err := json.Marshal(value)
 	if err != nil || !bytes.Contains(raw, []byte("null")) {
 		return raw, err
@@ -24,6 +20,14 @@ func (s *shape) encode(value any) ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(s.withoutNull(decoded))
+}
+
+// wrappedText is {"result": text}.
+func wrappedText(text string) []byte {
+	const before, after = `{"result":`, `}`
+	out := append(make([]byte, 0, len(before)+len(text)+len(text)/8+2+len(after)), before...)
+	out, _ = jsontext.AppendQuote(out, text) // invalid UTF-8 is replaced
+	return append(out, after...)
 }
 
 func (s *shape) withoutNull(value any) any {

@@ -118,20 +118,22 @@ func encoder[Out any]() (func(Out) (*mcp.CallToolResult, error), *schema, error)
 	}
 	return func(out Out) (*mcp.CallToolResult, error) {
 		value, content := split(out)
-		raw, err := form.encode(value)
-		if err != nil {
-			return nil, fmt.Errorf("encode the result: %w", err)
-		}
 		text, isText := value.(string)
-		if !isText {
-			text = string(raw)
-		}
-		if wrapped {
-			raw = slices.Concat([]byte(`{"result":`), raw, []byte{'}'})
+		raw := json.RawMessage(nil)
+		if isText {
+			raw = wrappedText(text)
+		} else {
+			data, err := form.encode(value)
+			if err != nil {
+				return nil, fmt.Errorf("encode the result: %w", err)
+			}
+			if raw, text = data, string(data); wrapped {
+				raw = slices.Concat([]byte(`{"result":`), data, []byte{'}'})
+			}
 		}
 		return &mcp.CallToolResult{
 			Content:           append([]mcp.Content{&mcp.TextContent{Text: text}}, content...),
-			StructuredContent: json.RawMessage(raw),
+			StructuredContent: raw,
 		}, nil
 	}, published, nil
 }
