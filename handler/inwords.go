@@ -35,7 +35,7 @@ type wordsWriter struct {
 
 func (w *wordsWriter) WriteHeader(status int) {
 	switch status {
-	case http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed:
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed:
 	default:
 		w.ResponseWriter.WriteHeader(status)
 		return

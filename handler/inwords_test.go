@@ -59,6 +59,19 @@ func TestABrowserIsAnsweredInWords(t *testing.T) {
 	}
 }
 
+// TestABrowserAtAnotherNameOfTheServerIsLedToTheRightOne, which is the issuer's, not
+// that of the request.
+func TestABrowserAtAnotherNameOfTheServerIsLedToTheRightOne(t *testing.T) {
+	s := serve(t, "PUBLIC_URL", "https://mcp.example.com")
+	r := httptest.NewRequest(http.MethodGet, "https://other.example/mcp", nil)
+	r.Header.Set("Accept", "text/html")
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	if body := w.Body.String(); w.Code != http.StatusForbidden || !strings.Contains(body, `href="https://mcp.example.com/"`) || strings.Contains(body, "other.example") {
+		t.Errorf("%d %s", w.Code, body)
+	}
+}
+
 // TestAPostIsNeverAnsweredInWordsForABrowser: an app in a web page may send any
 // Accept, and reads JSON.
 func TestAPostIsNeverAnsweredInWordsForABrowser(t *testing.T) {
