@@ -2,15 +2,20 @@
 package docs
 
 import (
+	"context"
+	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 const root = ".."
@@ -90,6 +95,69 @@ func TestEveryPromiseNamesItsProof(t *testing.T) {
 	}
 	if promises < 40 {
 		t.Errorf("only %d promises", promises)
+	}
+}
+
+// TestEveryPromiseIsCalled: what the server as it is deployed never runs keeps no
+// promise, though a test of its own may pass. The tools that others write are the
+// callers of package toolkit.
+func TestEveryPromiseIsCalled(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	run := func(args ...string) []byte {
+		t.Helper()
+		cmd := exec.CommandContext(ctx, "go", args...)
+		cmd.Dir, cmd.Stderr = root, os.Stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go %s: %v", strings.Join(args, " "), err)
+		}
+		return out
+	}
+	deployed := map[string]bool{}
+	for pkg := range strings.FieldsSeq(string(run("list", "-deps", "."))) {
+		deployed[pkg] = true
+	}
+	module := strings.TrimSpace(string(run("list", "-m")))
+	text, err := os.ReadFile("security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	promised := 0
+	for _, m := range filePath.FindAllStringSubmatch(string(text), -1) {
+		if dir, file := path.Split(m[1]); strings.HasPrefix(dir, "handler/") && strings.HasSuffix(file, ".go") {
+			promised++
+			if pkg := module + "/" + path.Clean(dir); !deployed[pkg] {
+				t.Errorf("a promise rests on %s, and the deployed program has no package %s", m[1], pkg)
+			}
+		}
+	}
+	if promised < 60 {
+		t.Errorf("the promises name only %d files", promised)
+	}
+	var packages []struct {
+		Path  string
+		Funcs []struct {
+			Name     string
+			Position struct {
+				File string
+				Line int
+			}
+		}
+	}
+	if err := json.Unmarshal(run("tool", "-modfile", "tools/lint/go.mod", "deadcode", "-json", "."), &packages); err != nil {
+		t.Fatal(err)
+	}
+	for _, pkg := range packages {
+		if pkg.Path == module+"/handler/toolkit" {
+			continue
+		}
+		for _, f := range pkg.Funcs {
+			// A value that nobody logs still says how it would be logged.
+			if !strings.HasSuffix(f.Name, ".LogValue") {
+				t.Errorf("%s:%d: nothing in the deployed program calls %s", f.Position.File, f.Position.Line, f.Name)
+			}
+		}
 	}
 }
 

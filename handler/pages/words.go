@@ -119,13 +119,6 @@ func WordsFor(p Problem) Words {
 	return problemWords[Fault]
 }
 
-// WordsAtEntra are the words for p at Entra, with what Entra's failure means.
-func WordsAtEntra(p Problem, summary, nextStep string) Words {
-	w := WordsFor(p)
-	w.Summary, w.NextStep = summary, nextStep
-	return w
-}
-
 // Permitted is said where a user has given an app access to another API, and
 // OtherAccount where somebody else has.
 var (
