@@ -20,6 +20,7 @@ import (
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/pages"
+	"entramcp/handler/ratelimit"
 	"entramcp/handler/resource"
 	"entramcp/handler/store"
 	"entramcp/handler/sweep"
@@ -35,13 +36,20 @@ func (s *Server) newRegistry() (*clients.Registry, error) {
 		Documents: clients.Documents{Hosts: s.cfg.MetadataHosts, Pinned: s.cfg.Pinned},
 		Issuer:    s.cfg.Issuer, TokenEndpoint: s.cfg.Issuer + "/token", IssuerAudienceOnly: s.cfg.IssuerAudienceOnly,
 		Refuse: authserver.RegistrationCheck{Grants: s.grants, Log: s.deps.Log}.Check,
-		Now:    s.deps.Now, Log: s.deps.Log,
+		Limits: clients.Limits{
+			Registrations:    addressLimit(s.cfg.AddressLimits.Registrations),
+			Fetches:          addressLimit(s.cfg.AddressLimits.Fetches),
+			FailedAssertions: addressLimit(s.cfg.AddressLimits.FailedAssertions),
+		},
+		Now: s.deps.Now, Log: s.deps.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("PINNED_CLIENTS: %w", err)
 	}
 	return registry, nil
 }
+
+func addressLimit(r config.Rate) ratelimit.Limit { return ratelimit.Per(r.Calls, r.Window) }
 
 // EntraConfig is what cfg says of Entra, as entra.New takes it.
 func EntraConfig(cfg config.Config) entra.Config {
@@ -80,6 +88,7 @@ func (s *Server) newAuthServer(catalogue toolkit.Catalogue) *authserver.Server {
 		Pages: s.pages, Tenant: s.cfg.Entra.TenantID,
 		ClientMetadata: s.clients.AcceptsDocuments(), InAzure: s.cfg.InAzure,
 		RememberApprovals: s.cfg.RememberConsent && !s.cfg.SharedHost,
+		SignIns:           addressLimit(s.cfg.AddressLimits.SignIns),
 		Prompt:            s.cfg.Entra.Prompt, DomainHint: s.cfg.Entra.DomainHint,
 		Timeout: s.cfg.Timeout + storageShare, Now: s.deps.Now, Log: s.deps.Log,
 	})

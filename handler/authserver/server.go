@@ -11,6 +11,7 @@
 package authserver
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/url"
@@ -69,6 +70,9 @@ type Options struct {
 	// Prompt and DomainHint are what Entra shows to whom it does not know yet:
 	// those of entra.AuthorizeRequest, or none.
 	Prompt, DomainHint string
+	// SignIns is how many sign-ins one address may begin; the zero Limit has a
+	// default. What the instance begins stays limited.
+	SignIns ratelimit.Limit
 	// ClientMetadata says that client ids may be URLs of metadata documents.
 	ClientMetadata bool
 	// InAzure says that a platform in front answers CORS.
@@ -124,7 +128,7 @@ func New(o Options) *Server {
 	if path != "" {
 		s.base = "/" + path
 	}
-	s.startLimit = ratelimit.New(approveAddress, everyAddress, o.Now)
+	s.startLimit = ratelimit.New(cmp.Or(o.SignIns, approveAddress), everyAddress, o.Now)
 	s.routes = s.table()
 	return s
 }

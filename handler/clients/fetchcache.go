@@ -99,7 +99,7 @@ type cachedCopy struct {
 func newFetchCaches(o Options) (documents, keySets *fetchCache) {
 	local := isLoopbackIssuer(o.Issuer)
 	fetcher := newFetcher(o.Documents.resolver, o.Documents.roots, local)
-	limits := newFetchLimits(o.Now)
+	limits := newFetchLimits(o.Limits.Fetches, o.Now)
 	newCache := func(kind string, builtIn Pinned) *fetchCache {
 		c := &fetchCache{
 			kind: kind, builtIn: builtIn, table: o.Table, hosts: o.Documents.Hosts, loopback: local,

@@ -15,6 +15,7 @@ import (
 	"entramcp/handler/clocktest"
 	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
+	"entramcp/handler/ratelimit"
 	"entramcp/handler/store"
 	"entramcp/handler/store/storetest"
 )
@@ -428,7 +429,7 @@ func TestOneAddressCannotHaveAHostHammered(t *testing.T) {
 // 4,000 made-up hosts took all fetches of the instance.
 func TestMadeUpDocumentsLeaveFetchesForHonestClients(t *testing.T) {
 	clock := clocktest.New()
-	l := newFetchLimits(clock.Now)
+	l := newFetchLimits(ratelimit.Limit{}, clock.Now)
 	for i := range 4000 {
 		l.take("192.0.2.1", fmt.Sprintf("https://host%d.example/x", i))
 	}

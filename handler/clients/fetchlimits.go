@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"cmp"
 	"errors"
 	"net/url"
 	"time"
@@ -31,8 +32,8 @@ type fetchLimits struct {
 	now     func() time.Time
 }
 
-func newFetchLimits(now func() time.Time) *fetchLimits {
-	l := &fetchLimits{all: ratelimit.New(addressFetches, instanceFetches, now), now: now}
+func newFetchLimits(address ratelimit.Limit, now func() time.Time) *fetchLimits {
+	l := &fetchLimits{all: ratelimit.New(cmp.Or(address, addressFetches), instanceFetches, now), now: now}
 	l.perHost, _ = lru.New[string, *ratelimit.Limiter](hostsKept) // fails only for a size below 1
 	return l
 }

@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -70,8 +71,18 @@ type Options struct {
 	// empty if it will be random.
 	Refuse func(ctx context.Context, id string, redirectURIs []string) error
 
+	// Limits are what one address may do; those that are zero have defaults.
+	Limits Limits
+
 	Now func() time.Time // default time.Now
 	Log *slog.Logger     // default none
+}
+
+// Limits are what requests from one address may cause on one instance: new
+// registrations, fetches of documents and key sets, and client assertions that
+// fail. The limits of the instance stay what they are.
+type Limits struct {
+	Registrations, Fetches, FailedAssertions ratelimit.Limit
 }
 
 // Registry answers who a client is. It is safe for concurrent use.
@@ -137,9 +148,9 @@ func New(o Options) (*Registry, error) {
 	}
 	r := &Registry{
 		table: o.Table, policy: o.Policy, issuer: o.Issuer, tokenEndpoint: o.TokenEndpoint, pinned: o.Documents.Pinned,
-		registrations: ratelimit.New(addressRegistrations, instanceRegistrations, o.Now),
+		registrations: ratelimit.New(cmp.Or(o.Limits.Registrations, addressRegistrations), instanceRegistrations, o.Now),
 		lasting:       rate.NewLimiter(lastingRows, lastingRowsBurst),
-		assertions:    ratelimit.New(addressAssertions, instanceAssertions, o.Now),
+		assertions:    ratelimit.New(cmp.Or(o.Limits.FailedAssertions, addressAssertions), instanceAssertions, o.Now),
 		refuse:        o.Refuse, now: o.Now, log: o.Log,
 	}
 	if r.refuse == nil {

@@ -87,6 +87,8 @@ type Config struct {
 	// UserCalls and ToolCalls limit how often one user may call all tools
 	// together, and each of them, on one instance.
 	UserCalls, ToolCalls Rate
+	// AddressLimits bound what requests from one address may cause.
+	AddressLimits AddressLimits
 	// ToolDeadline ends calls that take longer, if a tool has no deadline of its
 	// own.
 	ToolDeadline time.Duration
@@ -192,6 +194,12 @@ type Keys struct {
 
 // Secret is a setting that never reaches a log.
 type Secret struct{ secret.Value }
+
+// AddressLimits are what requests from one address may cause on one instance; the
+// zero Rate leaves the default. They count by network prefix for IPv6.
+type AddressLimits struct {
+	Registrations, SignIns, Fetches, FailedAssertions Rate
+}
 
 // LogValue is the security posture that the start-up line shows.
 func (c Config) LogValue() slog.Value {

@@ -127,6 +127,8 @@ func TestEachMistakeNamesItsSetting(t *testing.T) {
 		{"GRANT_LIFETIME", "GRANT_LIFETIME", "10m"},
 		{"GRANT_LIFETIME", "GRANT_LIFETIME", "some time"},
 		{"ENTRA_RECHECK", "ENTRA_RECHECK", "1s"},
+		{"REGISTRATIONS_PER_ADDRESS", "REGISTRATIONS_PER_ADDRESS", "many"},
+		{"FETCHES_PER_ADDRESS", "FETCHES_PER_ADDRESS", "0/1m"},
 		{"CONSENT", "CONSENT", "never"},
 		{"ALLOWED_REDIRECT_URIS", "ALLOWED_REDIRECT_URIS", "https://*/cb"},
 		{"CLIENT_METADATA_HOSTS", "CLIENT_METADATA_HOSTS", "https://claude.ai/x"},

@@ -25,15 +25,19 @@ func Load(getenv func(string) string) (Config, error) {
 	r := &reader{getenv: getenv}
 	ownPort := r.port("PORT", 7071)
 	c := Config{
-		Port:             r.port("FUNCTIONS_CUSTOMHANDLER_PORT", ownPort),
-		Hosted:           r.text("FUNCTIONS_CUSTOMHANDLER_PORT") != "",
-		ListenAddress:    r.listenAddress(),
-		TrustedProxies:   r.networks("TRUSTED_PROXIES"),
-		RequiredScopes:   oauth.NewScopes(r.list("REQUIRED_SCOPES")...),
-		Timeout:          r.seconds("TIMEOUT_SECONDS", 8*time.Second, time.Second, time.Minute),
-		SweepInterval:    r.duration("SWEEP_INTERVAL", 15*time.Minute, time.Second, 24*time.Hour),
-		UserCalls:        r.rate("CALLS_PER_USER"),
-		ToolCalls:        r.rate("CALLS_PER_TOOL"),
+		Port:           r.port("FUNCTIONS_CUSTOMHANDLER_PORT", ownPort),
+		Hosted:         r.text("FUNCTIONS_CUSTOMHANDLER_PORT") != "",
+		ListenAddress:  r.listenAddress(),
+		TrustedProxies: r.networks("TRUSTED_PROXIES"),
+		RequiredScopes: oauth.NewScopes(r.list("REQUIRED_SCOPES")...),
+		Timeout:        r.seconds("TIMEOUT_SECONDS", 8*time.Second, time.Second, time.Minute),
+		SweepInterval:  r.duration("SWEEP_INTERVAL", 15*time.Minute, time.Second, 24*time.Hour),
+		UserCalls:      r.rate("CALLS_PER_USER"),
+		ToolCalls:      r.rate("CALLS_PER_TOOL"),
+		AddressLimits: AddressLimits{
+			Registrations: r.rate("REGISTRATIONS_PER_ADDRESS"), SignIns: r.rate("SIGN_INS_PER_ADDRESS"),
+			Fetches: r.rate("FETCHES_PER_ADDRESS"), FailedAssertions: r.rate("FAILED_ASSERTIONS_PER_ADDRESS"),
+		},
 		ToolDeadline:     r.duration("TOOL_DEADLINE", 10*time.Minute, time.Second, 24*time.Hour),
 		RememberConsent:  r.choice("CONSENT", "remember", "always") == "remember",
 		IdentityClientID: r.text("AZURE_CLIENT_ID"),

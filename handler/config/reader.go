@@ -206,7 +206,7 @@ func (r *reader) rate(name string) Rate {
 	n, err := strconv.Atoi(calls)
 	d, failed := time.ParseDuration(window)
 	if err != nil || failed != nil || n < 1 || d < time.Second || d > 24*time.Hour {
-		r.bad(name, fmt.Sprintf("is %q", v), "Write calls in a window of 1s to 24h, such as 600/1m")
+		r.bad(name, fmt.Sprintf("is %q", v), "Write a number in a window of 1s to 24h, such as 600/1m")
 		return Rate{}
 	}
 	return Rate{n, d}

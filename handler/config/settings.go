@@ -61,6 +61,10 @@ var Settings = []Setting{
 	{Name: "CLIENT_METADATA_HOSTS", Default: "`*`", Does: "Hosts whose client ID metadata documents are fetched; `none` switches it off"},
 	{Name: "PINNED_CLIENTS", Does: "Metadata documents that need no fetch: a JSON array, or a file with one"},
 	{Name: "CLIENT_ASSERTION_AUDIENCE", Default: "`issuer-or-token-endpoint`", Does: "`issuer` refuses client assertions for the address of the token endpoint"},
+	{Name: "REGISTRATIONS_PER_ADDRESS", Default: "`60/1m`", Does: "How often one address may register a client, on one instance. This limit and the next three are what to raise where many people share an address; all addresses together keep the limits in [security.md](security.md#limits)"},
+	{Name: "SIGN_INS_PER_ADDRESS", Default: "100 at once, 10 a second", Does: "How often one address may begin to sign in, on one instance"},
+	{Name: "FETCHES_PER_ADDRESS", Default: "20 at once, `30/1m`", Does: "How often requests from one address may have a metadata document or key set fetched, on one instance"},
+	{Name: "FAILED_ASSERTIONS_PER_ADDRESS", Default: "`30/1m`", Does: "How often client assertions from one address may fail, on one instance"},
 
 	{Name: "TIMEOUT_SECONDS", Default: "8", Alias: pythonPrefix + "TIMEOUT_SECONDS", Does: "Bounds every call to Entra; clients give up after 10 s"},
 	{Name: "TABLES_URL", Does: "Azure Table Storage, with the managed identity"},

@@ -18,6 +18,14 @@ type Limit struct {
 	Burst     int
 }
 
+// Per is n at once, and n in each window after that; the zero Limit for the zero n.
+func Per(n int, window time.Duration) Limit {
+	if n == 0 {
+		return Limit{}
+	}
+	return Limit{PerSecond: float64(n) / window.Seconds(), Burst: n}
+}
+
 const (
 	// kept bounds the memory that strangers can fill in one Limiter: the
 	// addresses and the networks that it keeps. Forgetting one costs
