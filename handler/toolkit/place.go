@@ -20,6 +20,7 @@ import (
 // stands around all other middleware, so that what it encodes is what goes out.
 func (s *Server) placing(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		growStack(0)
 		result, err := next(ctx, method, req)
 		place, ok := mcphttp.PlaceIn(ctx)
 		if err != nil || !ok {
@@ -37,6 +38,16 @@ func (s *Server) placing(next mcp.MethodHandler) mcp.MethodHandler {
 		}
 		return result, err
 	}
+}
+
+// growStack makes room for a call at once. The SDK runs each on a goroutine of its
+// own, whose small stack would be copied several times on the way to the tool,
+// each time with more on it.
+//
+//go:noinline
+func growStack(i int) byte {
+	var room [12 << 10]byte
+	return room[i]
 }
 
 // placedCall is a result that the SDK may still add to before it encodes it.
