@@ -118,7 +118,7 @@ func (s *Server) newToolServer(catalogue toolkit.Catalogue) *toolkit.Server {
 		Catalogue: catalogue, Grants: s.grants, GraphURL: s.cfg.Entra.GraphURL, HTTPClient: s.deps.HTTPClient,
 		Table: s.deps.Table, Sealer: s.ring, Version: version.String(),
 		Authentication: "Microsoft Entra ID (tenant " + s.cfg.Entra.TenantID + "), through this server's own OAuth 2.1 authorization server",
-		UserCalls:      toolkit.CallLimit(s.cfg.UserCalls), ToolCalls: toolkit.CallLimit(s.cfg.ToolCalls), Deadline: s.cfg.ToolDeadline,
+		UserCalls:      toolkit.CallLimit(s.cfg.UserCalls), ToolCalls: toolkit.CallLimit(s.cfg.ToolCalls), TenantCalls: toolkit.CallLimit(s.cfg.TenantCalls), Deadline: s.cfg.ToolDeadline,
 		Telemetry: s.deps.Telemetry, Configure: s.deps.Configure, Now: s.deps.Now, Log: s.deps.Log,
 	}
 	if s.cfg.Entra.APIScope != "" {

@@ -44,6 +44,7 @@ var notWritten = map[string]string{
 	"FAILED_ASSERTIONS_PER_ADDRESS":      "as GRANT_LIFETIME",
 	"CALLS_PER_USER":                     "as GRANT_LIFETIME",
 	"CALLS_PER_TOOL":                     "as GRANT_LIFETIME",
+	"CALLS_PER_TENANT":                   "as GRANT_LIFETIME",
 	"TOOL_DEADLINE":                      "the default suits",
 	"FASTMCP_SERVER_AUTH_AZURE_anything": "other names for the above",
 }

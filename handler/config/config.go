@@ -85,8 +85,9 @@ type Config struct {
 	AllowedOrigins []string
 
 	// UserCalls and ToolCalls limit how often one user may call all tools
-	// together, and each of them, on one instance.
-	UserCalls, ToolCalls Rate
+	// together, and each of them, on one instance; TenantCalls how often all of
+	// one tenant together may.
+	UserCalls, ToolCalls, TenantCalls Rate
 	// AddressLimits bound what requests from one address may cause.
 	AddressLimits AddressLimits
 	// ToolDeadline ends calls that take longer, if a tool has no deadline of its

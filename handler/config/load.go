@@ -34,6 +34,7 @@ func Load(getenv func(string) string) (Config, error) {
 		SweepInterval:  r.duration("SWEEP_INTERVAL", 15*time.Minute, time.Second, 24*time.Hour),
 		UserCalls:      r.rate("CALLS_PER_USER"),
 		ToolCalls:      r.rate("CALLS_PER_TOOL"),
+		TenantCalls:    r.rate("CALLS_PER_TENANT"),
 		AddressLimits: AddressLimits{
 			Registrations: r.rate("REGISTRATIONS_PER_ADDRESS"), SignIns: r.rate("SIGN_INS_PER_ADDRESS"),
 			Fetches: r.rate("FETCHES_PER_ADDRESS"), FailedAssertions: r.rate("FAILED_ASSERTIONS_PER_ADDRESS"),

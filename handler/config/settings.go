@@ -78,6 +78,7 @@ var Settings = []Setting{
 
 	{Name: "CALLS_PER_USER", Default: "no limit", Does: "How often one user may call all tools together, on one instance, such as `600/1m`"},
 	{Name: "CALLS_PER_TOOL", Default: "no limit", Does: "How often one user may call each tool, on one instance; a tool may have a limit of its own"},
+	{Name: "CALLS_PER_TENANT", Default: "no limit", Does: "How often all users and applications of one tenant together may call, on one instance"},
 	{Name: "TOOL_DEADLINE", Default: "`10m`", Does: "Ends calls of tools that take longer; a tool may have a deadline of its own"},
 
 	{Name: "LOG_LEVEL", Default: "`info`", Does: "`debug` (a line for each request), `info`, `warn` or `error`; audit events are written at any level"},

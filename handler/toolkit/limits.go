@@ -9,21 +9,22 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// CallLimit is how many calls each user may make in a window of time, on one
-// instance: with n instances, up to n times as many. The zero value is no limit.
+// CallLimit is how many calls each user or tenant may make in a window of time, on
+// one instance: with n instances, up to n times as many. The zero value is no limit.
 type CallLimit struct {
 	Calls  int
 	Window time.Duration
 }
 
 // trackedWindows bounds the memory of the limits. Who comes after that many other
-// users and tools begins a new window.
+// tenants, users and tools begins a new window.
 const trackedWindows = 100_000
 
-// limits count the calls of users, of all tools together and of each.
+// limits count the calls of users, of all tools together and of each, and those of
+// all users and applications of a tenant.
 type limits struct {
-	all, each CallLimit
-	now       func() time.Time
+	tenant, all, each CallLimit
+	now               func() time.Time
 
 	mu      sync.Mutex
 	windows *lru.Cache[string, window]
@@ -34,16 +35,16 @@ type window struct {
 	used int
 }
 
-func newLimits(all, each CallLimit, now func() time.Time) *limits {
+func newLimits(tenant, all, each CallLimit, now func() time.Time) *limits {
 	windows, err := lru.New[string, window](trackedWindows)
 	if err != nil {
 		panic(err) // the size is positive
 	}
-	return &limits{all: all, each: each, now: now, windows: windows}
+	return &limits{tenant: tenant, all: all, each: each, now: now, windows: windows}
 }
 
-// take counts a call, or says when the next may come. A call that the limit of
-// its tool refuses does not count for all.
+// take counts a call, or says when the next may come. A call that one of the
+// limits refuses counts for none.
 func (l *limits) take(_ context.Context, call *Call) error {
 	if call.Kind == completion {
 		return nil
@@ -58,13 +59,16 @@ func (l *limits) take(_ context.Context, call *Call) error {
 	now := l.now()
 	one, oneEnds := l.open(subject+" "+call.Kind+" "+call.Name, each, now)
 	all, allEnds := l.open(subject, l.all, now)
+	tenant, tenantEnds := l.open("tenant "+call.Caller.TenantID, l.tenant, now)
 	switch {
 	case one == nil && each.Calls > 0:
-		return overLimit("this "+call.Kind, each, oneEnds, now)
+		return overLimit("You", "this "+call.Kind, each, oneEnds, now)
 	case all == nil && l.all.Calls > 0:
-		return overLimit("this server", l.all, allEnds, now)
+		return overLimit("You", "this server", l.all, allEnds, now)
+	case tenant == nil && l.tenant.Calls > 0:
+		return overLimit("Your organization", "this server", l.tenant, tenantEnds, now)
 	}
-	for _, w := range []func(){one, all} {
+	for _, w := range []func(){one, all, tenant} {
 		if w != nil {
 			w()
 		}
@@ -88,7 +92,7 @@ func (l *limits) open(key string, limit CallLimit, now time.Time) (count func(),
 	return func() { l.windows.Add(key, w) }, w.ends
 }
 
-func overLimit(what string, l CallLimit, ends, now time.Time) error {
-	return Fail(fmt.Sprintf("You may use %s %d times in %s. The next call can be made at %s, in %s.",
-		what, l.Calls, l.Window, ends.UTC().Format(time.RFC3339), ends.Sub(now).Round(time.Second)), nil)
+func overLimit(who, what string, l CallLimit, ends, now time.Time) error {
+	return Fail(fmt.Sprintf("%s may use %s %d times in %s. The next call can be made at %s, in %s.",
+		who, what, l.Calls, l.Window, ends.UTC().Format(time.RFC3339), ends.Sub(now).Round(time.Second)), nil)
 }

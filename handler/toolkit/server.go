@@ -63,8 +63,9 @@ type Options struct {
 	// Authentication says in words how callers sign in.
 	Authentication string
 	// UserCalls and ToolCalls limit how often one user may call all tools
-	// together, and each tool.
-	UserCalls, ToolCalls CallLimit
+	// together, and each tool; TenantCalls how often all of one tenant together
+	// may.
+	UserCalls, ToolCalls, TenantCalls CallLimit
 	// Deadline ends what takes longer, 10 minutes if zero. A tool may have one of
 	// its own.
 	Deadline time.Duration
@@ -142,7 +143,7 @@ func New(o Options) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.limits = newLimits(o.UserCalls, o.ToolCalls, s.now)
+	s.limits = newLimits(o.TenantCalls, o.UserCalls, o.ToolCalls, s.now)
 	if err := s.about.Check(); err != nil {
 		panic("toolkit: " + err.Error())
 	}
