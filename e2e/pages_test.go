@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -104,9 +105,7 @@ func TestEveryPageOnEveryScreen(t *testing.T) {
 			}
 			held := httptest.NewRecorder()
 			shown.Render(held, http.StatusOK, page)
-			for name, values := range held.Header() {
-				w.Header()[name] = values
-			}
+			maps.Copy(w.Header(), held.Header())
 			_, _ = w.Write(refresh.ReplaceAll(held.Body.Bytes(), nil))
 		}))
 		defer server.Close()
