@@ -94,8 +94,9 @@ type Page struct {
 //
 // Writes are linearizable per row: of any number of concurrent Inserts of one
 // key, or of Replaces and Deletes naming one ETag, exactly one succeeds. Writes
-// are never retried by an implementation, because a retry can turn its own
-// success into a conflict. An error that is none of the sentinels above means
+// are not retried by an implementation, because a retry can turn its own success
+// into a conflict: at most once, if the store says that it did nothing, and then
+// without any conflict as its outcome. An error that is none of the sentinels above means
 // that the outcome is unknown; callers treat it as a refusal. Reads see every
 // write that returned before they began.
 type Table interface {

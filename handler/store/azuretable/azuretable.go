@@ -1,9 +1,10 @@
 // Package azuretable is a store.Table in Azure Table Storage.
 //
 // A row is one entity: Value is an Edm.Binary property, Expires an Edm.DateTime
-// that queries filter by. Writes are sent once and never retried: if the answer
+// that queries filter by. Reads are retried twice. Writes are not: if the answer
 // is lost, a second attempt would meet the success of the first and report it
-// as a conflict. Reads are retried twice.
+// as a conflict. Only a write that the service was too busy to do is sent once
+// more, and a conflict that the second finds is not reported as one.
 package azuretable
 
 import (
@@ -49,7 +50,7 @@ type Options struct {
 // leave a request path its chance to answer 503 before its client gives up.
 type timing struct {
 	try        time.Duration // of one attempt
-	retry      time.Duration // before the second attempt of a read
+	retry      time.Duration // before the second attempt of a read, or of a write that met a busy service
 	retryMax   time.Duration // before any further one, Retry-After included
 	tableDying time.Duration // between attempts to create a table
 }

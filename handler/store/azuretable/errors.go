@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
@@ -67,6 +68,17 @@ func sentinelOf(err error) error {
 // conditionNotMet is the code that all storage services share for a failed
 // If-Match: https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
 const conditionNotMet aztables.TableErrorCode = "ConditionNotMet"
+
+// wasBusy reports whether the service has refused a request because of its load,
+// and does not ask for a longer wait than a request has.
+func wasBusy(err error) bool {
+	answer, ok := errors.AsType[*azcore.ResponseError](err)
+	return ok && answer.StatusCode == http.StatusServiceUnavailable && answer.ErrorCode == serverBusy &&
+		(answer.RawResponse == nil || slices.Contains([]string{"", "0", "1"}, answer.RawResponse.Header.Get("Retry-After")))
+}
+
+// serverBusy is among https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
+const serverBusy = "ServerBusy"
 
 func isStatus(err error, status int) bool {
 	var answer *azcore.ResponseError

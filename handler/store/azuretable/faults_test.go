@@ -113,6 +113,76 @@ func TestRefusedWriteIsNotRetried(t *testing.T) {
 	}
 }
 
+func TestWriteThatMeetsABusyServiceIsRepeatedOnce(t *testing.T) {
+	busy := answer(503, "x-ms-error-code", "ServerBusy")
+	for name, write := range writes {
+		if strings.HasPrefix(name, "drop") {
+			continue // for sweeps, which come again
+		}
+		t.Run(name, func(t *testing.T) {
+			p := newProxy(t)
+			table := p.open(t, freshName(), time.Minute)
+			prepare := func(key string) (row, other store.Row) {
+				row, other = store.Row{Partition: "p", Key: key, Value: []byte("old")}, store.Row{Partition: "p", Key: "other-" + key}
+				for _, r := range []*store.Row{&row, &other} {
+					var err error
+					if r.ETag, err = table.Insert(t.Context(), *r); err != nil {
+						t.Fatal(err)
+					}
+				}
+				return row, other
+			}
+			row, other := prepare("old")
+			var n atomic.Int32
+			attempts := p.during(func(w http.ResponseWriter, forward func() *http.Response) {
+				if n.Add(1) == 1 {
+					busy(w, forward)
+					return
+				}
+				pass(w, forward())
+			}, func() {
+				if err := write.do(t.Context(), table, row, other); err != nil {
+					t.Errorf("busy for a moment: %v", err)
+				}
+			})
+			if attempts != 2 {
+				t.Errorf("%d attempts", attempts)
+			}
+			for key, f := range map[string]fault{
+				"busy-for-longer": busy,
+				"did-it-all-the-same": func(w http.ResponseWriter, forward func() *http.Response) {
+					if n.Add(1)%2 == 0 {
+						_ = forward().Body.Close()
+						busy(w, forward)
+						return
+					}
+					pass(w, forward())
+				},
+			} {
+				if name == "insert" { // it is always of the row "new"
+					current, err := table.Get(t.Context(), "p", "new")
+					if err == nil {
+						err = table.Delete(t.Context(), "p", "new", current.ETag)
+					}
+					if err != nil && !errors.Is(err, store.ErrNotFound) {
+						t.Fatal(err)
+					}
+				}
+				row, other := prepare(key)
+				n.Store(1)
+				if attempts := p.during(f, func() { wantUnknown(t, key, write.do(t.Context(), table, row, other)) }); attempts != 2 {
+					t.Errorf("%s: %d attempts", key, attempts)
+				}
+			}
+			if attempts := p.during(answer(503, "x-ms-error-code", "ServerBusy", "Retry-After", "30"), func() {
+				wantUnknown(t, name, write.do(t.Context(), table, absent("k"), absent("l")))
+			}); attempts != 1 {
+				t.Errorf("%d attempts at a service that asks for half a minute", attempts)
+			}
+		})
+	}
+}
+
 func TestReadIsRetriedTwice(t *testing.T) {
 	p := newProxy(t)
 	table := p.open(t, freshName(), time.Minute)

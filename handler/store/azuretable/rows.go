@@ -26,7 +26,11 @@ func (t *Table) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
 	if err != nil {
 		return "", outcome("insert", err)
 	}
-	answer, err := t.writer.AddEntity(ctx, data, nil)
+	var answer aztables.AddEntityResponse
+	err = t.write(ctx, "insert", func() (err error) {
+		answer, err = t.writer.AddEntity(ctx, data, nil)
+		return err
+	})
 	return written("insert", answer.ETag, err)
 }
 
@@ -52,19 +56,42 @@ func (t *Table) Replace(ctx context.Context, row store.Row) (store.ETag, error) 
 	if err != nil {
 		return "", outcome("replace", err)
 	}
-	answer, err := t.writer.UpdateEntity(ctx, data, &aztables.UpdateEntityOptions{
-		IfMatch:    new(azcore.ETag(row.ETag)),
-		UpdateMode: aztables.UpdateModeReplace,
+	var answer aztables.UpdateEntityResponse
+	err = t.write(ctx, "replace", func() (err error) {
+		answer, err = t.writer.UpdateEntity(ctx, data, &aztables.UpdateEntityOptions{
+			IfMatch:    new(azcore.ETag(row.ETag)),
+			UpdateMode: aztables.UpdateModeReplace,
+		})
+		return err
 	})
 	return written("replace", answer.ETag, err)
+}
+
+// write makes a write, and once more, shortly after, if the service was too busy
+// to do it. What the second attempt finds on a row may be the work of the first,
+// after all: that is an unknown outcome, and no conflict.
+func (t *Table) write(ctx context.Context, op string, attempt func() error) error {
+	err := attempt()
+	if !wasBusy(err) {
+		return outcome(op, err)
+	}
+	select {
+	case <-ctx.Done():
+		return outcome(op, err)
+	case <-time.After(t.timing.retry):
+	}
+	if again := attempt(); sentinelOf(again) == nil {
+		return outcome(op, again)
+	}
+	return outcome(op, err)
 }
 
 // written is the version that a write has made, if the answer names it.
 func written(op string, etag azcore.ETag, err error) (store.ETag, error) {
 	if err == nil && etag == "" {
-		err = errors.New("the answer has no ETag")
+		err = outcome(op, errors.New("the answer has no ETag"))
 	}
-	return store.ETag(etag), outcome(op, err)
+	return store.ETag(etag), err
 }
 
 // Delete implements store.Table.
@@ -72,8 +99,10 @@ func (t *Table) Delete(ctx context.Context, partition, key string, etag store.ET
 	if err := errors.Join(store.CheckKey(partition, key), store.CheckETag(etag)); err != nil {
 		return err
 	}
-	_, err := t.writer.DeleteEntity(ctx, partition, key, &aztables.DeleteEntityOptions{IfMatch: new(azcore.ETag(etag))})
-	return outcome("delete", err)
+	return t.write(ctx, "delete", func() error {
+		_, err := t.writer.DeleteEntity(ctx, partition, key, &aztables.DeleteEntityOptions{IfMatch: new(azcore.ETag(etag))})
+		return err
+	})
 }
 
 // Drop implements store.Table. The rows of each partition go in one entity
