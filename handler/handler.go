@@ -100,7 +100,7 @@ type Server struct {
 	home       *home.Home
 	sweep      *sweep.Sweeper
 	health     *health.Health
-	admission  *middleware.Admission
+	strangers  *middleware.Strangers
 	started    time.Time
 	// prepare is what must be done once before the table can be used.
 	prepare func(context.Context) error
@@ -117,7 +117,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, deps: deps, started: deps.Now(), pages: pages.New(brand(cfg, catalogue.About)),
-		admission: middleware.NewAdmission(deps.Log),
+		strangers: middleware.NewStrangers(),
 		prepare:   func(context.Context) error { return nil },
 		close:     func() error { return nil },
 	}

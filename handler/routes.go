@@ -29,7 +29,8 @@ const (
 	readyPath  = "/readyz"
 )
 
-// routes is the whole route table.
+// routes is the whole route table. What needs no access token is limited by its
+// sender's address, and so is what has none at the MCP endpoint.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for _, path := range s.guard.MetadataPaths() {
@@ -54,19 +55,27 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET "+healthPath, s.health.Up)
 	mux.HandleFunc("GET "+readyPath, s.health.Ready)
 
+	outer := http.NewServeMux()
 	endpoint := s.guard.Protect(mcphttp.Handler(s.tools.Handler()))
-	mux.Handle(config.MCPPath, endpoint)
-	mux.Handle(config.MCPPath+"/{$}", endpoint) // a redirect would lose the body
-	return mux
+	outer.Handle(config.MCPPath, endpoint)
+	outer.Handle(config.MCPPath+"/{$}", endpoint) // a redirect would lose the body
+	outer.Handle("GET "+healthPath, mux)
+	outer.Handle("GET "+readyPath, s.strangers.Slow(mux))
+	outer.Handle("GET /{$}", s.strangers.Slow(mux))
+	for _, route := range s.as.Routes() {
+		if route.Member == "token_endpoint" {
+			outer.Handle(route.Method+" "+route.Path, s.strangers.LimitUnlessServed(mux))
+		}
+	}
+	outer.Handle("/", s.strangers.Limit(mux))
+	return outer
 }
 
 // surrounded is what every request passes before its route, from the outside in.
-// What an overload refuses costs nothing beyond that.
 func (s *Server) surrounded(routes http.Handler) http.Handler {
 	h := observe.Correlate(s.deps.Log, observe.CorrelateOptions{
 		Hosted: s.cfg.Hosted, Proxies: observe.Proxies{Appended: s.cfg.InAzure, Trusted: s.cfg.TrustedProxies},
 	}, s.deps.Telemetry.Middleware(routes))
-	h = s.admission.Limit(h, "/", healthPath, readyPath)
 	short, long := middleware.BodyDeadline(bodyTime, h), middleware.BodyDeadline(callBodyTime, h)
 	h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.TrimSuffix(r.URL.Path, "/") == config.MCPPath {

@@ -103,8 +103,8 @@ func (s *Server) measure() error {
 		t.Gauge("entramcp.warnings", "{warning}", "Warnings of what will not work later.", func() (float64, bool) {
 			return float64(len(s.warnings(context.Background()))), true
 		}),
-		t.Counter("entramcp.overload.requests", "{request}", "Requests that were refused because of an overload.", "outcome", func() telemetry.Counts {
-			return telemetry.Counts{"refused": s.admission.Refused()}
+		t.Counter("entramcp.overload.requests", "{request}", "Requests without a valid access token that were refused because of their number.", "outcome", func() telemetry.Counts {
+			return telemetry.Counts{"refused": s.strangers.Refused()}
 		}),
 		t.Counter("entramcp.tokens.verified", "{token}", "Access tokens of calls, by whether they had been verified before.", "cache", looks(s.grants.VerifiedTokens)),
 		t.Counter("entramcp.clients.read", "{client}", "Looks for a client's registration or document, by whether it was in memory.", "cache", looks(s.clients.CachedClients)),

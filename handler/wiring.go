@@ -136,7 +136,8 @@ func (s *Server) newGuard(catalogue toolkit.Catalogue) *resource.Guard {
 	return resource.New(resource.Options{
 		Verify: s.grants.Verify, VerifyEntra: s.entraCallers(s.scopes(catalogue)), Issuer: s.cfg.Issuer, Resource: s.cfg.Resource, Name: catalogue.About.Title,
 		Baseline: s.cfg.RequiredScopes, ScopesFor: s.tools.ScopesFor,
-		AllowedOrigins: s.cfg.AllowedOrigins, AllowedHosts: siteHosts(s.cfg), InAzure: s.cfg.InAzure, Log: s.deps.Log,
+		AllowedOrigins: s.cfg.AllowedOrigins, AllowedHosts: siteHosts(s.cfg), InAzure: s.cfg.InAzure,
+		Admit: s.strangers.Admit, Log: s.deps.Log,
 	})
 }
 

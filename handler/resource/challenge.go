@@ -76,6 +76,9 @@ func (g *Guard) requireScopes(w http.ResponseWriter, r *http.Request, missing, a
 // forbid is a refusal that no token would change: there is no challenge. The
 // log shows the header at fault, so that an operator can allow what belongs.
 func (g *Guard) forbid(w http.ResponseWriter, r *http.Request, description, header string) {
+	if !g.admit(w, r) {
+		return
+	}
 	oauth.WriteError(w, r, g.log, oauth.New(oauth.AccessDenied, description).Because(fmt.Errorf("it is %.200q", header)))
 }
 

@@ -22,6 +22,9 @@ func (g *Guard) authenticateEntra(w http.ResponseWriter, r *http.Request, token 
 		g.undecided(w, r, err)
 		return nil
 	}
+	if !g.admit(w, r) {
+		return nil
+	}
 	observe.Audit(r.Context(), g.log, observe.Event{Name: observe.CallerRefused, Reason: refusal.Reason})
 	refused := refusal.OAuth()
 	if refusal.Forbidden {

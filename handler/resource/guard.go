@@ -54,7 +54,10 @@ type Options struct {
 	// answers preflights itself and adds the header to answers: twice is an
 	// error to browsers.
 	InAzure bool
-	Log     *slog.Logger
+	// Admit is asked before a request is refused that has no token which is
+	// valid. If it says no, it has answered the request. It may be nil.
+	Admit func(http.ResponseWriter, *http.Request) bool
+	Log   *slog.Logger
 }
 
 // Guard is the bearer check. It keeps no state between requests.
@@ -66,6 +69,7 @@ type Guard struct {
 	endpoint     *url.URL
 	origins      originPolicy
 	inAzure      bool
+	admit        func(http.ResponseWriter, *http.Request) bool
 	metadata     metadata
 	metadataPath string // the one that the challenge names
 	metadataURL  string
@@ -88,7 +92,11 @@ func New(o Options) *Guard {
 		origins:      newOriginPolicy(endpoint, o.AllowedOrigins, o.AllowedHosts),
 		inAzure:      o.InAzure,
 		metadataPath: wellKnown + endpoint.EscapedPath(),
+		admit:        o.Admit,
 		log:          o.Log,
+	}
+	if g.admit == nil {
+		g.admit = func(http.ResponseWriter, *http.Request) bool { return true }
 	}
 	g.metadataURL = endpoint.Scheme + "://" + endpoint.Host + g.metadataPath
 	if g.scopesFor == nil {
@@ -153,6 +161,8 @@ func (g *Guard) Protect(next http.Handler) http.Handler {
 func (g *Guard) authenticate(w http.ResponseWriter, r *http.Request) *grants.Access {
 	token, err := bearerToken(r)
 	switch {
+	case (err != nil || token == "") && !g.admit(w, r):
+		return nil
 	case err != nil:
 		g.refuse(w, r, err, challenge{err: oauth.AsError(err), scope: g.baseline})
 		return nil
@@ -169,7 +179,9 @@ func (g *Guard) authenticate(w http.ResponseWriter, r *http.Request) *grants.Acc
 		return access
 	}
 	if oauth.ErrorCode(err) == oauth.InvalidToken {
-		g.refuseToken(w, r, err)
+		if g.admit(w, r) {
+			g.refuseToken(w, r, err)
+		}
 		return nil
 	}
 	g.undecided(w, r, err)

@@ -50,7 +50,7 @@ var logAlerts = [
     name: 'overload'
     severity: 2
     periods: 2
-    text: 'Requests were refused for half an hour because the processors could not keep up: raise the number of instances.'
+    text: 'Requests without an access token were refused for half an hour because there were too many: somebody floods the server. Calls are not affected.'
     query: '${lines} | where line.metric == "entramcp.overload.requests" | summarize refused = sum(tolong(line["count"])) | where refused > 0'
   }
   {

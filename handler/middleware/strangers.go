@@ -1,0 +1,158 @@
+package middleware
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"entramcp/handler/oauth"
+	"entramcp/handler/observe"
+	"entramcp/handler/ratelimit"
+)
+
+const (
+	// holdTime is how long a request is held that comes while its sender's
+	// budget is used up. Who waits for one answer before the next request is
+	// slowed down to two a second and connection, whatever an answer costs.
+	holdTime = 500 * time.Millisecond
+	// heldMost is how many requests may be held at a time. What comes beyond
+	// is refused at once, and its connection closed.
+	heldMost = 4096
+)
+
+// Requests of one address, and of all together, that prove nothing. A sign-in
+// has eight to ten of them: people behind one address can sign in five times a
+// second, twenty times at once, and all together forty times a second.
+var (
+	strangersAddress  = ratelimit.Limit{PerSecond: 50, Burst: 200}
+	strangersInstance = ratelimit.Limit{PerSecond: 400, Burst: 800}
+)
+
+// Strangers slows down those who send many requests without an access token that
+// is valid, so that callers who have one keep the processors. Such a request
+// takes one from the budgets of its address and of the instance. If they are
+// used up it is held, and then tries again. The sender is the one that
+// [observe.Correlate] found.
+type Strangers struct {
+	requests *ratelimit.Limiter
+	holdTime time.Duration
+	heldMost int64
+	held     atomic.Int64
+	refused  atomic.Int64
+}
+
+// NewStrangers makes the Strangers of this instance.
+func NewStrangers() *Strangers {
+	return &Strangers{
+		requests: ratelimit.New(strangersAddress, strangersInstance, time.Now),
+		holdTime: holdTime, heldMost: heldMost,
+	}
+}
+
+// Limit lets requests to next within the budgets, and answers the others.
+func (s *Strangers) Limit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.Admit(w, r) {
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// LimitUnlessServed is Limit for what only somebody known is served: a request
+// that next answers with 200 does not count.
+func (s *Strangers) LimitUnlessServed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.Admit(w, r) {
+			return
+		}
+		seen := &servedWriter{ResponseWriter: w}
+		next.ServeHTTP(seen, r)
+		if seen.served {
+			s.requests.Return(observe.ClientKey(r.Context()))
+		}
+	})
+}
+
+// Slow holds requests beyond the budgets, and then lets them to next all the
+// same: for answers that cost little, and that whoever watches over the server
+// must get.
+func (s *Strangers) Slow(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.requests.Take(observe.ClientKey(r.Context())) > 0 && s.held.Load() < s.heldMost {
+			s.hold(r)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Admit takes one request of r's sender from the budgets, and reports whether
+// there was one to take. If not, it has answered with 429.
+func (s *Strangers) Admit(w http.ResponseWriter, r *http.Request) bool {
+	client := observe.ClientKey(r.Context())
+	if s.requests.Take(client) == 0 {
+		return true
+	}
+	if s.held.Load() >= s.heldMost {
+		w.Header().Set("Connection", "close")
+		s.refuse(w, r, holdTime)
+		return false
+	}
+	s.hold(r)
+	wait := s.requests.Take(client)
+	if wait > 0 {
+		s.refuse(w, r, wait)
+	}
+	return wait == 0
+}
+
+// Refused is how many requests were refused so far.
+func (s *Strangers) Refused() int64 { return s.refused.Load() }
+
+func (s *Strangers) hold(r *http.Request) {
+	s.held.Add(1)
+	defer s.held.Add(-1)
+	timer := time.NewTimer(s.holdTime)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.Context().Done():
+	}
+}
+
+const (
+	tooManyJSON = `{"error":"temporarily_unavailable","error_description":"Too many requests from this address, or from everybody together. Try again later."}` + "\n"
+	tooManyHTML = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Too many requests</title>\n" +
+		"<h1>Too many requests</h1><p>There were too many requests from this address, or from everybody together. Try again in a moment.</p></html>\n"
+)
+
+// refuse has nothing made for the request: it is the answer to a flood.
+func (s *Strangers) refuse(w http.ResponseWriter, r *http.Request, wait time.Duration) {
+	s.refused.Add(1)
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	oauth.SetRetryAfter(h, wait)
+	body := tooManyJSON
+	if r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		body = tooManyHTML
+		h.Set("Content-Type", "text/html; charset=utf-8")
+	} else {
+		h.Set("Content-Type", "application/json")
+	}
+	w.WriteHeader(http.StatusTooManyRequests)
+	_, _ = io.WriteString(w, body)
+}
+
+// servedWriter sees whether the status is 200.
+type servedWriter struct {
+	http.ResponseWriter
+	served bool
+}
+
+func (w *servedWriter) WriteHeader(status int) {
+	w.served = status == http.StatusOK
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *servedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
