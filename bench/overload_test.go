@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -35,14 +36,23 @@ func quota(b *testing.B, pid int, fraction float64) {
 
 // offered is what became of requests that were offered at a rate.
 type offered struct {
-	served, refused, failed atomic.Int64
+	sent, served, late, refused, failed atomic.Int64
+
 	mu                      sync.Mutex
 	servedTook, refusedTook []time.Duration
 }
 
+const (
+	// goodWithin is how soon an answer must come to count as good.
+	goodWithin = time.Second
+	// patience is how long a client waits before it hangs up.
+	patience = 2 * time.Second
+)
+
 // offer sends request at rate, or as fast as it is answered if rate is 0, over
-// connections for limit.
-func offer(address string, request []byte, connections int, limit time.Duration, rate float64) *offered {
+// connections for limit. An answer that holds contains and comes in time counts
+// as served.
+func offer(address string, request []byte, contains string, connections int, limit time.Duration, rate float64) *offered {
 	o := &offered{}
 	var wg sync.WaitGroup
 	var due atomic.Int64
@@ -66,45 +76,22 @@ func offer(address string, request []byte, connections int, limit time.Duration,
 					time.Sleep(time.Until(at))
 				}
 				from := time.Now()
+				o.sent.Add(1)
 				if conn == nil {
 					var err error
-					if conn, err = net.DialTimeout("tcp", address, 5*time.Second); err != nil {
+					if conn, err = net.DialTimeout("tcp", address, patience); err != nil {
 						o.failed.Add(1)
 						conn = nil
 						continue
 					}
-					in = bufio.NewReader(conn)
+					in = bufio.NewReaderSize(conn, 2<<10)
 				}
-				_ = conn.SetDeadline(from.Add(10 * time.Second))
-				_, err := conn.Write(request)
-				var res *http.Response
-				if err == nil {
-					res, err = http.ReadResponse(in, nil)
-				}
-				if err == nil {
-					_, err = io.Copy(io.Discard, res.Body)
-				}
-				if err != nil || res.Close {
+				status, close, err := o.ask(conn, in, request, contains, from)
+				if err != nil || close {
 					_ = conn.Close()
 					conn = nil
 				}
-				took := time.Since(from)
-				switch {
-				case err != nil:
-					o.failed.Add(1)
-				case res.StatusCode == http.StatusOK:
-					o.served.Add(1)
-					o.mu.Lock()
-					o.servedTook = append(o.servedTook, took)
-					o.mu.Unlock()
-				case res.StatusCode == http.StatusServiceUnavailable && res.Header.Get("Retry-After") != "":
-					o.refused.Add(1)
-					o.mu.Lock()
-					o.refusedTook = append(o.refusedTook, took)
-					o.mu.Unlock()
-				default:
-					o.failed.Add(1)
-				}
+				o.count(status, err, time.Since(from))
 			}
 		})
 	}
@@ -112,6 +99,47 @@ func offer(address string, request []byte, connections int, limit time.Duration,
 	slices.Sort(o.servedTook)
 	slices.Sort(o.refusedTook)
 	return o
+}
+
+// ask sends one request and returns the status of an answer that is a good one
+// or a proper refusal, else 0.
+func (o *offered) ask(conn net.Conn, in *bufio.Reader, request []byte, contains string, from time.Time) (status int, close bool, err error) {
+	_ = conn.SetDeadline(from.Add(patience))
+	if _, err = conn.Write(request); err != nil {
+		return 0, true, err
+	}
+	res, err := http.ReadResponse(in, nil)
+	if err != nil {
+		return 0, true, err
+	}
+	text, err := io.ReadAll(res.Body)
+	switch {
+	case res.StatusCode == http.StatusOK && strings.Contains(string(text), contains):
+		return res.StatusCode, res.Close, err
+	case res.StatusCode == http.StatusServiceUnavailable && res.Header.Get("Retry-After") != "":
+		return res.StatusCode, res.Close, err
+	}
+	return 0, res.Close, err
+}
+
+func (o *offered) count(status int, err error, took time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		o.late.Add(1)
+	case err != nil || status == 0:
+		o.failed.Add(1)
+	case status == http.StatusServiceUnavailable:
+		o.refused.Add(1)
+		o.refusedTook = append(o.refusedTook, took)
+	case took > goodWithin:
+		o.late.Add(1)
+		o.servedTook = append(o.servedTook, took)
+	default:
+		o.served.Add(1)
+		o.servedTook = append(o.servedTook, took)
+	}
 }
 
 func at(took []time.Duration, p float64) time.Duration {
@@ -125,40 +153,47 @@ func at(took []time.Duration, p float64) time.Duration {
 // processor can serve, and reports what it serves of its capacity.
 func BenchmarkOverload(b *testing.B) {
 	w := newWorld(b)
+	w.binary = binary(b, "..", "./bench/own")
 	p := w.start(b)
 	defer p.end()
-	for !p.answers(http.MethodPost, "/mcp", w.token, http.StatusOK) {
+	for !p.answers(http.MethodGet, "/readyz", "", http.StatusOK) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	quota(b, p.cmd.Process.Pid, 0.25)
 	address := strings.TrimPrefix(p.url, "http://")
-	request := mcpRequest(address, "/mcp", w.token, call)
+	tool := os.Getenv("TOOL")
+	contains := map[string]string{"hello_world": "Hello", "work": "worked"}[tool]
+	request := mcpRequest(address, "/mcp", w.token, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+tool+`","arguments":{}}}`)
+	var kept []float64
+	fmt.Printf("| capacity | offered | served within %s, of capacity | p50, p99 | refused | p50, p99 | late | failed | healthz at worst | MiB |\n|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n", goodWithin)
 	for b.Loop() {
-		offer(address, request, 16, time.Second, 0)
-		capacity := float64(offer(address, request, 16, 4*time.Second, 0).served.Load()) / 4
-
-		done := make(chan time.Duration)
-		go func() { // meanwhile, whoever asks for its health
-			var worst time.Duration
-			for range 20 {
-				from := time.Now()
-				if !p.answers(http.MethodGet, "/healthz", "", http.StatusOK) {
-					worst = time.Hour
+		for range *rounds {
+			offer(address, request, contains, 16, time.Second, 0)
+			const seconds = 4
+			capacity := float64(offer(address, request, contains, 16, seconds*time.Second, 0).served.Load()) / seconds
+			healthy := make(chan time.Duration)
+			go func() { // meanwhile, whoever asks for its health
+				var worst time.Duration
+				for range 20 {
+					from := time.Now()
+					if !p.answers(http.MethodGet, "/healthz", "", http.StatusOK) {
+						worst = time.Hour
+					}
+					worst = max(worst, time.Since(from))
+					time.Sleep(200 * time.Millisecond)
 				}
-				worst = max(worst, time.Since(from))
-				time.Sleep(200 * time.Millisecond)
-			}
-			done <- worst
-		}()
-		const seconds = 5
-		o := offer(address, request, 1000, seconds*time.Second, 4*capacity)
-		health := <-done
-		fmt.Printf("capacity %.0f/s; offered 4x: served %.0f/s (p50 %s, p99 %s), refused %.0f/s (p50 %s, p99 %s), failed %d; healthz at worst %s\n",
-			capacity, float64(o.served.Load())/seconds, at(o.servedTook, .5).Round(time.Millisecond), at(o.servedTook, .99).Round(time.Millisecond),
-			float64(o.refused.Load())/seconds, at(o.refusedTook, .5).Round(time.Millisecond), at(o.refusedTook, .99).Round(time.Millisecond),
-			o.failed.Load(), health.Round(time.Millisecond))
-		b.ReportMetric(100*float64(o.served.Load())/seconds/capacity, "%-of-capacity")
-		b.ReportMetric(float64(at(o.servedTook, .99).Milliseconds()), "ms-p99-served")
-		b.ReportMetric(float64(health.Milliseconds()), "ms-healthz-worst")
+				healthy <- worst
+			}()
+			o := offer(address, request, contains, 4096, seconds*time.Second, 4*capacity)
+			worst := <-healthy
+			share := 100 * float64(o.served.Load()) / seconds / capacity
+			kept = append(kept, share)
+			fmt.Printf("| %.0f/s | %.0f/s | %.0f %% | %d, %d ms | %.0f/s | %d, %d ms | %d | %d | %d ms | %.0f |\n",
+				capacity, float64(o.sent.Load())/seconds, share, at(o.servedTook, .5).Milliseconds(), at(o.servedTook, .99).Milliseconds(),
+				float64(o.refused.Load())/seconds, at(o.refusedTook, .5).Milliseconds(), at(o.refusedTook, .99).Milliseconds(),
+				o.late.Load(), o.failed.Load(), worst.Milliseconds(), resident(p.cmd.Process.Pid))
+		}
 	}
+	b.ReportMetric(median(kept), "%-of-capacity")
+	b.ReportMetric(0, "ns/op")
 }

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"archive/zip"
+	"bytes"
 	"io"
 	"net/http"
 	"os"
@@ -18,7 +19,8 @@ import (
 	"entramcp/e2e/stack"
 )
 
-const call = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hello_world","arguments":{"name":"Ada"}}}`
+// call is of a tool of the end-to-end tests' catalogue, and answered by the name.
+const call = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ada"}}}`
 
 // world is a server with a signed-in user, beside which processes of the
 // deployed binary are started.
@@ -99,7 +101,8 @@ func (p *process) end() {
 	_ = p.cmd.Wait()
 }
 
-// answers sends one request and reports whether the status is as wanted.
+// answers sends one request and reports whether the status is as wanted, and, if
+// it is a call that is to be served, what the tool says.
 func (p *process) answers(method, path, token string, status int) bool {
 	req, err := http.NewRequest(method, p.url+path, strings.NewReader(call))
 	if err != nil {
@@ -116,8 +119,8 @@ func (p *process) answers(method, path, token string, status int) bool {
 		return false
 	}
 	defer res.Body.Close()
-	_, _ = io.Copy(io.Discard, res.Body)
-	return res.StatusCode == status
+	text, err := io.ReadAll(res.Body)
+	return err == nil && res.StatusCode == status && (token == "" || status != http.StatusOK || bytes.Contains(text, []byte("Ada")))
 }
 
 // resident is the memory of a process that is in RAM, in MiB, where the system
@@ -203,4 +206,21 @@ func BenchmarkMemory(b *testing.B) {
 		b.ReportMetric(float64(most.Load())/1024, "MiB-most")
 		p.end()
 	}
+}
+
+// processorTime is what the threads of a process have had of the processors,
+// where the system tells it as Linux does; elsewhere 0.
+func processorTime(pid int) time.Duration {
+	threads, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/schedstat")
+	var all time.Duration
+	for _, thread := range threads {
+		text, err := os.ReadFile(thread)
+		if err != nil {
+			continue // it has ended
+		}
+		took, _, _ := strings.Cut(string(text), " ")
+		nanoseconds, _ := strconv.ParseInt(took, 10, 64)
+		all += time.Duration(nanoseconds)
+	}
+	return all
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"strconv"
@@ -36,6 +37,13 @@ func main() {
 			}),
 			toolkit.Define("large", "Answer with 100 kB of text.", func(context.Context, *toolkit.Caller, struct{}) (string, error) {
 				return strings.Repeat("0123456789abcdef", 6400), nil
+			}),
+			toolkit.Define("work", "Compute for two milliseconds or so.", func(context.Context, *toolkit.Caller, struct{}) (string, error) {
+				sum := sha256.Sum256(nil)
+				for range 20_000 {
+					sum = sha256.Sum256(sum[:])
+				}
+				return fmt.Sprintf("worked %x", sum[:2]), nil
 			}),
 		},
 	}
