@@ -150,10 +150,17 @@ func at(took []time.Duration, p float64) time.Duration {
 }
 
 // BenchmarkOverload offers four times what a server with a quarter of a
-// processor can serve, and reports what it serves of its capacity.
+// processor can serve, and reports what it serves of its capacity: of a tool that
+// does nothing, and of one that computes for a few milliseconds.
 func BenchmarkOverload(b *testing.B) {
 	w := newWorld(b)
 	w.binary = binary(b, "..", "./bench/own")
+	for _, tool := range []struct{ name, contains string }{{"hello_world", "Hello"}, {"work", "worked"}} {
+		b.Run(tool.name, func(b *testing.B) { w.overload(b, tool.name, tool.contains) })
+	}
+}
+
+func (w *world) overload(b *testing.B, tool, contains string) {
 	p := w.start(b)
 	defer p.end()
 	for !p.answers(http.MethodGet, "/readyz", "", http.StatusOK) {
@@ -161,8 +168,6 @@ func BenchmarkOverload(b *testing.B) {
 	}
 	quota(b, p.cmd.Process.Pid, 0.25)
 	address := strings.TrimPrefix(p.url, "http://")
-	tool := os.Getenv("TOOL")
-	contains := map[string]string{"hello_world": "Hello", "work": "worked"}[tool]
 	request := mcpRequest(address, "/mcp", w.token, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+tool+`","arguments":{}}}`)
 	var kept []float64
 	fmt.Printf("| capacity | offered | served within %s, of capacity | p50, p99 | refused | p50, p99 | late | failed | healthz at worst | MiB |\n|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n", goodWithin)
