@@ -1,9 +1,18 @@
 package handler
 
 import (
+	"context"
+	"time"
+
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
+	"entramcp/handler/warnings"
 )
 
 // Inside is what tests sign tokens and users in with.
 func Inside(s *Server) (*keyring.Ring, *grants.Service) { return s.ring, s.grants }
+
+// SayWarnings is one look at what will not work later.
+func SayWarnings(s *Server, said map[warnings.Name]time.Time) {
+	s.sayWarnings(context.Background(), said)
+}

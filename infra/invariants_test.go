@@ -321,6 +321,12 @@ func TestAlertsLookForWhatTheServerLogs(t *testing.T) {
 		}
 	}
 
+	manual, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	queries["docs/operations.md"] = string(manual)
+
 	inEvents := regexp.MustCompile(`\bevent (?:==|in) \(?((?:"[a-z_]+"(?:, )?)+)`)
 	// The names of metrics and warnings are what their Go constants and calls say.
 	named := map[string]*regexp.Regexp{
