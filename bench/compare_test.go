@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ import (
 var (
 	rounds = flag.Int("rounds", 3, "how often each server is measured, in turn")
 	each   = flag.Duration("each", 4*time.Second, "how long each measurement takes")
-	only   = flag.String("only", "", "measure the scenarios whose name contains this")
+	only   = flag.String("only", "", "measure the scenarios whose name this regular expression matches")
 	report = flag.String("report", "", "file whose table of ratios is replaced, between its two marks")
 )
 
@@ -57,6 +58,10 @@ func spread(v []float64) float64 { return 100 * (slices.Max(v) - slices.Min(v)) 
 // that the ratios hold on any computer. What the figures say about this one
 // alone is in the spread.
 func BenchmarkCompare(b *testing.B) {
+	chosen, err := regexp.Compile(*only)
+	if err != nil {
+		b.Fatal(err)
+	}
 	c := startAll(b)
 	tokens := map[string]string{}
 	for _, s := range []server{c.fastMCP, c.own} {
@@ -83,7 +88,7 @@ func BenchmarkCompare(b *testing.B) {
 		{name: "refresh, 8 workers", connections: 8, servers: all[:2], work: refreshing()},
 		{name: "sign-in from the authorization request to tokens, 4 workers", connections: 4, servers: all[:2], work: signingIn(), most: 100},
 	}
-	scenarios = slices.DeleteFunc(scenarios, func(sc scenario) bool { return !strings.Contains(sc.name, *only) })
+	scenarios = slices.DeleteFunc(scenarios, func(sc scenario) bool { return !chosen.MatchString(sc.name) })
 	results := make([]map[string]*measured, len(scenarios))
 	for i, sc := range scenarios {
 		results[i] = measure(b, sc, tokens)
@@ -116,7 +121,7 @@ func measure(b *testing.B, sc scenario, tokens map[string]string) map[string]*me
 			if round == 0 {
 				limit = min(time.Second, limit)
 			}
-			r, err := once(sc, s, tokens[s.name], limit, 0)
+			r, err := admitted(sc, s, tokens[s.name], limit, 0)
 			if err != nil {
 				b.Fatalf("%s, %s: %v", sc.name, s.name, err)
 			}
@@ -126,7 +131,7 @@ func measure(b *testing.B, sc scenario, tokens map[string]string) map[string]*me
 			}
 			m.perSecond = append(m.perSecond, r.perSecond())
 			if sc.work == nil {
-				if r, err = once(sc, s, tokens[s.name], limit/2, r.perSecond()/2); err != nil {
+				if r, err = admitted(sc, s, tokens[s.name], limit/2, r.perSecond()/2); err != nil {
 					b.Fatalf("%s, %s: %v", sc.name, s.name, err)
 				}
 			}
@@ -135,6 +140,18 @@ func measure(b *testing.B, sc scenario, tokens map[string]string) map[string]*me
 		}
 	}
 	return found
+}
+
+// admitted repeats a run in which the server refused as overloaded: on a computer
+// that others use as well, that is theirs.
+func admitted(sc scenario, s server, token string, limit time.Duration, rate float64) (r result, err error) {
+	for range 5 {
+		if r, err = once(sc, s, token, limit, rate); err == nil || !strings.Contains(err.Error(), "503 Service Unavailable") {
+			return r, err
+		}
+		time.Sleep(3 * time.Second)
+	}
+	return r, err
 }
 
 func once(sc scenario, s server, token string, limit time.Duration, rate float64) (result, error) {
