@@ -126,3 +126,22 @@ func TestAChallengeThatCannotBeKeptEndsNothing(t *testing.T) {
 	w.upstream.demand("")
 	wantStatus(t, w.post("/token", renewal(id, tokens)), http.StatusOK)
 }
+
+// Entra repeats a challenge: one that cannot be read must not end every sign-in of its
+// user for a day.
+func TestAChallengeThatCannotBeReadIsTakenAsNone(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	challenged(t, w, id)
+	page, err := w.table.List(t.Context(), store.Prefix("ch-"), "")
+	if err != nil || len(page.Rows) != 1 {
+		t.Fatalf("%d challenges, %v", len(page.Rows), err)
+	}
+	page.Rows[0].Value = []byte("not sealed by us")
+	if _, err := w.table.Replace(t.Context(), page.Rows[0]); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.browser().signIn(request(id)); got.Get("code") == "" {
+		t.Errorf("the client got %v", got)
+	}
+}
