@@ -9,6 +9,7 @@ import (
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
+	"entramcp/handler/pages"
 	"entramcp/handler/ratelimit"
 )
 
@@ -121,11 +122,9 @@ func (s *Strangers) hold(r *http.Request) {
 	}
 }
 
-const (
-	tooManyJSON = `{"error":"temporarily_unavailable","error_description":"Too many requests from this address, or from everybody together. Try again later."}` + "\n"
-	tooManyHTML = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Too many requests</title>\n" +
-		"<h1>Too many requests</h1><p>There were too many requests from this address, or from everybody together. Try again in a moment.</p></html>\n"
-)
+const tooManyJSON = `{"error":"temporarily_unavailable","error_description":"Too many requests from this address, or from everybody together. Try again later."}` + "\n"
+
+var tooManyHTML = pages.Plain(pages.TooManyRequests)
 
 // refuse has nothing made for the request: it is the answer to a flood.
 func (s *Strangers) refuse(w http.ResponseWriter, r *http.Request, wait time.Duration) {

@@ -129,6 +129,10 @@ var (
 		"Open the link again and choose the account with which you use the tool."}
 )
 
+// TooManyRequests answers a flood.
+var TooManyRequests = Words{"Too many requests", "There were too many requests from this address, or from everybody together.",
+	"Try again in a moment."}
+
 // BackFromAdminConsent is said to an administrator who comes back from Entra's
 // page. Anybody can open the address, so nothing is claimed.
 var BackFromAdminConsent = Words{"Back from the administrator’s page",
