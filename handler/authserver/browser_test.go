@@ -194,15 +194,34 @@ func TestTheKeyboardNeedsNoPointer(t *testing.T) {
 	}
 }
 
+// A tap counts only if it came within the 700 ms: a busy machine may bring it later,
+// and then it rightly decides. So the page itself notes when it came.
 func TestWhereNothingHoversThePageItselfArms(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	ctx := chromium(t, "")
-	s.do(ctx, "open", chromedp.Navigate(s.start))
-	x, y := s.middle(ctx)
-	s.do(ctx, "at once", chromedp.MouseClickXY(x, y))
-	s.undecided(ctx, "a tap at once")
-	s.do(ctx, "later", chromedp.Sleep(900*time.Millisecond), chromedp.MouseClickXY(x, y), chromedp.WaitVisible("#got"))
+	const (
+		note = `addEventListener("mousedown", e => sessionStorage.setItem("tap", e.timeStamp - performance.getEntriesByType("paint")[0].startTime), true)`
+		late = `Number(sessionStorage.getItem("tap")) >= 700`
+	)
+	for attempt := 1; ; attempt++ {
+		s.do(ctx, "open", chromedp.Navigate(s.start))
+		if _, err := chromedp.Run(ctx, chromedp.Evaluate[any](note)); err != nil {
+			t.Fatal(err)
+		}
+		x, y := s.middle(ctx)
+		s.do(ctx, "at once", chromedp.MouseClickXY(x, y))
+		wasLate, err := chromedp.Run(ctx, chromedp.Evaluate[bool](late))
+		if err != nil || wasLate && attempt == 10 {
+			t.Fatalf("ten taps, none of which came in time: %v", err)
+		}
+		if wasLate {
+			continue
+		}
+		s.undecided(ctx, "a tap at once")
+		s.do(ctx, "later", chromedp.Sleep(900*time.Millisecond), chromedp.MouseClickXY(x, y), chromedp.WaitVisible("#got"))
+		return
+	}
 }
 
 func TestTheDecisionIsInSightWithoutScrolling(t *testing.T) {
