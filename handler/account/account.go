@@ -31,7 +31,7 @@ const (
 	// automation.
 	ManagePath = "/account/manage"
 	// ManageRole is the app role of those who manage connections.
-	ManageRole = "Mcp.Connections.Manage"
+	ManageRole = grants.ManageRole
 	// sessionLifetime is how long a sign-in to these pages lasts.
 	sessionLifetime = 20 * time.Minute
 	// maxForm is the largest form in bytes.

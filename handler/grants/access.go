@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,6 +122,15 @@ func newParser(issuer, audience string, now func() time.Time) *jwt.Parser {
 		jwt.WithIssuedAt(), jwt.WithLeeway(leeway), jwt.WithTimeFunc(now), jwt.WithStrictDecoding())
 }
 
+// ManageRole is Entra's app role of those who manage connections. No access token
+// carries it: what an administrator may do on a page of this server, no MCP client
+// does for them.
+const ManageRole = "Mcp.Connections.Manage"
+
+func rolesInToken(roles []string) []string {
+	return slices.DeleteFunc(slices.Clone(roles), func(role string) bool { return role == ManageRole })
+}
+
 // mint makes an access token and the refresh token of r's generation. No I/O
 // once the key ring is loaded.
 func (s *Service) mint(ctx context.Context, r record, identity Identity, scopes oauth.Scopes) (Tokens, error) {
@@ -136,7 +146,7 @@ func (s *Service) mint(ctx context.Context, r record, identity Identity, scopes 
 	parties := r.parties()
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, &claims{
 		Issuer: s.issuer, Audience: string(s.resource), Subject: r.subject, ClientID: tokenClientID(r.ClientID),
-		Scope: scopes.String(), Roles: identity.Roles, GrantID: r.id, TenantID: identity.TenantID,
+		Scope: scopes.String(), Roles: rolesInToken(identity.Roles), GrantID: r.id, TenantID: identity.TenantID,
 		IssuedAt: now.Unix(), Expires: now.Add(lifetime).Unix(), ID: oauth.RandomID(),
 		AuthTime: r.Created.Unix(), DocumentHost: parties.documentHost, RedirectHost: parties.redirectHost,
 	})
@@ -264,7 +274,7 @@ func (s *Service) parse(ctx context.Context, raw string) (*Access, error) {
 	}
 	return &Access{
 		Subject: c.Subject, GrantID: c.GrantID, ClientID: c.ClientID, TenantID: c.TenantID, ID: c.ID,
-		Scopes: oauth.ParseScopes(c.Scope), Roles: c.Roles,
+		Scopes: oauth.ParseScopes(c.Scope), Roles: rolesInToken(c.Roles),
 		Issued: time.Unix(c.IssuedAt, 0).UTC(), Expires: time.Unix(expires, 0).UTC(),
 		granted: time.Unix(granted, 0).UTC(),
 		parties: partyHashes{

@@ -462,3 +462,26 @@ func ExampleSubjectOf() {
 	fmt.Println(len(SubjectOf("11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222")))
 	// Output: 64
 }
+
+// An administrator's MCP client acts for a person, and not for the administrator.
+func TestTheRoleThatManagesIsInNoAccessToken(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	a := testAuthorization()
+	a.Identity.Roles = []string{"Reader", ManageRole}
+	code, err := i.Create(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := i.Redeem(t.Context(), code, testRedemption())
+	if err != nil {
+		t.Fatal(err)
+	}
+	access, err := i.Verify(t.Context(), tokens.Access.Reveal())
+	if err != nil || len(access.Roles) != 1 || access.Roles[0] != "Reader" {
+		t.Errorf("%+v, %v", access, err)
+	}
+	body, err := base64.RawURLEncoding.DecodeString(strings.Split(tokens.Access.Reveal(), ".")[1])
+	if err != nil || strings.Contains(string(body), ManageRole) {
+		t.Errorf("%s, %v", body, err)
+	}
+}
