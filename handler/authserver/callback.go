@@ -232,8 +232,7 @@ func (s *Server) answerRefused(r *http.Request, t transaction, err error) answer
 
 // reasonOf is why a sign-in failed.
 func reasonOf(err error) string {
-	var f *entra.Failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*entra.Failure](err); ok {
 		return f.AuditReason()
 	}
 	return string(oauth.ErrorCode(err))

@@ -115,12 +115,12 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		s.redirectError(w, r, req, err)
 	default:
-		s.continueAtEntra(w, r, req, to)
+		s.continueAtEntra(w, req, to)
 	}
 }
 
 // continueAtEntra sends the browser to Entra.
-func (s *Server) continueAtEntra(w http.ResponseWriter, r *http.Request, req request, to string) {
+func (s *Server) continueAtEntra(w http.ResponseWriter, req request, to string) {
 	page := pages.Continue{To: to, Client: req.ClientName}
 	if u, err := url.Parse(to); err == nil {
 		page.Host = u.Host

@@ -70,7 +70,7 @@ func (s *Server) BeginPageSignIn(w http.ResponseWriter, r *http.Request, kind st
 		s.writeErrorPageAs(w, r, "", err, page)
 		return
 	}
-	s.continueAtEntra(w, r, request{}, to)
+	s.continueAtEntra(w, request{}, to)
 }
 
 // answerPageSignIn lets the PageSignIn of t finish, unless the user or the tenant is

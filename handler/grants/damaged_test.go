@@ -81,7 +81,7 @@ func TestAnnouncementsOfOneMomentDoNotHideEachOther(t *testing.T) {
 			seen[k] = true
 		}
 	}
-	if key(announcement{Grant: "g1"}) != key(announcement{Grant: "g1"}) {
+	if first, again := key(announcement{Grant: "g1"}), key(announcement{Grant: "g1"}); first != again {
 		t.Error("one revocation has two rows")
 	}
 }

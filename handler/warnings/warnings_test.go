@@ -10,7 +10,7 @@ import (
 // limit and warned of on the other, with what to do.
 func TestEachWarningBeginsInTimeAndNotBefore(t *testing.T) {
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
-	in := func(d time.Duration) time.Time { return now.Add(d) }
+	in := now.Add
 	driven := map[Name]bool{}
 	for _, tt := range []struct {
 		name       Name

@@ -27,7 +27,7 @@ func TestEveryOperationIsCountedAndCanFail(t *testing.T) {
 				args = append(args, reflect.Zero(method.Type.In(n)))
 			}
 			results := method.Func.Call(args)
-			err, _ := results[len(results)-1].Interface().(error)
+			err, _ := reflect.TypeAssert[error](results[len(results)-1])
 			return err
 		}
 		table.After(storetest.Fail(after, op))
