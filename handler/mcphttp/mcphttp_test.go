@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -238,5 +239,26 @@ func TestAValueTakesItsPlaceOnce(t *testing.T) {
 		if got := put([]byte(step.data)); got != step.want {
 			t.Errorf("%s: %s, want %s", step.data, got, step.want)
 		}
+	}
+}
+
+// TestAPlacedValueStaysInItsLine: JSON may have line breaks between its parts, and a
+// line break ends the line of an event.
+func TestAPlacedValueStaysInItsLine(t *testing.T) {
+	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		place, ok := PlaceIn(r.Context())
+		if !ok {
+			t.Error("no place")
+		}
+		mark := place.Put([]byte("{\r\n \"a\": [\n\n1,\r2\n]}"))
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = w.Write(slices.Concat([]byte("event: message\ndata: "), []byte(`{"jsonrpc":"2.0","id":1,"result":`), mark, []byte("}\n\n")))
+	})
+	r := httptest.NewRequest(http.MethodPost, "/mcp", nil)
+	r.Header.Set("Accept", "text/event-stream")
+	w := httptest.NewRecorder()
+	Handler(next).ServeHTTP(w, r)
+	if got, want := w.Body.String(), "event: message\ndata: "+`{"jsonrpc":"2.0","id":1,"result":{"a":[1,2]}}`+"\n\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

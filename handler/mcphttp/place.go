@@ -3,6 +3,7 @@ package mcphttp
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 )
@@ -27,8 +28,15 @@ func PlaceIn(ctx context.Context) (Place, bool) {
 type placed struct{ mark, value []byte }
 
 // Put returns what stands for value in JSON that the SDK is given, once. It is the
-// part of one message. value must not be changed any more.
+// part of one message. value must not be changed any more. Line breaks between its
+// parts are left out, as the SDK does: they would end the line of an event.
 func (p Place) Put(value []byte) []byte {
+	if bytes.IndexByte(value, '\n') >= 0 || bytes.IndexByte(value, '\r') >= 0 {
+		var line bytes.Buffer
+		if err := json.Compact(&line, value); err == nil {
+			value = line.Bytes()
+		}
+	}
 	mark := fmt.Appendf(nil, `"placed %016x%016x"`, rand.Uint64(), rand.Uint64())
 	p.answer.mu.Lock()
 	defer p.answer.mu.Unlock()
