@@ -217,8 +217,8 @@ func (c *Callers) verify(ctx context.Context, raw string) (Caller, error) {
 		if err := c.checkClaims(m, t); err != nil {
 			return nil, err
 		}
-		if err := c.checkTenant(ctx, m, strings.ToLower(t.TenantID)); err != nil {
-			return nil, err
+		if tid := strings.ToLower(t.TenantID); !c.client.couldAllow(m, tid) {
+			return nil, refuseTenant(tid)
 		}
 		kid, _ := token.Header["kid"].(string)
 		var signer key
@@ -231,14 +231,11 @@ func (c *Callers) verify(ctx context.Context, raw string) (Caller, error) {
 		return signer.public, nil
 	})
 	var refusal *Refusal
-	var failure *Failure
 	switch {
 	case keyFault != nil && !errors.Is(keyFault, errUnknownKey):
 		return Caller{}, unreachable("signing key", keyFault)
 	case errors.As(err, &refusal):
 		return Caller{}, refusal
-	case errors.As(err, &failure):
-		return Caller{}, failure
 	case errors.Is(err, jwt.ErrTokenExpired), errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
 		return Caller{}, refuseToken(ReasonExpired, err)
 	case errors.Is(err, jwt.ErrTokenMalformed):
@@ -248,6 +245,10 @@ func (c *Callers) verify(ctx context.Context, raw string) (Caller, error) {
 	case !now.Before(t.ExpiresAt.Time):
 		// The leeway is for clocks that are behind, not for a longer life.
 		return Caller{}, refuseToken(ReasonExpired, jwt.ErrTokenExpired)
+	}
+	// Last: it may read the table, which nobody without a token of Entra's causes.
+	if err := c.checkTenant(ctx, m, strings.ToLower(t.TenantID)); err != nil {
+		return Caller{}, err
 	}
 	caller, err := c.callerOf(t, raw)
 	if err == nil {
@@ -337,9 +338,13 @@ func (c *Callers) checkTenant(ctx context.Context, m metadata, tid string) error
 	case err != nil:
 		return unknownTenant(err)
 	case !allowed:
-		return &Refusal{Reason: ReasonTenant, Message: "The tenant " + tid + " is not among those that may use this server. The operator admits it with app tenants allow " + tid + "."}
+		return refuseTenant(tid)
 	}
 	return nil
+}
+
+func refuseTenant(tid string) *Refusal {
+	return &Refusal{Reason: ReasonTenant, Message: "The tenant " + tid + " is not among those that may use this server. The operator admits it with app tenants allow " + tid + "."}
 }
 
 // callerOf says who a verified token is for. An application by itself is told

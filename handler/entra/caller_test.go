@@ -370,6 +370,30 @@ func BenchmarkCaller(b *testing.B) {
 	}
 }
 
+// TestOnlyTokensOfEntrasAskWhetherATenantIsAdmitted: asking may read the table, which
+// a stranger must not cause with a token of their own making.
+func TestOnlyTokensOfEntrasAskWhetherATenantIsAdmitted(t *testing.T) {
+	e := newTenant(t, func(a *sim.App) { a.SignInAudience = sim.MultiTenant })
+	cfg := e.config()
+	cfg.Tenant, cfg.AllowedTenants = "organizations", []string{testTenant}
+	asked := 0
+	client, err := New(cfg, Deps{Now: e.clock.Now, TenantAdmitted: func(context.Context, string) (bool, error) { asked++; return true, nil }})
+	e.must(err)
+	c := NewCallers(client, CallerPolicy{AppRole: InvokeRole})
+	token := e.issue(byRobot(func(claims map[string]any) {
+		claims["tid"], claims["iss"] = otherTenant, e.server.URL+"/"+otherTenant+"/v2.0"
+	}))
+	signed := strings.LastIndexByte(token, '.') + 1
+	forged := token[:signed] + strings.Repeat("A", len(token)-signed)
+	var r *Refusal
+	if _, err := c.Verify(t.Context(), forged); !errors.As(err, &r) || r.Reason != ReasonSignature || asked != 0 {
+		t.Errorf("forged: %v, asked %d times", err, asked)
+	}
+	if _, err := c.Verify(t.Context(), token); err != nil || asked != 1 {
+		t.Errorf("Entra's: %v, asked %d times", err, asked)
+	}
+}
+
 func TestACallerWhoseTenantNobodyKnowsIsNoVerdict(t *testing.T) {
 	e := newTenant(t, func(a *sim.App) { a.SignInAudience = sim.MultiTenant })
 	cfg := e.config()

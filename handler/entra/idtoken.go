@@ -176,14 +176,21 @@ func (c *Client) checkIdentity(ctx context.Context, m metadata, signer key, t id
 // that nobody knows.
 func (c *Client) allows(ctx context.Context, m metadata, tid string) (bool, error) {
 	switch {
-	case c.cfg.Tenant == organizations && tid == consumersTenantID:
+	case !c.couldAllow(m, tid):
 		return false, nil
 	case c.listed(m, tid):
 		return true, nil
-	case c.deps.TenantAdmitted == nil || m.tenantID() != "":
-		return false, nil
 	}
 	return c.deps.TenantAdmitted(ctx, tid)
+}
+
+// couldAllow is what can be said without asking TenantAdmitted: false if the tenant
+// may not come whatever that says.
+func (c *Client) couldAllow(m metadata, tid string) bool {
+	if c.cfg.Tenant == organizations && tid == consumersTenantID {
+		return false
+	}
+	return c.listed(m, tid) || c.deps.TenantAdmitted != nil && m.tenantID() == ""
 }
 
 // listed applies the setting. Without one, the tenant is the one that the metadata
