@@ -67,7 +67,7 @@ func (c *commits) run() {
 var errAlone = errors.New("embedded: a change of the batch failed")
 
 func (c *commits) commit(batch []*change) {
-	err := c.db.Update(func(tx *bbolt.Tx) error {
+	err := c.update(func(tx *bbolt.Tx) error {
 		made := 0
 		for _, ch := range batch {
 			switch ch.err = ch.run(tx); {
@@ -96,6 +96,18 @@ func (c *commits) commit(batch []*change) {
 			ch.err = err
 		}
 	}
+}
+
+// update is bbolt's. A panic while it commits, as of a file that is damaged, is the
+// error of all whose changes it would have committed: here, it would end the
+// process. bbolt has rolled back then.
+func (c *commits) update(do func(*bbolt.Tx) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return c.db.Update(do)
 }
 
 func every(batch []*change, is func(*change) bool) bool {

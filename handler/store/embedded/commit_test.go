@@ -151,3 +151,22 @@ func TestAWriterFailsAlone(t *testing.T) {
 		})
 	}
 }
+
+// TestACommitThatPanicsIsAnError: of all who share it, and of nobody who comes later.
+func TestACommitThatPanicsIsAnError(t *testing.T) {
+	table := opened(t)
+	together(t, table, func() {}, func() {
+		if err := table.update(t.Context(), "broken", func(b buckets) error {
+			b.rows.Tx().OnCommit(func() { panic("broken") })
+			return nil
+		}); err == nil {
+			t.Error("no error")
+		}
+	}, func() {
+		if _, err := table.Insert(t.Context(), store.Row{Partition: "p", Key: "beside"}); err == nil {
+			t.Error("no error beside it")
+		}
+	})
+	inserted(t, table, "later")()
+	wantRow(t, table, "later", nil)
+}
