@@ -60,6 +60,16 @@ func FuzzPlainAgrees(f *testing.F) {
 		`{"properties":{"a":{"properties":{"b":{"x-mcp-header":"H"}}},"a":{"count":3}},"minimum":1,"flag":true,"data":"aGk=","list":["a",null,"b"],"raw":null,"number":1e400}`,
 		"{\"name\":\"\xff\",\"a\xff\":1}", `{"n\u0061me":"x"}`, `{"Name":"x","untagged":"y","Untagged":"z"}`, `"text" tail`, ` [ {} , [ ] ] `, `[{"count":1.5}]`, `{"count":01}`,
 		`1x`, `1 x`, `truex`, `null`, `-`, `{"a":"\ud800"}`, `{"a":"\q"}`, `{"a":1e999}`, `{"id":1e999}`, `[1,]`, `{"a":1,}`, `{`, `{"a"`, "", " ", "\"a\x01\"", `{"id":"\ud83d\ude00"}`,
+		// Names that come twice, in maps and in what they hold.
+		`{"a":{"x":1},"a":{"y":2}}`, `{"a":{"x":1},"a":null}`, `{"a":[1,2,3],"a":[4]}`, `{"_meta":{"a":{"x":{"p":1}},"a":{"x":{"q":2}}}}`, `[{"a":{"x":1},"a":{"y":2}}]`,
+		`{"inputResponses":{"a":{"method":"m","method":"n"}}}`, `{"raw":{"a":[]},"raw":1}`, `{"":1,"-":2,"meta":{"a":1},"Meta":{"b":1},"private":3}`, `{"_META":{"a":1},"NAME":"x"}`,
+		// Null, and values of another type or out of its range.
+		`{"count":null,"flag":null,"data":null,"list":null,"minimum":null,"number":null,"raw":null,"Untagged":null,"x-mcp-header":null,"properties":null}`,
+		`{"count":9223372036854775808}`, `{"count":1e2}`, `{"count":-0}`, `{"minimum":1e309}`, `{"minimum":1e-400}`, `{"number":"1"}`, `{"number":""}`, `{"data":"!"}`, `{"data":[1,2]}`, `{"data":""}`,
+		`{"list":[null,null]}`, `{"list":{}}`, `{"properties":[]}`, `{"properties":{"a":null}}`, `123456789012345678901234567890`,
+		// Texts that are none, and what surrounds values.
+		`{"arguments":"\ud800","name":"\udc00\ud800"}`, "{\"arguments\":{\"a\":\"\xff\"}}", "{\"x\":\"\xc3\"}", "{\"_meta\":{\"a\":\"\xed\xa0\x80\"}}", "{\"a\xc3\xa9\":1}", `"\u0000"`, "\"\x7f\"",
+		"\ufeff{}", "{}\x00", "\v{}", "{\"a\"\v:1}", `{}{}`, `[]x`, `""x`, `null,`, `00`, `1.`, `1e+`, `.5`, `+1`, `{"a" 1}`, `{,}`, `[1 2]`,
 		strings.Repeat("[", 2000) + strings.Repeat("]", 2000), `{"id":` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + `}`,
 	} {
 		f.Add([]byte(text))
