@@ -117,7 +117,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, deps: deps, started: deps.Now(), pages: pages.New(brand(cfg, catalogue.About)),
-		strangers: middleware.NewStrangers(),
+		strangers: middleware.NewStrangers(addressLimit(cfg.AddressLimits.Requests), cfg.Hosted),
 		prepare:   func(context.Context) error { return nil },
 		close:     func() error { return nil },
 	}

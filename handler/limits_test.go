@@ -51,6 +51,11 @@ func TestLimitsByAddressAreTheOperators(t *testing.T) {
 		return registered.ID
 	}
 	for setting, attempt := range map[string]func(w *entraWorld) func(address string) *httptest.ResponseRecorder{
+		"REQUESTS_PER_ADDRESS": func(w *entraWorld) func(string) *httptest.ResponseRecorder {
+			return func(address string) *httptest.ResponseRecorder {
+				return send(w, address, httptest.NewRequest(http.MethodPost, mcpIssuer+"/mcp", nil))
+			}
+		},
 		"REGISTRATIONS_PER_ADDRESS": func(w *entraWorld) func(string) *httptest.ResponseRecorder {
 			n := 0
 			return func(address string) *httptest.ResponseRecorder {

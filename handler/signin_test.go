@@ -56,7 +56,14 @@ var (
 // page that says why not.
 func (w *entraWorld) authorize(to http.Handler, username string) (*app, *httptest.ResponseRecorder) {
 	w.t.Helper()
-	a := &app{entraWorld: w, jar: map[string]*http.Cookie{}}
+	a, back := w.signIn(to, username)
+	return a, a.send(to, httptest.NewRequest(http.MethodGet, back, nil))
+}
+
+// signIn is authorize up to where Entra sends the browser back to.
+func (w *entraWorld) signIn(to http.Handler, username string) (a *app, back string) {
+	w.t.Helper()
+	a = &app{entraWorld: w, jar: map[string]*http.Cookie{}}
 	r := httptest.NewRequest(http.MethodPost, mcpIssuer+"/register", strings.NewReader(fmt.Sprintf(
 		`{"client_name":"app %s","redirect_uris":[%q],"token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"]}`, username, mcpRedirect)))
 	r.Header.Set("Content-Type", "application/json")
@@ -85,7 +92,7 @@ func (w *entraWorld) authorize(to http.Handler, username string) (*app, *httptes
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return a, a.send(to, httptest.NewRequest(http.MethodGet, back, nil))
+	return a, back
 }
 
 // connect is authorize, and the code redeemed.

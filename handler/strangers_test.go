@@ -1,8 +1,10 @@
 package handler_test
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -15,7 +17,9 @@ import (
 // no token counts against the sender's address, and calls with a valid token
 // from that very address do not. None of it writes a row.
 func TestAFloodFromOneAddressIsRefusedAndItsCallersAreNot(t *testing.T) {
-	w := newEntraWorld(t, entraCallersOn)
+	settings := maps.Clone(entraCallersOn)
+	settings["REQUESTS_PER_ADDRESS"] = "200/4s"
+	w := newEntraWorld(t, settings)
 	token := w.issue(tenant.CallerToken{App: robotApp, Roles: []string{tenant.InvokeRole}})
 	if status, body := w.call(token, "caller"); status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)
@@ -99,4 +103,45 @@ func TestAFloodFromOneAddressIsRefusedAndItsCallersAreNot(t *testing.T) {
 	if after := rows(); after != before {
 		t.Errorf("the flood has written %d rows", after-before)
 	}
+}
+
+// TestARefusedFloodLosesNothing: whoever is refused beside a flood from their own
+// address goes on where they were: the browser loads the callback again, and the app
+// sends its code and its refresh token again.
+func TestARefusedFloodLosesNothing(t *testing.T) {
+	w := newEntraWorld(t, map[string]string{"REQUESTS_PER_ADDRESS": "20/1h"})
+	const flooded, other = "198.51.100.1:1234", "203.0.113.1:1234"
+	for range 20 {
+		r := httptest.NewRequest(http.MethodGet, mcpIssuer+"/wp-login.php", nil)
+		r.RemoteAddr = flooded
+		w.server.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	var from string
+	server := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		r.RemoteAddr = from
+		w.server.ServeHTTP(rw, r)
+	})
+	twice := func(what string, ask func() int, want int) {
+		t.Helper()
+		if from = flooded; ask() != http.StatusTooManyRequests {
+			t.Fatalf("%s is not refused", what)
+		}
+		if from = other; ask() != want {
+			t.Fatalf("%s is lost", what)
+		}
+	}
+	from = other
+	a, back := w.signIn(server, tenant.Alice)
+	var code string
+	twice("the callback", func() int {
+		rec := a.send(server, httptest.NewRequest(http.MethodGet, back, nil))
+		if location, err := url.Parse(rec.Header().Get("Location")); err == nil {
+			code = location.Query().Get("code")
+		}
+		return rec.Code
+	}, http.StatusSeeOther)
+	twice("the code", func() int {
+		return a.token(server, url.Values{"grant_type": {"authorization_code"}, "code": {code}, "code_verifier": {mcpVerifier}, "redirect_uri": {mcpRedirect}})
+	}, http.StatusOK)
+	twice("the refresh token", func() int { return a.renew(server) }, http.StatusOK)
 }

@@ -38,6 +38,7 @@ var notWritten = map[string]string{
 	"LOG_FORMAT":                         "the queries of alerts and workbook read JSON",
 	"LOCAL_SETTINGS":                     "for runs without Azure",
 	"SWEEP_INTERVAL":                     "the default suits",
+	"REQUESTS_PER_ADDRESS":               "as GRANT_LIFETIME",
 	"REGISTRATIONS_PER_ADDRESS":          "as GRANT_LIFETIME",
 	"SIGN_INS_PER_ADDRESS":               "as GRANT_LIFETIME",
 	"FETCHES_PER_ADDRESS":                "as GRANT_LIFETIME",

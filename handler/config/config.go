@@ -199,7 +199,7 @@ type Secret struct{ secret.Value }
 // AddressLimits are what requests from one address may cause on one instance; the
 // zero Rate leaves the default. They count by network prefix for IPv6.
 type AddressLimits struct {
-	Registrations, SignIns, Fetches, FailedAssertions Rate
+	Requests, Registrations, SignIns, Fetches, FailedAssertions Rate
 }
 
 // LogValue is the security posture that the start-up line shows.

@@ -36,7 +36,7 @@ func Load(getenv func(string) string) (Config, error) {
 		ToolCalls:      r.rate("CALLS_PER_TOOL"),
 		TenantCalls:    r.rate("CALLS_PER_TENANT"),
 		AddressLimits: AddressLimits{
-			Registrations: r.rate("REGISTRATIONS_PER_ADDRESS"), SignIns: r.rate("SIGN_INS_PER_ADDRESS"),
+			Requests: r.rate("REQUESTS_PER_ADDRESS"), Registrations: r.rate("REGISTRATIONS_PER_ADDRESS"), SignIns: r.rate("SIGN_INS_PER_ADDRESS"),
 			Fetches: r.rate("FETCHES_PER_ADDRESS"), FailedAssertions: r.rate("FAILED_ASSERTIONS_PER_ADDRESS"),
 		},
 		ToolDeadline:     r.duration("TOOL_DEADLINE", 10*time.Minute, time.Second, 24*time.Hour),

@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"cmp"
 	"io"
 	"net/http"
 	"strings"
@@ -21,14 +22,23 @@ const (
 	// heldMost is how many requests may be held at a time. What comes beyond
 	// is refused at once, and its connection closed.
 	heldMost = 4096
+	// heldMostHosted is that behind the Functions host. To the platform a
+	// request that is held is one that is served: it counts towards those that
+	// an instance serves at a time (requestsPerInstance of the template), and
+	// callers would wait behind it, or another instance be started and paid for.
+	heldMostHosted = 20
 )
 
 // Requests of one address, and of all together, that prove nothing. A sign-in
 // has eight to ten of them: people behind one address can sign in five times a
-// second, twenty times at once, and all together forty times a second.
+// second, eighty times at once, and all together forty times a second. A client
+// whose access token has expired sends one before it refreshes: a hosted client
+// with a thousand users who all come back within ten seconds sends 800 and 20 a
+// second more, and is within the budget. One network has at most half of the
+// instance's at once, which is why that is twice as much.
 var (
-	strangersAddress  = ratelimit.Limit{PerSecond: 50, Burst: 200}
-	strangersInstance = ratelimit.Limit{PerSecond: 400, Burst: 800}
+	strangersAddress  = ratelimit.Limit{PerSecond: 50, Burst: 800}
+	strangersInstance = ratelimit.Limit{PerSecond: 400, Burst: 1600}
 )
 
 // Strangers slows down those who send many requests without an access token that
@@ -40,16 +50,22 @@ type Strangers struct {
 	requests *ratelimit.Limiter
 	holdTime time.Duration
 	heldMost int64
+	hosted   bool
 	held     atomic.Int64
 	refused  atomic.Int64
 }
 
-// NewStrangers makes the Strangers of this instance.
-func NewStrangers() *Strangers {
-	return &Strangers{
-		requests: ratelimit.New(strangersAddress, strangersInstance, time.Now),
-		holdTime: holdTime, heldMost: heldMost,
+// NewStrangers makes the Strangers of this instance. The zero address is the
+// default budget of an address; hosted says that the Functions host is in front.
+func NewStrangers(address ratelimit.Limit, hosted bool) *Strangers {
+	s := &Strangers{
+		requests: ratelimit.New(cmp.Or(address, strangersAddress), strangersInstance, time.Now),
+		holdTime: holdTime, heldMost: heldMost, hosted: hosted,
 	}
+	if hosted {
+		s.heldMost = heldMostHosted
+	}
+	return s
 }
 
 // Limit lets requests to next within the budgets, and answers the others.
@@ -81,7 +97,7 @@ func (s *Strangers) LimitUnlessServed(next http.Handler) http.Handler {
 // must get.
 func (s *Strangers) Slow(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.requests.Take(observe.ClientKey(r.Context())) > 0 && s.held.Load() < s.heldMost {
+		if s.requests.Take(observe.ClientKey(r.Context())) > 0 {
 			s.hold(r)
 		}
 		next.ServeHTTP(w, r)
@@ -95,12 +111,13 @@ func (s *Strangers) Admit(w http.ResponseWriter, r *http.Request) bool {
 	if s.requests.Take(client) == 0 {
 		return true
 	}
-	if s.held.Load() >= s.heldMost {
-		w.Header().Set("Connection", "close")
+	if !s.hold(r) {
+		if !s.hosted { // else the connection is the host's, which opens another
+			w.Header().Set("Connection", "close")
+		}
 		s.refuse(w, r, holdTime)
 		return false
 	}
-	s.hold(r)
 	wait := s.requests.Take(client)
 	if wait > 0 {
 		s.refuse(w, r, wait)
@@ -111,15 +128,19 @@ func (s *Strangers) Admit(w http.ResponseWriter, r *http.Request) bool {
 // Refused is how many requests were refused so far.
 func (s *Strangers) Refused() int64 { return s.refused.Load() }
 
-func (s *Strangers) hold(r *http.Request) {
-	s.held.Add(1)
+// hold returns after the time of holding, or with false at once if enough are held.
+func (s *Strangers) hold(r *http.Request) bool {
 	defer s.held.Add(-1)
+	if s.held.Add(1) > s.heldMost {
+		return false
+	}
 	timer := time.NewTimer(s.holdTime)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-r.Context().Done():
 	}
+	return true
 }
 
 const tooManyJSON = `{"error":"temporarily_unavailable","error_description":"Too many requests from this address, or from everybody together. Try again later."}` + "\n"

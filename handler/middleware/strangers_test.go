@@ -18,7 +18,7 @@ import (
 // strangers has budgets of 2 for an address and 5 for the instance, which do not
 // fill up again.
 func strangers(hold time.Duration) *Strangers {
-	s := NewStrangers()
+	s := NewStrangers(ratelimit.Limit{}, false)
 	s.requests = ratelimit.New(ratelimit.Limit{PerSecond: 1, Burst: 2}, ratelimit.Limit{PerSecond: 1, Burst: 5}, clocktest.New().Now)
 	s.holdTime = hold
 	return s
@@ -142,9 +142,58 @@ func TestMoreThanCanBeHeldIsRefusedAtOnce(t *testing.T) {
 	if w := ask(s.Slow(served), post(), "192.0.2.1"); w.Code != http.StatusNoContent {
 		t.Errorf("a probe: %d", w.Code)
 	}
+	s.hosted = true
+	if w := ask(h, post(), "192.0.2.1"); w.Code != http.StatusTooManyRequests || w.Header().Get("Connection") != "" {
+		t.Errorf("behind the host: %d %v", w.Code, w.Header())
+	}
 	leave() // who leaves is not held
 	wg.Wait()
 	if held := s.held.Load(); held != 0 {
 		t.Errorf("%d are held", held)
 	}
+}
+
+// TestAHostedClientsUsersComeBackAtOnce: a thousand of them from one address within
+// ten seconds, each with an access token that has expired.
+func TestAHostedClientsUsersComeBackAtOnce(t *testing.T) {
+	clock := clocktest.New()
+	s := NewStrangers(ratelimit.Limit{}, true)
+	s.requests = ratelimit.New(strangersAddress, strangersInstance, clock.Now)
+	s.holdTime = time.Millisecond
+	h := s.Limit(served)
+	come := func(users int) {
+		t.Helper()
+		for user := range users {
+			if w := ask(h, post(), "192.0.2.1"); w.Code != http.StatusNoContent {
+				t.Fatalf("user %d of %d: %d", user, users, w.Code)
+			}
+		}
+	}
+	come(800)
+	for range 10 {
+		clock.Advance(time.Second)
+		come(20)
+	}
+}
+
+// TestAFloodTakesFewOfThePlacesOfTheHost: what is held counts to the platform as
+// being served, of which an instance has a hundred by default.
+func TestAFloodTakesFewOfThePlacesOfTheHost(t *testing.T) {
+	s := NewStrangers(ratelimit.Limit{PerSecond: 0.001, Burst: 1}, true)
+	s.holdTime = time.Hour
+	h := s.Limit(served)
+	ask(h, post(), "192.0.2.1")
+	ctx, leave := context.WithCancel(t.Context())
+	var flood sync.WaitGroup
+	for range 200 {
+		flood.Go(func() { ask(h, post().WithContext(ctx), "192.0.2.1") })
+	}
+	for s.Refused() < 200-heldMostHosted && s.held.Load() <= 2*heldMostHosted {
+		time.Sleep(time.Millisecond)
+	}
+	if held := s.held.Load(); held != heldMostHosted {
+		t.Errorf("%d are held", held)
+	}
+	leave()
+	flood.Wait()
 }
