@@ -117,9 +117,11 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, deps: deps, started: deps.Now(), pages: pages.New(brand(cfg, catalogue.About)),
-		strangers: middleware.NewStrangers(addressLimit(cfg.AddressLimits.Requests), cfg.Hosted),
-		prepare:   func(context.Context) error { return nil },
-		close:     func() error { return nil },
+		strangers: middleware.NewStrangers(middleware.StrangersOptions{
+			Address: addressLimit(cfg.AddressLimits.Requests), Hosted: cfg.Hosted, InAzure: cfg.InAzure,
+		}),
+		prepare: func(context.Context) error { return nil },
+		close:   func() error { return nil },
 	}
 	s.ring = keyring.New(keyring.Options{
 		Table: deps.Table, Wrapper: deps.Wrapper, Retention: max(cfg.RefreshLifetime, cfg.AccessTokenLifetime),

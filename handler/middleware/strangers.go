@@ -47,22 +47,32 @@ var (
 // used up it is held, and then tries again. The sender is the one that
 // [observe.Correlate] found.
 type Strangers struct {
+	options  StrangersOptions
 	requests *ratelimit.Limiter
 	holdTime time.Duration
 	heldMost int64
-	hosted   bool
 	held     atomic.Int64
 	refused  atomic.Int64
 }
 
-// NewStrangers makes the Strangers of this instance. The zero address is the
-// default budget of an address; hosted says that the Functions host is in front.
-func NewStrangers(address ratelimit.Limit, hosted bool) *Strangers {
+// StrangersOptions are what NewStrangers needs.
+type StrangersOptions struct {
+	// Address is the budget of one address, the default if zero.
+	Address ratelimit.Limit
+	// Hosted says that the Functions host is in front.
+	Hosted bool
+	// InAzure leaves Access-Control-Allow-Origin to the platform.
+	InAzure bool
+}
+
+// NewStrangers makes the Strangers of this instance.
+func NewStrangers(o StrangersOptions) *Strangers {
 	s := &Strangers{
-		requests: ratelimit.New(cmp.Or(address, strangersAddress), strangersInstance, time.Now),
-		holdTime: holdTime, heldMost: heldMost, hosted: hosted,
+		options:  o,
+		requests: ratelimit.New(cmp.Or(o.Address, strangersAddress), strangersInstance, time.Now),
+		holdTime: holdTime, heldMost: heldMost,
 	}
-	if hosted {
+	if o.Hosted {
 		s.heldMost = heldMostHosted
 	}
 	return s
@@ -112,7 +122,7 @@ func (s *Strangers) Admit(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	if !s.hold(r) {
-		if !s.hosted { // else the connection is the host's, which opens another
+		if !s.options.Hosted { // else the connection is the host's, which opens another
 			w.Header().Set("Connection", "close")
 		}
 		s.refuse(w, r, holdTime)
@@ -153,6 +163,11 @@ func (s *Strangers) refuse(w http.ResponseWriter, r *http.Request, wait time.Dur
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	oauth.SetRetryAfter(h, wait)
+	// A client in a browser is told why, too; the answer is the same for all.
+	if !s.options.InAzure && h.Get("Access-Control-Allow-Origin") == "" {
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Access-Control-Expose-Headers", "Retry-After")
+	}
 	body := tooManyJSON
 	if r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html") {
 		body = tooManyHTML

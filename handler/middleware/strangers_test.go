@@ -18,7 +18,7 @@ import (
 // strangers has budgets of 2 for an address and 5 for the instance, which do not
 // fill up again.
 func strangers(hold time.Duration) *Strangers {
-	s := NewStrangers(ratelimit.Limit{}, false)
+	s := NewStrangers(StrangersOptions{})
 	s.requests = ratelimit.New(ratelimit.Limit{PerSecond: 1, Burst: 2}, ratelimit.Limit{PerSecond: 1, Burst: 5}, clocktest.New().Now)
 	s.holdTime = hold
 	return s
@@ -142,7 +142,7 @@ func TestMoreThanCanBeHeldIsRefusedAtOnce(t *testing.T) {
 	if w := ask(s.Slow(served), post(), "192.0.2.1"); w.Code != http.StatusNoContent {
 		t.Errorf("a probe: %d", w.Code)
 	}
-	s.hosted = true
+	s.options.Hosted = true
 	if w := ask(h, post(), "192.0.2.1"); w.Code != http.StatusTooManyRequests || w.Header().Get("Connection") != "" {
 		t.Errorf("behind the host: %d %v", w.Code, w.Header())
 	}
@@ -157,7 +157,7 @@ func TestMoreThanCanBeHeldIsRefusedAtOnce(t *testing.T) {
 // ten seconds, each with an access token that has expired.
 func TestAHostedClientsUsersComeBackAtOnce(t *testing.T) {
 	clock := clocktest.New()
-	s := NewStrangers(ratelimit.Limit{}, true)
+	s := NewStrangers(StrangersOptions{Hosted: true})
 	s.requests = ratelimit.New(strangersAddress, strangersInstance, clock.Now)
 	s.holdTime = time.Millisecond
 	h := s.Limit(served)
@@ -179,7 +179,7 @@ func TestAHostedClientsUsersComeBackAtOnce(t *testing.T) {
 // TestAFloodTakesFewOfThePlacesOfTheHost: what is held counts to the platform as
 // being served, of which an instance has a hundred by default.
 func TestAFloodTakesFewOfThePlacesOfTheHost(t *testing.T) {
-	s := NewStrangers(ratelimit.Limit{PerSecond: 0.001, Burst: 1}, true)
+	s := NewStrangers(StrangersOptions{Address: ratelimit.Limit{PerSecond: 0.001, Burst: 1}, Hosted: true})
 	s.holdTime = time.Hour
 	h := s.Limit(served)
 	ask(h, post(), "192.0.2.1")
@@ -196,4 +196,20 @@ func TestAFloodTakesFewOfThePlacesOfTheHost(t *testing.T) {
 	}
 	leave()
 	flood.Wait()
+}
+
+// TestABrowsersClientReadsWhyItIsRefused: in Azure the platform sees to that, and
+// twice is an error to browsers.
+func TestABrowsersClientReadsWhyItIsRefused(t *testing.T) {
+	for inAzure, want := range map[bool]string{false: "*", true: ""} {
+		s := strangers(time.Millisecond)
+		s.options.InAzure = inAzure
+		h := s.Limit(served)
+		for range 2 {
+			ask(h, post(), "192.0.2.1")
+		}
+		if w := ask(h, post(), "192.0.2.1"); w.Code != http.StatusTooManyRequests || w.Header().Get("Access-Control-Allow-Origin") != want {
+			t.Errorf("in Azure %v: %d %v", inAzure, w.Code, w.Header())
+		}
+	}
 }
