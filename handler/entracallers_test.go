@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"entramcp/dev/tenant"
 	"entramcp/handler"
@@ -251,6 +252,44 @@ func TestBlockedCallersAreRefused(t *testing.T) {
 	for name, token := range map[string]string{"app": robot, "user": alice} {
 		if status, body := w.call(token, "caller"); status != http.StatusUnauthorized || !strings.Contains(body, "blocked this "+name) {
 			t.Errorf("%s: %d %s", name, status, body)
+		}
+	}
+}
+
+// Who is blocked manages nothing by the automation either, whatever role its token
+// has.
+func TestABlockedApplicationManagesNothing(t *testing.T) {
+	for kind, value := range map[grants.BlockKind]string{grants.BlockApp: robotApp, grants.BlockTenant: tenant.Contoso} {
+		w := newEntraWorld(t, nil)
+		token := w.issue(tenant.CallerToken{App: robotApp, Roles: []string{tenant.ManageRole}})
+		signOut := func(username string) (int, string) {
+			r := httptest.NewRequest(http.MethodPost, mcpIssuer+"/account/manage/api", strings.NewReader(`{"do":"sign-out-user","user":"`+w.ObjectID(username)+`"}`))
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("Authorization", "Bearer "+token)
+			rec := httptest.NewRecorder()
+			w.server.ServeHTTP(rec, r)
+			return rec.Code, rec.Body.String()
+		}
+		alice := w.connect(w.server, tenant.Alice)
+		if status, body := signOut(tenant.Bob); status != http.StatusOK {
+			t.Fatalf("%s: before it is blocked: %d %s", kind, status, body)
+		}
+		_, blocks := handler.Inside(w.server)
+		if err := blocks.Block(t.Context(), kind, value, "test"); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.Advance(2 * time.Second)
+		if status, body := signOut(tenant.Alice); status != http.StatusUnauthorized || !strings.Contains(body, "blocked this "+string(kind)) {
+			t.Errorf("%s: blocked: %d %s", kind, status, body)
+		}
+		if err := blocks.Unblock(t.Context(), kind, value); err != nil {
+			t.Fatal(err)
+		}
+		if kind == grants.BlockTenant {
+			continue // the block has ended what its users had
+		}
+		if status, _ := w.call(alice.access, "caller"); status != http.StatusOK {
+			t.Errorf("a blocked application has signed a user out: %d", status)
 		}
 	}
 }

@@ -1,8 +1,8 @@
 package handler_test
 
 import (
+	"bytes"
 	"encoding/json"
-	"fmt"
 	"html"
 	"net/http"
 	"net/http/httptest"
@@ -17,11 +17,15 @@ import (
 	"entramcp/handler/oauth"
 )
 
-// app is a client that has registered, and the browser of its user.
+// app is a client, and the browser of its user.
 type app struct {
 	*entraWorld
-	id  string
-	jar map[string]*http.Cookie
+	// id and, of a confidential client, secret are what it was registered with.
+	id, secret string
+	redirect   string
+	// bare: it sends neither PKCE nor resource.
+	bare bool
+	jar  map[string]*http.Cookie
 	// access and refresh are what it holds.
 	access, refresh string
 }
@@ -39,6 +43,10 @@ func (a *app) send(to http.Handler, r *http.Request) *httptest.ResponseRecorder 
 	return rec
 }
 
+func (a *app) get(to http.Handler, address string) *httptest.ResponseRecorder {
+	return a.send(to, httptest.NewRequest(http.MethodGet, address, nil))
+}
+
 func (a *app) form(to http.Handler, path string, values url.Values) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodPost, mcpIssuer+path, strings.NewReader(values.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -51,68 +59,104 @@ var (
 	goesOnTo     = regexp.MustCompile(`http-equiv="refresh" content="0;url=([^"]+)"`)
 )
 
+// register registers a client that says that of itself, and whose only redirect
+// URI is redirect.
+func (w *entraWorld) register(to http.Handler, redirect string, metadata map[string]any) *app {
+	w.t.Helper()
+	a := &app{entraWorld: w, redirect: redirect, jar: map[string]*http.Cookie{}}
+	metadata["redirect_uris"], metadata["grant_types"] = []string{redirect}, []string{"authorization_code", "refresh_token"}
+	body, err := json.Marshal(metadata)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodPost, mcpIssuer+"/register", bytes.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	var registered struct {
+		ID     string `json:"client_id"`
+		Secret string `json:"client_secret"`
+	}
+	if err := json.Unmarshal(a.send(to, r).Body.Bytes(), &registered); err != nil || registered.ID == "" {
+		w.t.Fatal("no registration", err)
+	}
+	a.id, a.secret = registered.ID, registered.Secret
+	return a
+}
+
 // authorize takes a user of the tenant through registration, consent and sign-in,
 // and returns what the browser is shown in the end: a redirect with a code, or a
 // page that says why not.
 func (w *entraWorld) authorize(to http.Handler, username string) (*app, *httptest.ResponseRecorder) {
 	w.t.Helper()
 	a, back := w.signIn(to, username)
-	return a, a.send(to, httptest.NewRequest(http.MethodGet, back, nil))
+	return a, a.get(to, back)
 }
 
 // signIn is authorize up to where Entra sends the browser back to.
 func (w *entraWorld) signIn(to http.Handler, username string) (a *app, back string) {
 	w.t.Helper()
-	a = &app{entraWorld: w, jar: map[string]*http.Cookie{}}
-	r := httptest.NewRequest(http.MethodPost, mcpIssuer+"/register", strings.NewReader(fmt.Sprintf(
-		`{"client_name":"app %s","redirect_uris":[%q],"token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"]}`, username, mcpRedirect)))
-	r.Header.Set("Content-Type", "application/json")
-	var registered struct {
-		ID string `json:"client_id"`
+	a = w.register(to, mcpRedirect, map[string]any{"client_name": "app " + username, "token_endpoint_auth_method": "none"})
+	return a, a.approve(to, username)
+}
+
+// approve takes a user of the tenant through consent and sign-in, up to where
+// Entra sends the browser back to.
+func (a *app) approve(to http.Handler, username string) (back string) {
+	a.t.Helper()
+	q := url.Values{"response_type": {"code"}, "client_id": {a.id}, "redirect_uri": {a.redirect}, "state": {"s"}, "scope": {"openid profile email offline_access"}}
+	if !a.bare {
+		q.Set("code_challenge", oauth.S256(mcpVerifier))
+		q.Set("code_challenge_method", "S256")
+		q.Set("resource", string(mcpResource))
 	}
-	if err := json.Unmarshal(a.send(to, r).Body.Bytes(), &registered); err != nil || registered.ID == "" {
-		w.t.Fatal("no registration", err)
-	}
-	a.id = registered.ID
-	page := a.send(to, httptest.NewRequest(http.MethodGet, mcpIssuer+"/authorize?"+url.Values{
-		"response_type": {"code"}, "client_id": {a.id}, "redirect_uri": {mcpRedirect}, "state": {"s"}, "scope": {"openid profile email offline_access"},
-		"code_challenge": {oauth.S256(mcpVerifier)}, "code_challenge_method": {"S256"}, "resource": {string(mcpResource)},
-	}.Encode(), nil))
+	page := a.get(to, mcpIssuer+"/authorize?"+q.Encode())
 	request := requestField.FindStringSubmatch(page.Body.String())
 	if request == nil {
-		w.t.Fatalf("no consent page: %d %s", page.Code, page.Body)
+		a.t.Fatalf("no consent page: %d %s", page.Code, page.Body)
 	}
-	w.clock.Advance(time.Second) // the button arms late
+	a.clock.Advance(time.Second) // the button arms late
 	approved := a.form(to, "/consent", url.Values{"request": {html.UnescapeString(request[1])}, "decision": {"approve"}})
 	onward := goesOnTo.FindStringSubmatch(approved.Body.String())
 	if onward == nil {
-		w.t.Fatalf("not sent on to Entra: %d %s", approved.Code, approved.Body)
+		a.t.Fatalf("not sent on to Entra: %d %s", approved.Code, approved.Body)
 	}
-	back, err := tenant.SignIn(w.t.Context(), http.DefaultClient, html.UnescapeString(onward[1]), username)
+	back, err := tenant.SignIn(a.t.Context(), http.DefaultClient, html.UnescapeString(onward[1]), username)
 	if err != nil {
-		w.t.Fatal(err)
+		a.t.Fatal(err)
 	}
-	return a, back
+	return back
 }
 
 // connect is authorize, and the code redeemed.
 func (w *entraWorld) connect(to http.Handler, username string) *app {
 	w.t.Helper()
 	a, end := w.authorize(to, username)
-	location, err := url.Parse(end.Header().Get("Location"))
-	if err != nil || location.Query().Get("code") == "" {
-		w.t.Fatalf("no code: %d %s %v", end.Code, location, err)
-	}
-	if status := a.token(to, url.Values{"grant_type": {"authorization_code"}, "code": {location.Query().Get("code")}, "code_verifier": {mcpVerifier}, "redirect_uri": {mcpRedirect}}); status != http.StatusOK {
-		w.t.Fatalf("the code: %d", status)
-	}
+	a.redeem(to, end)
 	return a
+}
+
+// redeem exchanges the code of a redirect to the client.
+func (a *app) redeem(to http.Handler, end *httptest.ResponseRecorder) {
+	a.t.Helper()
+	location, err := url.Parse(end.Header().Get("Location"))
+	if err != nil || location.Query().Get("code") == "" || !strings.HasPrefix(location.String(), a.redirect+"?") {
+		a.t.Fatalf("no code: %d %s %v", end.Code, location, err)
+	}
+	form := url.Values{"grant_type": {"authorization_code"}, "code": {location.Query().Get("code")}, "redirect_uri": {a.redirect}}
+	if !a.bare {
+		form.Set("code_verifier", mcpVerifier)
+	}
+	if status := a.token(to, form); status != http.StatusOK {
+		a.t.Fatalf("the code: %d", status)
+	}
 }
 
 // token asks for tokens, and keeps them.
 func (a *app) token(to http.Handler, values url.Values) int {
 	a.t.Helper()
 	values.Set("client_id", a.id)
+	if a.secret != "" {
+		values.Set("client_secret", a.secret)
+	}
 	rec := a.form(to, "/token", values)
 	var body struct {
 		Access  string `json:"access_token"`

@@ -44,7 +44,7 @@ var clientCommands = []command{
 		name: "clients create", args: "--name NAME --redirect-uri URI… [--public | --without-pkce]",
 		summary: "make a client for an application that cannot register itself",
 		examples: []string{
-			"clients create --name 'Contoso Foundry' --redirect-uri https://ai.azure.com/… --without-pkce",
+			"clients create --name 'Contoso Foundry' --redirect-uri https://later.invalid/ --without-pkce",
 			"clients create --name 'Contoso web app' --redirect-uri https://app.contoso.com/callback",
 		},
 		run: func(c *call) error {
