@@ -162,6 +162,14 @@ func post(ctx context.Context, to, contentType string, body []byte) ([]byte, err
 // call calls the tool DEV_TOOL with the JSON object DEV_ARGS and prints the
 // result as JSON. A tool that fails is an error.
 func call(ctx context.Context, s settings, getenv func(string) string, out io.Writer) error {
+	err := callTool(ctx, s, getenv, out)
+	if r, ok := errors.AsType[refused](err); ok {
+		return r // without what the SDK was about to do
+	}
+	return err
+}
+
+func callTool(ctx context.Context, s settings, getenv func(string) string, out io.Writer) error {
 	var arguments map[string]any
 	if err := json.Unmarshal([]byte(cmp.Or(getenv("DEV_ARGS"), "{}")), &arguments); err != nil {
 		return fmt.Errorf("ARGS is not a JSON object: %w", err)
@@ -224,5 +232,13 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	var refusal struct {
 		Description string `json:"error_description"`
 	}
-	return nil, errors.Join(err, json.Unmarshal(text, &refusal), fmt.Errorf("%s: %s", res.Status, refusal.Description))
+	if err := errors.Join(err, json.Unmarshal(text, &refusal)); err != nil {
+		return nil, fmt.Errorf("%s: %w", res.Status, err)
+	}
+	return nil, refused(res.Status + ": " + refusal.Description)
 }
+
+// refused is what the server said to a caller whom it does not let in.
+type refused string
+
+func (r refused) Error() string { return string(r) }
