@@ -2,6 +2,7 @@ package clients
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -31,8 +32,10 @@ const (
 	standInFor = time.Minute
 	// tryAgain is when to repeat what failed.
 	tryAgain = 5 * time.Second
-	// failingKept bounds the list of documents that cannot be fetched.
+	// failingKept bounds the list of documents that cannot be fetched, and
+	// failingFor how long one stays there that nobody asks for again.
 	failingKept = 32
+	failingFor  = 24 * time.Hour
 	// copiesKept times maxDocument bounds the memory that strangers can fill
 	// with copies of one kind.
 	copiesKept = 256
@@ -72,8 +75,8 @@ type fetchCache struct {
 	limits   *fetchLimits
 	accepted func(ctx context.Context, rawURL string, body []byte) // after each fetch of a new body
 	copies   *lru.Cache[string, cachedCopy]
-	// failing is since when a document of a client in use cannot be fetched.
-	failing *lru.Cache[string, time.Time]
+	// failing are the documents of clients in use that cannot be fetched.
+	failing *lru.Cache[string, failing]
 	flights singleflight.Group
 	now     func() time.Time
 	log     *slog.Logger
@@ -87,12 +90,17 @@ type cachedCopy struct {
 	ETag    string    `json:"etag,omitempty"`
 	Fetched time.Time `json:"fetched"`
 	Fresh   time.Time `json:"fresh"` // until
+	// Used says that a client has got tokens by it.
+	Used    bool `json:"used,omitempty"`
 	body    []byte
 	row     store.Row
 	shared  bool // the table has it, or cannot
 	builtIn bool
 	retry   time.Time // until when it stands in without another fetch
 }
+
+// failing is since when a document cannot be fetched, and when that was last tried.
+type failing struct{ since, last time.Time }
 
 // newFetchCaches makes the caches of metadata documents and of key sets, which
 // have their limits in common.
@@ -106,7 +114,7 @@ func newFetchCaches(o Options) (documents, keySets *fetchCache) {
 			fetcher: fetcher, limits: limits, now: o.Now, log: o.Log,
 		}
 		c.copies, _ = lru.New[string, cachedCopy](copiesKept) // fails only for a size below 1
-		c.failing, _ = lru.New[string, time.Time](failingKept)
+		c.failing, _ = lru.New[string, failing](failingKept)
 		return c
 	}
 	return newCache("", builtIn()), newCache("jwks ", nil)
@@ -185,7 +193,7 @@ func (d *fetchCache) refreshed(ctx context.Context, rawURL string, youngest time
 			d.accepted(ctx, rawURL, c.body)
 		}
 	}
-	if c.row.ETag != "" { // of a client in use
+	if c.row.ETag != "" { // of a client that a person has approved
 		c = d.save(ctx, c)
 	}
 	d.copies.Add(rawURL, c)
@@ -212,8 +220,9 @@ func (d *fetchCache) fetch(ctx context.Context, rawURL, etag string, check func(
 func (d *fetchCache) standIn(ctx context.Context, rawURL string, c cachedCopy, err error) (cachedCopy, error) {
 	var f *fetchFailure
 	failed := errors.As(err, &f)
-	if failed && c.URL != "" && c.row.ETag != "" { // of a client in use
-		d.failing.ContainsOrAdd(rawURL, d.now())
+	if failed && c.Used {
+		before, _ := d.failing.Get(rawURL)
+		d.failing.Add(rawURL, failing{since: cmp.Or(before.since, d.now()), last: d.now()})
 	}
 	if !failed || !f.final {
 		old := !c.builtIn && d.now().Before(c.Fresh.Add(staleFor))
@@ -269,7 +278,7 @@ func (d *fetchCache) stored(ctx context.Context, rawURL string, check func([]byt
 		return cachedCopy{row: row}
 	}
 	if known.Fetched.After(c.Fetched) {
-		known.row = row
+		known.row, known.Used = row, known.Used || c.Used
 		return known
 	}
 	return c
@@ -280,6 +289,14 @@ func (d *fetchCache) store(ctx context.Context, c cachedCopy) {
 	if !c.shared {
 		d.copies.Add(c.URL, d.save(ctx, c))
 	}
+}
+
+// use is store for a client that has got tokens.
+func (d *fetchCache) use(ctx context.Context, c cachedCopy) {
+	if !c.Used && !c.builtIn {
+		c.Used, c.shared = true, false
+	}
+	d.store(ctx, c)
 }
 
 // save writes a copy to the table. Losing the race to another instance's copy
@@ -320,8 +337,7 @@ func (d *fetchCache) key(rawURL string) (partition, key string) {
 	return DocumentPrefix + key[:2], key
 }
 
-// probe fetches up to most of the documents that instances share, those of clients
-// in use, and keeps nothing. failing are the URLs of those that could not be.
+// probe fetches up to most of the documents of clients in use, and keeps nothing. failing are the URLs of those that could not be.
 func (d *fetchCache) probe(ctx context.Context, most int) (asked int, failing []string, err error) {
 	for from := store.Cursor(""); ; {
 		page, err := d.table.List(ctx, store.Prefix(DocumentPrefix), from)
@@ -331,7 +347,7 @@ func (d *fetchCache) probe(ctx context.Context, most int) (asked int, failing []
 		for _, row := range page.Rows {
 			head, _, _ := bytes.Cut(row.Value, []byte("\n"))
 			var c cachedCopy
-			if asked == most || json.Unmarshal(head, &c) != nil || !d.now().Before(row.Expires) {
+			if asked == most || json.Unmarshal(head, &c) != nil || !c.Used || !d.now().Before(row.Expires) {
 				continue
 			}
 			if err := d.permits(c.URL); err == nil {

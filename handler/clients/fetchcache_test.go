@@ -141,7 +141,9 @@ func TestOldDocumentIsRevalidated(t *testing.T) {
 }
 
 // TestDocumentsThatCannotBeFetchedAreNamed: those of clients in use, from the first
-// failure until a fetch that succeeds. A stranger's document is not among them.
+// failure until a fetch that succeeds, or until a day after the last that fails. A
+// stranger's document is not among them, whether they approve it or not: nobody has
+// signed in at that point, and operators are told to open what is named.
 func TestDocumentsThatCannotBeFetchedAreNamed(t *testing.T) {
 	s := newSite(t)
 	id, table := serveDocument(s), openTable(t)
@@ -166,6 +168,13 @@ func TestDocumentsThatCannotBeFetchedAreNamed(t *testing.T) {
 	}
 	r.StoreCopies(t.Context(), stranger)
 	clock.Advance(time.Hour)
+	approved := lookup()
+	probe(0, 0)
+	if failing := r.NotFetchable(); len(failing) != 0 {
+		t.Errorf("of a client that nobody has signed in with: %v", failing)
+	}
+	r.Touch(t.Context(), approved)
+	clock.Advance(time.Hour)
 	lookup()
 	first := clock.Now()
 	clock.Advance(time.Hour)
@@ -173,6 +182,14 @@ func TestDocumentsThatCannotBeFetchedAreNamed(t *testing.T) {
 	probe(1, 1)
 	if failing := r.NotFetchable(); len(failing) != 1 || !failing[id].Equal(first) {
 		t.Errorf("failing %v, want %s since %s", failing, id, first)
+	}
+	clock.Advance(failingFor)
+	if failing := r.NotFetchable(); len(failing) != 0 {
+		t.Errorf("a day after anybody asked: %v", failing)
+	}
+	lookup()
+	if failing := r.NotFetchable(); len(failing) != 1 {
+		t.Errorf("asked for again: %v", failing)
 	}
 	serveDocument(s)
 	clock.Advance(time.Hour)

@@ -109,14 +109,15 @@ type cachedClient struct {
 	until time.Time
 }
 
-// NotFetchable are the metadata documents and key sets of clients in use that could
-// not be fetched when they were last asked for, and since when.
+// NotFetchable are the metadata documents and key sets of clients that have got tokens
+// which could not be fetched when they were last asked for, within a day, and since
+// when. What strangers have approved, who need no account for it, is not among them.
 func (r *Registry) NotFetchable() map[string]time.Time {
 	failing := map[string]time.Time{}
 	for _, cache := range []*fetchCache{r.documents, r.keySets} {
 		for _, url := range cache.failing.Keys() {
-			if since, ok := cache.failing.Peek(url); ok {
-				failing[url] = since
+			if f, ok := cache.failing.Peek(url); ok && r.now().Sub(f.last) < failingFor {
+				failing[url] = f.since
 			}
 		}
 	}
@@ -216,9 +217,11 @@ func (r *Registry) StoreCopies(ctx context.Context, c Client) {
 // that fails or loses a race costs nothing but a shorter life, so it is only
 // logged.
 func (r *Registry) Touch(ctx context.Context, c Client) {
-	r.StoreCopies(ctx, c)
+	if c.document != nil {
+		r.documents.use(ctx, *c.document)
+	}
 	if c.keySet != nil {
-		r.keySets.store(ctx, *c.keySet)
+		r.keySets.use(ctx, *c.keySet)
 	}
 	if c.row.Expires.IsZero() || expiry(r.now(), usedLife).Sub(c.row.Expires) <= minSaving {
 		return
