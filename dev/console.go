@@ -102,6 +102,9 @@ func (c *console) readable(line []byte) string {
 		if word == "" || c.waiting {
 			return ""
 		}
+		if entry["client_name"] == nil && entry["client_id"] != nil { // an application by itself
+			entry["client_name"] = entry["client_id"]
+		}
 		var parts []string
 		for _, name := range []string{"tool", "client_name", "scopes", "reason"} {
 			switch v := entry[name].(type) {

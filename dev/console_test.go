@@ -32,12 +32,13 @@ func TestTheConsoleShowsWhatAPersonWants(t *testing.T) {
 	write(
 		`{`+at+`"level":"INFO","msg":"audit","category":"audit","event":"signed_in","client_name":"Claude","scopes":["email","openid"],"subject":"abc"}`,
 		`{`+at+`"level":"INFO","msg":"audit","category":"audit","event":"tool_called","tool":"greet","client_name":"Claude","took_ms":3}`,
+		`{`+at+`"level":"INFO","msg":"audit","category":"audit","event":"caller_refused","client_id":"0b07","reason":"role is missing"}`,
 		`{`+at+`"level":"INFO","msg":"audit","category":"audit","event":"consent_shown","client_name":"Claude"}`,
 		`{`+at+`"level":"INFO","msg":"request"}`,
 		`panic: a crash`,
 	)
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
-	if len(lines) != 3 || !strings.HasSuffix(lines[0], "sign-in   by Claude  for email openid") || !strings.HasSuffix(lines[1], "call      greet  by Claude  in 3 ms") || lines[2] != "panic: a crash" {
+	if len(lines) != 4 || !strings.HasSuffix(lines[0], "sign-in   by Claude  for email openid") || !strings.HasSuffix(lines[1], "call      greet  by Claude  in 3 ms") || !strings.HasSuffix(lines[2], "refused   by 0b07  role is missing") || lines[3] != "panic: a crash" {
 		t.Errorf("it shows:\n%s", out.String())
 	}
 }

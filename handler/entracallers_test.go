@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -291,5 +292,24 @@ func TestABlockedApplicationManagesNothing(t *testing.T) {
 		if status, _ := w.call(alice.access, "caller"); status != http.StatusOK {
 			t.Errorf("a blocked application has signed a user out: %d", status)
 		}
+	}
+}
+
+// An operator who looks why an agent has no tools finds which application was
+// refused; what a forged token says of itself is not repeated.
+func TestARefusedCallerIsNamedInTheAudit(t *testing.T) {
+	w := newEntraWorld(t, entraCallersOn)
+	var log bytes.Buffer
+	w.deps.Log = slog.New(slog.NewTextHandler(&log, nil))
+	to := w.another()
+	genuine := w.issue(tenant.CallerToken{App: robotApp})
+	w.callAt(to, genuine, "caller")
+	if text := log.String(); !strings.Contains(text, "event=caller_refused client_id="+robotApp+" tenant="+tenant.Contoso) {
+		t.Error(text)
+	}
+	log.Reset()
+	w.callAt(to, genuine[:len(genuine)-8]+"AAAAAAAA", "caller")
+	if text := log.String(); !strings.Contains(text, "caller_refused") || strings.Contains(text, robotApp) {
+		t.Error(text)
 	}
 }

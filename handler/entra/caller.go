@@ -114,7 +114,10 @@ type Refusal struct {
 	// Forbidden means that the token is good and does not suffice: another one
 	// of the same kind will not help.
 	Forbidden bool
-	cause     error
+	// AppID and TenantID are whose token it is, where the token is genuine and its
+	// caller may not come.
+	AppID, TenantID string
+	cause           error
 }
 
 // Error is for the log.
@@ -182,12 +185,12 @@ func (c *Callers) VerifyRole(ctx context.Context, raw, role string) (Caller, err
 	case !caller.ByItself() && slices.Contains(c.policy.Clients, caller.AppID):
 		return caller, nil
 	case !caller.ByItself():
-		return Caller{}, &Refusal{Reason: ReasonUnlisted, Message: "This server does not accept tokens that Microsoft Entra ID issued to this application for a user. " +
+		return Caller{}, &Refusal{Reason: ReasonUnlisted, AppID: caller.AppID, TenantID: caller.TenantID, Message: "This server does not accept tokens that Microsoft Entra ID issued to this application for a user. " +
 			"Sign in through this server's own authorization server, or ask the operator to add the application " + caller.AppID + " to ENTRA_CLIENTS."}
 	case role == "":
-		return Caller{}, &Refusal{Reason: ReasonAppsOff, Message: "This server accepts no applications by themselves. The operator sets ENTRA_APP_CALLERS=roles to accept those that hold the app role " + InvokeRole + "."}
+		return Caller{}, &Refusal{Reason: ReasonAppsOff, AppID: caller.AppID, TenantID: caller.TenantID, Message: "This server accepts no applications by themselves. The operator sets ENTRA_APP_CALLERS=roles to accept those that hold the app role " + InvokeRole + "."}
 	case !slices.Contains(caller.Roles, role):
-		return Caller{}, &Refusal{Reason: ReasonNoRole, Forbidden: true, Message: "The application lacks the app role " + role + " of this server. " +
+		return Caller{}, &Refusal{Reason: ReasonNoRole, Forbidden: true, AppID: caller.AppID, TenantID: caller.TenantID, Message: "The application lacks the app role " + role + " of this server. " +
 			"An administrator assigns it to the service principal " + caller.ObjectID + ". A managed identity's token is kept by the platform for up to 24 hours: a new role shows in the next one only."}
 	}
 	return caller, nil

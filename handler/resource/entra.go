@@ -25,7 +25,9 @@ func (g *Guard) authenticateEntra(w http.ResponseWriter, r *http.Request, token 
 	if !g.admit(w, r) {
 		return nil
 	}
-	observe.Audit(r.Context(), g.log, observe.Event{Name: observe.CallerRefused, Reason: refusal.Reason})
+	observe.Audit(r.Context(), g.log, observe.Event{
+		Name: observe.CallerRefused, Client: observe.AuditClient{ID: refusal.AppID}, Tenant: refusal.TenantID, Reason: refusal.Reason,
+	})
 	refused := refusal.OAuth()
 	if refusal.Forbidden {
 		// No challenge: a program cannot meet it, and the token is good.
