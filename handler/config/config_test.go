@@ -120,6 +120,7 @@ func TestEachMistakeNamesItsSetting(t *testing.T) {
 		{"TIMEOUT_SECONDS", "TIMEOUT_SECONDS", "NaN"},
 		{"TIMEOUT_SECONDS", "TIMEOUT_SECONDS", "-1"},
 		{"ACCESS_TOKEN_LIFETIME", "ACCESS_TOKEN_LIFETIME", "forever"},
+		{"ACCESS_TOKEN_LIFETIME", "ACCESS_TOKEN_LIFETIME", "25h"},
 		{"REFRESH_LIFETIME", "REFRESH_LIFETIME", "99999d"},
 		{"REFRESH_LIFETIME", "REFRESH_LIFETIME", "10m"}, // less than the access token's
 		{"REFRESH_GRACE", "REFRESH_GRACE", "15m"},       // more than is allowed at all

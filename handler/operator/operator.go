@@ -245,7 +245,11 @@ func (o *Operator) Clients(ctx context.Context) ([]clients.OperatorClient, error
 func (o *Operator) CreateClient(ctx context.Context, c clients.OperatorClient) (clients.OperatorClient, clients.Secret, error) {
 	made, secret, err := o.clients.Create(ctx, c)
 	if err == nil {
-		o.audit(ctx, "create_client", "client "+made.ID)
+		what := "create_client"
+		if made.WithoutPKCE {
+			what = "create_client_without_pkce"
+		}
+		o.audit(ctx, what, "client "+made.ID)
 	}
 	return made, secret, err
 }

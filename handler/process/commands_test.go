@@ -210,7 +210,10 @@ func TestTenantsAreAllowedAndDenied(t *testing.T) {
 
 func TestAnOperatorMakesClients(t *testing.T) {
 	env := storeOnly(t)
-	out := ok(t, env, "clients", "create", "--name", "Contoso Foundry", "--redirect-uri", "https://ai.azure.com/cb", "--without-pkce")
+	status, out, log := start(t, env, "clients", "create", "--name", "Contoso Foundry", "--redirect-uri", "https://ai.azure.com/cb", "--without-pkce")
+	if status != exitOK || !strings.Contains(log, "create_client_without_pkce") {
+		t.Fatalf("%d %s", status, log)
+	}
 	id, secret := field(t, out, "client_id"), field(t, out, "client_secret")
 	if !strings.Contains(out, "may leave out PKCE") {
 		t.Error(out)
