@@ -101,6 +101,7 @@ type Server struct {
 	sweep      *sweep.Sweeper
 	health     *health.Health
 	strangers  *middleware.Strangers
+	refreshes  *middleware.Strangers // see limitTokens
 	started    time.Time
 	// prepare is what must be done once before the table can be used.
 	prepare func(context.Context) error
@@ -115,11 +116,12 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	if err := catalogue.About.Check(); err != nil {
 		return nil, err
 	}
+	limits := middleware.StrangersOptions{
+		Address: addressLimit(cfg.AddressLimits.Requests), Hosted: cfg.Hosted, InAzure: cfg.InAzure,
+	}
 	s := &Server{
 		cfg: cfg, deps: deps, started: deps.Now(), pages: pages.New(brand(cfg, catalogue.About)),
-		strangers: middleware.NewStrangers(middleware.StrangersOptions{
-			Address: addressLimit(cfg.AddressLimits.Requests), Hosted: cfg.Hosted, InAzure: cfg.InAzure,
-		}),
+		strangers: middleware.NewStrangers(limits), refreshes: middleware.NewStrangers(limits),
 		prepare: func(context.Context) error { return nil },
 		close:   func() error { return nil },
 	}

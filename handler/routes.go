@@ -64,7 +64,7 @@ func (s *Server) routes() http.Handler {
 	outer.Handle("GET /{$}", s.strangers.Slow(mux))
 	for _, route := range s.as.Routes() {
 		if route.Member == "token_endpoint" {
-			outer.Handle(route.Method+" "+route.Path, s.strangers.LimitUnlessServed(mux))
+			outer.Handle(route.Method+" "+route.Path, s.limitTokens(mux))
 		}
 	}
 	outer.Handle("/", s.strangers.Limit(mux))

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"entramcp/dev/tenant"
 	"entramcp/handler/store"
@@ -108,7 +109,7 @@ func TestAFloodFromOneAddressIsRefusedAndItsCallersAreNot(t *testing.T) {
 
 // TestARefusedFloodLosesNothing: whoever is refused beside a flood from their own
 // address goes on where they were: the browser loads the callback again, and the app
-// sends its code and its refresh token again.
+// sends its code again. A refresh is not refused at all.
 func TestARefusedFloodLosesNothing(t *testing.T) {
 	w := newEntraWorld(t, map[string]string{"REQUESTS_PER_ADDRESS": "20/1h"})
 	const flooded, other = "198.51.100.1:1234", "203.0.113.1:1234"
@@ -144,5 +145,19 @@ func TestARefusedFloodLosesNothing(t *testing.T) {
 	twice("the code", func() int {
 		return a.token(server, url.Values{"grant_type": {"authorization_code"}, "code": {code}, "code_verifier": {mcpVerifier}, "redirect_uri": {mcpRedirect}})
 	}, http.StatusOK)
-	twice("the refresh token", func() int { return a.renew(server) }, http.StatusOK)
+	if from = flooded; a.renew(server) != http.StatusOK {
+		t.Error("a refresh token of ours is not told from a stranger's")
+	}
+	// Refreshes that fail have a budget, too.
+	if err := w.Change(tenant.Alice, func(u *tenant.User) { u.Disabled = true }); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Advance(time.Hour) // else an earlier answer is repeated
+	limited := false
+	for range 25 {
+		limited = limited || a.renew(server) == http.StatusTooManyRequests
+	}
+	if !limited {
+		t.Error("refreshes that fail are not limited")
+	}
 }

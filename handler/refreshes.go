@@ -1,0 +1,45 @@
+package handler
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/url"
+
+	"entramcp/handler/grants"
+	"entramcp/handler/secret"
+)
+
+// maxRefresh is how much of the body of a token request is looked at, in bytes.
+const maxRefresh = 16 << 10
+
+// limitTokens limits requests to the token endpoint. One that shows a refresh token
+// of ours which has not expired has budgets apart from those of strangers, who have
+// none to show: a flood of theirs, from however many addresses, would else refuse
+// every client whose access token expires meanwhile. No storage I/O.
+func (s *Server) limitTokens(next http.Handler) http.Handler {
+	refreshes, others := s.refreshes.LimitUnlessServed(next), s.strangers.LimitUnlessServed(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.showsRefreshToken(r) {
+			refreshes.ServeHTTP(w, r)
+			return
+		}
+		others.ServeHTTP(w, r)
+	})
+}
+
+// showsRefreshToken leaves the body of r as it was.
+func (s *Server) showsRefreshToken(r *http.Request) bool {
+	body := r.Body
+	read, err := io.ReadAll(io.LimitReader(body, maxRefresh))
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(read), body), body}
+	if err != nil {
+		return false
+	}
+	form, err := url.ParseQuery(string(read))
+	token := grants.RefreshToken{Value: secret.New(form.Get("refresh_token"))}
+	return err == nil && !token.IsZero() && s.grants.CheckRefreshToken(r.Context(), token) == nil
+}
