@@ -32,7 +32,7 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 		status int
 	}{
 		{name: "nothing", line: `^ok +running server +http://localhost:\d+ is up; storage, keys and Entra are ready there$`},
-		{name: "nothing, keys", line: `^ok +key ring +1 epoch\(s\), all readable$`},
+		{name: "nothing, keys", line: `^ok +key ring +1 epoch\(s\), all readable, the newest of \d{4}-\d\d-\d\d$`},
 		{name: "nothing, redirect", line: `^ok +redirect URI +http://localhost:\d+/auth/callback is registered$`},
 		{name: "settings", env: map[string]string{"ENTRA_CLIENT_ID": "my-app", "TIMEOUT_SECONDS": "soon"}, status: 78,
 			line: `^wrong +configuration +ENTRA_CLIENT_ID is "my-app", which is not a GUID — Write the Application \(client\) ID`},

@@ -60,7 +60,7 @@ func TestEachFailureOfASignInIsAPageThatHelps(t *testing.T) {
 			if strings.Contains(text, "AADSTS") {
 				t.Errorf("Entra's numbers are on the page:\n%s", text)
 			}
-			c.Do("return", chromedp.Click(`main a.button.primary`), chromedp.WaitVisible(got))
+			c.Do("return", chromedp.Click(`main .actions a.button:last-child`), chromedp.WaitVisible(got))
 			if q := arrived(t, c); q.Get("error") != tt.error || q.Get("state") != tt.page || q.Get("iss") != s.URL {
 				t.Errorf("the client got %v", q)
 			}
