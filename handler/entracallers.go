@@ -28,14 +28,14 @@ func (s *Server) entraCallers(known oauth.Scopes) func(context.Context, string) 
 		case err != nil:
 			return nil, err
 		case block != nil:
-			return nil, refusedBy(block)
+			return nil, refusedBy(block, caller)
 		}
 		return access, nil
 	}
 }
 
-func refusedBy(block *grants.Block) *entra.Refusal {
-	return &entra.Refusal{Reason: "blocked: " + string(block.Kind), Message: "The operator of this server has blocked this " + string(block.Kind) + "."}
+func refusedBy(block *grants.Block, caller entra.Caller) *entra.Refusal {
+	return &entra.Refusal{AppID: caller.AppID, TenantID: caller.TenantID, Reason: "blocked: " + string(block.Kind), Message: "The operator of this server has blocked this " + string(block.Kind) + "."}
 }
 
 // CallerPolicy is what cfg says of callers with Entra's own tokens.

@@ -313,3 +313,20 @@ func TestARefusedCallerIsNamedInTheAudit(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+func TestTheLogNamesAnAgentsBlueprintOnce(t *testing.T) {
+	const blueprint = "0b071000-0000-4000-8000-0000000000bb"
+	w := newEntraWorld(t, entraCallersOn)
+	var log bytes.Buffer
+	w.deps.Log = slog.New(slog.NewTextHandler(&log, nil))
+	to := w.another()
+	token := w.issue(tenant.CallerToken{App: robotApp, Agent: true, Blueprint: blueprint, Roles: []string{tenant.InvokeRole}})
+	for range 3 {
+		if status, body := w.callAt(to, token, "caller"); status != http.StatusOK {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	if text := log.String(); strings.Count(text, "blueprint="+blueprint) != 1 || strings.Contains(text, token) {
+		t.Error(text)
+	}
+}

@@ -256,6 +256,8 @@ func (c *Callers) verify(ctx context.Context, raw string) (Caller, error) {
 	caller, err := c.callerOf(t, raw)
 	if err == nil {
 		c.verified.Add(sum, caller)
+		// Once for each token: the audit names the caller at each call.
+		c.client.deps.Log.InfoContext(ctx, "a token of Entra's own is genuine", "caller", caller)
 	}
 	return caller, err
 }
