@@ -82,11 +82,18 @@ type process struct {
 	url string
 }
 
+// start runs the binary as the Functions host does.
 func (w *world) start(b *testing.B) *process {
+	b.Helper()
+	return w.startAs(b, "FUNCTIONS_CUSTOMHANDLER_PORT", "WEBSITE_HOSTNAME="+stack.SiteHost)
+}
+
+// startAs runs the binary with its port in the variable that is named.
+func (w *world) startAs(b *testing.B, portIn string, more ...string) *process {
 	b.Helper()
 	port := stack.FreePort(b)
 	p := &process{cmd: exec.Command(w.binary), url: "http://127.0.0.1:" + port}
-	p.cmd.Env = []string{"FUNCTIONS_CUSTOMHANDLER_PORT=" + port, "WEBSITE_HOSTNAME=" + stack.SiteHost}
+	p.cmd.Env = append(more, portIn+"="+port)
 	for name, v := range w.Settings() {
 		p.cmd.Env = append(p.cmd.Env, name+"="+v)
 	}
