@@ -15,6 +15,7 @@ import (
 	"entramcp/handler/grants"
 	"entramcp/handler/operator"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 	"entramcp/handler/toolkit"
 )
 
@@ -186,17 +187,8 @@ func (w *tenantsWorld) rowsOfUsers() map[string]int {
 	w.t.Helper()
 	found := map[string]int{}
 	for _, prefix := range []string{grants.GrantPrefix, authserver.ApprovalPrefix, authserver.ClaimsPrefix, toolkit.DataPrefix} {
-		for cursor := store.Cursor(""); ; {
-			page, err := w.table.List(w.t.Context(), store.Prefix(prefix), cursor)
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			for _, row := range page.Rows {
-				found[row.Partition]++
-			}
-			if cursor = page.Next; cursor == "" {
-				break
-			}
+		for _, row := range storetest.Rows(w.t, w.table, store.Prefix(prefix)) {
+			found[row.Partition]++
 		}
 	}
 	return found

@@ -26,16 +26,5 @@ func tableOf(t *testing.T, s *stack.Stack) store.Table {
 // rows are those in the stack's table whose partition begins with prefix.
 func rows(t *testing.T, s *stack.Stack, prefix string) []store.Row {
 	t.Helper()
-	table := tableOf(t, s)
-	var all []store.Row
-	for cursor := store.Cursor(""); ; {
-		page, err := table.List(t.Context(), store.Prefix(prefix), cursor)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, page.Rows...)
-		if cursor = page.Next; cursor == "" {
-			return all
-		}
-	}
+	return storetest.Rows(t, tableOf(t, s), store.Prefix(prefix))
 }

@@ -99,17 +99,7 @@ func (l *Local) MCP() string { return l.URL + "/mcp" }
 // Rows are the rows whose partition begins with prefix.
 func (l *Local) Rows(tb testing.TB, prefix string) []store.Row {
 	tb.Helper()
-	var rows []store.Row
-	for from := store.Cursor(""); ; {
-		page, err := l.Table.List(tb.Context(), store.Prefix(prefix), from)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		rows = append(rows, page.Rows...)
-		if from = page.Next; from == "" {
-			return rows
-		}
-	}
+	return storetest.Rows(tb, l.Table, store.Prefix(prefix))
 }
 
 // Forget removes those rows, as an operator or the sweep may.

@@ -130,21 +130,15 @@ func (s *Server) keepApproval(ctx context.Context, user entra.Claims, req reques
 // RememberedApprovals lists those of subject. It reads the partition.
 func (s *Server) RememberedApprovals(ctx context.Context, subject grants.Subject) ([]RememberedApproval, error) {
 	var out []RememberedApproval
-	for cursor := store.Cursor(""); ; {
-		page, err := s.Table.List(ctx, store.Partition(approvalPartition(subject)), cursor)
+	for row, err := range store.Rows(ctx, s.Table, store.Partition(approvalPartition(subject))) {
 		if err != nil {
 			return nil, storageUnavailable(err)
 		}
-		for _, row := range page.Rows {
-			if a, err := decodeApproval(row); err == nil && s.Now().Before(row.Expires) {
-				out = append(out, a)
-			}
+		if a, err := decodeApproval(row); err == nil && s.Now().Before(row.Expires) {
+			out = append(out, a)
 		}
-		if page.Next == "" {
-			return out, nil
-		}
-		cursor = page.Next
 	}
+	return out, nil
 }
 
 // ForgetApproval removes one of RememberedApprovals; it is no error if it is gone.

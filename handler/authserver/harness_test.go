@@ -122,18 +122,9 @@ func (w *world) subject() grants.Subject {
 }
 
 // rows are how many the table holds in the partitions that begin with prefix.
-func (w *world) rows(prefix string) (n int) {
+func (w *world) rows(prefix string) int {
 	w.t.Helper()
-	for cursor := store.Cursor(""); ; {
-		page, err := w.table.List(w.t.Context(), store.Prefix(prefix), cursor)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		if n += len(page.Rows); page.Next == "" {
-			return n
-		}
-		cursor = page.Next
-	}
+	return len(storetest.Rows(w.t, w.table, store.Prefix(prefix)))
 }
 
 func (w *world) serve(r *http.Request) *http.Response {

@@ -69,17 +69,7 @@ func asJSON(tb testing.TB, v any) string {
 
 func countRows(tb testing.TB, table store.Table, prefix string) int {
 	tb.Helper()
-	n := 0
-	for cursor := store.Cursor(""); ; {
-		page, err := table.List(context.Background(), store.Prefix(prefix), cursor)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		if n += len(page.Rows); page.Next == "" {
-			return n
-		}
-		cursor = page.Next
-	}
+	return len(storetest.Rows(tb, table, store.Prefix(prefix)))
 }
 
 // remove removes a row whatever its version.

@@ -337,28 +337,25 @@ func (d *fetchCache) key(rawURL string) (partition, key string) {
 	return DocumentPrefix + key[:2], key
 }
 
-// probe fetches up to most of the documents of clients in use, and keeps nothing. failing are the URLs of those that could not be.
+// probe fetches up to most of the documents of clients in use, and keeps nothing.
+// failing are the URLs of those that could not be.
 func (d *fetchCache) probe(ctx context.Context, most int) (asked int, failing []string, err error) {
-	for from := store.Cursor(""); ; {
-		page, err := d.table.List(ctx, store.Prefix(DocumentPrefix), from)
+	for row, err := range store.Rows(ctx, d.table, store.Prefix(DocumentPrefix)) {
 		if err != nil {
 			return asked, failing, err
 		}
-		for _, row := range page.Rows {
-			head, _, _ := bytes.Cut(row.Value, []byte("\n"))
-			var c cachedCopy
-			if asked == most || json.Unmarshal(head, &c) != nil || !c.Used || !d.now().Before(row.Expires) {
-				continue
-			}
-			if err := d.permits(c.URL); err == nil {
-				asked++
-				if _, err := d.fetcher.get(ctx, c.URL, c.ETag); err != nil {
-					failing = append(failing, c.URL)
-				}
-			}
+		if asked == most {
+			break
 		}
-		if from = page.Next; from == "" {
-			return asked, failing, nil
+		head, _, _ := bytes.Cut(row.Value, []byte("\n"))
+		var c cachedCopy
+		if json.Unmarshal(head, &c) != nil || !c.Used || !d.now().Before(row.Expires) || d.permits(c.URL) != nil {
+			continue
+		}
+		asked++
+		if _, err := d.fetcher.get(ctx, c.URL, c.ETag); err != nil {
+			failing = append(failing, c.URL)
 		}
 	}
+	return asked, failing, nil
 }

@@ -81,21 +81,15 @@ func (r *Registry) Create(ctx context.Context, c OperatorClient) (OperatorClient
 // List returns the clients that the operator made, by name.
 func (r *Registry) List(ctx context.Context) ([]OperatorClient, error) {
 	var list []OperatorClient
-	for cursor := store.Cursor(""); ; {
-		page, err := r.table.List(ctx, store.Partition(OperatorPartition), cursor)
+	for row, err := range store.Rows(ctx, r.table, store.Partition(OperatorPartition)) {
 		if err != nil {
 			return nil, fmt.Errorf("list the clients: %w", err)
 		}
-		for _, row := range page.Rows {
-			c, err := r.decode(row)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, r.operatorClient(c.ID, c.record))
+		c, err := r.decode(row)
+		if err != nil {
+			return nil, err
 		}
-		if cursor = page.Next; cursor == "" {
-			break
-		}
+		list = append(list, r.operatorClient(c.ID, c.record))
 	}
 	slices.SortFunc(list, func(a, b OperatorClient) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))

@@ -332,30 +332,24 @@ func (s *Service) announceBlocks(ctx context.Context) error {
 func (s *Service) loadBlocks(ctx context.Context) error {
 	t := &blockTable{blocks: map[blockKey]Block{}, signOuts: map[blockKey]Block{}, allowed: map[string]Block{}}
 	var since time.Time
-	for cursor := store.Cursor(""); ; {
-		page, err := s.table.List(ctx, store.Partition(BlockPartition), cursor)
+	for row, err := range store.Rows(ctx, s.table, store.Partition(BlockPartition)) {
 		if err != nil {
 			return err
 		}
-		for _, row := range page.Rows {
-			var b Block
-			if err := json.Unmarshal(row.Value, &b); err != nil {
-				return fmt.Errorf("block %s is damaged: %w", row.Key, err)
-			}
-			switch {
-			case row.Key == rolloutKey:
-				since = b.At
-			case b.Kind == "":
-			case b.Kind == allowedTenant:
-				t.allowed[b.key().hash] = b
-			case b.SignedOutBefore.IsZero():
-				t.blocks[b.key()], t.list = b, append(t.list, b)
-			default:
-				t.signOuts[b.key()], t.list = b, append(t.list, b)
-			}
+		var b Block
+		if err := json.Unmarshal(row.Value, &b); err != nil {
+			return fmt.Errorf("block %s is damaged: %w", row.Key, err)
 		}
-		if cursor = page.Next; cursor == "" {
-			break
+		switch {
+		case row.Key == rolloutKey:
+			since = b.At
+		case b.Kind == "":
+		case b.Kind == allowedTenant:
+			t.allowed[b.key().hash] = b
+		case b.SignedOutBefore.IsZero():
+			t.blocks[b.key()], t.list = b, append(t.list, b)
+		default:
+			t.signOuts[b.key()], t.list = b, append(t.list, b)
 		}
 	}
 	s.blocks.Store(t)

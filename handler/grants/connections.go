@@ -98,24 +98,19 @@ func (s *Service) connected(r record) bool {
 
 // eachOf calls do with every row of a user's grants, whatever its state.
 func (s *Service) eachOf(ctx context.Context, subject Subject, do func(record) error) error {
-	for cursor := store.Cursor(""); ; {
-		page, err := s.table.List(ctx, store.Partition(subject.partition()), cursor)
+	for row, err := range store.Rows(ctx, s.table, store.Partition(subject.partition())) {
 		if err != nil {
 			return unavailable(err)
 		}
-		for _, row := range page.Rows {
-			r, err := decodeRecord(row, subject)
-			if err != nil {
-				return unavailable(err)
-			}
-			if err := do(r); err != nil {
-				return err
-			}
+		r, err := decodeRecord(row, subject)
+		if err != nil {
+			return unavailable(err)
 		}
-		if cursor = page.Next; cursor == "" {
-			return nil
+		if err := do(r); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // Disconnect ends a grant on behalf of its user. One that has ended, or never

@@ -187,22 +187,17 @@ func (w *world) peek(g *modelGrant) state {
 // announced are the grants that the hourly partitions name.
 func (w *world) announced() map[string]bool {
 	out := map[string]bool{}
-	for cursor := store.Cursor(""); ; {
-		page, err := w.table.List(context.Background(), store.Prefix(RevocationPrefix), cursor)
+	for row, err := range store.Rows(context.Background(), w.table, store.Prefix(RevocationPrefix)) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		for _, row := range page.Rows {
-			v, err := decodeAnnouncement(row)
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			out[v.Grant] = true
+		v, err := decodeAnnouncement(row)
+		if err != nil {
+			w.t.Fatal(err)
 		}
-		if cursor = page.Next; cursor == "" {
-			return out
-		}
+		out[v.Grant] = true
 	}
+	return out
 }
 
 // look takes over the state of g's rows.

@@ -292,28 +292,23 @@ type changes struct {
 }
 
 func (s *Service) readRevocations(ctx context.Context, span store.Span, first bool, changed *changes) error {
-	for cursor := store.Cursor(""); ; {
-		page, err := s.table.List(ctx, span, cursor)
+	for row, err := range store.Rows(ctx, s.table, span) {
 		if err != nil {
 			return err
 		}
-		for _, row := range page.Rows {
-			v, err := decodeAnnouncement(row)
-			switch {
-			case err != nil:
-				s.log.LogAttrs(ctx, slog.LevelError, "a revocation cannot be read", slog.Any("cause", err))
-			case v.Grant != "" && row.Partition == LegacyRevocationPartition && !first && !s.now().Before(row.Expires):
-				// Read again each time until it is swept, but dealt with.
-			case v.Grant != "":
-				s.revoked.add(v, s.lastsUntil(v, row))
-			default:
-				changed.add(row.Key, v.Kind)
-			}
-		}
-		if cursor = page.Next; cursor == "" {
-			return nil
+		v, err := decodeAnnouncement(row)
+		switch {
+		case err != nil:
+			s.log.LogAttrs(ctx, slog.LevelError, "a revocation cannot be read", slog.Any("cause", err))
+		case v.Grant != "" && row.Partition == LegacyRevocationPartition && !first && !s.now().Before(row.Expires):
+			// Read again each time until it is swept, but dealt with.
+		case v.Grant != "":
+			s.revoked.add(v, s.lastsUntil(v, row))
+		default:
+			changed.add(row.Key, v.Kind)
 		}
 	}
+	return nil
 }
 
 func (n *changes) add(key, kind string) {

@@ -91,18 +91,9 @@ func signingID(tb testing.TB, r *keyring.Ring) string {
 	return kid
 }
 
-func rows(tb testing.TB, table store.Table) (all []store.Row) {
+func rows(tb testing.TB, table store.Table) []store.Row {
 	tb.Helper()
-	for from := store.Cursor(""); ; {
-		page, err := table.List(tb.Context(), store.Partition(keyring.Partition), from)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		all = append(all, page.Rows...)
-		if from = page.Next; from == "" {
-			return all
-		}
-	}
+	return storetest.Rows(tb, table, store.Partition(keyring.Partition))
 }
 
 // epochRow is the part of an epoch's row that tests look at.

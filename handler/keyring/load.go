@@ -214,22 +214,17 @@ func (r *Ring) read(ctx context.Context) (*epochs, error) {
 
 func (r *Ring) list(ctx context.Context) ([]*epoch, error) {
 	var list []*epoch
-	for from := store.Cursor(""); ; {
-		page, err := r.opts.Table.List(ctx, store.Partition(Partition), from)
+	for row, err := range store.Rows(ctx, r.opts.Table, store.Partition(Partition)) {
 		if err != nil {
 			return nil, fmt.Errorf("keyring: list epochs: %w", err)
 		}
-		for _, row := range page.Rows {
-			e, err := parseEpoch(row)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, e)
+		e, err := parseEpoch(row)
+		if err != nil {
+			return nil, err
 		}
-		if from = page.Next; from == "" {
-			return list, nil
-		}
+		list = append(list, e)
 	}
+	return list, nil
 }
 
 // insert adds an epoch. That another instance was first is no error.

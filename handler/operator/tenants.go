@@ -74,7 +74,10 @@ func (o *Operator) EraseTenant(ctx context.Context, id string) (users int, err e
 // subjectsOf adds the subjects of rows below prefix that name the tenant.
 func (o *Operator) subjectsOf(ctx context.Context, prefix, tenantHash string, found map[grants.Subject]bool) error {
 	const subjectLength = 64
-	return o.eachRow(ctx, store.Prefix(prefix), func(row store.Row) error {
+	for row, err := range store.Rows(ctx, o.table, store.Prefix(prefix)) {
+		if err != nil {
+			return err
+		}
 		var value struct {
 			Tenant string `json:"tenant"`
 		}
@@ -82,8 +85,8 @@ func (o *Operator) subjectsOf(ctx context.Context, prefix, tenantHash string, fo
 		if err := json.Unmarshal(row.Value, &value); err == nil && value.Tenant == tenantHash && len(rest) >= subjectLength {
 			found[grants.Subject(rest[:subjectLength])] = true
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // eraseUser ends what is in use first, so that a part that fails loses nothing: the
@@ -96,33 +99,14 @@ func (o *Operator) eraseUser(ctx context.Context, subject grants.Subject) error 
 		return err
 	}
 	for _, prefix := range []string{authserver.ApprovalPrefix, authserver.ClaimsPrefix} {
-		err := o.eachRow(ctx, store.Partition(prefix+string(subject)), func(row store.Row) error {
-			err := o.table.Delete(ctx, row.Partition, row.Key, row.ETag)
-			if errors.Is(err, store.ErrNotFound) {
-				return nil
+		for row, err := range store.Rows(ctx, o.table, store.Partition(prefix+string(subject))) {
+			if err == nil {
+				err = o.table.Delete(ctx, row.Partition, row.Key, row.ETag)
 			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return o.grants.Erase(ctx, subject)
-}
-
-func (o *Operator) eachRow(ctx context.Context, span store.Span, do func(store.Row) error) error {
-	for cursor := store.Cursor(""); ; {
-		page, err := o.table.List(ctx, span, cursor)
-		if err != nil {
-			return err
-		}
-		for _, row := range page.Rows {
-			if err := do(row); err != nil {
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
 				return err
 			}
 		}
-		if cursor = page.Next; cursor == "" {
-			return nil
-		}
 	}
+	return o.grants.Erase(ctx, subject)
 }

@@ -8,6 +8,7 @@ package store
 import (
 	"context"
 	"errors"
+	"iter"
 	"strings"
 	"time"
 )
@@ -88,6 +89,28 @@ type Page struct {
 	// Next is empty on the last page. A page may hold no rows and still
 	// have a next one.
 	Next Cursor
+}
+
+// Rows yields the rows of span page by page, as [Table.List] does. An error is
+// yielded with no row, and is the last.
+func Rows(ctx context.Context, t Table, span Span) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		for cursor := Cursor(""); ; {
+			page, err := t.List(ctx, span, cursor)
+			if err != nil {
+				yield(Row{}, err)
+				return
+			}
+			for _, row := range page.Rows {
+				if !yield(row, nil) {
+					return
+				}
+			}
+			if cursor = page.Next; cursor == "" {
+				return
+			}
+		}
+	}
 }
 
 // Table is a partitioned key-value table with optimistic concurrency.

@@ -178,28 +178,23 @@ func (d Data[T]) List(ctx context.Context, after string) (items []Item[T], more 
 			return nil, false, err
 		}
 	}
-	for cursor := store.Cursor(""); ; {
-		page, err := d.caller.server.table.List(ctx, span, cursor)
+	for row, err := range store.Rows(ctx, d.caller.server.table, span) {
 		if err != nil {
 			return nil, false, dataError(err)
 		}
-		for _, row := range page.Rows {
-			if row.Key == countKey || after != "" && row.Key == span.FirstKey {
-				continue
-			}
-			if len(items) == maxDataPage {
-				return items, true, nil
-			}
-			item, err := decodeItem[T](row)
-			if err != nil {
-				return nil, false, err
-			}
-			items = append(items, item)
+		if row.Key == countKey || after != "" && row.Key == span.FirstKey {
+			continue
 		}
-		if cursor = page.Next; cursor == "" {
-			return items, false, nil
+		if len(items) == maxDataPage {
+			return items, true, nil
 		}
+		item, err := decodeItem[T](row)
+		if err != nil {
+			return nil, false, err
+		}
+		items = append(items, item)
 	}
+	return items, false, nil
 }
 
 // countKey is the row that counts the items. It comes after all of them: the escape of
@@ -254,20 +249,15 @@ func (d Data[T]) count(ctx context.Context, by int) error {
 
 func (d Data[T]) recount(ctx context.Context) (int, error) {
 	n := 0
-	for cursor := store.Cursor(""); ; {
-		page, err := d.caller.server.table.List(ctx, store.Partition(d.partition), cursor)
+	for row, err := range store.Rows(ctx, d.caller.server.table, store.Partition(d.partition)) {
 		if err != nil {
 			return 0, dataError(err)
 		}
-		for _, row := range page.Rows {
-			if row.Key != countKey {
-				n++
-			}
-		}
-		if cursor = page.Next; cursor == "" {
-			return n, nil
+		if row.Key != countKey {
+			n++
 		}
 	}
+	return n, nil
 }
 
 func decodeItem[T any](row store.Row) (Item[T], error) {
@@ -331,21 +321,22 @@ func dataKeyOf(encoded string) string {
 // EachData calls visit for all that tools keep for a user, by store and key.
 func EachData(ctx context.Context, table store.Table, subject grants.Subject, visit func(name, key string, data json.RawMessage) error) error {
 	owner := dataOwner(subject)
-	return eachRow(ctx, table, subject, func(rows []store.Row) error {
-		for _, row := range rows {
-			if row.Key == countKey {
-				continue
-			}
-			var k kept
-			if err := json.Unmarshal(row.Value, &k); err != nil {
-				return fmt.Errorf("toolkit: data of a user: %w", err)
-			}
-			if err := visit(strings.TrimPrefix(row.Partition, owner), dataKeyOf(row.Key), k.Data); err != nil {
-				return err
-			}
+	for row, err := range store.Rows(ctx, table, store.Prefix(owner)) {
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+		if row.Key == countKey {
+			continue
+		}
+		var k kept
+		if err := json.Unmarshal(row.Value, &k); err != nil {
+			return fmt.Errorf("toolkit: data of a user: %w", err)
+		}
+		if err := visit(strings.TrimPrefix(row.Partition, owner), dataKeyOf(row.Key), k.Data); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // EraseData removes all that tools keep for a user, and returns how many rows that were.
@@ -354,7 +345,7 @@ func EraseData(ctx context.Context, table store.Table, subject grants.Subject) (
 	erased := 0
 	for {
 		before := erased
-		err := eachRow(ctx, table, subject, func(rows []store.Row) error {
+		err := eachPage(ctx, table, store.Prefix(dataOwner(subject)), func(rows []store.Row) error {
 			for len(rows) > 0 {
 				n := 1
 				for n < min(len(rows), store.MaxDrop) && rows[n].Partition == rows[0].Partition {
@@ -376,9 +367,9 @@ func EraseData(ctx context.Context, table store.Table, subject grants.Subject) (
 	}
 }
 
-func eachRow(ctx context.Context, table store.Table, subject grants.Subject, visit func([]store.Row) error) error {
+func eachPage(ctx context.Context, table store.Table, span store.Span, visit func([]store.Row) error) error {
 	for cursor := store.Cursor(""); ; {
-		page, err := table.List(ctx, store.Prefix(dataOwner(subject)), cursor)
+		page, err := table.List(ctx, span, cursor)
 		if err != nil {
 			return err
 		}

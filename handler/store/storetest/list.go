@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -65,6 +66,18 @@ func follow(t *testing.T, list func(store.Cursor) (store.Page, error), between f
 			between(page)
 		}
 	}
+}
+
+// Rows are the rows of span.
+func Rows(tb testing.TB, table store.Table, span store.Span) (rows []store.Row) {
+	tb.Helper()
+	for row, err := range store.Rows(context.Background(), table, span) {
+		if err != nil {
+			tb.Fatal(err)
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 func names(rows []store.Row) []string {
