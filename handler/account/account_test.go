@@ -303,6 +303,20 @@ func TestManagingTakesTheRoleAndStaysInTheTenant(t *testing.T) {
 	}
 }
 
+// The event names whom the action has met, whatever else the form holds.
+func TestAnActionIsAuditedWithItsOwnTarget(t *testing.T) {
+	user := "user " + string(grants.SubjectOf(tenant, bob))
+	for do, target := range map[string]string{
+		"disconnect": user, "sign-out-user": user, "block-user": user, "unblock-user": user,
+		"sign-out": "client claude", "block": "client claude", "unblock": "client claude",
+	} {
+		what := action{Do: do, User: " " + strings.ToUpper(bob), Kind: grants.BlockClient, Value: "claude"}
+		if e := what.event(tenant); e.Target != target {
+			t.Errorf("%s: target %q, want %q", do, e.Target, target)
+		}
+	}
+}
+
 func TestAutomationSignsAUserOut(t *testing.T) {
 	w := newWorld(t, nil)
 	tokens := w.connect(bob, "claude")

@@ -158,12 +158,28 @@ var (
 	errBadAction  = errors.New("the action is not complete: it takes do, and user, grant, or kind and value")
 )
 
-// event is the one that says what was done inside tenant; by whom, the caller
-// adds.
+// subject is the user of tenant whom what is about, empty if it names none.
+func (what action) subject(tenant string) (grants.Subject, error) {
+	if what.User == "" {
+		return "", nil
+	}
+	id, err := uuid.Parse(strings.TrimSpace(what.User))
+	if err != nil {
+		return "", errBadAction
+	}
+	return grants.SubjectOf(tenant, id.String()), nil
+}
+
+// event is the one that says what was done inside tenant; the caller adds who did
+// it.
 func (what action) event(tenant string) observe.Event {
-	e := observe.Event{Name: observe.AdminAction, Reason: what.Do, Grant: what.Grant, Target: string(what.Kind) + " " + what.Value}
-	if id, err := uuid.Parse(strings.TrimSpace(what.User)); err == nil {
-		e.Target = string(grants.BlockUser) + " " + string(grants.SubjectOf(tenant, id.String()))
+	e := observe.Event{Name: observe.AdminAction, Reason: what.Do, Grant: what.Grant}
+	switch what.Do {
+	case "sign-out", "block", "unblock":
+		e.Target = string(what.Kind) + " " + what.Value
+	default:
+		subject, _ := what.subject(tenant) // act has refused what is no user
+		e.Target = string(grants.BlockUser) + " " + string(subject)
 	}
 	switch what.Do {
 	case "block", "block-user":
@@ -177,13 +193,9 @@ func (what action) event(tenant string) observe.Event {
 // act does one thing inside tenant. What concerns every tenant is for the
 // operator's.
 func (a *Account) act(ctx context.Context, tenant string, what action) (pages.AccountDone, error) {
-	var subject grants.Subject
-	if what.User != "" {
-		id, err := uuid.Parse(strings.TrimSpace(what.User))
-		if err != nil {
-			return "", errBadAction
-		}
-		subject = grants.SubjectOf(tenant, id.String())
+	subject, err := what.subject(tenant)
+	if err != nil {
+		return "", err
 	}
 	switch what.Do {
 	case "disconnect":
