@@ -173,7 +173,7 @@ func (s *Service) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if s.now().Unix()-s.lastRequest.Load() < int64(pollTail.Seconds()) {
+			if s.inUse() {
 				s.poll(ctx)
 			}
 		}
@@ -324,7 +324,7 @@ func (n *changes) add(key, kind string) {
 // known while there are requests; without them the list is not read.
 func (s *Service) RevocationLag() (lag time.Duration, known bool) {
 	read := s.revoked.readAt()
-	if read.IsZero() || s.now().Unix()-s.lastRequest.Load() >= int64(pollTail.Seconds()) {
+	if read.IsZero() || !s.inUse() {
 		return 0, false
 	}
 	return s.now().Sub(read), true
@@ -336,3 +336,8 @@ func (s *Service) VerifiedTokens() (hits, misses int64) { return s.hits.Load(), 
 
 // noteRequest notes that there is traffic.
 func (s *Service) noteRequest() { s.lastRequest.Store(s.now().Unix()) }
+
+// inUse reports whether the last request was less than pollTail ago.
+func (s *Service) inUse() bool {
+	return s.now().Unix()-s.lastRequest.Load() < int64(pollTail.Seconds())
+}
