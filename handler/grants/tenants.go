@@ -40,8 +40,7 @@ func (s *Service) AllowTenant(ctx context.Context, id, reason string) error {
 	if err := s.putBlock(ctx, Block{Kind: allowedTenant, Value: id, Reason: reason, At: s.now().UTC()}, time.Time{}); err != nil {
 		return err
 	}
-	denial := Block{Kind: BlockTenant, Value: id}
-	if _, denied := s.blocks.Load().blocks[denial.key()]; !denied {
+	if !s.blocks.Load().denies(partyHash(id)) {
 		return nil
 	}
 	return s.Unblock(ctx, BlockTenant, id)
@@ -81,7 +80,7 @@ func (s *Service) Tenants(ctx context.Context) ([]Tenant, error) {
 		}
 	}
 	for hash, b := range t.allowed {
-		if _, denied := t.blocks[blockKey{BlockTenant, hash}]; !denied {
+		if !t.denies(hash) {
 			list = append(list, Tenant{ID: b.Value, Allowed: true, Reason: b.Reason, At: b.At})
 		}
 	}
@@ -97,12 +96,24 @@ func (s *Service) TenantAllowed(ctx context.Context, id string) (bool, error) {
 		return false, err
 	}
 	t, hash := s.blocks.Load(), partyHash(id)
+	return t.allows(hash) && !t.denies(hash), nil
+}
+
+// denies and allows report what the table says of a tenant, by its hash.
+func (t *blockTable) denies(tenant string) bool {
 	if t == nil {
-		return false, nil
+		return false
 	}
-	_, denied := t.blocks[blockKey{BlockTenant, hash}]
-	_, allowed := t.allowed[hash]
-	return allowed && !denied, nil
+	_, denied := t.blocks[blockKey{BlockTenant, tenant}]
+	return denied
+}
+
+func (t *blockTable) allows(tenant string) bool {
+	if t == nil {
+		return false
+	}
+	_, allowed := t.allowed[tenant]
+	return allowed
 }
 
 // named reports whether the setting or the table names the tenant of an access
@@ -111,15 +122,8 @@ func (s *Service) named(tenantHash string) bool {
 	if s.tenants == nil {
 		return true
 	}
-	if _, ok := s.tenants[tenantHash]; ok {
-		return true
-	}
-	t := s.blocks.Load()
-	if t == nil {
-		return false
-	}
-	_, ok := t.allowed[tenantHash]
-	return ok
+	_, set := s.tenants[tenantHash]
+	return set || s.blocks.Load().allows(tenantHash)
 }
 
 // tenantSet is the setting as Options has it, by hash; nil for nil.
