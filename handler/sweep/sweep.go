@@ -79,7 +79,7 @@ func (s *Sweeper) Done() time.Time {
 
 // learn notes that a sweep was finished at a time.
 func (s *Sweeper) learn(at time.Time) {
-	if !at.IsZero() && at.After(s.Done()) {
+	if at.After(s.Done()) {
 		s.done.Store(at.UnixNano())
 	}
 }
