@@ -318,17 +318,13 @@ func (w *world) revokeWhilePaused(t *rapid.T) {
 	}
 	pause := rapid.SampledFrom([]time.Duration{10 * time.Second, 40 * time.Second, 6 * time.Minute}).Draw(t, "pause")
 	other := w.any(t)
-	paused := false
-	i.wire.Before(func(call storetest.Call) error {
-		if call.Op == storetest.Insert && !paused {
-			paused = true
-			w.clock.Advance(pause)
-			if other != i {
-				other.poll(context.Background())
-			}
+	i.wire.Before(storetest.Once(func() error {
+		w.clock.Advance(pause)
+		if other != i {
+			other.poll(context.Background())
 		}
 		return nil
-	})
+	}, storetest.Insert))
 	w.lookAtAll()
 	if err := i.Revoke(context.Background(), r.token.Reveal(), g.client); err != nil {
 		t.Fatal(err)

@@ -157,14 +157,6 @@ func TestOnBehalfOfUpdateIsStored(t *testing.T) {
 	update := func(i *instance, g Grant) (Grant, error) {
 		return i.UpdateUpstream(ctx, g, Upstream{RefreshToken: entraRefresh("from-obo")})
 	}
-	onReplace := func(do func() error) func(storetest.Call) error {
-		return func(call storetest.Call) error {
-			if call.Op == storetest.Replace {
-				return do()
-			}
-			return nil
-		}
-	}
 	t.Run("as read", func(t *testing.T) {
 		i := newInstance(t, newTable(t), newClock().Now)
 		tokens := signIn(t, i.Service)
@@ -186,7 +178,7 @@ func TestOnBehalfOfUpdateIsStored(t *testing.T) {
 		a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 		tokens := signIn(t, a.Service)
 		g, _ := read(t, a, tokens)
-		a.wire.Before(onReplace(func() error { _, err := refresh(b.Service, tokens.Refresh); return err }))
+		a.wire.Before(storetest.On(func() error { _, err := refresh(b.Service, tokens.Refresh); return err }, storetest.Replace))
 		got, err := update(a, g)
 		a.wire.Repair()
 		if err != nil || got.ID != g.ID {
@@ -202,7 +194,7 @@ func TestOnBehalfOfUpdateIsStored(t *testing.T) {
 		a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 		tokens := signIn(t, a.Service)
 		g, _ := read(t, a, tokens)
-		a.wire.Before(onReplace(func() error { return b.Revoke(ctx, tokens.Access.Reveal(), testClient) }))
+		a.wire.Before(storetest.On(func() error { return b.Revoke(ctx, tokens.Access.Reveal(), testClient) }, storetest.Replace))
 		_, err := update(a, g)
 		wantCode(t, err, oauth.InvalidToken)
 	})
@@ -211,7 +203,7 @@ func TestOnBehalfOfUpdateIsStored(t *testing.T) {
 		i := newInstance(t, table, newClock().Now)
 		tokens := signIn(t, i.Service)
 		g, _ := read(t, i, tokens)
-		i.wire.Before(onReplace(func() error { return removeRow(table, g.Subject.partition(), g.ID) }))
+		i.wire.Before(storetest.On(func() error { return removeRow(table, g.Subject.partition(), g.ID) }, storetest.Replace))
 		_, err := update(i, g)
 		wantCode(t, err, oauth.InvalidToken)
 	})
@@ -219,7 +211,7 @@ func TestOnBehalfOfUpdateIsStored(t *testing.T) {
 		i := newInstance(t, newTable(t), newClock().Now)
 		tokens := signIn(t, i.Service)
 		g, _ := read(t, i, tokens)
-		i.wire.Before(onReplace(func() error { return errDown }))
+		i.wire.Before(storetest.Fail(errDown, storetest.Replace))
 		_, err := update(i, g)
 		wantCode(t, err, oauth.TemporarilyUnavailable)
 	})

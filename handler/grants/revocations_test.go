@@ -211,15 +211,11 @@ func TestPausedWriterAnnouncesAgain(t *testing.T) {
 	writer, reader := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 	tokens := signIn(t, writer.Service)
 	mustVerify(t, reader.Service, tokens.Access)
-	paused := false
-	writer.wire.Before(func(call storetest.Call) error {
-		if call.Op == storetest.Insert && !paused {
-			paused = true
-			c.Advance(2 * rereadWindow)
-			mustBeCurrent(t, reader)
-		}
+	writer.wire.Before(storetest.Once(func() error {
+		c.Advance(2 * rereadWindow)
+		mustBeCurrent(t, reader)
 		return nil
-	})
+	}, storetest.Insert))
 	if err := writer.Revoke(context.Background(), tokens.Refresh.Reveal(), testClient); err != nil {
 		t.Fatal(err)
 	}
@@ -245,16 +241,13 @@ func TestListNeverLosesARevocation(t *testing.T) {
 	revoke(i, first)
 	revoke(i, second)
 	// A third while the list is being read, when its partition has been.
-	var listed atomic.Int32 // partitions are read in parallel
-	i.wire.After(func(call storetest.Call) error {
-		if call.Op == storetest.List && listed.Add(1) == 1 {
-			revoke(other, fourth)
-			if err := i.announce(ctx, announcement{Subject: third.Grant.Subject, Grant: third.Grant.ID}); err != nil {
-				t.Error(err)
-			}
+	i.wire.After(storetest.Once(func() error {
+		revoke(other, fourth)
+		if err := i.announce(ctx, announcement{Subject: third.Grant.Subject, Grant: third.Grant.ID}); err != nil {
+			t.Error(err)
 		}
 		return nil
-	})
+	}, storetest.List))
 	c.Advance(MaxStale + time.Second)
 	mustBeCurrent(t, i)
 	i.wire.Repair()

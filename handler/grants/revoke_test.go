@@ -280,14 +280,7 @@ func TestRevocationWinsAgainstWhatHappensToTheRow(t *testing.T) {
 		a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 		tokens := signIn(t, a.Service)
 		mustBeCurrent(t, b)
-		done := false
-		a.wire.Before(func(call storetest.Call) error {
-			if call.Op == storetest.Replace && !done {
-				done = true
-				meanwhile(b, tokens)
-			}
-			return nil
-		})
+		a.wire.Before(storetest.Once(func() error { meanwhile(b, tokens); return nil }, storetest.Replace))
 		err := a.Revoke(ctx, tokens.Refresh.Reveal(), testClient)
 		a.wire.Repair()
 		return b, tokens, err

@@ -17,12 +17,7 @@ import (
 // beforeDrop is table, with act before each batch is removed.
 func beforeDrop(table store.Table, act func() error) store.Table {
 	t := storetest.Instrument(table)
-	t.Before(func(c storetest.Call) error {
-		if c.Op == storetest.Drop {
-			return act()
-		}
-		return nil
-	})
+	t.Before(storetest.On(act, storetest.Drop))
 	return t
 }
 
