@@ -234,14 +234,11 @@ func (r *Registry) Touch(ctx context.Context, c Client) {
 
 func (r *Registry) cached(id string) (Client, bool) {
 	e, ok := r.cache.Get(id)
-	if ok {
-		r.hits.Add(1)
-	} else {
-		r.misses.Add(1)
-	}
 	if !ok || !r.now().Before(e.until) {
+		r.misses.Add(1)
 		return Client{}, false
 	}
+	r.hits.Add(1)
 	return e.Client, true
 }
 

@@ -120,6 +120,21 @@ func TestDeletedClientIsUnknownWithinAMinute(t *testing.T) {
 	wantCode(t, err, oauth.InvalidClient)
 }
 
+func TestALookUpThatReadsTheTableIsNoHit(t *testing.T) {
+	clock := clocktest.New()
+	r := newRegistry(t, Options{Now: clock.Now})
+	id := register(t, r, realRegistrations[0].body).ClientID
+	for _, after := range []time.Duration{0, cacheFor, 0} {
+		clock.Advance(after)
+		if _, err := r.Lookup(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if hits, misses := r.CachedClients(); hits != 2 || misses != 1 {
+		t.Errorf("%d hits and %d misses, want 2 and 1", hits, misses)
+	}
+}
+
 // Claude registers a new client with a secret at each connect; what it leaves
 // behind must not pile up.
 func TestClaudeRegistrationsThatAreNotUsedAreSwept(t *testing.T) {
