@@ -6,9 +6,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/trace"
 
 	"entramcp/handler/store"
 )
@@ -60,25 +57,18 @@ func (t table) Drop(ctx context.Context, rows []store.Row) (removed int, err err
 	return removed, err
 }
 
-// measure runs one operation. What the contract of a table provides for, such
-// as a row that is not there, is an outcome and no error.
 func (t table) measure(ctx context.Context, operation string, run func(context.Context) error) error {
-	attributes := []attribute.KeyValue{attribute.String("db.operation.name", operation)}
-	ctx, span := t.telemetry.tracer.Start(ctx, "table "+operation, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...))
-	defer span.End()
-	start := time.Now()
-	err := run(ctx)
+	return t.telemetry.operation(ctx, "table "+operation, t.telemetry.storage, attribute.String("db.operation.name", operation), outcomeOf, run)
+}
+
+// outcomeOf names what the contract of a table provides for, such as a row that is
+// not there: an outcome, and no error.
+func outcomeOf(err error) string {
 	switch {
-	case err == nil:
 	case errors.Is(err, store.ErrNotFound):
-		attributes = append(attributes, attribute.String("outcome", "not_found"))
+		return "not_found"
 	case errors.Is(err, store.ErrExists), errors.Is(err, store.ErrConflict):
-		attributes = append(attributes, attribute.String("outcome", "conflict"))
-	default:
-		attributes = append(attributes, attribute.String("error.type", errorType(ctx)))
-		span.SetStatus(codes.Error, "")
+		return "conflict"
 	}
-	span.SetAttributes(attributes...)
-	t.telemetry.storage.Record(ctx, time.Since(start).Seconds(), metric.WithAttributes(attributes...))
-	return err
+	return ""
 }
