@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"io"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -169,7 +168,7 @@ func (s *Strangers) refuse(w http.ResponseWriter, r *http.Request, wait time.Dur
 		h.Set("Access-Control-Expose-Headers", "Retry-After")
 	}
 	body := tooManyJSON
-	if r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html") {
+	if r.Method == http.MethodGet && pages.Accepted(r.Header.Values("Accept"), "text/html") {
 		body = tooManyHTML
 		h.Set("Content-Type", "text/html; charset=utf-8")
 	} else {
