@@ -100,8 +100,8 @@ type Server struct {
 	home       *home.Home
 	sweep      *sweep.Sweeper
 	health     *health.Health
-	strangers  *middleware.Strangers
-	refreshes  *middleware.Strangers // see limitTokens
+	anonymous  *middleware.Throttle
+	refreshes  *middleware.Throttle // see limitTokens
 	started    time.Time
 	// prepare is what must be done once before the table can be used.
 	prepare func(context.Context) error
@@ -116,12 +116,12 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	if err := catalogue.About.Check(); err != nil {
 		return nil, err
 	}
-	limits := middleware.StrangersOptions{
+	limits := middleware.ThrottleOptions{
 		Address: addressLimit(cfg.AddressLimits.Requests), Hosted: cfg.Hosted, InAzure: cfg.InAzure,
 	}
 	s := &Server{
 		cfg: cfg, deps: deps, started: deps.Now(), pages: pages.New(brand(cfg, catalogue.About)),
-		strangers: middleware.NewStrangers(limits), refreshes: middleware.NewStrangers(limits),
+		anonymous: middleware.NewThrottle(limits), refreshes: middleware.NewThrottle(limits),
 		prepare: func(context.Context) error { return nil },
 		close:   func() error { return nil },
 	}

@@ -18,7 +18,7 @@ const maxRefresh = 16 << 10
 // none to show: a flood of theirs, from however many addresses, would else refuse
 // every client whose access token expires meanwhile. No storage I/O.
 func (s *Server) limitTokens(next http.Handler) http.Handler {
-	refreshes, others := s.refreshes.LimitUnlessServed(next), s.strangers.LimitUnlessServed(next)
+	refreshes, others := s.refreshes.LimitUnlessServed(next), s.anonymous.LimitUnlessServed(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.showsRefreshToken(r) {
 			refreshes.ServeHTTP(w, r)

@@ -60,14 +60,14 @@ func (s *Server) routes() http.Handler {
 	outer.Handle(config.MCPPath, endpoint)
 	outer.Handle(config.MCPPath+"/{$}", endpoint) // a redirect would lose the body
 	outer.Handle("GET "+healthPath, mux)
-	outer.Handle("GET "+readyPath, s.strangers.Slow(mux))
-	outer.Handle("GET /{$}", s.strangers.Slow(mux))
+	outer.Handle("GET "+readyPath, s.anonymous.Slow(mux))
+	outer.Handle("GET /{$}", s.anonymous.Slow(mux))
 	for _, route := range s.as.Routes() {
 		if route.Member == "token_endpoint" {
 			outer.Handle(route.Method+" "+route.Path, s.limitTokens(mux))
 		}
 	}
-	outer.Handle("/", s.strangers.Limit(mux))
+	outer.Handle("/", s.anonymous.Limit(mux))
 	return outer
 }
 

@@ -104,7 +104,7 @@ func (s *Server) measure() error {
 			return float64(len(s.warnings(context.Background()))), true
 		}),
 		t.Counter("entramcp.overload.requests", "{request}", "Requests without a valid access token that were refused because of their number.", "outcome", func() telemetry.Counts {
-			return telemetry.Counts{"refused": s.strangers.Refused() + s.refreshes.Refused()}
+			return telemetry.Counts{"refused": s.anonymous.Refused() + s.refreshes.Refused()}
 		}),
 		t.Counter("entramcp.tokens.verified", "{token}", "Access tokens of calls, by whether they had been verified before.", "cache", looks(s.grants.VerifiedTokens)),
 		t.Counter("entramcp.clients.read", "{client}", "Looks for a client's registration or document, by whether it was in memory.", "cache", looks(s.clients.CachedClients)),

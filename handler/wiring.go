@@ -137,7 +137,7 @@ func (s *Server) newGuard(catalogue toolkit.Catalogue) *resource.Guard {
 		Verify: s.grants.Verify, VerifyEntra: s.entraCallers(s.scopes(catalogue)), Issuer: s.cfg.Issuer, Resource: s.cfg.Resource, Name: catalogue.About.Title,
 		Baseline: s.cfg.RequiredScopes, ScopesFor: s.tools.ScopesFor,
 		AllowedOrigins: s.cfg.AllowedOrigins, AllowedHosts: siteHosts(s.cfg), InAzure: s.cfg.InAzure,
-		Admit: s.strangers.Admit, Log: s.deps.Log,
+		Admit: s.anonymous.Admit, Log: s.deps.Log,
 	})
 }
 

@@ -15,10 +15,10 @@ import (
 	"entramcp/handler/ratelimit"
 )
 
-// strangers has budgets of 2 for an address and 5 for the instance, which do not
+// newThrottle has budgets of 2 for an address and 5 for the instance, which do not
 // fill up again.
-func strangers(hold time.Duration) *Strangers {
-	s := NewStrangers(StrangersOptions{})
+func newThrottle(hold time.Duration) *Throttle {
+	s := NewThrottle(ThrottleOptions{})
 	s.requests = ratelimit.New(ratelimit.Limit{PerSecond: 1, Burst: 2}, ratelimit.Limit{PerSecond: 1, Burst: 5}, clocktest.New().Now)
 	s.holdTime = hold
 	return s
@@ -38,7 +38,7 @@ func post() *http.Request { return httptest.NewRequest("POST", "/register", nil)
 
 func TestWhoAsksTooMuchIsHeldAndRefusedAndOthersAreNot(t *testing.T) {
 	const hold = 50 * time.Millisecond
-	s := strangers(hold)
+	s := newThrottle(hold)
 	h := s.Limit(served)
 	for n := range 2 {
 		if w := ask(h, post(), "192.0.2.1"); w.Code != http.StatusNoContent {
@@ -66,7 +66,7 @@ func TestWhoAsksTooMuchIsHeldAndRefusedAndOthersAreNot(t *testing.T) {
 }
 
 func TestTheInstanceIsLimitedForAllStrangersTogether(t *testing.T) {
-	h := strangers(time.Millisecond).Limit(served)
+	h := newThrottle(time.Millisecond).Limit(served)
 	admitted := 0
 	for _, network := range []string{"192.0.2.1", "198.51.100.1", "203.0.113.1", "10.1.1.1", "10.1.2.1", "10.1.3.1", "10.1.4.1"} {
 		if ask(h, post(), network).Code == http.StatusNoContent {
@@ -79,7 +79,7 @@ func TestTheInstanceIsLimitedForAllStrangersTogether(t *testing.T) {
 }
 
 func TestWhoIsHeldIsServedOnceThereIsBudget(t *testing.T) {
-	s := strangers(time.Millisecond)
+	s := newThrottle(time.Millisecond)
 	clock := clocktest.New()
 	s.requests = ratelimit.New(ratelimit.Limit{PerSecond: 1, Burst: 1}, ratelimit.Limit{PerSecond: 100, Burst: 100}, clock.Now)
 	h := s.Limit(served)
@@ -93,7 +93,7 @@ func TestWhoIsHeldIsServedOnceThereIsBudget(t *testing.T) {
 
 func TestWhatIsServedToSomebodyKnownDoesNotCount(t *testing.T) {
 	status := http.StatusOK
-	h := strangers(time.Millisecond).LimitUnlessServed(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	h := newThrottle(time.Millisecond).LimitUnlessServed(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
 	for n := range 20 {
 		if w := ask(h, post(), "192.0.2.1"); w.Code != http.StatusOK {
 			t.Fatalf("request %d that is served: %d", n, w.Code)
@@ -113,7 +113,7 @@ func TestWhatIsServedToSomebodyKnownDoesNotCount(t *testing.T) {
 
 func TestProbesAreSlowedAndAnswered(t *testing.T) {
 	const hold = 50 * time.Millisecond
-	h := strangers(hold).Slow(served)
+	h := newThrottle(hold).Slow(served)
 	for n := range 4 {
 		began := time.Now()
 		w := ask(h, httptest.NewRequest("GET", "/readyz", nil), "192.0.2.1")
@@ -124,7 +124,7 @@ func TestProbesAreSlowedAndAnswered(t *testing.T) {
 }
 
 func TestMoreThanCanBeHeldIsRefusedAtOnce(t *testing.T) {
-	s := strangers(time.Hour)
+	s := newThrottle(time.Hour)
 	s.heldMost = 1
 	h := s.Limit(served)
 	for range 2 {
@@ -157,8 +157,8 @@ func TestMoreThanCanBeHeldIsRefusedAtOnce(t *testing.T) {
 // ten seconds, each with an access token that has expired.
 func TestAHostedClientsUsersComeBackAtOnce(t *testing.T) {
 	clock := clocktest.New()
-	s := NewStrangers(StrangersOptions{Hosted: true})
-	s.requests = ratelimit.New(strangersAddress, strangersInstance, clock.Now)
+	s := NewThrottle(ThrottleOptions{Hosted: true})
+	s.requests = ratelimit.New(throttleAddress, throttleInstance, clock.Now)
 	s.holdTime = time.Millisecond
 	h := s.Limit(served)
 	come := func(users int) {
@@ -179,7 +179,7 @@ func TestAHostedClientsUsersComeBackAtOnce(t *testing.T) {
 // TestAFloodTakesFewOfThePlacesOfTheHost: what is held counts to the platform as
 // being served, of which an instance has a hundred by default.
 func TestAFloodTakesFewOfThePlacesOfTheHost(t *testing.T) {
-	s := NewStrangers(StrangersOptions{Address: ratelimit.Limit{PerSecond: 0.001, Burst: 1}, Hosted: true})
+	s := NewThrottle(ThrottleOptions{Address: ratelimit.Limit{PerSecond: 0.001, Burst: 1}, Hosted: true})
 	s.holdTime = time.Hour
 	h := s.Limit(served)
 	ask(h, post(), "192.0.2.1")
@@ -202,7 +202,7 @@ func TestAFloodTakesFewOfThePlacesOfTheHost(t *testing.T) {
 // twice is an error to browsers.
 func TestABrowsersClientReadsWhyItIsRefused(t *testing.T) {
 	for inAzure, want := range map[bool]string{false: "*", true: ""} {
-		s := strangers(time.Millisecond)
+		s := newThrottle(time.Millisecond)
 		s.options.InAzure = inAzure
 		h := s.Limit(served)
 		for range 2 {

@@ -36,17 +36,17 @@ const (
 // second more, and is within the budget. One network has at most half of the
 // instance's at once, which is why that is twice as much.
 var (
-	strangersAddress  = ratelimit.Limit{PerSecond: 50, Burst: 800}
-	strangersInstance = ratelimit.Limit{PerSecond: 400, Burst: 1600}
+	throttleAddress  = ratelimit.Limit{PerSecond: 50, Burst: 800}
+	throttleInstance = ratelimit.Limit{PerSecond: 400, Burst: 1600}
 )
 
-// Strangers slows down those who send many requests without an access token that
+// Throttle slows down those who send many requests without an access token that
 // is valid, so that callers who have one keep the processors. Such a request
 // takes one from the budgets of its address and of the instance. If they are
 // used up it is held, and then tries again. The sender is the one that
 // [observe.Correlate] found.
-type Strangers struct {
-	options  StrangersOptions
+type Throttle struct {
+	options  ThrottleOptions
 	requests *ratelimit.Limiter
 	holdTime time.Duration
 	heldMost int64
@@ -54,8 +54,8 @@ type Strangers struct {
 	refused  atomic.Int64
 }
 
-// StrangersOptions are what NewStrangers needs.
-type StrangersOptions struct {
+// ThrottleOptions are what NewThrottle needs.
+type ThrottleOptions struct {
 	// Address is the budget of one address, the default if zero.
 	Address ratelimit.Limit
 	// Hosted says that the Functions host is in front.
@@ -64,23 +64,23 @@ type StrangersOptions struct {
 	InAzure bool
 }
 
-// NewStrangers makes the Strangers of this instance.
-func NewStrangers(o StrangersOptions) *Strangers {
-	s := &Strangers{
+// NewThrottle makes the Throttle of this instance.
+func NewThrottle(o ThrottleOptions) *Throttle {
+	t := &Throttle{
 		options:  o,
-		requests: ratelimit.New(cmp.Or(o.Address, strangersAddress), strangersInstance, time.Now),
+		requests: ratelimit.New(cmp.Or(o.Address, throttleAddress), throttleInstance, time.Now),
 		holdTime: holdTime, heldMost: heldMost,
 	}
 	if o.Hosted {
-		s.heldMost = heldMostHosted
+		t.heldMost = heldMostHosted
 	}
-	return s
+	return t
 }
 
 // Limit lets requests to next within the budgets, and answers the others.
-func (s *Strangers) Limit(next http.Handler) http.Handler {
+func (t *Throttle) Limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.Admit(w, r) {
+		if t.Admit(w, r) {
 			next.ServeHTTP(w, r)
 		}
 	})
@@ -88,15 +88,15 @@ func (s *Strangers) Limit(next http.Handler) http.Handler {
 
 // LimitUnlessServed is Limit for what only somebody known is served: a request
 // that next answers with 200 does not count.
-func (s *Strangers) LimitUnlessServed(next http.Handler) http.Handler {
+func (t *Throttle) LimitUnlessServed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.Admit(w, r) {
+		if !t.Admit(w, r) {
 			return
 		}
 		seen := &servedWriter{ResponseWriter: w}
 		next.ServeHTTP(seen, r)
 		if seen.served {
-			s.requests.Return(observe.ClientKey(r.Context()))
+			t.requests.Return(observe.ClientKey(r.Context()))
 		}
 	})
 }
@@ -104,10 +104,10 @@ func (s *Strangers) LimitUnlessServed(next http.Handler) http.Handler {
 // Slow holds requests beyond the budgets, and then lets them to next all the
 // same: for answers that cost little, and that whoever watches over the server
 // must get.
-func (s *Strangers) Slow(next http.Handler) http.Handler {
+func (t *Throttle) Slow(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.requests.Take(observe.ClientKey(r.Context())) > 0 {
-			s.hold(r)
+		if t.requests.Take(observe.ClientKey(r.Context())) > 0 {
+			t.hold(r)
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -115,35 +115,35 @@ func (s *Strangers) Slow(next http.Handler) http.Handler {
 
 // Admit takes one request of r's sender from the budgets, and reports whether
 // there was one to take. If not, it has answered with 429.
-func (s *Strangers) Admit(w http.ResponseWriter, r *http.Request) bool {
+func (t *Throttle) Admit(w http.ResponseWriter, r *http.Request) bool {
 	client := observe.ClientKey(r.Context())
-	if s.requests.Take(client) == 0 {
+	if t.requests.Take(client) == 0 {
 		return true
 	}
-	if !s.hold(r) {
-		if !s.options.Hosted { // else the connection is the host's, which opens another
+	if !t.hold(r) {
+		if !t.options.Hosted { // else the connection is the host's, which opens another
 			w.Header().Set("Connection", "close")
 		}
-		s.refuse(w, r, holdTime)
+		t.refuse(w, r, holdTime)
 		return false
 	}
-	wait := s.requests.Take(client)
+	wait := t.requests.Take(client)
 	if wait > 0 {
-		s.refuse(w, r, wait)
+		t.refuse(w, r, wait)
 	}
 	return wait == 0
 }
 
 // Refused is how many requests were refused so far.
-func (s *Strangers) Refused() int64 { return s.refused.Load() }
+func (t *Throttle) Refused() int64 { return t.refused.Load() }
 
 // hold returns after the time of holding, or with false at once if enough are held.
-func (s *Strangers) hold(r *http.Request) bool {
-	defer s.held.Add(-1)
-	if s.held.Add(1) > s.heldMost {
+func (t *Throttle) hold(r *http.Request) bool {
+	defer t.held.Add(-1)
+	if t.held.Add(1) > t.heldMost {
 		return false
 	}
-	timer := time.NewTimer(s.holdTime)
+	timer := time.NewTimer(t.holdTime)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -157,13 +157,13 @@ const tooManyJSON = `{"error":"temporarily_unavailable","error_description":"Too
 var tooManyHTML = pages.Plain(pages.TooManyRequests)
 
 // refuse has nothing made for the request: it is the answer to a flood.
-func (s *Strangers) refuse(w http.ResponseWriter, r *http.Request, wait time.Duration) {
-	s.refused.Add(1)
+func (t *Throttle) refuse(w http.ResponseWriter, r *http.Request, wait time.Duration) {
+	t.refused.Add(1)
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	oauth.SetRetryAfter(h, wait)
 	// A client in a browser is told why, too; the answer is the same for all.
-	if !s.options.InAzure && h.Get("Access-Control-Allow-Origin") == "" {
+	if !t.options.InAzure && h.Get("Access-Control-Allow-Origin") == "" {
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Access-Control-Expose-Headers", "Retry-After")
 	}
