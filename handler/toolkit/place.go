@@ -3,9 +3,8 @@ package toolkit
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
-	"fmt"
-	"math/rand/v2"
 	"reflect"
 	"slices"
 	"sync"
@@ -40,14 +39,14 @@ func (s *Server) placing(next mcp.MethodHandler) mcp.MethodHandler {
 	}
 }
 
-// growStack makes room for a call at once. The SDK runs each on a goroutine of its
-// own, whose small stack would be copied several times on the way to the tool,
-// each time with more on it.
+// growStack has the runtime grow the stack to what a call needs, once. The SDK
+// runs each call on a goroutine of its own, whose small stack the runtime would
+// otherwise double and copy several times on the way to the tool.
 //
 //go:noinline
 func growStack(i int) byte {
-	var room [12 << 10]byte
-	return room[i]
+	var frame [12 << 10]byte
+	return frame[i]
 }
 
 // placedCall is a result that the SDK may still add to before it encodes it.
@@ -66,7 +65,7 @@ func (p *placedCall) MarshalJSON() ([]byte, error) {
 }
 
 // standIn is a text that nobody else can have written, and nobody sees.
-var standIn = fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64())
+var standIn = rand.Text()
 
 // The SDK's form of what stands in for the content of a call and for tools.
 var (
