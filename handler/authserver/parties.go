@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -32,7 +33,7 @@ func (s *Server) checkBlocks(r *http.Request, req request, p grants.Parties) err
 // checkClientBlock is checkBlocks for the endpoints that clients call themselves.
 func (s *Server) checkClientBlock(r *http.Request, client clients.Client) error {
 	req := request{ClientID: client.ID, ClientName: client.Name}
-	if err := s.checkBlocks(r, req, grants.Parties{ClientID: client.ID, DocumentHost: grants.HostOf(client.ID)}); err != nil {
+	if err := s.checkBlocks(r, req, req.parties()); err != nil {
 		if oauth.ErrorCode(err) == oauth.AccessDenied {
 			return oauth.New(oauth.UnauthorizedClient, "This client is blocked at this server.")
 		}
@@ -68,10 +69,8 @@ func (c RegistrationCheck) Check(ctx context.Context, id string, redirectURIs []
 func (s *Server) audit(ctx context.Context, req request, e observe.Event) { audit(ctx, s.Log, req, e) }
 
 func audit(ctx context.Context, log *slog.Logger, req request, e observe.Event) {
-	e.Client = observe.AuditClient{ID: req.ClientID, Name: req.ClientName, Host: grants.HostOf(req.ClientID)}
-	if e.Client.Host == "" {
-		e.Client.Host = grants.HostOf(req.RedirectURI)
-	}
+	p := req.parties()
+	e.Client = observe.AuditClient{ID: req.ClientID, Name: req.ClientName, Host: cmp.Or(p.DocumentHost, p.RedirectHost)}
 	e.AuthorizationID = req.AuthorizationID
 	if e.Scopes == nil {
 		e.Scopes = req.Scopes
