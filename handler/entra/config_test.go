@@ -1,8 +1,6 @@
 package entra
 
-import (
-	"testing"
-)
+import "testing"
 
 func TestAuthorityHasOneForm(t *testing.T) {
 	for text, want := range map[string]Cloud{
