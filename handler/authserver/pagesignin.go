@@ -32,7 +32,7 @@ type PageSignInEnd struct {
 
 // PageSignInRequest is what a PageSignIn asks for.
 type PageSignInRequest struct {
-	// Data is given to Finish. It is sealed with the transaction.
+	// Data is given to the PageSignIn. It is sealed with the transaction.
 	Data []byte `json:"data,omitempty"`
 	// Back is the path of this server that a failure's page leads to.
 	Back string `json:"back,omitempty"`

@@ -42,15 +42,15 @@ func (s *Server) checkClientBlock(r *http.Request, client clients.Client) error 
 	return nil
 }
 
-// RegistrationCheck is how clients ask whether they may register: its Check is
-// Refuse of [clients.Options].
+// RegistrationCheck compares registrations with the blocks: its Check is Refuse of
+// [clients.Options].
 type RegistrationCheck struct {
 	Grants *grants.Service
 	Log    *slog.Logger
 }
 
-// Check refuses a registration for a client or a redirect host that
-// is blocked. The id is empty for one that will be random.
+// Check refuses a registration for a client or a redirect host that is blocked. The
+// id is empty for one that will be random.
 func (c RegistrationCheck) Check(ctx context.Context, id string, redirectURIs []string) error {
 	for _, uri := range redirectURIs {
 		req := request{ClientID: id, RedirectURI: uri}

@@ -23,7 +23,7 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
 		s.writeJSONError(w, r, err)
 		return
 	}
-	w.Header().Set("Cache-Control", "no-store") // and 200, which goes without saying
+	w.Header().Set("Cache-Control", "no-store") // the status is 200 (RFC 7009 §2.2)
 }
 
 // introspect is token introspection (RFC 7662) for confidential clients: who

@@ -224,8 +224,8 @@ func (s *Server) readTransaction(ctx context.Context, state upstreamState) (tran
 }
 
 // claimTransaction makes a pending t ours. Of any number of callbacks one
-// succeeds; the others get errClaimed. If the write has failed, whoever it is for,
-// reading once more says who has claimed t.
+// succeeds; the others get errClaimed. If the write has failed, for whatever
+// reason, reading t once more says whether it was claimed, and by which callback.
 func (s *Server) claimTransaction(ctx context.Context, t transaction) (transaction, error) {
 	t.claim, t.claimed = oauth.RandomID(), s.Now().UTC()
 	etag, err := s.replaceTransaction(ctx, t)

@@ -111,7 +111,8 @@ type cachedClient struct {
 
 // NotFetchable are the metadata documents and key sets of clients that have got tokens
 // which could not be fetched when they were last asked for, within a day, and since
-// when. What strangers have approved, who need no account for it, is not among them.
+// when. A client that was approved and never signed in is not among them: approving
+// takes no account.
 func (r *Registry) NotFetchable() map[string]time.Time {
 	failing := map[string]time.Time{}
 	for _, cache := range []*fetchCache{r.documents, r.keySets} {

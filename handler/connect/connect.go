@@ -26,8 +26,8 @@ import (
 	"entramcp/handler/pages"
 )
 
-// Path is where the page is. It ends at donePath, or at otherPath for somebody else than
-// the user whose call it is about.
+// Path is where the page is. It ends at donePath, or at otherPath if another user has
+// signed in than the one whose call it is about.
 const (
 	Path      = "/connect"
 	donePath  = Path + "/done"
@@ -129,7 +129,8 @@ func (q request) names() []string {
 	return names
 }
 
-// event is a decision about the link. Who has opened it is known in the end only.
+// event is a decision about the link. Who has opened it is known only after the
+// sign-in.
 func (q request) event(name observe.EventName) observe.Event {
 	return observe.Event{Name: name, AuthorizationID: q.AuthorizationID, Grant: q.Grant, Scopes: q.names(), Target: formPurpose}
 }

@@ -114,8 +114,8 @@ type Refusal struct {
 	// Forbidden means that the token is good and does not suffice: another one
 	// of the same kind will not help.
 	Forbidden bool
-	// AppID and TenantID are whose token it is, where the token is genuine and its
-	// caller may not come.
+	// AppID and TenantID are those of a token that is genuine and whose caller is
+	// not admitted.
 	AppID, TenantID string
 	cause           error
 }
@@ -170,7 +170,7 @@ const maxCallerToken = 16 << 10
 
 // Verify admits a caller to the MCP endpoint. The error is a *Refusal, or a
 // *Failure of kind Unavailable if Entra's keys cannot be had, or if it cannot be
-// known whether the tenant may come.
+// known whether the tenant is allowed.
 func (c *Callers) Verify(ctx context.Context, raw string) (Caller, error) {
 	return c.VerifyRole(ctx, raw, c.policy.AppRole)
 }
@@ -249,7 +249,7 @@ func (c *Callers) verify(ctx context.Context, raw string) (Caller, error) {
 		// The leeway is for clocks that are behind, not for a longer life.
 		return Caller{}, refuseToken(ReasonExpired, jwt.ErrTokenExpired)
 	}
-	// Last: it may read the table, which nobody without a token of Entra's causes.
+	// Last: it may read the table, which only a token that Entra has signed may cause.
 	if err := c.checkTenant(ctx, m, strings.ToLower(t.TenantID)); err != nil {
 		return Caller{}, err
 	}
@@ -336,8 +336,8 @@ func (c *Callers) checkClaims(m metadata, t callerToken) error {
 	return nil
 }
 
-// checkTenant refuses a tenant that may not come. A token that was verified before
-// is not judged again: whoever asks for Verify looks at blocks for each call.
+// checkTenant refuses a tenant that is not allowed. It is not asked again for a token
+// that was verified before: callers of Verify look at the blocks for each call.
 func (c *Callers) checkTenant(ctx context.Context, m metadata, tid string) error {
 	switch allowed, err := c.client.allows(ctx, m, tid); {
 	case err != nil:

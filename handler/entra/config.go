@@ -66,7 +66,7 @@ type Deps struct {
 	// TenantAdmitted reports whether the operator has admitted a tenant, by its
 	// GUID in lower case, beside those of Config.AllowedTenants. It counts where
 	// Config.Tenant stands for many tenants, and may be nil. An error means that
-	// nobody knows.
+	// it is not known.
 	TenantAdmitted func(ctx context.Context, tid string) (bool, error)
 }
 

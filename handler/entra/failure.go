@@ -104,7 +104,8 @@ func (f *Failure) Description() string {
 	return s
 }
 
-// AuditReason is Entra's number, which says more than the error code, or that.
+// AuditReason is Entra's number, which says more than the error code, or the error
+// code if there is no number.
 func (f *Failure) AuditReason() string {
 	if f.AADSTS != 0 {
 		return "AADSTS" + strconv.Itoa(f.AADSTS)

@@ -171,9 +171,9 @@ func (c *Client) checkIdentity(ctx context.Context, m metadata, signer key, t id
 	return nil
 }
 
-// allows reports whether a tenant may come: one of the setting, or one that the
+// allows reports whether a tenant is allowed: one of the setting, or one that the
 // operator has admitted beside it where the endpoint is for many. An error means
-// that nobody knows.
+// that it is not known.
 func (c *Client) allows(ctx context.Context, m metadata, tid string) (bool, error) {
 	switch {
 	case !c.couldAllow(m, tid):
@@ -185,7 +185,7 @@ func (c *Client) allows(ctx context.Context, m metadata, tid string) (bool, erro
 }
 
 // couldAllow is what can be said without asking TenantAdmitted: false if the tenant
-// may not come whatever that says.
+// is not allowed whatever that says.
 func (c *Client) couldAllow(m metadata, tid string) bool {
 	if c.cfg.Tenant == organizations && tid == consumersTenantID {
 		return false
@@ -204,7 +204,7 @@ func (c *Client) listed(m metadata, tid string) bool {
 	})
 }
 
-// unknownTenant is the Failure where it cannot be known whether a tenant may come.
+// unknownTenant is the Failure where it cannot be known whether a tenant is allowed.
 func unknownTenant(cause error) *Failure {
 	return &Failure{
 		OAuth: oauth.TemporarilyUnavailable, Kind: Unavailable, RetryAfter: defaultRetry,

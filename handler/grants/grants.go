@@ -90,8 +90,8 @@ type Options struct {
 	// Issuer and Resource become iss and aud of access tokens.
 	Issuer   string
 	Resource oauth.Resource
-	// Tenants are the IDs of the tenants that may come, beside those that
-	// AllowTenant admits; nil is all that Entra lets in.
+	// Tenants are the IDs of the tenants that the setting names, beside those of
+	// AllowTenant; nil is all whose users Entra signs in.
 	Tenants []string
 	// Required are the scopes without which no call is accepted. A refresh
 	// that asks for fewer keeps them.

@@ -155,7 +155,7 @@ func (s *Service) refusedAtRecheck(ctx context.Context, r record, cause error) (
 	if current.etag != r.etag {
 		return current.Confirmed, nil
 	}
-	if err := s.revokeGrant(ctx, r, revocationCause{observe.RefreshRefused, overBecause(cause)}, ""); err != nil {
+	if err := s.revokeGrant(ctx, r, revocationCause{observe.RefreshRefused, refusalReason(cause)}, ""); err != nil {
 		return time.Time{}, err
 	}
 	return time.Time{}, errRevoked

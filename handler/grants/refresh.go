@@ -70,8 +70,9 @@ func (s *Service) renewUser(ctx context.Context, r record, user userData) (userD
 // grant would let strangers log the user out.
 //
 // Nothing is written unless Entra confirms the sign-in or [Renew] fails with
-// ErrSignInOver. Other errors of Renew that are not an *oauth.Error, and every fault of storage or keys, are
-// 503. No answer asks a client to wait for longer than half of the grace.
+// ErrSignInOver. Other errors of Renew that are not an *oauth.Error, and every fault
+// of storage or keys, are 503. No answer asks a client to wait for longer than half
+// of the grace.
 func (s *Service) Refresh(ctx context.Context, token RefreshToken, clientID string, scopes oauth.Scopes) (Tokens, error) {
 	tokens, err := s.refresh(ctx, token, clientID, scopes)
 	if e, ok := errors.AsType[*oauth.Error](err); ok && e.RetryAfter > s.refreshGrace/2 {
@@ -254,15 +255,15 @@ func (s *Service) signInOver(ctx context.Context, h handle, cause error) (record
 		return r, nil
 	}
 	s.log.LogAttrs(ctx, slog.LevelInfo, "the sign-in cannot be renewed", slog.Any("grant", r.grant(Identity{})), slog.Any("cause", cause))
-	if err := s.revokeGrant(ctx, r, revocationCause{observe.RefreshRefused, overBecause(cause)}, r.ClientID); err != nil {
+	if err := s.revokeGrant(ctx, r, revocationCause{observe.RefreshRefused, refusalReason(cause)}, r.ClientID); err != nil {
 		return record{}, err
 	}
 	return record{}, invalidGrant(keyring.RefreshHandle, cause)
 }
 
-// overBecause is why the sign-in behind a grant is over: Entra's word for it, if
-// Entra was asked.
-func overBecause(cause error) string {
+// refusalReason is why the sign-in behind a grant is over, as Entra gives it if it
+// was asked.
+func refusalReason(cause error) string {
 	var said interface{ AuditReason() string }
 	if errors.As(cause, &said) {
 		return said.AuditReason()

@@ -64,9 +64,9 @@ func (s *Service) revokeToken(ctx context.Context, token, clientID string) error
 	return s.revokeGrantWithin(ctx, r, byClient, clientID)
 }
 
-// revocationCause is why a grant is revoked: the event, and a reason for the row and the
-// event that is one of few fixed words. Without an event it is for the caller to
-// audit who did it.
+// revocationCause is why a grant is revoked. The reason goes into the row and the
+// event; it is one of a few fixed texts. Without an event, the caller audits who did
+// it.
 type revocationCause struct {
 	event  observe.EventName
 	reason string

@@ -11,11 +11,11 @@ import (
 	"entramcp/handler/store"
 )
 
-// A tenant may come if the setting or the table names it, and the table does not
-// deny it: a denial outweighs the setting, and who is named nowhere is refused. The
-// rows are beside those of the blocks, and a denial is a block, so that both are
-// read by every instance within MaxStale, and a request that comes while they
-// cannot be read is a 503.
+// A tenant is allowed if the setting or the table names it, and the table does not
+// deny it: a denial outweighs the setting, and a tenant that is named nowhere is
+// refused. The rows are beside those of the blocks, and a denial is a block, so that
+// both are read by every instance within MaxStale, and a request that comes while
+// they cannot be read is a 503.
 
 // allowedTenant is the kind of the rows that admit tenants. They block nobody:
 // earlier versions read them and look for none of the kind.
@@ -36,7 +36,8 @@ func (s *Service) AllowTenant(ctx context.Context, id, reason string) error {
 	if err != nil {
 		return err
 	}
-	// The denial is removed last: whoever is interrupted has let nobody in.
+	// The denial is removed last: if only one of the writes is made, the tenant
+	// stays refused.
 	if err := s.putBlock(ctx, Block{Kind: allowedTenant, Value: id, Reason: reason, At: s.now().UTC()}, time.Time{}); err != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ func (t *blockTable) allows(tenant string) bool {
 }
 
 // named reports whether the setting or the table names the tenant of an access
-// token: one that was issued before the operator changed their mind is refused.
+// token, which may have been issued before they changed.
 func (s *Service) named(tenantHash string) bool {
 	if s.tenants == nil {
 		return true

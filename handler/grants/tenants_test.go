@@ -21,8 +21,8 @@ func newTenantInstance(t failer, table store.Table, c *clock, setting ...string)
 	return i
 }
 
-// The setting and the table agree by one rule: a denial outweighs both, and who is
-// named nowhere is refused, also with a token from before.
+// The setting and the table agree by one rule: a denial outweighs both, and a tenant
+// that is named nowhere is refused, also with a token from before.
 func TestATenantMayComeIfNamedAndNotDenied(t *testing.T) {
 	allow := func(t *testing.T, i *instance) {
 		if err := i.AllowTenant(context.Background(), strings.ToUpper(otherTenant), "joined"); err != nil {
@@ -131,7 +131,7 @@ func TestTheTableSaysWhichTenantsItAdmits(t *testing.T) {
 	wantCode(t, err, oauth.TemporarilyUnavailable)
 }
 
-// Whoever is interrupted between the two writes has let nobody in.
+// If only the first of the two writes is made, the tenant stays refused.
 func TestHalfOfADecisionAboutATenantLetsNobodyIn(t *testing.T) {
 	for name, tt := range map[string]struct{ first, second func(*instance) error }{
 		"allowing one that is denied": {
