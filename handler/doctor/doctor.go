@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"entramcp/handler/config"
+	"entramcp/handler/warnings"
 )
 
 // Verdict is the outcome of one check.
@@ -44,6 +45,15 @@ func Wrong(check, detail, fix string) Finding {
 // Unknown is the finding of a check that could not be made.
 func Unknown(check, detail, fix string) Finding {
 	return Finding{Check: check, Verdict: Undecided, Detail: detail, Fix: fix}
+}
+
+// judged is the first warning that facts give rise to, in its own words; without
+// one the check has passed.
+func judged(check, detail string, facts warnings.Facts) Finding {
+	if found := warnings.Of(facts); len(found) > 0 {
+		return Wrong(check, found[0].Summary, found[0].Fix)
+	}
+	return OK(check, detail)
 }
 
 // Configuration reports each problem of a configuration, or that there is none.

@@ -99,10 +99,8 @@ func certificate(ctx context.Context, c *entra.Client, now time.Time) (Finding, 
 		return Finding{}, false
 	case err != nil:
 		return Wrong(check, err.Error(), "ENTRA_CLIENT_CERTIFICATE_PATH must name "+entra.CertificateFile), true
-	case expires.Sub(now) < warnings.CertificateBefore:
-		return Wrong(check, detail, "Renew it: upload the new certificate to the app registration, then replace the file. No restart is needed."), true
 	}
-	return OK(check, detail), true
+	return judged(check, detail, warnings.Facts{Now: now, CertificateEnds: expires}), true
 }
 
 // tokenVersion reports what sign-ins since the start have shown.
@@ -121,7 +119,7 @@ func tokenVersion(cfg config.Entra, c *entra.Client) Finding {
 
 // clientSecret reports when the client secret ends, if the operator has said.
 func clientSecret(cfg config.Entra, now time.Time) (Finding, bool) {
-	const check, fix = "client secret", "Create a new secret in the app registration, write its value in ENTRA_CLIENT_SECRET and its end in ENTRA_CLIENT_SECRET_EXPIRES."
+	const check = "client secret"
 	ends := cfg.SecretExpires
 	detail := "valid until " + ends.UTC().Format(time.DateOnly)
 	switch {
@@ -130,10 +128,8 @@ func clientSecret(cfg config.Entra, now time.Time) (Finding, bool) {
 	case ends.IsZero():
 		return Unknown(check, "nothing says when it ends, and on that day nobody can sign in any more",
 			"Write the day into ENTRA_CLIENT_SECRET_EXPIRES: the log then warns 30 days before."), true
-	case ends.Sub(now) < warnings.SecretBefore:
-		return Wrong(check, detail, fix), true
 	}
-	return OK(check, detail), true
+	return judged(check, detail, warnings.Facts{Now: now, SecretEnds: ends}), true
 }
 
 // external says what is different in an external tenant (External ID).

@@ -67,10 +67,8 @@ func Ring(ctx context.Context, table store.Table, w keyring.Wrapper) Finding {
 		return OK(check, "empty: the first start makes it")
 	}
 	newest := epochs[len(epochs)-1].Created
-	for _, w := range warnings.Of(warnings.Facts{Now: time.Now(), NewestKey: newest, RotateAfter: keyring.Period}) {
-		return Wrong(check, w.Summary, w.Fix)
-	}
-	return OK(check, fmt.Sprintf("%d epoch(s), all readable, the newest of %s", len(epochs), newest.UTC().Format(time.DateOnly)))
+	return judged(check, fmt.Sprintf("%d epoch(s), all readable, the newest of %s", len(epochs), newest.UTC().Format(time.DateOnly)),
+		warnings.Facts{Now: time.Now(), NewestKey: newest, RotateAfter: keyring.Period})
 }
 
 // keys tries the wrapping key, and on what is in table unless that is nil.
@@ -106,10 +104,11 @@ func Swept(ctx context.Context, table store.Table, every time.Duration, now time
 	case done.IsZero():
 		return Unknown(check, "none was finished yet", "")
 	}
-	for _, w := range warnings.Of(warnings.Facts{Now: now, Swept: done, SweepEvery: every}) {
-		return Wrong(check, w.Summary, w.Fix+" If the server was stopped, start it: it catches up.")
+	f := judged(check, "last finished at "+done.UTC().Format(time.RFC3339), warnings.Facts{Now: now, Swept: done, SweepEvery: every})
+	if f.Verdict == Failed {
+		f.Fix += " If the server was stopped, start it: it catches up."
 	}
-	return OK(check, "last finished at "+done.UTC().Format(time.RFC3339))
+	return f
 }
 
 // documents fetches what clients in use publish.

@@ -1,6 +1,6 @@
 // Package warnings tells what works now and will not later, from facts that a
-// running server or the doctor has. Log, metrics, the doctor and the page for
-// those who manage all say it in these words.
+// running server or the doctor has. The log, the doctor and the page for those who
+// manage take their words from here, and a metric counts them.
 package warnings
 
 import (
@@ -69,7 +69,7 @@ type Facts struct {
 	Documents map[string]time.Time
 }
 
-// Warning is one, in words for whoever runs the server.
+// Warning is one, in words for operators.
 type Warning struct {
 	Name Name
 	// Summary says what is the matter and Fix what to do.
@@ -89,7 +89,7 @@ func Of(f Facts) []Warning {
 	}
 	if within(f.CertificateEnds, f.Now, CertificateBefore) {
 		say(CertificateExpires, "The certificate that this server signs in with ends on "+day(f.CertificateEnds)+".",
-			"Upload the new certificate to the app registration, then replace the file that ENTRA_CLIENT_CERTIFICATE_PATH names. No restart is needed.")
+			"Renew it: upload the new certificate to the app registration, then replace the file that ENTRA_CLIENT_CERTIFICATE_PATH names. No restart is needed.")
 	}
 	if age := f.Now.Sub(f.NewestKey); !f.NewestKey.IsZero() && age > f.RotateAfter+RotationLate {
 		say(KeysNotRotated, fmt.Sprintf("The newest key epoch is %d days old, and none has followed it.", int(age.Hours()/24)),
