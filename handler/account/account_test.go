@@ -18,6 +18,7 @@ import (
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/pages"
 	"entramcp/handler/secret"
 	"entramcp/handler/store/storetest"
 )
@@ -51,7 +52,7 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 	ring := keyring.New(keyring.Options{Table: table, Wrapper: wrapper, Now: now, Log: log})
 	w.grants = grants.New(grants.Options{Table: table, Ring: ring, Issuer: issuer, Resource: issuer + "/mcp", Now: now, Log: log})
 	o := Options{
-		Grants: w.grants, Ring: ring, Issuer: issuer, Tenant: tenant, Now: now, Log: log,
+		Grants: w.grants, Ring: ring, Issuer: issuer, Pages: pages.New(pages.Brand{}), Tenant: tenant, Now: now, Log: log,
 		SignIn: func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, "to Entra") },
 		FormToken: func(_ http.ResponseWriter, _ *http.Request, purpose string) (string, error) {
 			return "token for " + purpose, nil

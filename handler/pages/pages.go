@@ -24,14 +24,11 @@ var files embed.FS
 
 var style = mustRead("html/style.css")
 
-// Pages renders the pages of one server. It is safe for concurrent use; nil
-// renders them without a brand.
+// Pages renders the pages of one server. It is safe for concurrent use.
 type Pages struct {
 	policy    string
 	templates map[string]*template.Template // by file
 }
-
-var plain = New(Brand{})
 
 // New makes the pages of a server that looks like brand.
 func New(brand Brand) *Pages {
@@ -77,21 +74,14 @@ func (p *Pages) Fixed(page Page) (http.Handler, error) {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { p.write(w, http.StatusOK, body) }), nil
 }
 
-func (p *Pages) orPlain() *Pages {
-	if p == nil {
-		return plain
-	}
-	return p
-}
-
 func (p *Pages) body(page Page) ([]byte, error) {
 	var body bytes.Buffer
-	err := p.orPlain().templates[page.file()].ExecuteTemplate(&body, "page", page)
+	err := p.templates[page.file()].ExecuteTemplate(&body, "page", page)
 	return body.Bytes(), err
 }
 
 func (p *Pages) write(w http.ResponseWriter, status int, body []byte) {
-	secure(w.Header(), p.orPlain().policy)
+	secure(w.Header(), p.policy)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
