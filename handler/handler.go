@@ -154,7 +154,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	if err := s.measure(); err != nil {
 		return nil, fmt.Errorf("make metrics: %w", err)
 	}
-	s.Handler = s.surrounded(s.inWords(s.routes()))
+	s.Handler = s.surrounded(s.refusalPages(s.routes()))
 	return s, nil
 }
 

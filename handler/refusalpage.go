@@ -11,36 +11,29 @@ import (
 	"entramcp/handler/pages"
 )
 
-// inWords shows a page to people whose browser opens an address that has none:
-// one that does not exist, or one that is for apps. Status, challenge and all
-// other headers are what an app gets.
-func (s *Server) inWords(next http.Handler) http.Handler {
+// refusalPages shows a page to people whose browser opens an address that has
+// none: one that does not exist, or one that is for apps. Status, challenge and
+// all other headers are what an app gets.
+func (s *Server) refusalPages(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		opened := r.Method == http.MethodGet || r.Method == http.MethodHead
 		if opened && pages.Accepted(r.Header.Values("Accept"), "text/html") {
-			w = &wordsWriter{ResponseWriter: w, server: s, request: r}
+			w = &refusalWriter{ResponseWriter: w, server: s, request: r}
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// wordsWriter puts a page in the place of a refusal that has no words for
-// people.
-type wordsWriter struct {
+// refusalWriter puts a page in the place of a refusal that is not a page.
+type refusalWriter struct {
 	http.ResponseWriter
 	server  *Server
 	request *http.Request
 	shown   bool
 }
 
-func (w *wordsWriter) WriteHeader(status int) {
-	switch status {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed:
-	default:
-		w.ResponseWriter.WriteHeader(status)
-		return
-	}
-	if w.shown || strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
+func (w *refusalWriter) WriteHeader(status int) {
+	if w.shown || !isRefusal(status) || strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
 		w.ResponseWriter.WriteHeader(status)
 		return
 	}
@@ -54,8 +47,17 @@ func (w *wordsWriter) WriteHeader(status int) {
 	s.pages.Render(w.ResponseWriter, status, page)
 }
 
+// isRefusal reports whether status says that there is nothing for a browser here.
+func isRefusal(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed:
+		return true
+	}
+	return false
+}
+
 // Write drops what would have been said to an app.
-func (w *wordsWriter) Write(p []byte) (int, error) {
+func (w *refusalWriter) Write(p []byte) (int, error) {
 	if w.shown {
 		return len(p), nil
 	}
@@ -63,7 +65,7 @@ func (w *wordsWriter) Write(p []byte) (int, error) {
 }
 
 // Unwrap is for http.ResponseController.
-func (w *wordsWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *refusalWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // problemAt says why a person sees nothing at path.
 func (s *Server) problemAt(path string, status int) pages.Problem {

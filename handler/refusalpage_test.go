@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// TestABrowserIsAnsweredInWords: whoever opens an address without a page reads
+// TestABrowserIsAnsweredWithAPage: whoever opens an address without a page reads
 // what it is and where to go on. What an app gets is the same with and without:
 // status, challenge, methods.
-func TestABrowserIsAnsweredInWords(t *testing.T) {
+func TestABrowserIsAnsweredWithAPage(t *testing.T) {
 	for _, issuer := range []string{"https://mcp.example.com", "https://gw.example/tools"} {
 		s := serve(t, "PUBLIC_URL", issuer)
 		get := func(path, accept string) *httptest.ResponseRecorder {
@@ -72,9 +72,9 @@ func TestABrowserAtAnotherNameOfTheServerIsLedToTheRightOne(t *testing.T) {
 	}
 }
 
-// TestAPostIsNeverAnsweredInWordsForABrowser: an app in a web page may send any
+// TestAPostIsNeverAnsweredWithAPage: an app in a web page may send any
 // Accept, and reads JSON.
-func TestAPostIsNeverAnsweredInWordsForABrowser(t *testing.T) {
+func TestAPostIsNeverAnsweredWithAPage(t *testing.T) {
 	s := serve(t)
 	for _, path := range []string{"/mcp", "/token"} {
 		r := httptest.NewRequest(http.MethodPost, mcpIssuer+path, strings.NewReader(""))
