@@ -25,7 +25,7 @@ const pythonPrefix = "FASTMCP_SERVER_AUTH_AZURE_"
 // Settings are all that Load reads, in the order of docs/configuration.md.
 var Settings = []Setting{
 	{Name: "ENTRA_TENANT_ID", Alias: pythonPrefix + "TENANT_ID", Does: "Directory (tenant) ID or a domain of the tenant; `organizations`, `common` or `consumers`"},
-	{Name: "ENTRA_ALLOWED_TENANTS", Default: "the one tenant", Does: "Tenant IDs whose users and applications may come; required with `organizations` and `common`; `*` allows all. `app tenants allow` and `app tenants deny` change that at run time"},
+	{Name: "ENTRA_ALLOWED_TENANTS", Default: "the one tenant", Does: "Tenant IDs whose users and applications are allowed; required with `organizations` and `common`; `*` allows all. `app tenants allow` and `app tenants deny` change that at run time"},
 	{Name: "ENTRA_CLIENT_ID", Alias: pythonPrefix + "CLIENT_ID", Does: "Application (client) ID of the app registration"},
 	{Name: "ENTRA_CLIENT_SECRET", Alias: pythonPrefix + "CLIENT_SECRET", Does: "A client secret. Set exactly one of this, the certificate and the managed identity"},
 	{Name: "ENTRA_CLIENT_CERTIFICATE_PATH", Does: "A file with certificate and RSA key, PEM or PFX; it is read again when it changes"},

@@ -13,7 +13,7 @@ import (
 	"entramcp/handler/toolkit"
 )
 
-// ErrNotDenied says that a tenant may still come.
+// ErrNotDenied says that a tenant is not denied, and so may still be in use.
 var ErrNotDenied = errors.New("the tenant is not denied")
 
 // Tenants lists what the table says of tenants, beside ENTRA_ALLOWED_TENANTS.

@@ -33,7 +33,7 @@ var tenantCommands = []command{
 				if err := c.table("TENANT\tSTATE\tSINCE\tREASON", rows); err != nil {
 					return err
 				}
-				fmt.Fprintf(c.stdout, "\nOthers may come if the server's own ENTRA_ALLOWED_TENANTS names them; here it is %s.\n", c.setting("ENTRA_ALLOWED_TENANTS"))
+				fmt.Fprintf(c.stdout, "\nOthers are allowed if the server's own ENTRA_ALLOWED_TENANTS names them; here it is %s.\n", c.setting("ENTRA_ALLOWED_TENANTS"))
 				return nil
 			})
 		},
