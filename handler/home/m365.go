@@ -131,7 +131,7 @@ func (m M365) Write(w io.Writer) error {
 			ToolSource: m365ToolSource{m365Server{URL: m.Endpoint, ToolDescription: m365File{m365Tools}, Authorization: m.authorization()}},
 		}},
 	}
-	symbol, err := m.colorIcon()
+	icon, err := m.colorIcon()
 	if err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (m M365) Write(w io.Writer) error {
 	archive := zip.NewWriter(w)
 	return errors.Join(
 		addJSON(archive, m365Manifest, app), addJSON(archive, m365Tools, map[string]any{"tools": m.Tools}),
-		add(archive, m365Color, symbol), add(archive, m365Outline, outline),
+		add(archive, m365Color, icon), add(archive, m365Outline, outline),
 		archive.Close())
 }
 
@@ -177,10 +177,7 @@ func (m M365) authorization() *m365Authorization {
 	return &m365Authorization{Type: "OAuthPluginVault", ReferenceID: m.ReferenceID}
 }
 
-// defaultAccent is that of the pages.
-const defaultAccent = "#2457d6"
-
-func (m M365) accent() string { return cmp.Or(m.About.Accent, defaultAccent) }
+func (m M365) accent() string { return cmp.Or(m.About.Accent, pages.DefaultAccent) }
 
 // colorIcon is the server's own icon if that is as Microsoft 365 wants it, a PNG
 // of 192 by 192; otherwise one is drawn.
@@ -195,12 +192,11 @@ func (m M365) colorIcon() ([]byte, error) {
 			return raw, nil
 		}
 	}
-	var background color.NRGBA
-	if _, err := fmt.Sscanf(m.accent(), "#%02x%02x%02x", &background.R, &background.G, &background.B); err != nil {
+	accent, err := pages.ParseColour(m.accent())
+	if err != nil {
 		return nil, err
 	}
-	background.A = 255
-	return drawn(192, background, color.NRGBA{255, 255, 255, 255})
+	return drawn(192, color.NRGBA{accent[0], accent[1], accent[2], 255}, color.NRGBA{255, 255, 255, 255})
 }
 
 // drawn is a ring with a dot on a square, as PNG.

@@ -25,6 +25,9 @@ type Brand struct {
 	Simulated bool
 }
 
+// DefaultAccent is the accent of the style sheet where the light scheme is used.
+const DefaultAccent = "#2457d6"
+
 // LeastContrast is what text needs to be read (WCAG 2.2, 1.4.3).
 const LeastContrast = 4.5
 
@@ -38,11 +41,11 @@ const (
 
 // css is the style with the accent of b.
 func (b Brand) css() string {
-	accent, err := parseColour(b.Accent)
+	accent, err := ParseColour(b.Accent)
 	if err != nil {
 		return style
 	}
-	card, _ := parseColour(darkCard)
+	card, _ := ParseColour(darkCard)
 	dark := accent
 	for contrast(dark, card) < darkContrast {
 		dark = dark.towards(255)
@@ -53,11 +56,11 @@ func (b Brand) css() string {
 
 // Contrast is that of WCAG 2.2 between two colours as #rrggbb: from 1 to 21.
 func Contrast(a, b string) (float64, error) {
-	first, err := parseColour(a)
+	first, err := ParseColour(a)
 	if err != nil {
 		return 0, err
 	}
-	second, err := parseColour(b)
+	second, err := ParseColour(b)
 	if err != nil {
 		return 0, err
 	}
@@ -67,22 +70,24 @@ func Contrast(a, b string) (float64, error) {
 // ContrastWithWhite is that of text on a button with this colour.
 func ContrastWithWhite(colour string) (float64, error) { return Contrast(colour, white) }
 
-type colour [3]byte
+// Colour is red, green and blue.
+type Colour [3]byte
 
-func parseColour(text string) (colour, error) {
+// ParseColour reads #rrggbb.
+func ParseColour(text string) (Colour, error) {
 	digits, found := strings.CutPrefix(text, "#")
 	rgb, err := hex.DecodeString(digits)
 	if err != nil || !found || len(rgb) != 3 {
-		return colour{}, fmt.Errorf("%q is not a colour as #rrggbb", text)
+		return Colour{}, fmt.Errorf("%q is not a colour as #rrggbb", text)
 	}
-	return colour(rgb), nil
+	return Colour(rgb), nil
 }
 
-func (c colour) String() string { return "#" + hex.EncodeToString(c[:]) }
+func (c Colour) String() string { return "#" + hex.EncodeToString(c[:]) }
 
 // towards goes a tenth of the way to black, 0, or to white, 255, and at least one
 // step.
-func (c colour) towards(end int) colour {
+func (c Colour) towards(end int) Colour {
 	for i, v := range c {
 		step := (end - int(v)) / 10
 		if step == 0 && end > int(v) {
@@ -93,13 +98,13 @@ func (c colour) towards(end int) colour {
 	return c
 }
 
-func contrast(a, b colour) float64 {
+func contrast(a, b Colour) float64 {
 	light, dark := max(a.luminance(), b.luminance()), min(a.luminance(), b.luminance())
 	return (light + 0.05) / (dark + 0.05)
 }
 
 // luminance is the relative luminance of WCAG 2.2.
-func (c colour) luminance() float64 {
+func (c Colour) luminance() float64 {
 	linear := func(v byte) float64 {
 		s := float64(v) / 255
 		if s <= 0.04045 {

@@ -51,6 +51,15 @@ func TestEveryAccentThatIsAllowedCanBeRead(t *testing.T) {
 	}
 }
 
+// TestAServerWithoutAnAccentHasThatOfTheStyle, which app packages have as well.
+func TestAServerWithoutAnAccentHasThatOfTheStyle(t *testing.T) {
+	w := httptest.NewRecorder()
+	pages.New(pages.Brand{}).Render(w, http.StatusOK, pages.Notice{})
+	if !strings.Contains(w.Body.String(), "--accent: "+pages.DefaultAccent+";") {
+		t.Errorf("the style has another accent than %s", pages.DefaultAccent)
+	}
+}
+
 // TestABrandIsOnEveryPage: people see whose page it is, also where something
 // failed.
 func TestABrandIsOnEveryPage(t *testing.T) {
