@@ -118,13 +118,7 @@ var clientCommands = []command{
 			if err := c.parse(1, 1); err != nil {
 				return err
 			}
-			return c.withOperator(func(o *operator.Operator) error {
-				if err := o.Block(c.ctx, grants.BlockClient, c.args[0], *reason); err != nil {
-					return err
-				}
-				c.say("Blocked", grants.BlockClient, c.args[0])
-				return nil
-			})
+			return c.block(grants.BlockClient, c.args[0], *reason)
 		},
 	},
 	{
@@ -134,13 +128,7 @@ var clientCommands = []command{
 			if err := c.parse(1, 1); err != nil {
 				return err
 			}
-			return c.withOperator(func(o *operator.Operator) error {
-				if err := unblock(c, o, grants.BlockClient, c.args[0]); err != nil {
-					return err
-				}
-				c.say("Unblocked", grants.BlockClient, c.args[0])
-				return nil
-			})
+			return c.unblock(grants.BlockClient, c.args[0])
 		},
 	},
 	{

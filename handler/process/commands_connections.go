@@ -182,13 +182,7 @@ func revokeConnections(c *call) error {
 		if err != nil {
 			return err
 		}
-		return c.withOperator(func(o *operator.Operator) error {
-			if err := o.Revoke(c.ctx, kind, value); err != nil {
-				return err
-			}
-			c.say("Signed out", kind, value)
-			return nil
-		})
+		return c.act("Signed out", kind, value, func(o *operator.Operator) error { return o.Revoke(c.ctx, kind, value) })
 	}
 	f, err := s.filter(time.Now())
 	if err != nil {
@@ -207,9 +201,15 @@ func revokeConnections(c *call) error {
 	})
 }
 
-// say says what was done to a party.
-func (c *call) say(done string, kind grants.BlockKind, value string) {
-	fmt.Fprintf(c.stdout, "%s: %s %s. Every instance acts on it within 15 seconds.\n", done, strings.ReplaceAll(string(kind), "-", " "), value)
+// act runs do, which is about a party, and says what was done.
+func (c *call) act(done string, kind grants.BlockKind, value string, do func(*operator.Operator) error) error {
+	return c.withOperator(func(o *operator.Operator) error {
+		if err := do(o); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.stdout, "%s: %s %s. Every instance acts on it within 15 seconds.\n", done, strings.ReplaceAll(string(kind), "-", " "), value)
+		return nil
+	})
 }
 
 var blockCommands = []command{
@@ -237,41 +237,36 @@ var blockCommands = []command{
 		examples: []string{"blocks add --redirect-host evil.example --reason 'phishing, ticket 12'"},
 		run: func(c *call) error {
 			reason := c.flags.String("reason", "", "")
-			return onParty(c, "Blocked", func(o *operator.Operator, kind grants.BlockKind, value string) error {
-				return o.Block(c.ctx, kind, value, *reason)
-			})
+			kind, value, err := parseParty(c)
+			if err != nil {
+				return err
+			}
+			return c.block(kind, value, *reason)
 		},
 	},
 	{
 		name: "blocks remove", args: partyArgs, summary: "unblock a party",
 		examples: []string{"blocks remove --redirect-host evil.example"},
 		run: func(c *call) error {
-			return onParty(c, "Unblocked", func(o *operator.Operator, kind grants.BlockKind, value string) error {
-				return unblock(c, o, kind, value)
-			})
+			kind, value, err := parseParty(c)
+			if err != nil {
+				return err
+			}
+			return c.unblock(kind, value)
 		},
 	},
 }
 
-func unblock(c *call, o *operator.Operator, kind grants.BlockKind, value string) error {
-	err := o.Unblock(c.ctx, kind, value)
-	if errors.Is(err, operator.ErrNothing) {
-		return errors.New("nothing was done: it is not blocked. See app blocks list")
-	}
-	return err
+func (c *call) block(kind grants.BlockKind, value, reason string) error {
+	return c.act("Blocked", kind, value, func(o *operator.Operator) error { return o.Block(c.ctx, kind, value, reason) })
 }
 
-// onParty runs do on the party that the flags name and says what was done.
-func onParty(c *call, done string, do func(*operator.Operator, grants.BlockKind, string) error) error {
-	kind, value, err := parseParty(c)
-	if err != nil {
-		return err
-	}
-	return c.withOperator(func(o *operator.Operator) error {
-		if err := do(o, kind, value); err != nil {
-			return err
+func (c *call) unblock(kind grants.BlockKind, value string) error {
+	return c.act("Unblocked", kind, value, func(o *operator.Operator) error {
+		err := o.Unblock(c.ctx, kind, value)
+		if errors.Is(err, operator.ErrNothing) {
+			return errors.New("nothing was done: it is not blocked. See app blocks list")
 		}
-		c.say(done, kind, value)
-		return nil
+		return err
 	})
 }
