@@ -19,6 +19,7 @@ import (
 	"entramcp/dev/tenant"
 	"entramcp/e2e/stack"
 	"entramcp/handler"
+	"entramcp/handler/authserver"
 	"entramcp/handler/config"
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
@@ -363,7 +364,13 @@ func TestEveryDecisionIsOneEvent(t *testing.T) {
 			connected(a, stack.Bob)
 			b := a.account(stack.Bob)
 			a.news()
+			challenge := authserver.ClaimsPrefix + string(grants.SubjectOf(stack.TenantID, a.objectID(stack.Bob)))
+			_, err := a.table.Insert(a.t.Context(), store.Row{Partition: challenge, Key: "claims", Value: []byte("sealed")})
+			a.must(err)
 			a.onPage(b, "/account", "/erase", "=", "sure", "yes")
+			if left := a.Rows(a.t, challenge); len(left) != 0 {
+				a.t.Errorf("%d rows of the user's sign-ins are left", len(left))
+			}
 		}, []string{"disconnected disconnected by the user", "data_erased"}},
 		{"a manager ends one connection", func(a *audited) {
 			connected(a, stack.Bob)

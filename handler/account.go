@@ -28,7 +28,7 @@ func (s *Server) newAccount(words map[string]string) *account.Account {
 		RememberedApprovals: s.rememberedApprovals, Forget: s.forgetApprovals, Export: s.exportData,
 		Erase: func(ctx context.Context, subject grants.Subject) error {
 			_, err := toolkit.EraseData(ctx, s.deps.Table, subject)
-			return err
+			return errors.Join(err, authserver.EraseUser(ctx, s.deps.Table, subject))
 		},
 		Warnings: s.warnings, VerifyManager: s.verifyManager(), ScopeWords: words, Now: s.deps.Now, Log: s.deps.Log,
 	})

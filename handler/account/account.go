@@ -58,7 +58,8 @@ type Options struct {
 	// removes one by its key, or all of them for an empty key.
 	RememberedApprovals func(context.Context, grants.Subject) ([]RememberedApproval, error)
 	Forget              func(ctx context.Context, subject grants.Subject, key string) error
-	// Export and Erase are about what tools keep for a user.
+	// Export is what tools keep for a user. Erase removes that, and what is left of
+	// their sign-ins.
 	Export func(context.Context, grants.Subject) (any, error)
 	Erase  func(context.Context, grants.Subject) error
 	// VerifyManager judges the token of an application that manages.

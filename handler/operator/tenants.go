@@ -98,15 +98,8 @@ func (o *Operator) eraseUser(ctx context.Context, subject grants.Subject) error 
 	if _, err := toolkit.EraseData(ctx, o.table, subject); err != nil {
 		return err
 	}
-	for _, prefix := range []string{authserver.ApprovalPrefix, authserver.ClaimsPrefix} {
-		for row, err := range store.Rows(ctx, o.table, store.Partition(prefix+string(subject))) {
-			if err == nil {
-				err = o.table.Delete(ctx, row.Partition, row.Key, row.ETag)
-			}
-			if err != nil && !errors.Is(err, store.ErrNotFound) {
-				return err
-			}
-		}
+	if err := authserver.EraseUser(ctx, o.table, subject); err != nil {
+		return err
 	}
 	return o.grants.Erase(ctx, subject)
 }
