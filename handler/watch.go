@@ -107,6 +107,6 @@ func (s *Server) measure() error {
 			return telemetry.Counts{"refused": s.anonymous.Refused() + s.refreshes.Refused()}
 		}),
 		t.Counter("entramcp.tokens.verified", "{token}", "Access tokens of calls, by whether they had been verified before.", "cache", looks(s.grants.VerifiedTokens)),
-		t.Counter("entramcp.clients.read", "{client}", "Looks for a client's registration or document, by whether it was in memory.", "cache", looks(s.clients.CachedClients)),
+		t.Counter("entramcp.clients.read", "{client}", "Looks for a client's registration, by whether it was in memory.", "cache", looks(s.clients.CachedClients)),
 	)
 }
