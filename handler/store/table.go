@@ -118,10 +118,11 @@ func Rows(ctx context.Context, t Table, span Span) iter.Seq2[Row, error] {
 // Writes are linearizable per row: of any number of concurrent Inserts of one
 // key, or of Replaces and Deletes naming one ETag, exactly one succeeds. Writes
 // are not retried by an implementation, because a retry can turn its own success
-// into a conflict: at most once, if the store says that it did nothing, and then
-// without any conflict as its outcome. An error that is none of the sentinels above means
-// that the outcome is unknown; callers treat it as a refusal. Reads see every
-// write that returned before they began.
+// into a conflict. A write that the store refused as too busy is the exception: it
+// may be sent once more, and if that finds a conflict, the outcome is unknown. An
+// error that is none of the sentinels above means that the outcome is unknown;
+// callers treat it as a refusal. Reads see every write that returned before they
+// began.
 type Table interface {
 	// Insert adds a row and fails with ErrExists if there is one already.
 	Insert(ctx context.Context, row Row) (ETag, error)

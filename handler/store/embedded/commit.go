@@ -11,9 +11,9 @@ import (
 	"entramcp/handler/store"
 )
 
-// commits writes what many callers want at once. A commit takes as long as the disk
-// takes to sync, twice; whoever comes meanwhile is part of the next one, so that
-// writers who wait share it. Nobody waits for others to come.
+// commits makes the changes of concurrent callers. A commit takes as long as the disk
+// takes to sync, twice; changes that arrive meanwhile wait and share the next commit.
+// No change waits for others to arrive.
 type commits struct {
 	db *bbolt.DB
 
@@ -62,9 +62,13 @@ func (c *commits) run() {
 	}
 }
 
-// errAlone says that a change failed which may have been made in part: then none of
-// the batch is committed, and each is tried by itself.
-var errAlone = errors.New("embedded: a change of the batch failed")
+var (
+	// errAlone says that a change failed which may have been made in part: then none of
+	// the batch is committed, and each is tried by itself.
+	errAlone = errors.New("embedded: a change of the batch failed")
+	// errNothing says that no change succeeded, so there is nothing to sync.
+	errNothing = errors.New("embedded: nothing has changed")
+)
 
 func (c *commits) commit(batch []*change) {
 	err := c.update(func(tx *bbolt.Tx) error {
@@ -78,16 +82,13 @@ func (c *commits) commit(batch []*change) {
 			}
 		}
 		if made == 0 {
-			return errAlone // nothing to sync
+			return errNothing
 		}
 		return nil
 	})
 	switch {
-	case err == nil || len(batch) == 1 && batch[0].err != nil:
+	case err == nil, errors.Is(err, errNothing):
 	case errors.Is(err, errAlone):
-		if every(batch, func(ch *change) bool { return ch.err != nil && changesNothing(ch.err) }) {
-			return
-		}
 		for _, ch := range batch {
 			c.commit([]*change{ch})
 		}
@@ -108,15 +109,6 @@ func (c *commits) update(do func(*bbolt.Tx) error) (err error) {
 		}
 	}()
 	return c.db.Update(do)
-}
-
-func every(batch []*change, is func(*change) bool) bool {
-	for _, ch := range batch {
-		if !is(ch) {
-			return false
-		}
-	}
-	return true
 }
 
 // run makes the change in tx. A panic, as of a file that is damaged, is its

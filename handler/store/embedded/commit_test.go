@@ -93,7 +93,7 @@ func TestWritersWhoWaitShareACommit(t *testing.T) {
 		changes = append(changes, inserted(t, table, fmt.Sprint(i)))
 	}
 	together(t, table, func() {}, changes...)
-	if n := transactions(t, table) - before; n != 2 { // that which they waited for, and theirs
+	if n := transactions(t, table) - before; n != 2 { // the commit they waited for, and their own
 		t.Errorf("%d commits", n)
 	}
 	for i := range changes {
@@ -101,8 +101,8 @@ func TestWritersWhoWaitShareACommit(t *testing.T) {
 	}
 }
 
-// TestAWriterFailsAlone: whoever shares a commit with it is committed, and nothing
-// of what it had begun stays.
+// TestAWriterFailsAlone: the changes that share a commit with it are committed, and
+// nothing of what it had begun stays.
 func TestAWriterFailsAlone(t *testing.T) {
 	broken := errors.New("broken")
 	half := func(then func() error) func(context.Context, *Table) error {
