@@ -32,6 +32,9 @@ type app struct {
 
 // send is what the browser or the app sends to an instance, and what comes back.
 func (a *app) send(to http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	if a.jar == nil {
+		a.jar = map[string]*http.Cookie{}
+	}
 	for _, c := range a.jar {
 		r.AddCookie(c)
 	}
@@ -63,7 +66,7 @@ var (
 // URI is redirect.
 func (w *entraWorld) register(to http.Handler, redirect string, metadata map[string]any) *app {
 	w.t.Helper()
-	a := &app{entraWorld: w, redirect: redirect, jar: map[string]*http.Cookie{}}
+	a := &app{entraWorld: w, redirect: redirect}
 	metadata["redirect_uris"], metadata["grant_types"] = []string{redirect}, []string{"authorization_code", "refresh_token"}
 	body, err := json.Marshal(metadata)
 	if err != nil {
@@ -75,8 +78,9 @@ func (w *entraWorld) register(to http.Handler, redirect string, metadata map[str
 		ID     string `json:"client_id"`
 		Secret string `json:"client_secret"`
 	}
-	if err := json.Unmarshal(a.send(to, r).Body.Bytes(), &registered); err != nil || registered.ID == "" {
-		w.t.Fatal("no registration", err)
+	rec := a.send(to, r)
+	if err := json.Unmarshal(rec.Body.Bytes(), &registered); err != nil || registered.ID == "" {
+		w.t.Fatalf("no registration: %d %s %v", rec.Code, rec.Body, err)
 	}
 	a.id, a.secret = registered.ID, registered.Secret
 	return a
@@ -98,23 +102,35 @@ func (w *entraWorld) signIn(to http.Handler, username string) (a *app, back stri
 	return a, a.approve(to, username)
 }
 
-// approve takes a user of the tenant through consent and sign-in, up to where
-// Entra sends the browser back to.
-func (a *app) approve(to http.Handler, username string) (back string) {
-	a.t.Helper()
+// request is the address of the app's authorization request.
+func (a *app) request() string {
 	q := url.Values{"response_type": {"code"}, "client_id": {a.id}, "redirect_uri": {a.redirect}, "state": {"s"}, "scope": {"openid profile email offline_access"}}
 	if !a.bare {
 		q.Set("code_challenge", oauth.S256(mcpVerifier))
 		q.Set("code_challenge_method", "S256")
 		q.Set("resource", string(mcpResource))
 	}
-	page := a.get(to, mcpIssuer+"/authorize?"+q.Encode())
+	return mcpIssuer + "/authorize?" + q.Encode()
+}
+
+// approval opens the consent page and returns the form that its Approve sends, when
+// that is enabled.
+func (a *app) approval(to http.Handler) url.Values {
+	a.t.Helper()
+	page := a.get(to, a.request())
 	request := requestField.FindStringSubmatch(page.Body.String())
 	if request == nil {
 		a.t.Fatalf("no consent page: %d %s", page.Code, page.Body)
 	}
-	a.clock.Advance(time.Second) // the button arms late
-	approved := a.form(to, "/consent", url.Values{"request": {html.UnescapeString(request[1])}, "decision": {"approve"}})
+	a.clock.Advance(time.Second) // the button is enabled late
+	return url.Values{"request": {html.UnescapeString(request[1])}, "decision": {"approve"}}
+}
+
+// approve takes a user of the tenant through consent and sign-in, up to where
+// Entra sends the browser back to.
+func (a *app) approve(to http.Handler, username string) (back string) {
+	a.t.Helper()
+	approved := a.form(to, "/consent", a.approval(to))
 	onward := goesOnTo.FindStringSubmatch(approved.Body.String())
 	if onward == nil {
 		a.t.Fatalf("not sent on to Entra: %d %s", approved.Code, approved.Body)

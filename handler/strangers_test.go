@@ -107,45 +107,37 @@ func TestAFloodFromOneAddressIsRefusedAndItsCallersAreNot(t *testing.T) {
 	}
 }
 
-// TestARefusedFloodLosesNothing: whoever is refused beside a flood from their own
-// address goes on where they were: the browser loads the callback again, and the app
+// TestARefusedFloodLosesNothing: a person or an app that is refused because of a flood
+// from the same address loses nothing: the browser loads the callback again, and the app
 // sends its code again. A refresh is not refused at all.
 func TestARefusedFloodLosesNothing(t *testing.T) {
 	w := newEntraWorld(t, map[string]string{"REQUESTS_PER_ADDRESS": "20/1h"})
-	const flooded, other = "198.51.100.1:1234", "203.0.113.1:1234"
+	flooded, other := w.from("198.51.100.1"), w.from("203.0.113.1")
 	for range 20 {
-		r := httptest.NewRequest(http.MethodGet, mcpIssuer+"/wp-login.php", nil)
-		r.RemoteAddr = flooded
-		w.server.ServeHTTP(httptest.NewRecorder(), r)
+		flooded.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, mcpIssuer+"/wp-login.php", nil))
 	}
-	var from string
-	server := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		r.RemoteAddr = from
-		w.server.ServeHTTP(rw, r)
-	})
-	twice := func(what string, ask func() int, want int) {
+	twice := func(what string, ask func(to http.Handler) int, want int) {
 		t.Helper()
-		if from = flooded; ask() != http.StatusTooManyRequests {
+		if ask(flooded) != http.StatusTooManyRequests {
 			t.Fatalf("%s is not refused", what)
 		}
-		if from = other; ask() != want {
+		if ask(other) != want {
 			t.Fatalf("%s is lost", what)
 		}
 	}
-	from = other
-	a, back := w.signIn(server, tenant.Alice)
+	a, back := w.signIn(other, tenant.Alice)
 	var code string
-	twice("the callback", func() int {
-		rec := a.send(server, httptest.NewRequest(http.MethodGet, back, nil))
+	twice("the callback", func(to http.Handler) int {
+		rec := a.get(to, back)
 		if location, err := url.Parse(rec.Header().Get("Location")); err == nil {
 			code = location.Query().Get("code")
 		}
 		return rec.Code
 	}, http.StatusSeeOther)
-	twice("the code", func() int {
-		return a.token(server, url.Values{"grant_type": {"authorization_code"}, "code": {code}, "code_verifier": {mcpVerifier}, "redirect_uri": {mcpRedirect}})
+	twice("the code", func(to http.Handler) int {
+		return a.token(to, url.Values{"grant_type": {"authorization_code"}, "code": {code}, "code_verifier": {mcpVerifier}, "redirect_uri": {mcpRedirect}})
 	}, http.StatusOK)
-	if from = flooded; a.renew(server) != http.StatusOK {
+	if a.renew(flooded) != http.StatusOK {
 		t.Error("a refresh token of ours is not told from a stranger's")
 	}
 	// Refreshes that fail have a budget, too.
@@ -155,7 +147,7 @@ func TestARefusedFloodLosesNothing(t *testing.T) {
 	w.clock.Advance(time.Hour) // else an earlier answer is repeated
 	limited := false
 	for range 25 {
-		limited = limited || a.renew(server) == http.StatusTooManyRequests
+		limited = limited || a.renew(flooded) == http.StatusTooManyRequests
 	}
 	if !limited {
 		t.Error("refreshes that fail are not limited")
