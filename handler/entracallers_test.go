@@ -19,6 +19,7 @@ import (
 	"entramcp/handler/config"
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
+	"entramcp/handler/operator"
 	"entramcp/handler/secret"
 	"entramcp/handler/store/storetest"
 	"entramcp/handler/toolkit"
@@ -107,6 +108,16 @@ func (w *entraWorld) another() *handler.Server {
 		w.t.Fatal(err)
 	}
 	return s
+}
+
+// operator is one who works on the server's table.
+func (w *entraWorld) operator() *operator.Operator {
+	w.t.Helper()
+	o, err := operator.New(w.cfg, w.deps.Table, w.deps.Wrapper, slog.New(slog.DiscardHandler))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return o
 }
 
 func (w *entraWorld) graphName(ctx context.Context, graph, token string) (string, error) {

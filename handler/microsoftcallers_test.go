@@ -3,7 +3,6 @@ package handler_test
 import (
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -13,7 +12,6 @@ import (
 
 	"entramcp/dev/tenant"
 	"entramcp/handler/clients"
-	"entramcp/handler/operator"
 )
 
 // postForm asks the tenant's token endpoint.
@@ -81,10 +79,7 @@ func (w *entraWorld) identity() (id tenant.ManagedIdentity, token func(resource 
 // shown its redirect URI. Such applications send no PKCE and no resource.
 func (w *entraWorld) byHand(redirect string) *app {
 	w.t.Helper()
-	o, err := operator.New(w.cfg, w.deps.Table, w.deps.Wrapper, slog.New(slog.DiscardHandler))
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	o := w.operator()
 	made, first, err := o.CreateClient(w.t.Context(), clients.OperatorClient{Name: "By hand", RedirectURIs: []string{"https://later.invalid/"}, WithoutPKCE: true})
 	if err != nil {
 		w.t.Fatal(err)
@@ -92,7 +87,7 @@ func (w *entraWorld) byHand(redirect string) *app {
 	if err := o.SetRedirectURIs(w.t.Context(), made.ID, []string{redirect}); err != nil {
 		w.t.Fatal(err)
 	}
-	a := &app{entraWorld: w, id: made.ID, secret: first.Reveal(), redirect: redirect, bare: true, jar: map[string]*http.Cookie{}}
+	a := &app{entraWorld: w, id: made.ID, secret: first.Reveal(), redirect: redirect, bare: true}
 	a.redeem(w.server, a.get(w.server, a.approve(w.server, tenant.Alice)))
 	// While one secret takes the place of the other, both are good.
 	second, err := o.RotateSecret(w.t.Context(), made.ID, 24*time.Hour)

@@ -1,10 +1,7 @@
 package handler_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -35,11 +32,7 @@ func newTenantsWorld(t *testing.T) *tenantsWorld {
 	if err := w.Register(app); err != nil {
 		t.Fatal(err)
 	}
-	o, err := operator.New(w.cfg, w.deps.Table, w.deps.Wrapper, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tenantsWorld{w, o}
+	return &tenantsWorld{w, w.operator()}
 }
 
 // everywhere is when every instance has heard of what an operator did.
@@ -124,14 +117,8 @@ func TestTenantsAreNoVerdictWhileStorageIsAway(t *testing.T) {
 	}
 	robot := w.robotOf(tenant.Fabrikam)
 	w.want(w.server, robot, http.StatusOK, "allowed")
-	w.deps.Table = brokenTable{w.deps.Table}
+	w.table.Before(storetest.Fail(errors.New("storage is away"), storetest.List))
 	w.want(w.another(), robot, http.StatusServiceUnavailable, "while storage is away")
-}
-
-type brokenTable struct{ store.Table }
-
-func (brokenTable) List(context.Context, store.Span, store.Cursor) (store.Page, error) {
-	return store.Page{}, fmt.Errorf("storage is away")
 }
 
 // A tenant that has left leaves nothing: neither what its users connected, nor what

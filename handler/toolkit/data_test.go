@@ -13,6 +13,7 @@ import (
 
 	"entramcp/handler/grants"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 	"entramcp/handler/toolkit"
 	"entramcp/handler/toolkit/toolkittest"
 )
@@ -264,7 +265,8 @@ func TestDataIsErasedWithTheUser(t *testing.T) {
 // TestWhatCannotBeListedIsNotErased: that there is nothing, and that nobody knows, are
 // told apart.
 func TestWhatCannotBeListedIsNotErased(t *testing.T) {
-	table := unlisted{toolkittest.Table(t)}
+	table, errUnlisted := storetest.Instrument(toolkittest.Table(t)), errors.New("storage does not answer")
+	table.Before(storetest.Fail(errUnlisted, storetest.List))
 	if n, err := toolkit.EraseData(t.Context(), table, "someone"); !errors.Is(err, errUnlisted) {
 		t.Errorf("erased %d rows, %v", n, err)
 	}
@@ -272,15 +274,6 @@ func TestWhatCannotBeListedIsNotErased(t *testing.T) {
 	if err := toolkit.EachData(t.Context(), table, "someone", nothing); !errors.Is(err, errUnlisted) {
 		t.Errorf("read everything, %v", err)
 	}
-}
-
-// unlisted is a table that answers no listing.
-type unlisted struct{ store.Table }
-
-var errUnlisted = errors.New("storage does not answer")
-
-func (unlisted) List(context.Context, store.Span, store.Cursor) (store.Page, error) {
-	return store.Page{}, errUnlisted
 }
 
 // TestNamesOfDataAreBounded by what they take in the table.
