@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestABrowserIsAnsweredWithAPage: whoever opens an address without a page reads
-// what it is and where to go on. What an app gets is the same with and without:
-// status, challenge, methods.
+// TestABrowserIsAnsweredWithAPage: a person who opens an address without a page reads
+// what it is and where to go on. Status, challenge and methods are the same for a
+// browser and for an app.
 func TestABrowserIsAnsweredWithAPage(t *testing.T) {
 	for _, issuer := range []string{"https://mcp.example.com", "https://gw.example/tools"} {
 		s := serve(t, "PUBLIC_URL", issuer)

@@ -10,8 +10,8 @@ import (
 	"entramcp/handler/grants"
 )
 
-// TestATenantHasALimitOfItsOwn, whoever of its users and applications calls. It is not
-// another tenant's, and a call that another limit refuses does not count for it.
+// TestATenantHasALimitOfItsOwn for all of its users and applications together. Calls of
+// another tenant do not count for it, and neither do calls that another limit refuses.
 func TestATenantHasALimitOfItsOwn(t *testing.T) {
 	c := clocktest.At(time.Date(2026, 11, 26, 10, 0, 0, 0, time.UTC))
 	l := newLimits(CallLimit{Calls: 3, Window: time.Minute}, CallLimit{Calls: 2, Window: time.Minute}, CallLimit{}, c.Now)
