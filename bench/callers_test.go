@@ -27,30 +27,17 @@ func BenchmarkCallers(b *testing.B) {
 		}
 		return s
 	}
-	tokens := map[string]string{}
-	signedIn := func(s server) server {
-		one, err := newClient(s, newTransport())
-		if err == nil {
-			err = one.signIn()
-		}
-		if err != nil {
-			b.Fatalf("%s: %v", s.name, err)
-		}
-		tokens[s.name] = one.Access
-		return s
-	}
-	alone := signedIn(open("own token, Entra's are off", "off"))
-	both := signedIn(open("own token, Entra's are on", "roles"))
+	alone := open("own token, Entra's are off", "off")
+	both := open("own token, Entra's are on", "roles")
 	entras := both
 	entras.name = "Entra's token"
 	token, err := t.Issue(tenant.CallerToken{App: robot, Roles: []string{tenant.InvokeRole}, For: clientID})
 	if err != nil {
 		b.Fatal(err)
 	}
-	tokens[entras.name] = token
+	tokens := map[string]string{alone.name: accessTo(b, alone), both.name: accessTo(b, both), entras.name: token}
 	sc := scenario{
-		name: "tools/call hello_world, 16 connections", connections: 16, contains: "Ada", servers: []server{alone, both, entras},
-		body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hello_world","arguments":{"name":"Ada"}}}`,
+		name: "tools/call hello_world, 16 connections", connections: 16, contains: "Ada", servers: []server{alone, both, entras}, body: hello,
 	}
 	fmt.Printf("%s\n\n%s\n", sc.name, table(sc, measure(b, sc, tokens)))
 	b.ReportMetric(0, "ns/op")

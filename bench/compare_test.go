@@ -23,6 +23,9 @@ var (
 	report = flag.String("report", "", "file whose table of ratios is replaced, between its two marks")
 )
 
+// hello is a call that the compared servers answer with the name.
+const hello = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hello_world","arguments":{"name":"Ada"}}}`
+
 // scenario is one kind of load.
 type scenario struct {
 	name        string
@@ -64,18 +67,7 @@ func BenchmarkCompare(b *testing.B) {
 		b.Fatal(err)
 	}
 	c := startAll(b)
-	tokens := map[string]string{}
-	for _, s := range []server{c.fastMCP, c.own} {
-		one, err := newClient(s, newTransport())
-		if err == nil {
-			err = one.signIn()
-		}
-		if err != nil {
-			b.Fatalf("%s: %v", s.name, err)
-		}
-		tokens[s.name] = one.Access
-	}
-	const hello = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hello_world","arguments":{"name":"Ada"}}}`
+	tokens := map[string]string{c.fastMCP.name: accessTo(b, c.fastMCP), c.own.name: accessTo(b, c.own)}
 	all := []server{c.fastMCP, c.own, c.floor, c.echo}
 	mcps := all[:3]
 	scenarios := []scenario{
@@ -147,7 +139,7 @@ func measure(b *testing.B, sc scenario, tokens map[string]string) map[string]*me
 }
 
 // admitted repeats a run in which the server refused as overloaded: on a computer
-// that others use as well, that is theirs.
+// that others use as well, their load may be the cause.
 func admitted(sc scenario, s server, token string, limit time.Duration, rate float64) (r result, err error) {
 	for range 5 {
 		if r, err = once(sc, s, token, limit, rate); err == nil || !strings.Contains(err.Error(), "503 Service Unavailable") {

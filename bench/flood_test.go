@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/dev/oauthclient"
 	"entramcp/handler/oauth"
 )
 
@@ -25,11 +25,7 @@ type flood struct {
 	request string // with one %s for the sender's address
 }
 
-const (
-	form = "application/x-www-form-urlencoded"
-	// back is the redirect URI of the client that a flood names.
-	back = "http://127.0.0.1:8977/callback"
-)
+const form = "application/x-www-form-urlencoded"
 
 // floods are one for each way in that needs no sign-in. Host is the server's.
 func floods(host, client string) []flood {
@@ -119,8 +115,8 @@ func (s strangers) run(connections int, stop <-chan struct{}) int64 {
 				_ = conn.SetDeadline(time.Now().Add(3 * time.Second))
 				_, err := fmt.Fprintf(conn, s.request, from)
 				if err == nil {
-					// An answer is one write of the server's: what it says is
-					// not looked at, which costs the flood the less.
+					// An answer is one write of the server's. It is not parsed, so
+					// that a flood costs its sender less.
 					_, err = conn.Read(in)
 				}
 				if err == nil {
@@ -137,9 +133,8 @@ func (s strangers) run(connections int, stop <-chan struct{}) int64 {
 	return answered.Load()
 }
 
-// settle is how long a flood lasts before the caller is measured beside it: what
-// the budgets let through at once, for those who come back together, is served by
-// then.
+// settle is how long a flood lasts before the caller is measured beside it. By then
+// the burst that the budgets allow at first has been served.
 var settle = flag.Duration("settle", 2*time.Second, "how long a flood lasts before the caller beside it is measured")
 
 // BenchmarkFloods is the throughput of a signed-in caller on 8 connections
@@ -150,11 +145,9 @@ func BenchmarkFloods(b *testing.B) {
 	w := newWorld(b)
 	p := w.startAs(b, "PORT", "TRUSTED_PROXIES=127.0.0.0/8", "LOCAL_SETTINGS=none")
 	defer p.end()
-	for !p.answers(http.MethodPost, "/mcp", w.token, http.StatusOK) {
-		time.Sleep(50 * time.Millisecond)
-	}
+	p.waitFor(b, http.MethodPost, "/mcp", w.token, http.StatusOK)
 	host := strings.TrimPrefix(p.url, "http://")
-	client := w.register(b)
+	client := w.Register(b, oauthclient.New(w.URL, back).Public("Ada"))
 	quota(b, p.cmd.Process.Pid, 0.5)
 	call := strings.Replace(string(mcpRequest(host, "/mcp", w.token, call)), "\r\n", "\r\nX-Forwarded-For: 192.0.2.7\r\n", 1)
 	caller := load{address: host, connections: 8, contains: []byte("Ada"), request: []byte(call)}
@@ -203,9 +196,7 @@ func BenchmarkBodiesThatNeverCome(b *testing.B) {
 	w := newWorld(b)
 	p := w.start(b)
 	defer p.end()
-	for !p.answers(http.MethodPost, "/mcp", w.token, http.StatusOK) {
-		time.Sleep(50 * time.Millisecond)
-	}
+	p.waitFor(b, http.MethodPost, "/mcp", w.token, http.StatusOK)
 	host := strings.TrimPrefix(p.url, "http://")
 	var open atomic.Int64
 	var wg sync.WaitGroup
@@ -238,21 +229,4 @@ func BenchmarkBodiesThatNeverCome(b *testing.B) {
 	}
 	wg.Wait()
 	b.ReportMetric(0, "ns/op")
-}
-
-// register makes a client.
-func (w *world) register(b *testing.B) string {
-	b.Helper()
-	res, err := w.Client().Post(w.URL+"/register", "application/json", strings.NewReader(`{"client_name":"Ada","redirect_uris":["`+back+`"],"token_endpoint_auth_method":"none"}`))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer res.Body.Close()
-	var client struct {
-		ID string `json:"client_id"`
-	}
-	if err := json.NewDecoder(res.Body).Decode(&client); err != nil || client.ID == "" {
-		b.Fatal("no client: ", err)
-	}
-	return client.ID
 }

@@ -163,9 +163,7 @@ func BenchmarkOverload(b *testing.B) {
 func (w *world) overload(b *testing.B, tool, contains string) {
 	p := w.start(b)
 	defer p.end()
-	for !p.answers(http.MethodGet, "/readyz", "", http.StatusOK) {
-		time.Sleep(50 * time.Millisecond)
-	}
+	p.waitFor(b, http.MethodGet, "/readyz", "", http.StatusOK)
 	quota(b, p.cmd.Process.Pid, 0.25)
 	address := strings.TrimPrefix(p.url, "http://")
 	request := mcpRequest(address, "/mcp", w.token, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+tool+`","arguments":{}}}`)
@@ -177,7 +175,7 @@ func (w *world) overload(b *testing.B, tool, contains string) {
 			const seconds = 4
 			capacity := float64(offer(address, request, contains, 16, seconds*time.Second, 0).served.Load()) / seconds
 			healthy := make(chan time.Duration)
-			go func() { // meanwhile, whoever asks for its health
+			go func() { // health probes, meanwhile
 				var worst time.Duration
 				for range 20 {
 					from := time.Now()

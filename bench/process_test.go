@@ -67,7 +67,7 @@ func unpacked(b *testing.B) string {
 
 func (w *world) signIn(b *testing.B) string {
 	b.Helper()
-	c := oauthclient.New(w.URL, "http://127.0.0.1:8977/callback")
+	c := oauthclient.New(w.URL, back)
 	c.HTTP = w.Client()
 	tokens, err := c.SignIn(b.Context(), c.Public("bench"), nil, w.Browser(stack.Alice).Approve)
 	if err != nil {
@@ -130,15 +130,29 @@ func (p *process) answers(method, path, token string, status int) bool {
 	return err == nil && res.StatusCode == status && (token == "" || status != http.StatusOK || bytes.Contains(text, []byte("Ada")))
 }
 
+// waitFor sends the request until it is answered as wanted.
+func (p *process) waitFor(b *testing.B, method, path, token string, status int) {
+	b.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !p.answers(method, path, token, status); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatalf("%s %s: not answered with %d within 20 s", method, path, status)
+		}
+	}
+}
+
 // resident is the memory of a process that is in RAM, in MiB, where the system
 // tells it as Linux does; elsewhere 0.
-func resident(pid int) float64 {
+func resident(pid int) float64 { return memory(pid, "VmRSS") }
+
+// memory is a part of resident: RssAnon is the process's own, RssFile that of the
+// files that it maps.
+func memory(pid int, part string) float64 {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
 		return 0
 	}
-	_, after, _ := strings.Cut(string(text), "VmRSS:")
-	kib, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
+	_, after, _ := strings.Cut(string(text), part+":")
+	kib, err := strconv.ParseFloat(strings.Fields(after + " 0")[0], 64)
 	if err != nil {
 		return 0
 	}
@@ -162,11 +176,7 @@ func BenchmarkStart(b *testing.B) {
 			var most float64
 			for b.Loop() {
 				p := w.start(b)
-				for deadline := time.Now().Add(20 * time.Second); !p.answers(first.method, first.path, first.token, first.status); time.Sleep(time.Millisecond) {
-					if time.Now().After(deadline) {
-						b.Fatal("no such answer")
-					}
-				}
+				p.waitFor(b, first.method, first.path, first.token, first.status)
 				b.StopTimer()
 				most = resident(p.cmd.Process.Pid)
 				p.end()
@@ -187,9 +197,7 @@ func BenchmarkMemory(b *testing.B) {
 	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = together
 	for b.Loop() {
 		p := w.start(b)
-		for !p.answers("POST", "/mcp", w.token, http.StatusOK) {
-			time.Sleep(time.Millisecond)
-		}
+		p.waitFor(b, "POST", "/mcp", w.token, http.StatusOK)
 		var done, failed atomic.Int64
 		var wg sync.WaitGroup
 		var most atomic.Uint64

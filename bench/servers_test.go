@@ -187,9 +187,12 @@ type client struct {
 	oauthclient.Tokens
 }
 
+// back is the redirect URI of the clients.
+const back = "http://127.0.0.1:8977/callback"
+
 // newClient registers at s.
 func newClient(s server, transport *http.Client) (*client, error) {
-	c := &client{Client: oauthclient.New(s.url, "http://127.0.0.1:8977/callback"), server: s}
+	c := &client{Client: oauthclient.New(s.url, back), server: s}
 	c.HTTP = transport
 	answer, err := c.Register(context.Background(), c.Public("bench "+oauth.RandomID()))
 	if err == nil {
@@ -210,6 +213,19 @@ func (c *client) signIn() error {
 		return err
 	}
 	return c.take(c.Redeem(context.Background(), request, u.Query().Get("code")))
+}
+
+// accessTo is an access token of a new client's user at s.
+func accessTo(b *testing.B, s server) string {
+	b.Helper()
+	c, err := newClient(s, newTransport())
+	if err == nil {
+		err = c.signIn()
+	}
+	if err != nil {
+		b.Fatalf("%s: %v", s.name, err)
+	}
+	return c.Access
 }
 
 // renew exchanges the refresh token.

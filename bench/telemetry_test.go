@@ -95,25 +95,13 @@ func telemetryCaller(b *testing.B, o *telemetry.Options) func() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	body := []byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ada"}}}`)
+	header := http.Header{
+		"Authorization": {"Bearer " + tokens.Access}, "Accept": {"application/json, text/event-stream"}, "Mcp-Protocol-Version": {"2025-06-18"},
+	}
 	return func() {
-		r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, s.MCP(), bytes.NewReader(body))
-		if err != nil {
-			b.Fatal(err)
-		}
-		for name, value := range map[string]string{
-			"Authorization": "Bearer " + tokens.Access, "Content-Type": "application/json",
-			"Accept": "application/json, text/event-stream", "Mcp-Protocol-Version": "2025-06-18",
-		} {
-			r.Header.Set(name, value)
-		}
-		res, err := http.DefaultClient.Do(r)
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer res.Body.Close()
-		if text, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusOK || !bytes.Contains(text, []byte("Hello, Ada")) {
-			b.Fatalf("%d %s, %v", res.StatusCode, text, err)
+		answer, err := client.Post(b.Context(), client.Resource, "application/json", []byte(call), header)
+		if err != nil || answer.Status != http.StatusOK || !bytes.Contains(answer.Body, []byte("Hello, Ada")) {
+			b.Fatalf("%d %s, %v", answer.Status, answer.Body, err)
 		}
 	}
 }
