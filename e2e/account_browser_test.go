@@ -87,11 +87,7 @@ func TestTheAccountPagesInChromium(t *testing.T) {
 	tabTo(t, c, "Manage connections")
 	c.Do("manage", press(kb.Enter, 1), chromedp.WaitVisible(`h2#user`))
 	tabTo(t, c, "Object ID")
-	var id string
-	if err := s.Tenant.Change(stack.Alice, func(u *tenant.User) { id = u.ObjectID }); err != nil {
-		t.Fatal(err)
-	}
-	c.Do("a user", chromedp.KeyEvent(id+kb.Enter), chromedp.WaitVisible(`button[value="block-user"]`))
+	c.Do("a user", chromedp.KeyEvent(s.Tenant.ObjectID(stack.Alice)+kb.Enter), chromedp.WaitVisible(`button[value="block-user"]`))
 	tabTo(t, c, "Part of its name")
 	c.Do("an app", chromedp.KeyEvent("wire"+kb.Enter), chromedp.WaitVisible(`code.select`))
 	tabTo(t, c, "Value")

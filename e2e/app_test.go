@@ -156,3 +156,12 @@ func (a *app) send(path, contentType, body string, header ...string) wire {
 	}
 	return w
 }
+
+// withHeader sends a header with every request.
+type withHeader struct{ name, value string }
+
+func (h withHeader) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set(h.name, h.value)
+	return http.DefaultTransport.RoundTrip(r)
+}

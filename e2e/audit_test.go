@@ -36,6 +36,7 @@ type audited struct {
 	t     *testing.T
 	lines stack.Output
 	read  int
+	log   *slog.Logger
 	// table and wrapper are what the command line opens.
 	table   store.Table
 	wrapper keyring.Wrapper
@@ -44,9 +45,9 @@ type audited struct {
 func newAudited(t *testing.T, env map[string]string) *audited {
 	t.Helper()
 	a := &audited{t: t}
+	a.log = observe.NewLogger(observe.LogOptions{Out: &a.lines, Errs: &a.lines, Level: slog.LevelInfo})
 	a.Local = stack.StartLocal(t, env, func(d *handler.Dependencies) {
-		a.table, a.wrapper = d.Table, d.Wrapper
-		d.Log = observe.NewLogger(observe.LogOptions{Out: &a.lines, Errs: &a.lines, Level: slog.LevelInfo})
+		a.table, a.wrapper, d.Log = d.Table, d.Wrapper, a.log
 		d.Catalogue.Tools = append(d.Catalogue.Tools,
 			toolkit.Define("send", "Send mail.", answer42, toolkit.RequireScopes("Mail.Send")),
 			toolkit.Define("administer", "For administrators.", answer42, toolkit.RequireRole("Mcp.Admin")))
@@ -55,12 +56,7 @@ func newAudited(t *testing.T, env map[string]string) *audited {
 		app.AppRoles = append(app.AppRoles, tenant.ManageRole)
 		app.ApplicationRoles = append(app.ApplicationRoles, tenant.ManageRole)
 	}))
-	// The first epoch is added in the background.
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(a.lines.String(), string(observe.KeyRingChanged)); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("there are no keys")
-		}
-	}
+	eventually(t, "the first epoch", func() bool { return strings.Contains(a.lines.String(), string(observe.KeyRingChanged)) })
 	a.news()
 	return a
 }
@@ -68,24 +64,18 @@ func newAudited(t *testing.T, env map[string]string) *audited {
 // visitor is where requests of clients and browsers come from.
 const visitor = "203.0.113.77"
 
-type forwarded struct{ http.RoundTripper }
-
-func (f forwarded) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.Header.Set("X-Forwarded-For", visitor)
-	return f.RoundTripper.RoundTrip(r)
-}
+var forwarded = withHeader{"X-Forwarded-For", visitor}
 
 // app is a client, which has registered.
 func (a *audited) app(user string) *app {
 	a.t.Helper()
 	c := &app{t: a.t, Client: oauthclient.New(a.URL, appCallback), browser: a.browser(user)}
-	c.HTTP = &http.Client{Transport: forwarded{http.DefaultTransport}}
+	c.HTTP = &http.Client{Transport: forwarded}
 	return registered(c)
 }
 
 func (a *audited) browser(user string) *stack.Browser {
-	return stack.NewBrowser(user).Through(forwarded{http.DefaultTransport})
+	return stack.NewBrowser(user).Through(forwarded)
 }
 
 // news are the audit events since the last call.
@@ -137,16 +127,17 @@ func (a *audited) onPage(b *stack.Browser, path, action, button string, fields .
 		a.t.Fatal(err)
 	}
 	for _, f := range page.Forms {
-		if strings.HasSuffix(f.Action, action) && slices.ContainsFunc(f.Buttons, func(named string) bool { return strings.HasPrefix(named, button) }) {
-			named := f.Buttons[slices.IndexFunc(f.Buttons, func(named string) bool { return strings.HasPrefix(named, button) })]
-			for i := 0; i < len(fields); i += 2 {
-				f.Fields.Set(fields[i], fields[i+1])
-			}
-			if done, err := b.Press(&stack.Page{URL: page.URL, Forms: []stack.Form{f}}, named); err != nil || done.Status != http.StatusOK {
-				a.t.Fatalf("%s on %s: %v %+v", button, path, err, done)
-			}
-			return
+		n := slices.IndexFunc(f.Buttons, func(named string) bool { return strings.HasPrefix(named, button) })
+		if n < 0 || !strings.HasSuffix(f.Action, action) {
+			continue
 		}
+		for i := 0; i < len(fields); i += 2 {
+			f.Fields.Set(fields[i], fields[i+1])
+		}
+		if done, err := b.Press(&stack.Page{URL: page.URL, Forms: []stack.Form{f}}, f.Buttons[n]); err != nil || done.Status != http.StatusOK {
+			a.t.Fatalf("%s on %s: %v %+v", button, path, err, done)
+		}
+		return
 	}
 	a.t.Fatalf("no button %s on %s:\n%s", button, path, page.Body)
 }
@@ -167,19 +158,10 @@ func (a *audited) manager() *stack.Browser {
 	return b
 }
 
-func (a *audited) objectID(user string) (id string) {
-	a.t.Helper()
-	if err := a.Tenant.Change(user, func(u *tenant.User) { id = u.ObjectID }); err != nil {
-		a.t.Fatal(err)
-	}
-	return id
-}
-
 // commands are what the command line does, on the table of the server.
 func (a *audited) commands() *operator.Operator {
 	a.t.Helper()
-	log := observe.NewLogger(observe.LogOptions{Out: &a.lines, Errs: &a.lines, Level: slog.LevelInfo})
-	o, err := operator.New(config.Config{Issuer: a.URL, Resource: oauth.Resource(a.MCP()), AccessTokenLifetime: time.Hour, RefreshLifetime: 24 * time.Hour}, a.table, a.wrapper, log)
+	o, err := operator.New(config.Config{Issuer: a.URL, Resource: oauth.Resource(a.MCP()), AccessTokenLifetime: time.Hour, RefreshLifetime: 24 * time.Hour}, a.table, a.wrapper, a.log)
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -238,25 +220,21 @@ func (a *audited) check(e map[string]any, members []string) {
 	}
 	text := fmt.Sprint(e)
 	secrets := map[string]string{
-		"an address": visitor, "an object ID": a.objectID(stack.Bob), "another object ID": a.objectID(stack.Alice),
-		"a user name": "contoso.example", "a name": "Bob", "another name": "Alice", "our secret": stack.ClientSecret, "a verifier": appVerifier,
+		visitor: "an address", a.Tenant.ObjectID(stack.Bob): "an object ID", a.Tenant.ObjectID(stack.Alice): "another object ID",
+		"contoso.example": "a user name", "Bob": "a name", "Alice": "another name", stack.ClientSecret: "our secret", appVerifier: "a verifier",
 	}
 	for _, x := range a.Seen("/token") {
-		secrets["a code"], secrets["a refresh token"] = x.Form.Get("code"), x.Form.Get("refresh_token")
 		var issued struct {
 			Access  string `json:"access_token"`
 			Refresh string `json:"refresh_token"`
 		}
 		_ = json.Unmarshal(x.Body, &issued)
-		secrets["an access token"], secrets["a new refresh token"] = issued.Access, issued.Refresh
-		for what, secret := range secrets {
-			if secret != "" && strings.Contains(text, secret) {
-				a.t.Errorf("%s in %s", what, text)
-			}
-		}
+		secrets[x.Form.Get("code")], secrets[x.Form.Get("refresh_token")] = "a code", "a refresh token"
+		secrets[issued.Access], secrets[issued.Refresh] = "an access token", "a new refresh token"
 	}
-	for what, secret := range secrets {
-		if secret != "" && strings.Contains(text, secret) {
+	delete(secrets, "") // of what a request or an answer has not
+	for secret, what := range secrets {
+		if strings.Contains(text, secret) {
 			a.t.Errorf("%s in %s", what, text)
 		}
 	}
@@ -374,15 +352,15 @@ func TestEveryDecisionIsOneEvent(t *testing.T) {
 		}, []string{"disconnected disconnected by the user", "data_erased"}},
 		{"a manager ends one connection", func(a *audited) {
 			connected(a, stack.Bob)
-			a.onPage(a.manager(), "/account/manage?user="+a.objectID(stack.Bob), "/manage", "do=disconnect")
+			a.onPage(a.manager(), "/account/manage?user="+a.Tenant.ObjectID(stack.Bob), "/manage", "do=disconnect")
 		}, []string{"admin_action disconnect"}},
 		{"a manager signs a user out", func(a *audited) {
-			a.onPage(a.manager(), "/account/manage?user="+a.objectID(stack.Bob), "/manage", "do=sign-out-user")
+			a.onPage(a.manager(), "/account/manage?user="+a.Tenant.ObjectID(stack.Bob), "/manage", "do=sign-out-user")
 		}, []string{"admin_action sign-out-user"}},
 		{"a manager blocks and unblocks a user", func(a *audited) {
 			b := a.manager()
-			a.onPage(b, "/account/manage?user="+a.objectID(stack.Bob), "/manage", "do=block-user")
-			a.onPage(b, "/account/manage?user="+a.objectID(stack.Bob), "/manage", "do=unblock-user")
+			a.onPage(b, "/account/manage?user="+a.Tenant.ObjectID(stack.Bob), "/manage", "do=block-user")
+			a.onPage(b, "/account/manage?user="+a.Tenant.ObjectID(stack.Bob), "/manage", "do=unblock-user")
 		}, []string{"blocked", "unblocked"}},
 		{"a manager blocks a host, which gets nowhere", func(a *audited) {
 			c := connected(a, stack.Bob)
@@ -392,7 +370,7 @@ func TestEveryDecisionIsOneEvent(t *testing.T) {
 			c.send("/register", "application/json", `{"client_name":"other","redirect_uris":["`+appCallback+`"],"token_endpoint_auth_method":"none"}`)
 		}, []string{"blocked", "block_enforced", "block_enforced blocked: redirect-host", "block_enforced"}},
 		{"a user who is blocked signs in to the account page", func(a *audited) {
-			a.onPage(a.manager(), "/account/manage?user="+a.objectID(stack.Bob), "/manage", "do=block-user")
+			a.onPage(a.manager(), "/account/manage?user="+a.Tenant.ObjectID(stack.Bob), "/manage", "do=block-user")
 			a.news()
 			if page, err := a.browser(stack.Bob).SignInAt(a.URL + "/account"); err == nil && len(page.Forms) > 0 {
 				a.t.Errorf("let in: %s", page.Body)
@@ -405,7 +383,7 @@ func TestEveryDecisionIsOneEvent(t *testing.T) {
 			a.must(err)
 			c := a.app(stack.Bob)
 			a.news()
-			if answer := c.send("/account/manage/api", "application/json", `{"do":"sign-out-user","user":"`+a.objectID(stack.Bob)+`"}`, "Authorization", "Bearer "+token); answer.status != http.StatusOK {
+			if answer := c.send("/account/manage/api", "application/json", `{"do":"sign-out-user","user":"`+a.Tenant.ObjectID(stack.Bob)+`"}`, "Authorization", "Bearer "+token); answer.status != http.StatusOK {
 				a.t.Errorf("%+v", answer)
 			}
 		}, []string{"admin_action sign-out-user"}},

@@ -6,7 +6,6 @@ import (
 	"html"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -35,25 +34,16 @@ func TestMakeRunServesTheExamples(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", binary, "entramcp/examples/server").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	port, tenantPort := stack.FreePort(t), stack.FreePort(t)
-	run := runLauncher(t, binary, port, tenantPort, t.TempDir())
+	run := runLauncher(t, binary, stack.FreePort(t), stack.FreePort(t), t.TempDir())
 	run.waitFor("Connect ")
 
-	dev, err := launcher()
-	if err != nil {
-		t.Fatal(err)
-	}
 	ask := func(command string, env ...string) string {
 		t.Helper()
-		cmd := exec.Command(dev, command)
-		cmd.Env = append(os.Environ(), append(env, "PORT="+port, "TENANT_PORT="+tenantPort)...)
-		var errs strings.Builder
-		cmd.Stderr = &errs
-		out, err := cmd.Output()
+		out, errs, err := run.command(command, env...)
 		if err != nil {
-			t.Fatalf("make %s %v: %v\n%s", command, env, err, errs.String())
+			t.Fatalf("make %s %v: %v\n%s", command, env, err, errs)
 		}
-		return string(out)
+		return out
 	}
 	const hostile = `<img src=x onerror="document.title='owned'">`
 	note, err := json.Marshal(map[string]string{"name": "shopping", "text": hostile})
@@ -70,7 +60,7 @@ func TestMakeRunServesTheExamples(t *testing.T) {
 	}
 
 	session, err := mcp.NewClient(&mcp.Implementation{Name: "host of apps", Version: "1"}, nil).Connect(t.Context(), &mcp.StreamableClientTransport{
-		Endpoint: run.public + "/mcp", HTTPClient: &http.Client{Timeout: time.Minute, Transport: bearerTransport(strings.TrimSpace(ask("token", "DEV_USER=bob")))},
+		Endpoint: run.public + "/mcp", HTTPClient: &http.Client{Timeout: time.Minute, Transport: withHeader{"Authorization", "Bearer " + strings.TrimSpace(ask("token", "DEV_USER=bob"))}},
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -110,12 +100,3 @@ addEventListener("message", ({source, data}) => {
   }
 })
 </script>`
-
-// bearerTransport sends a token with every request.
-type bearerTransport string
-
-func (token bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+string(token))
-	return http.DefaultTransport.RoundTrip(r)
-}

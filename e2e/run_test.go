@@ -22,6 +22,8 @@ type devRun struct {
 	out    stack.Output
 	ended  chan struct{}
 	public string
+
+	port, tenantPort string
 }
 
 // launcher is dev, built once.
@@ -53,7 +55,7 @@ func runLauncher(t *testing.T, binary, port, tenantPort, dataDir string) *devRun
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &devRun{t: t, ended: make(chan struct{}), public: "http://localhost:" + port}
+	d := &devRun{t: t, ended: make(chan struct{}), public: "http://localhost:" + port, port: port, tenantPort: tenantPort}
 	d.cmd = exec.Command(dev, binary)
 	d.cmd.Env = append(os.Environ(), "PORT="+port, "TENANT_PORT="+tenantPort, "DATA_DIR="+dataDir,
 		// What a developer may have set for real must not reach the simulation.
@@ -71,6 +73,16 @@ func runLauncher(t *testing.T, binary, port, tenantPort, dataDir string) *devRun
 		<-d.ended
 	})
 	return d
+}
+
+// command runs make token or make call beside the server.
+func (d *devRun) command(name string, env ...string) (stdout, stderr string, err error) {
+	cmd := exec.Command(d.cmd.Path, name)
+	cmd.Env = append(os.Environ(), append(env, "PORT="+d.port, "TENANT_PORT="+d.tenantPort, "USER=root")...)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
 }
 
 func (d *devRun) waitFor(text string) {
@@ -162,20 +174,11 @@ func TestASecondCopyOfMakeRunSaysWhatToDo(t *testing.T) {
 // TestMakeTokenAndMakeCall: what docs/microsoft-callers.md shows, with the
 // server that make run runs.
 func TestMakeTokenAndMakeCall(t *testing.T) {
-	port, tenantPort := stack.FreePort(t), stack.FreePort(t)
-	makeRun(t, port, tenantPort, t.TempDir()).waitFor("Connect ")
-	dev, err := launcher()
-	if err != nil {
-		t.Fatal(err)
-	}
+	run := makeRun(t, stack.FreePort(t), stack.FreePort(t), t.TempDir())
+	run.waitFor("Connect ")
 	ask := func(command string, env ...string) (stdout, stderr string) {
-		t.Helper()
-		cmd := exec.Command(dev, command)
-		cmd.Env = append(os.Environ(), append(env, "PORT="+port, "TENANT_PORT="+tenantPort, "USER=root")...)
-		var out, errs strings.Builder
-		cmd.Stdout, cmd.Stderr = &out, &errs
-		_ = cmd.Run() // the texts tell
-		return out.String(), errs.String()
+		stdout, stderr, _ = run.command(command, env...) // the texts tell
+		return stdout, stderr
 	}
 	for name, env := range map[string][]string{
 		"user": {"DEV_USER=bob"}, "application": {"DEV_APP=robot", "DEV_ROLES=Mcp.Invoke"},

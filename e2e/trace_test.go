@@ -19,15 +19,6 @@ import (
 
 var update = flag.Bool("update", false, "write docs/trace.txt again")
 
-// traced sends what a client that traces sends with each request.
-type traced struct{ http.RoundTripper }
-
-func (f traced) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-	return f.RoundTripper.RoundTrip(r)
-}
-
 // tree writes the spans below parent, in the order in which they began, with the
 // audit events that are noted on them.
 func tree(out *strings.Builder, spans []*tracepb.Span, parent []byte, depth int) {
@@ -61,7 +52,7 @@ func TestOneSignInAndCallIsOneTrace(t *testing.T) {
 	// What an instance reads only once has been read.
 	newApp(t, s.URL, stack.Alice).signIn("openid").call("greet")
 
-	transport := traced{http.DefaultTransport}
+	transport := withHeader{"Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 	a := &app{t: t, Client: oauthclient.New(s.URL, appCallback), browser: stack.NewBrowser(stack.Bob).Through(transport)}
 	a.HTTP = &http.Client{Transport: transport}
 	if got := registered(a).signIn("openid", "offline_access", "User.Read").call("identity"); got.failed {

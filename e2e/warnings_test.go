@@ -40,7 +40,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: it does not come", what)
+			t.Fatalf("not within 20 s: %s", what)
 		}
 	}
 }

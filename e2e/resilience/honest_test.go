@@ -120,7 +120,7 @@ func (h *honest) connects() bool {
 	h.counts.add(checks, "signed in")
 	h.line = nil
 	h.got(a)
-	// Whoever has seen the code in the browser's history.
+	// An attacker may have seen the code in the browser's history.
 	if a, known := h.answered(refreshesFor, func() answer { return h.redeem(code, verifier+"x") }); known {
 		h.counts.add(checks, "code with another verifier")
 		if !a.is(http.StatusBadRequest, "invalid_grant") {
