@@ -93,7 +93,7 @@ func (w *world) startAs(b *testing.B, portIn string, more ...string) *process {
 	b.Helper()
 	port := stack.FreePort(b)
 	p := &process{cmd: exec.Command(w.binary), url: "http://127.0.0.1:" + port}
-	p.cmd.Env = append(more, portIn+"="+port)
+	p.cmd.Env = append([]string{portIn + "=" + port}, more...)
 	for name, v := range w.Settings() {
 		p.cmd.Env = append(p.cmd.Env, name+"="+v)
 	}
