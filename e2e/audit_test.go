@@ -342,7 +342,7 @@ func TestEveryDecisionIsOneEvent(t *testing.T) {
 			connected(a, stack.Bob)
 			b := a.account(stack.Bob)
 			a.news()
-			challenge := authserver.ClaimsPrefix + string(grants.SubjectOf(stack.TenantID, a.objectID(stack.Bob)))
+			challenge := authserver.ClaimsPrefix + string(grants.SubjectOf(stack.TenantID, a.Tenant.ObjectID(stack.Bob)))
 			_, err := a.table.Insert(a.t.Context(), store.Row{Partition: challenge, Key: "claims", Value: []byte("sealed")})
 			a.must(err)
 			a.onPage(b, "/account", "/erase", "=", "sure", "yes")
