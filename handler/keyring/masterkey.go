@@ -2,7 +2,6 @@ package keyring
 
 import (
 	"context"
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"encoding/base64"
@@ -57,17 +56,9 @@ func newMasterKey(key MasterKey) (*masterKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	block, err := aes.NewCipher(expand(bytes, "entramcp/keyring/v1/master/wrap", 32))
-	if err != nil {
-		return nil, err
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, err
-	}
 	return &masterKey{
 		id:   masterKeyPrefix + hex.EncodeToString(expand(bytes, "entramcp/keyring/v1/master/fingerprint", 8)),
-		aead: aead,
+		aead: newAEAD(bytes, "entramcp/keyring/v1/master/wrap"),
 	}, nil
 }
 

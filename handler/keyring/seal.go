@@ -30,6 +30,19 @@ func (k *keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "keys of "
 // LogValue keeps the bytes out of the log.
 func (k *keys) LogValue() slog.Value { return slog.StringValue("keys of " + k.kid) }
 
+// newAEAD is AES-256-GCM under a key that is derived for info.
+func newAEAD(key []byte, info string) cipher.AEAD {
+	block, err := aes.NewCipher(expand(key, info, 32))
+	if err != nil {
+		panic(err) // 32 bytes are a key
+	}
+	gcm, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err) // AES has blocks of 16 bytes
+	}
+	return gcm
+}
+
 // aead is AES-256-GCM under a key of its own.
 //
 // Nonces are 96 random bits. NIST SP 800-38D §8.3 allows 2^32 of them under
@@ -41,15 +54,7 @@ func (k *keys) aead(p Purpose) cipher.AEAD {
 	if a, ok := k.aeads.Load(p); ok {
 		return a.(cipher.AEAD)
 	}
-	block, err := aes.NewCipher(expand([]byte(k.epoch.Reveal()), "entramcp/keyring/v1/seal/"+string(p), 32))
-	if err != nil {
-		panic(err) // 32 bytes are a key
-	}
-	gcm, err := cipher.NewGCM(block)
-	if err != nil {
-		panic(err) // AES has blocks of 16 bytes
-	}
-	a, _ := k.aeads.LoadOrStore(p, gcm)
+	a, _ := k.aeads.LoadOrStore(p, newAEAD([]byte(k.epoch.Reveal()), "entramcp/keyring/v1/seal/"+string(p)))
 	return a.(cipher.AEAD)
 }
 
