@@ -1,7 +1,11 @@
 package keyring_test
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -217,6 +221,41 @@ func TestRetiredEpochIsRememberedAsLongAsWhatItSealed(t *testing.T) {
 	if epochs := epochsOf(t, table); string(epochs[0].Wrapped) == "retired" {
 		t.Error("the retired epoch is never swept")
 	}
+}
+
+// Every epoch that is added or retired is one audit event, of the instance whose
+// write it was.
+func TestChangesOfTheRingAreAudited(t *testing.T) {
+	c, table := clocktest.New(), newTable(t)
+	var log bytes.Buffer
+	r := keyring.New(keyring.Options{Table: table, Wrapper: masterKey(t, keyA), Now: c.Now, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	want := func(what string, events ...string) {
+		t.Helper()
+		var got []string
+		for line := range strings.Lines(log.String()) {
+			if _, rest, ok := strings.Cut(line, " event=key_ring_changed "); ok {
+				got = append(got, strings.TrimSpace(rest))
+			}
+		}
+		log.Reset()
+		if !slices.Equal(got, events) {
+			t.Errorf("%s: %q, want %q", what, got, events)
+		}
+	}
+	load(t, r)
+	want("the first start", `target="epoch 1" reason=added`)
+	load(t, r)
+	want("another reading")
+	retire(t, r, nil, 1)
+	want("retirement", `target="epoch 2" reason=added`, `target="epoch 1" reason=retired`)
+	instrumented := storetest.Instrument(table)
+	second := keyring.New(keyring.Options{Table: instrumented, Wrapper: masterKey(t, keyA), Now: c.Now, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	load(t, second)
+	instrumented.Before(storetest.Once(func() error { return r.Rotate(t.Context()) }, storetest.Insert))
+	if err := second.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want("two that rotate", `target="epoch 3" reason=added`)
 }
 
 func TestListShowsTheRingAsItIs(t *testing.T) {

@@ -144,6 +144,25 @@ func TestOperatorSaysThatEveryInstanceHasTheNewKey(t *testing.T) {
 	opens(t, newRing(t, table, masterKey(t, keyB), c), keyring.RefreshHandle, "", sealed, "h")
 }
 
+// A key that is changed back at once, and then changed again: what was noted of the
+// first change says nothing about the instances of the second.
+func TestEveryChangeOfTheMasterKeyGivesInstancesTheirTime(t *testing.T) {
+	c := clocktest.New()
+	table := newTable(t)
+	load(t, newRing(t, table, masterKey(t, keyA), c))
+	changing := newRing(t, table, masterKey(t, keyB, keyA), c)
+	load(t, changing)
+	c.Advance(keyring.RewrapAfter)
+	load(t, changing)
+	if n, err := newRing(t, table, masterKey(t, keyA, keyB), c).Rewrap(t.Context()); n != 1 || err != nil {
+		t.Fatalf("changed back: %d, %v", n, err)
+	}
+	load(t, changing)
+	if e := epochsOf(t, table)[0]; e.Wrapping != masterKey(t, keyA).ID() {
+		t.Error("wrapped again while instances with the old key may start")
+	}
+}
+
 // forgetful wraps, and unwraps something else.
 type forgetful struct{ keyring.Wrapper }
 
