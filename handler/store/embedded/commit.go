@@ -50,7 +50,8 @@ func (c *commits) run() {
 		c.mu.Lock()
 		batch := c.waiting
 		c.waiting = nil
-		if c.running = len(batch) > 0; !c.running {
+		if len(batch) == 0 {
+			c.running = false
 			c.mu.Unlock()
 			return
 		}

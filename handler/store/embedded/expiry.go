@@ -131,10 +131,8 @@ func (b buckets) index(at []byte, expires time.Time) error {
 	return b.expiry.Put(entryOf(expires, at), nil)
 }
 
-// unindex removes the entry of a record that is about to change or to go.
+// unindex removes the entry, if there is one, of a record that is about to change
+// or to go.
 func (b buckets) unindex(at []byte, old record) error {
-	if old.expires().IsZero() {
-		return nil
-	}
 	return b.expiry.Delete(entryOf(old.expires(), at))
 }
