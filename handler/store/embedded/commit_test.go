@@ -134,6 +134,11 @@ func TestAWriterFailsAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			table := opened(t)
 			inserted(t, table, "there")()
+			old := store.Row{Partition: "p", Key: "old"}
+			var err error
+			if old.ETag, err = table.Insert(t.Context(), old); err != nil {
+				t.Fatal(err)
+			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			together(t, table, func() {
@@ -141,6 +146,10 @@ func TestAWriterFailsAlone(t *testing.T) {
 					cancel()
 				}
 			}, inserted(t, table, "one"), func() {
+				if n, err := table.Drop(t.Context(), []store.Row{old}); n != 1 || err != nil {
+					t.Errorf("%d of one row dropped, %v", n, err)
+				}
+			}, func() {
 				if err := tt.write(ctx, table); err == nil || tt.want != nil && !errors.Is(err, tt.want) {
 					t.Errorf("got %v, want %v", err, tt.want)
 				}
@@ -148,6 +157,7 @@ func TestAWriterFailsAlone(t *testing.T) {
 			wantRow(t, table, "one", nil)
 			wantRow(t, table, "two", nil)
 			wantRow(t, table, "failed", store.ErrNotFound)
+			wantRow(t, table, "old", store.ErrNotFound)
 		})
 	}
 }

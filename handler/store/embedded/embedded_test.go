@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"entramcp/handler/store"
 	"entramcp/handler/store/embedded"
 	"entramcp/handler/store/storetest"
@@ -192,6 +194,13 @@ func TestOpenRefusesWhatIsNoStore(t *testing.T) {
 	}
 	if _, err := embedded.Open(path); err == nil {
 		t.Error("opened a file as a directory")
+	}
+	for _, name := range []string{"rows", "state", "expiry"} { // another program's
+		dir := t.TempDir()
+		edit(t, dir, func(tx *bbolt.Tx) error { return tx.Cursor().Bucket().Put([]byte(name), []byte("x")) })
+		if _, err := embedded.Open(dir); err == nil {
+			t.Errorf("opened a file where %s is a value", name)
+		}
 	}
 }
 

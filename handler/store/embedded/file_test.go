@@ -216,22 +216,24 @@ func TestDamagedRecordIsAnError(t *testing.T) {
 }
 
 func TestDamagedAddressIsAnError(t *testing.T) {
-	dir := t.TempDir()
-	if err := open(t, dir).Close(); err != nil {
-		t.Fatal(err)
+	for _, entry := range []string{"short", be(1<<63 | 10)} { // without an address
+		dir := t.TempDir()
+		if err := open(t, dir).Close(); err != nil {
+			t.Fatal(err)
+		}
+		edit(t, dir, func(tx *bbolt.Tx) error {
+			return errors.Join(tx.Bucket([]byte("rows")).Put([]byte("no-NUL"), []byte("\x01"+be(7)+be(10))),
+				tx.Bucket([]byte("expiry")).Put([]byte(entry), nil))
+		})
+		table := open(t, dir)
+		page, err := table.List(t.Context(), store.Prefix(""), "")
+		wantUnknown(t, "list", err)
+		if len(page.Rows) != 0 {
+			t.Errorf("rows beside the error: %v", page.Rows)
+		}
+		_, err = table.ListExpired(t.Context(), time.Unix(11, 0), "")
+		wantUnknown(t, "list expired", err)
 	}
-	edit(t, dir, func(tx *bbolt.Tx) error {
-		return errors.Join(tx.Bucket([]byte("rows")).Put([]byte("no-NUL"), []byte("\x01"+be(7)+be(10))),
-			tx.Bucket([]byte("expiry")).Put([]byte("short"), nil))
-	})
-	table := open(t, dir)
-	page, err := table.List(t.Context(), store.Prefix(""), "")
-	wantUnknown(t, "list", err)
-	if len(page.Rows) != 0 {
-		t.Errorf("rows beside the error: %v", page.Rows)
-	}
-	_, err = table.ListExpired(t.Context(), time.Unix(11, 0), "")
-	wantUnknown(t, "list expired", err)
 }
 
 func TestCursorOfAnotherListingIsRefused(t *testing.T) {
