@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"entramcp/handler/oauth"
+	"entramcp/handler/store/storetest"
 )
 
 const recheckEvery = time.Hour
@@ -168,11 +169,24 @@ func TestOutageOfEntraIsToleratedForTwoMoreIntervals(t *testing.T) {
 // A client that comes back after hours is served only after the verdict, whichever
 // instance it calls.
 func TestOverdueCallWaitsForTheVerdict(t *testing.T) {
-	for name, over := range map[string]bool{"the sign-in holds": false, "the sign-in is over": true} {
+	over := func(*recheckWorld) (Renewal, error) { return Renewal{}, ErrSignInOver }
+	for name, tt := range map[string]struct {
+		entra func(*recheckWorld) (Renewal, error) // nil confirms
+		want  oauth.Code                           // empty: the call is served
+	}{
+		"the sign-in holds":   {},
+		"the sign-in is over": {over, oauth.InvalidToken},
+		"the sign-in is over, and the grant cannot be read": {func(w *recheckWorld) (Renewal, error) {
+			for _, i := range []*instance{w.a, w.b} {
+				i.wire.Before(storetest.Fail(errDown, storetest.Get).In(GrantPrefix))
+			}
+			return over(w)
+		}, oauth.TemporarilyUnavailable},
+	} {
 		t.Run(name, func(t *testing.T) {
 			recheckTest(t, func(t *testing.T, w *recheckWorld) {
-				if over {
-					w.entra = func() (Renewal, error) { return Renewal{}, ErrSignInOver }
+				if tt.entra != nil {
+					w.entra = func() (Renewal, error) { return tt.entra(w) }
 				}
 				time.Sleep(overdueAfter*recheckEvery + time.Second)
 				answers := make(chan error, 8)
@@ -181,8 +195,8 @@ func TestOverdueCallWaitsForTheVerdict(t *testing.T) {
 				}
 				for range 8 {
 					err := <-answers
-					if over {
-						wantCode(t, err, oauth.InvalidToken)
+					if tt.want != "" {
+						wantCode(t, err, tt.want)
 					} else if err != nil {
 						t.Error(err)
 					}
