@@ -147,7 +147,7 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	s.tools = s.newToolServer(catalogue)
 	s.guard = s.newGuard(catalogue)
 	if s.home, err = s.newHome(); err != nil {
-		return nil, fmt.Errorf("make the page at the root: %w", err)
+		return nil, fmt.Errorf("make the home page: %w", err)
 	}
 	s.sweep = sweep.New(sweep.Options{Table: deps.Table, Kinds: s.kinds(), Interval: cfg.SweepInterval, Now: deps.Now, Log: deps.Log})
 	s.health = s.newHealth()
@@ -210,7 +210,7 @@ func (s *Server) prepared(ctx context.Context) bool {
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err() == nil
 		}
-		s.deps.Log.ErrorContext(ctx, "the table cannot be prepared; it will be tried again", "cause", err)
+		s.deps.Log.ErrorContext(ctx, "the table cannot be prepared and will be tried again", "cause", err)
 		select {
 		case <-ctx.Done():
 			return false

@@ -54,7 +54,7 @@ func (s signedIn) Tokens(ctx context.Context) (entra.Assertion, error) {
 
 func (s signedIn) Renewed(ctx context.Context, renewed entra.SignIn) error {
 	if c := renewed.Claims; c != nil && grants.SubjectOf(c.TenantID, c.ObjectID) != s.grant.Subject {
-		return oauth.Unavailable("The sign-in service answered for somebody else.", time.Minute, errors.New("entra renewed another user's tokens"))
+		return oauth.Unavailable("The sign-in service answered for another user.", time.Minute, errors.New("entra renewed another user's tokens"))
 	}
 	_, err := s.grants.UpdateUpstream(ctx, s.grant, grants.Upstream{
 		RefreshToken: grants.EntraRefreshToken(renewed.RefreshToken),
@@ -68,6 +68,6 @@ func (s signedIn) Challenged(ctx context.Context, claims string) {
 		return // the caller's own sign-in is not ours
 	}
 	if err := s.challenges.Keep(ctx, s.grant.Subject, claims); err != nil {
-		s.log.WarnContext(ctx, "a claims challenge was not kept", "grant", s.grant, "cause", err)
+		s.log.WarnContext(ctx, "a claims challenge could not be stored", "grant", s.grant, "cause", err)
 	}
 }

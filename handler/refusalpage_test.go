@@ -33,8 +33,8 @@ func TestABrowserIsAnsweredWithAPage(t *testing.T) {
 			"/revoke":                           {405, "This address is for apps"},
 			"/introspect":                       {405, "This address is for apps"},
 			"/consent":                          {405, "This page cannot be opened by itself"},
-			"/no-such-page":                     {404, "There is no page here"},
-			"/.well-known/openid-configuration": {404, "There is no page here"},
+			"/no-such-page":                     {404, "Page not found"},
+			"/.well-known/openid-configuration": {404, "Page not found"},
 		} {
 			page := get(path, "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
 			body := page.Body.String()

@@ -91,7 +91,7 @@ func (s *Server) measure() error {
 		}
 	}
 	return errors.Join(
-		t.Gauge("entramcp.revocation.lag", "s", "Age of what this instance knows of revocations, while there are requests.", func() (float64, bool) {
+		t.Gauge("entramcp.revocation.lag", "s", "Age of this instance's list of revocations, while there are requests.", func() (float64, bool) {
 			lag, known := s.grants.RevocationLag()
 			return lag.Seconds(), known
 		}),
@@ -107,6 +107,6 @@ func (s *Server) measure() error {
 			return telemetry.Counts{"refused": s.anonymous.Refused() + s.refreshes.Refused()}
 		}),
 		t.Counter("entramcp.tokens.verified", "{token}", "Access tokens of calls, by whether they had been verified before.", "cache", looks(s.grants.VerifiedTokens)),
-		t.Counter("entramcp.clients.read", "{client}", "Looks for a client's registration, by whether it was in memory.", "cache", looks(s.clients.CachedClients)),
+		t.Counter("entramcp.clients.read", "{client}", "Reads of a client's registration, by whether it was in memory.", "cache", looks(s.clients.CachedClients)),
 	)
 }

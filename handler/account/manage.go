@@ -154,8 +154,8 @@ type action struct {
 }
 
 var (
-	errNotAllowed = errors.New("this concerns the whole server, and is for the operator's own tenant")
-	errBadAction  = errors.New("the action is not complete: it takes do, and user, grant, or kind and value")
+	errNotAllowed = errors.New("this affects the whole server and is only for the operator's own tenant")
+	errBadAction  = errors.New("the action is incomplete: it needs do, and user, grant, or kind and value")
 )
 
 // subject is the user of tenant whom what is about, empty if it names none.

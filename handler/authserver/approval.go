@@ -123,7 +123,7 @@ func (s *Server) keepApproval(ctx context.Context, user entra.Claims, req reques
 		err = insertOrReplace(ctx, s.Table, row)
 	}
 	if err != nil {
-		s.Log.WarnContext(ctx, "an approval is not remembered", "client_id", excerpt(req.ClientID, maxLogged), "cause", err)
+		s.Log.WarnContext(ctx, "an approval could not be remembered", "client_id", excerpt(req.ClientID, maxLogged), "cause", err)
 	}
 }
 
@@ -159,7 +159,7 @@ func decodeApproval(row store.Row) (RememberedApproval, error) {
 		return a, err
 	}
 	if a.Version > approvalVersion {
-		return a, errors.New("authserver: an approval of a later version")
+		return a, errors.New("authserver: the approval was written by a later version")
 	}
 	a.ID = row.Key
 	return a, nil

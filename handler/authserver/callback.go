@@ -137,7 +137,7 @@ func (s *Server) complete(r *http.Request, t transaction, q url.Values) (answer,
 		return s.answerEntraFailure(r, t, f), nil
 	}
 	if q.Get("code") == "" {
-		return s.answerError(r, t, oauth.New(oauth.ServerError, "The sign-in brought no result.")), nil
+		return s.answerError(r, t, oauth.New(oauth.ServerError, "The sign-in returned no result.")), nil
 	}
 	signIn, err := s.Upstream.Exchange(r.Context(), entra.Callback{
 		Code: entra.Code{Value: secret.New(q.Get("code"))}, Verifier: entra.Verifier(t.verifier), Nonce: t.nonce.Reveal(), Scopes: t.page.Scopes})

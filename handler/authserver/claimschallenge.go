@@ -70,7 +70,7 @@ func (c *ClaimsChallenges) read(ctx context.Context, subject grants.Subject) (cl
 	}
 	claims, err := c.open(ctx, row)
 	if errors.Is(err, keyring.ErrNotOurs) {
-		c.Log.WarnContext(ctx, "a claims challenge cannot be read and is taken as none", "subject", string(subject), "cause", err)
+		c.Log.WarnContext(ctx, "a claims challenge cannot be read and is ignored", "subject", string(subject), "cause", err)
 		return claimsChallenge{}, nil
 	}
 	if err != nil {
@@ -97,7 +97,7 @@ func (c *ClaimsChallenges) remove(ctx context.Context, subject grants.Subject) {
 		err = c.Table.Delete(ctx, row.Partition, row.Key, row.ETag)
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrConflict) {
-		c.Log.WarnContext(ctx, "a claims challenge that was met is still there", "cause", err)
+		c.Log.WarnContext(ctx, "a claims challenge that was met could not be deleted", "cause", err)
 	}
 }
 

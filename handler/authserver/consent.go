@@ -155,7 +155,7 @@ func (s *Server) readDecision(w http.ResponseWriter, r *http.Request) (decision 
 	case decideCancel, decideInFull:
 		return decision, f, nil
 	}
-	return "", f, newPageError(pages.UnreadableForm, oauth.InvalidRequest, "The form holds no decision.")
+	return "", f, newPageError(pages.UnreadableForm, oauth.InvalidRequest, "The form contains no decision.")
 }
 
 // allowed are the scopes without those that the person has unticked. A form
@@ -193,7 +193,7 @@ func (s *Server) registered(ctx context.Context, req request) (clients.Client, e
 		return clients.Client{}, err
 	}
 	if !client.Allows(req.RedirectURI) {
-		return clients.Client{}, newPageError(pages.WithdrawnAddress, oauth.InvalidRedirectURI, "The app is no longer registered for the address it asked to be answered at.")
+		return clients.Client{}, newPageError(pages.WithdrawnAddress, oauth.InvalidRedirectURI, "The address at which the app asked for its answer is no longer registered.")
 	}
 	return client, nil
 }

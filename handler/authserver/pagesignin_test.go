@@ -106,7 +106,7 @@ func TestAPageSignInThatFailsSaysSoOnAPageAndLeadsBack(t *testing.T) {
 	}{
 		"Entra refuses": {func(w *world, _ *notebook, to string) string {
 			return w.upstream.refuse(w.t, to, "access_denied", "AADSTS65004")
-		}, http.StatusForbidden, "This sign-in cannot go on"},
+		}, http.StatusForbidden, "This sign-in cannot continue"},
 		"not assigned": {func(w *world, _ *notebook, to string) string {
 			return w.upstream.refuse(w.t, to, "access_denied", "AADSTS50105")
 		}, http.StatusForbidden, "You cannot sign in here"},
@@ -126,7 +126,7 @@ func TestAPageSignInThatFailsSaysSoOnAPageAndLeadsBack(t *testing.T) {
 		"the page sign-in refuses": {func(w *world, n *notebook, to string) string {
 			n.fail = oauth.New(oauth.AccessDenied, "Not you.")
 			return w.upstream.signIn(w.t, to)
-		}, http.StatusForbidden, "cannot go on"},
+		}, http.StatusForbidden, "cannot continue"},
 		"the page sign-in breaks": {func(w *world, n *notebook, to string) string {
 			n.fail = errors.New("secret detail")
 			return w.upstream.signIn(w.t, to)

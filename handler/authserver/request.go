@@ -48,7 +48,7 @@ func (s *Server) recipient(ctx context.Context, p params) (request, clients.Clie
 		redirectURI = client.RedirectURIs[0]
 	}
 	if !client.Allows(redirectURI) {
-		return request{}, clients.Client{}, newPageError(pages.UnregisteredAddress, oauth.InvalidRedirectURI, "The app asked to be answered at an address that it has not registered.")
+		return request{}, clients.Client{}, newPageError(pages.UnregisteredAddress, oauth.InvalidRedirectURI, "The app asked for its answer at an address that it has not registered.")
 	}
 	verified := client.Source == clients.SourceFetched || client.Source == clients.SourcePinned
 	return request{ClientID: client.ID, ClientName: client.Name, Verified: verified, RedirectURI: redirectURI, State: p.Get("state"), AuthorizationID: oauth.RandomID()}, client, nil

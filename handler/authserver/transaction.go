@@ -251,7 +251,7 @@ func (s *Server) claimTransaction(ctx context.Context, t transaction) (transacti
 func (s *Server) answerTransaction(ctx context.Context, t transaction, a answer) {
 	t.answer, t.verifier, t.nonce = &a, codeVerifier{}, nonce{}
 	if _, err := s.replaceTransaction(ctx, t); err != nil {
-		s.Log.WarnContext(ctx, "the answer of a sign-in is not kept; a callback that is repeated will fail", "transaction", t, "cause", err)
+		s.Log.WarnContext(ctx, "the answer of a sign-in could not be stored; a repeated callback will fail", "transaction", t, "cause", err)
 	}
 }
 

@@ -66,7 +66,7 @@ func (r *Registry) parseDocument(id string, body []byte) (Client, error) {
 	}
 	for _, name := range []string{"client_secret", "client_secret_expires_at"} {
 		if _, ok := f[name]; ok {
-			return refuse("it must not hold " + name + ".")
+			return refuse("it must not contain " + name + ".")
 		}
 	}
 	m, err := f.common(r.policy)

@@ -109,7 +109,7 @@ func TestDocumentRules(t *testing.T) {
 		"private key":           {`{"client_id":"` + appURL + `","client_name":"App","jwks":` + keys.private + `,` + redirects + `}`, "private or symmetric"},
 		"private key and URL":   {`{"client_id":"` + appURL + `","client_name":"App","jwks_uri":"https://app.example/k","jwks":` + keys.private + `,` + redirects + `}`, "both"},
 		"unknown algorithm":     {`{"client_id":"` + appURL + `","client_name":"App","token_endpoint_auth_signing_alg":"HS256",` + redirects + `}`, "signing_alg"},
-		"answer in a redirect":  {`{"client_id":"` + appURL + `","client_name":"App","redirect_uris":["https://app.example/cb?iss=https%3A%2F%2Fevil.example"]}`, "must not hold iss"},
+		"answer in a redirect":  {`{"client_id":"` + appURL + `","client_name":"App","redirect_uris":["https://app.example/cb?iss=https%3A%2F%2Fevil.example"]}`, "must not contain iss"},
 		"symmetric key":         {`{"client_id":"` + appURL + `","client_name":"App","jwks":{"keys":[{"kty":"oct","k":"c2VjcmV0"}]},` + redirects + `}`, "symmetric"},
 		"only symmetric listed": {`{"client_id":"` + appURL + `","client_name":"App","token_endpoint_auth_methods_supported":["client_secret_post"],` + redirects + `}`, "none, or private_key_jwt"},
 		"not JSON":              {`<html>`, "JSON object"},

@@ -162,7 +162,7 @@ func (d *fetchCache) refresh(ctx context.Context, flight, rawURL string, younges
 	})
 	select {
 	case <-ctx.Done():
-		return c, false, oauth.Unavailable("The request was given up.", time.Second, ctx.Err())
+		return c, false, oauth.Unavailable("The request was canceled.", time.Second, ctx.Err())
 	case result := <-results:
 		c, _ = result.Val.(cachedCopy)
 		return c, result.Shared, result.Err
@@ -230,7 +230,7 @@ func (d *fetchCache) standIn(ctx context.Context, rawURL string, c cachedCopy, e
 			c, old = cachedCopy{URL: rawURL, body: body, builtIn: true, row: c.row, shared: true}, true
 		}
 		if old {
-			d.log.WarnContext(ctx, "a client's document cannot be fetched; a copy stands in (PINNED_CLIENTS can name one)",
+			d.log.WarnContext(ctx, "a client's metadata document cannot be fetched; a copy is used (PINNED_CLIENTS can hold one)",
 				"url", rawURL, "built_in", c.builtIn, "fetched", c.Fetched, "cause", err)
 			c.retry = d.now().Add(standInFor)
 			d.copies.Add(rawURL, c)
@@ -240,13 +240,13 @@ func (d *fetchCache) standIn(ctx context.Context, rawURL string, c cachedCopy, e
 	if !failed {
 		return cachedCopy{}, err
 	}
-	d.log.WarnContext(ctx, "a client's document cannot be fetched (PINNED_CLIENTS can name one)", "url", rawURL, "cause", err)
+	d.log.WarnContext(ctx, "a client's metadata document cannot be fetched (PINNED_CLIENTS can hold one)", "url", rawURL, "cause", err)
 	if refusal := new(oauth.Error); errors.As(f.cause, &refusal) && f.final {
 		return cachedCopy{}, refusal
 	}
 	text := "The client's document at " + quoteForClient(rawURL) + " " + f.what + ". "
 	if !f.final {
-		text += "If that lasts, the operator of this server can name the document in PINNED_CLIENTS. "
+		text += "If this persists, the operator of this server can add the document to PINNED_CLIENTS. "
 	}
 	if f.down {
 		return cachedCopy{}, oauth.Unavailable(text+"Try again in a moment.", tryAgain, err)

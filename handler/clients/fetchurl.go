@@ -72,7 +72,7 @@ func parseFetchURL(raw string) (*url.URL, error) {
 	}
 	for i := range len(raw) {
 		if c := raw[i]; c <= ' ' || c > '~' || c == '\\' {
-			return nil, errors.New("it holds a character that is not allowed in a URI")
+			return nil, errors.New("it contains a character that is not allowed in a URI")
 		}
 	}
 	u, err := url.Parse(raw)
@@ -80,7 +80,7 @@ func parseFetchURL(raw string) (*url.URL, error) {
 	case err != nil || u.Opaque != "" || u.String() != raw:
 		return nil, errors.New("it is not a URL in normal form")
 	case u.User != nil:
-		return nil, errors.New("it must not hold a user name or password")
+		return nil, errors.New("it must not contain a user name or password")
 	case strings.Contains(raw, "#"):
 		return nil, errors.New("it must not have a fragment")
 	case !validHost(u.Host) || u.Host != strings.ToLower(u.Host):
@@ -88,7 +88,7 @@ func parseFetchURL(raw string) (*url.URL, error) {
 	case u.Path == "" || u.Path == "/":
 		return nil, errors.New("it must have a path")
 	case hasDotSegment(u.EscapedPath()):
-		return nil, errors.New("it must not have . or .. path segments")
+		return nil, errors.New("it must not contain . or .. path segments")
 	}
 	return u, nil
 }

@@ -109,7 +109,7 @@ func parseKeys(text []byte) ([]verificationKey, error) {
 	var keys []verificationKey
 	for _, j := range set.Keys {
 		if j.D != "" || j.K != "" || j.P != "" || j.KTY == jwkset.KtyOct {
-			return nil, errors.New("it holds a private or symmetric key")
+			return nil, errors.New("it contains a private or symmetric key")
 		}
 		// Certificates play no part, and a URL of one must never be fetched.
 		j.X5U, j.X5C, j.X5T, j.X5TS256 = "", nil, "", ""

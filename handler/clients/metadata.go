@@ -60,7 +60,7 @@ func readFields(body io.Reader) (fields, error) {
 		return nil, tooLong()
 	}
 	if err != nil {
-		return nil, errors.New("it could not be read to its end") // the cause names our own address
+		return nil, errors.New("it could not be read completely") // the cause names our own address
 	}
 	return parseFields(text)
 }

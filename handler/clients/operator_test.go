@@ -188,7 +188,7 @@ func TestOperatorsMistakesAreNamed(t *testing.T) {
 		"https URI":              {Name: "X", RedirectURIs: []string{"http://localhost/cb"}},
 		`"com.example.app:/cb"`:  {Name: "X", RedirectURIs: []string{foundry, "com.example.app:/cb"}},
 		"wildcards":              {Name: "X", RedirectURIs: []string{"https://a.example/*"}},
-		"must not hold iss":      {Name: "X", RedirectURIs: []string{"https://a.example/cb?iss=x"}},
+		"must not contain iss":   {Name: "X", RedirectURIs: []string{"https://a.example/cb?iss=x"}},
 		"user name or password":  {Name: "X", RedirectURIs: []string{"https://u@a.example/cb"}},
 		"without a secret needs": {Name: "X", RedirectURIs: []string{foundry}, Public: true, WithoutPKCE: true},
 	} {

@@ -41,11 +41,11 @@ func parseRedirect(uri string) (*url.URL, error) {
 		return nil, fmt.Errorf("it must have 1 to %d characters", maxRedirectURI)
 	}
 	if placeholder := placeholderPattern.FindString(uri); placeholder != "" {
-		return nil, fmt.Errorf("it holds the placeholder %s, which the client must replace", strings.TrimPrefix(placeholder, ":"))
+		return nil, fmt.Errorf("it contains the placeholder %s, which the client must replace", strings.TrimPrefix(placeholder, ":"))
 	}
 	for i := range len(uri) {
 		if c := uri[i]; c <= ' ' || c > '~' || strings.IndexByte("\"<>\\^`{|}", c) >= 0 {
-			return nil, errors.New("it holds a character that is not allowed in a URI")
+			return nil, errors.New("it contains a character that is not allowed in a URI")
 		}
 	}
 	switch {
@@ -64,11 +64,11 @@ func parseRedirect(uri string) (*url.URL, error) {
 	case dangerousScheme(u.Scheme):
 		return nil, fmt.Errorf("the scheme %s is not allowed", u.Scheme)
 	case u.User != nil:
-		return nil, errors.New("it must not hold a user name or password")
+		return nil, errors.New("it must not contain a user name or password")
 	case u.String() != uri:
 		return nil, errors.New("it is not in normal form")
 	case hasDotSegment(u.EscapedPath()) || hasDotSegment(u.Opaque):
-		return nil, errors.New("it must not have . or .. path segments")
+		return nil, errors.New("it must not contain . or .. path segments")
 	}
 	if err := checkQuery(u.RawQuery); err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func checkQuery(query string) error {
 	for name := range values {
 		name, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(name)), "[") // PHP reads state[] as state
 		if slices.Contains(responseParameters, name) {
-			return fmt.Errorf("its query must not hold %s, which the answer adds", name)
+			return fmt.Errorf("its query must not contain %s, which the authorization response adds", name)
 		}
 	}
 	return nil

@@ -229,7 +229,7 @@ func (r *Registry) Touch(ctx context.Context, c Client) {
 	}
 	_, err := r.extend(ctx, c, usedLife)
 	if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
-		r.log.WarnContext(ctx, "client registration not kept alive", "client_id", c.ID, "cause", err)
+		r.log.WarnContext(ctx, "the lifetime of a client registration was not extended", "client_id", c.ID, "cause", err)
 	}
 }
 

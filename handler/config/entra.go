@@ -70,7 +70,7 @@ func (r *reader) tenants(e *Entra) {
 		return
 	}
 	if multi && len(e.AllowedTenants) == 0 {
-		r.bad("ENTRA_ALLOWED_TENANTS", fmt.Sprintf("is not set, and %s=%s lets every tenant in", name, e.TenantID),
+		r.bad("ENTRA_ALLOWED_TENANTS", fmt.Sprintf("is not set, and %s=%s would allow every tenant", name, e.TenantID),
 			"Write the IDs of the tenants to allow, or * to allow all of them")
 	}
 	for i, t := range e.AllowedTenants {
@@ -98,7 +98,7 @@ func (r *reader) credential(e *Entra) {
 	slices.Sort(set)
 	switch len(set) {
 	case 0:
-		r.bad("ENTRA_CLIENT_SECRET", "is not set, nor is another credential",
+		r.bad("ENTRA_CLIENT_SECRET", "is not set, and neither is another credential",
 			"Set one of ENTRA_CLIENT_SECRET, ENTRA_CLIENT_CERTIFICATE_PATH and ENTRA_MANAGED_IDENTITY_CLIENT_ID")
 	case 1:
 	default:

@@ -93,7 +93,7 @@ func LoadAddress(getenv func(string) string) (Config, error) {
 	var c Config
 	r.public(&c, r.port("PORT", 7071))
 	if u, err := url.Parse(c.Issuer); len(r.problems) == 0 && (err != nil || u.Scheme != "https") {
-		r.bad("PUBLIC_URL", fmt.Sprintf("is %q, which only this computer reaches", c.Issuer), "Write the address that clients use, such as https://mcp.example.com")
+		r.bad("PUBLIC_URL", fmt.Sprintf("is %q, which only this computer can reach", c.Issuer), "Write the address that clients use, such as https://mcp.example.com")
 	}
 	if len(r.problems) > 0 {
 		return Config{}, r.problems
@@ -131,31 +131,31 @@ func (r *reader) public(c *Config, ownPort int) {
 	v := r.textOr(name, fallback)
 	u, err := url.Parse(v)
 	if err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") {
-		r.bad(name, fmt.Sprintf("is %q, which is not a web address", v), "Write an address such as https://mcp.example.com")
+		r.bad(name, fmt.Sprintf("is %q, which is not an http or https URL", v), "Write an address such as https://mcp.example.com")
 		return
 	}
 	origin := u.Scheme + "://" + canonicalHost(u)
 	path := strings.TrimRight(u.EscapedPath(), "/")
 	switch {
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(v, "#") || u.User != nil:
-		r.bad(name, fmt.Sprintf("is %q; it must have neither query nor fragment nor user name", u.Redacted()), "Write "+origin+path)
+		r.bad(name, fmt.Sprintf("is %q; it must not have a query, a fragment or a user name", u.Redacted()), "Write "+origin+path)
 		return
 	case path == MCPPath || strings.HasSuffix(path, MCPPath):
 		r.bad(name, fmt.Sprintf("is %q; the MCP endpoint is added to it", v), "Write "+origin+strings.TrimSuffix(path, MCPPath))
 		return
 	case path != "" && slices.Contains(append(ownPaths, "/.well-known", "/admin", "/runtime"), "/"+strings.Split(path, "/")[1]):
 		// A gateway may take the path away, and then nobody knew what is meant.
-		r.bad(name, fmt.Sprintf("is %q, whose path begins like one of the server's own", v), "Write another path, such as "+origin+"/tools")
+		r.bad(name, fmt.Sprintf("is %q, whose path conflicts with one of the server's own paths", v), "Write another path, such as "+origin+"/tools")
 		return
 	case path != "" && (!plainPath.MatchString(path) || strings.Contains(path, "/.")):
-		r.bad(name, fmt.Sprintf("is %q, whose path clients would write in more than one way", v),
+		r.bad(name, fmt.Sprintf("is %q, whose path can be written in more than one way", v),
 			"Write a path of letters, digits and the characters - . _ ~, such as "+origin+"/tools")
 		return
 	case u.Scheme == "http" && !oauth.Loopback(u.Hostname()):
-		r.bad(name, fmt.Sprintf("is %q; without TLS it may only name this computer", v), "Write https://"+canonicalHost(u)+path)
+		r.bad(name, fmt.Sprintf("is %q; http is allowed only for this computer", v), "Write https://"+canonicalHost(u)+path)
 		return
 	case c.InAzure && oauth.Loopback(u.Hostname()) && !r.simulated():
-		r.bad(name, fmt.Sprintf("is %q, which names each client's own computer", v), "Write the address that clients use, such as https://"+site)
+		r.bad(name, fmt.Sprintf("is %q, which for each client means the client's own computer", v), "Write the address that clients use, such as https://"+site)
 		return
 	}
 	c.Issuer = origin + path
@@ -185,7 +185,7 @@ func (r *reader) redirectPath(c *Config) {
 		r.bad(name, fmt.Sprintf("is %q", p), "Write a path such as /auth/callback")
 	case slices.Contains(ownPaths, p), strings.HasPrefix(p, "/account/"), strings.HasPrefix(p, "/admin"), strings.HasPrefix(p, "/runtime"):
 		// The Functions host keeps /admin and /runtime to itself.
-		r.bad(name, fmt.Sprintf("is %q, which is taken", p), "Write another path such as /auth/callback")
+		r.bad(name, fmt.Sprintf("is %q, which the server uses itself", p), "Write another path such as /auth/callback")
 	}
 	c.RedirectPath = p
 }

@@ -34,7 +34,7 @@ func WithLocalSettings(getenv func(string) string) (func(string) string, error) 
 	}
 	if err != nil {
 		return nil, Problems{{path, fmt.Sprintf("cannot be used: %v", err),
-			"Write a JSON object whose Values are texts, as in " + LocalSettings + ".example, or set LOCAL_SETTINGS to none"}}
+			"Write a JSON object whose Values are strings, as in " + LocalSettings + ".example, or set LOCAL_SETTINGS to none"}}
 	}
 	return func(name string) string {
 		if v := getenv(name); v != "" {

@@ -70,7 +70,7 @@ func (r *reader) list(name string) []string {
 	if strings.HasPrefix(v, "[") {
 		var values []string
 		if err := json.Unmarshal([]byte(v), &values); err != nil {
-			r.bad(name, fmt.Sprintf("is %q, which is not a JSON array of texts", v), "Write the values with commas between them")
+			r.bad(name, fmt.Sprintf("is %q, which is not a JSON array of strings", v), "Write the values with commas between them")
 		}
 		v = strings.Join(values, ",")
 	}
@@ -169,7 +169,7 @@ func (r *reader) networks(name string) []netip.Prefix {
 		case err != nil:
 			r.bad(name, fmt.Sprintf("names %q, which is not an address or a CIDR", v), "Write values such as 10.0.0.0/8, with commas between them")
 		case prefix.Bits() == 0:
-			r.bad(name, fmt.Sprintf("names %q, which trusts everybody", v), "Write the addresses of your proxies alone")
+			r.bad(name, fmt.Sprintf("names %q, which trusts every address", v), "Write only the addresses of your proxies")
 		default:
 			out = append(out, prefix.Masked())
 		}

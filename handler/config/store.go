@@ -36,7 +36,7 @@ func (r *reader) store(c *Config) {
 		}
 	}
 	if c.InAzure && c.Store.Embedded() {
-		r.bad("TABLES_URL", "is not set; a file would not outlive this instance nor be seen by others",
+		r.bad("TABLES_URL", "is not set; a file would be lost with this instance and is not shared with others",
 			"Write https://ACCOUNT.table.core.windows.net")
 	}
 }
@@ -65,7 +65,7 @@ func (r *reader) keys(c *Config) {
 			r.bad("KEY_VAULT_KEY_URL", fmt.Sprintf("is %q", c.Keys.VaultKeyURL), "Write https://VAULT.vault.azure.net/keys/NAME")
 		}
 	case c.Keys.MasterKey.IsZero() && (c.InAzure || !c.Store.Embedded()):
-		r.bad("KEY_VAULT_KEY_URL", "is not set, nor is MASTER_KEY; instances need a key in common",
+		r.bad("KEY_VAULT_KEY_URL", "is not set, and neither is MASTER_KEY; all instances need the same key",
 			"Write https://VAULT.vault.azure.net/keys/NAME, or put the output of `openssl rand -base64 32` into MASTER_KEY")
 	}
 }

@@ -56,7 +56,7 @@ func (s Site) challenge(ctx context.Context) Finding {
 	}
 	if a.status != http.StatusUnauthorized {
 		u := &unexpected{"/mcp", a}
-		return Wrong(check, "a call without a token: "+u.Error()+", not 401; no client would begin to sign in", u.fix())
+		return Wrong(check, "a call without a token: "+u.Error()+", not 401; no client would start a sign-in", u.fix())
 	}
 	want := s.Issuer + resourcePaths[0]
 	m := resourceMetadata.FindStringSubmatch(a.header.Get("WWW-Authenticate"))
@@ -111,7 +111,7 @@ func (s Site) authorizationServers(d map[string]any) Finding {
 
 // issuer is compared byte by byte (RFC 8414 §3.3).
 func (s Site) issuer(d map[string]any) Finding {
-	const check, who = "issuer", "Python SDK, Go SDK, Codex, Copilot CLI and OpenCode want it equal to the byte"
+	const check, who = "issuer", "Python SDK, Go SDK, Codex, Copilot CLI and OpenCode require it to be equal byte for byte"
 	if d["issuer"] != s.Issuer {
 		return Wrong(check, fmt.Sprintf("%v is not %s; %s", d["issuer"], s.Issuer, who), setPublicURL)
 	}

@@ -53,7 +53,7 @@ func tenant(cfg config.Entra, d entra.Discovery) Finding {
 func clock(d entra.Discovery, now time.Time) Finding {
 	const check = "clock"
 	if d.Date.IsZero() {
-		return Unknown(check, "the answer had no date", "")
+		return Unknown(check, "the answer had no Date header", "")
 	}
 	skew := now.Sub(d.Date).Round(time.Second)
 	detail := fmt.Sprintf("%s from Entra's", skew)
@@ -80,7 +80,7 @@ func credential(ctx context.Context, c *entra.Client) Finding {
 	check := "credential (" + c.CredentialSetting() + ")"
 	err := c.ProbeCredential(ctx)
 	if err == nil {
-		return OK(check, "Entra raised no objection")
+		return OK(check, "Entra did not reject it")
 	}
 	f := entra.AsFailure(err)
 	if f.Kind == entra.Misconfigured {
@@ -126,8 +126,8 @@ func clientSecret(cfg config.Entra, now time.Time) (Finding, bool) {
 	case cfg.ClientSecret.IsZero():
 		return Finding{}, false
 	case ends.IsZero():
-		return Unknown(check, "nothing says when it ends, and on that day nobody can sign in any more",
-			"Write the day into ENTRA_CLIENT_SECRET_EXPIRES: the log then warns 30 days before."), true
+		return Unknown(check, "its expiry date is not known, and after that day nobody can sign in",
+			"Write the date in ENTRA_CLIENT_SECRET_EXPIRES: the log then warns 30 days before."), true
 	}
 	return judged(check, detail, warnings.Facts{Now: now, SecretEnds: ends}), true
 }
@@ -154,7 +154,7 @@ func callers(cfg config.Entra) (Finding, bool) {
 		who = append(who, "users through "+strings.Join(cfg.Clients, ", "))
 	}
 	if slices.Contains(cfg.Clients, tokenStore) {
-		who = append(who, "the token store of Microsoft 365, which stands for every plugin of the tenant")
+		who = append(who, "the token store of Microsoft 365, which represents every plugin of the tenant")
 	}
 	return OK(check, strings.Join(who, "; ")), len(who) > 0
 }

@@ -103,7 +103,7 @@ func (c challenged) Do(r *http.Request) (*http.Response, error) {
 func TestTheRingIsReadAndNeverMade(t *testing.T) {
 	table := storetest.Embedded(t)
 	first, second := masterKey(t, "first"), masterKey(t, "second")
-	if f := doctor.Ring(t.Context(), table, first); f.Verdict != doctor.Passed || !strings.Contains(f.Detail, "the first start makes it") {
+	if f := doctor.Ring(t.Context(), table, first); f.Verdict != doctor.Passed || !strings.Contains(f.Detail, "the first start creates it") {
 		t.Errorf("an empty table: %+v", f)
 	}
 	if page, err := table.List(t.Context(), store.Partition(keyring.Partition), ""); err != nil || len(page.Rows) != 0 {

@@ -46,7 +46,7 @@ func wrappingFix(err error, setting string) string {
 	if setting != "KEY_VAULT_KEY_URL" {
 		return "Put the output of `openssl rand -base64 32` into " + setting + "."
 	}
-	return "It takes an enabled RSA key at KEY_VAULT_KEY_URL, a vault whose firewall lets this network in, and the role Key Vault Crypto User on it for this identity."
+	return "It needs an enabled RSA key at KEY_VAULT_KEY_URL, a vault whose firewall lets this network in, and the role Key Vault Crypto User on it for this identity."
 }
 
 // Ring opens every epoch that is in the table with w. It makes none.
@@ -64,7 +64,7 @@ func Ring(ctx context.Context, table store.Table, w keyring.Wrapper) Finding {
 		return Wrong(check, unreadable.Error(), "Set the wrapping key that is named here: KEY_VAULT_KEY_URL, MASTER_KEY, or MASTER_KEY_PREVIOUS while changing it. "+
 			"If it is lost, delete the partition keys of the table: everyone signs in again.")
 	case len(epochs) == 0:
-		return OK(check, "empty: the first start makes it")
+		return OK(check, "empty: the first start creates it")
 	}
 	newest := epochs[len(epochs)-1].Created
 	return judged(check, fmt.Sprintf("%d epoch(s), all readable, the newest of %s", len(epochs), newest.UTC().Format(time.DateOnly)),
@@ -87,7 +87,7 @@ func keys(ctx context.Context, cfg config.Config, table store.Table) []Finding {
 	return inTime(ctx, func(ctx context.Context) []Finding {
 		wrapping := Wrapping(ctx, wrapper, setting)
 		if table == nil {
-			return []Finding{wrapping, Unknown("key ring", "not read, as the storage cannot be", "")}
+			return []Finding{wrapping, Unknown("key ring", "not read, because the storage cannot be reached", "")}
 		}
 		return []Finding{wrapping, Ring(ctx, table, wrapper), Swept(ctx, table, cfg.SweepInterval, time.Now()), documents(ctx, cfg, table)}
 	})
@@ -102,7 +102,7 @@ func Swept(ctx context.Context, table store.Table, every time.Duration, now time
 	case err != nil:
 		return Unknown(check, err.Error(), "Correct the storage first.")
 	case done.IsZero():
-		return Unknown(check, "none was finished yet", "")
+		return Unknown(check, "none has finished yet", "")
 	}
 	f := judged(check, "last finished at "+done.UTC().Format(time.RFC3339), warnings.Facts{Now: now, Swept: done, SweepEvery: every})
 	if f.Verdict == Failed {

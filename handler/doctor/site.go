@@ -100,9 +100,9 @@ func (u *unexpected) fix() string {
 	case u.status == http.StatusNotFound:
 		return "Let every path through to the server: host.json needs an empty routePrefix, and a proxy must pass on /.well-known."
 	case u.status == http.StatusBadGateway || u.status == http.StatusServiceUnavailable || u.status == http.StatusGatewayTimeout:
-		return "Start the server behind it, and look into its log."
+		return "Start the server behind it, and look at its log."
 	}
-	return "Look into the server's log."
+	return "Look at the server's log."
 }
 
 func hostOf(location string) string {
@@ -162,7 +162,7 @@ func (s Site) Up(ctx context.Context) (f Finding, answers bool) {
 			u.fix()), false
 	}
 	if a, err = s.get(ctx, s.Issuer+"/readyz"); err != nil {
-		return Wrong(check, s.Issuer+"/readyz does not answer in time", "Look into the server's log."), true
+		return Wrong(check, s.Issuer+"/readyz does not answer in time", "Look at the server's log."), true
 	}
 	if a.status == http.StatusOK {
 		return OK(check, s.Issuer+" is up; storage, keys and Entra are ready there"), true

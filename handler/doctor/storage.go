@@ -30,7 +30,7 @@ func Storage(ctx context.Context, table store.Table, prepare func(context.Contex
 	const check = "storage"
 	if prepare != nil {
 		if err := prepare(ctx); err != nil {
-			return Wrong(check, "the table cannot be made: "+err.Error(), storageFix(err, setting))
+			return Wrong(check, "the table cannot be created: "+err.Error(), storageFix(err, setting))
 		}
 	}
 	row := store.Row{Partition: store.ProbePartition, Key: rand.Text(), Value: []byte("probe"),
@@ -75,7 +75,7 @@ func storageFix(err error, setting string) string {
 	case refused.Status == http.StatusNotFound:
 		return fmt.Sprintf("Check %s and TABLES_NAME.", setting)
 	}
-	return "Try again; if it stays, look at the storage account's health in the portal."
+	return "Try again; if it persists, look at the storage account's health in the portal."
 }
 
 // identityFix is for errors of getting a token for Azure's own services.
@@ -145,7 +145,7 @@ func embeddedRecords(ctx context.Context, cfg config.Config) []Finding {
 	}
 	table, err := embedded.Open(dir)
 	if errors.Is(err, embedded.ErrInUse) {
-		return append([]Finding{Unknown("storage", fmt.Sprintf("DATA_DIR %s is in use by a running server, whose /readyz tells", dir),
+		return append([]Finding{Unknown("storage", fmt.Sprintf("DATA_DIR %s is in use by a running server; its /readyz reports whether the store works", dir),
 			"To check the store itself, stop the server.")}, keys(ctx, cfg, nil)...)
 	}
 	if err != nil {

@@ -119,9 +119,9 @@ var explanations = map[int]Explanation{
 	70043:  over("Your organization wants you to sign in more often."),
 	700003: over("The device you signed in with has been removed from your organization."), // not on the page
 	700005: over("The sign-in was for another organization."),
-	700081: over("The sign-in with Microsoft Entra ID has reached its longest life."), // not on the page
+	700081: over("The sign-in with Microsoft Entra ID has reached its maximum lifetime."), // not on the page
 	700082: over("The sign-in was not used for too long."),
-	700084: over("The sign-in with Microsoft Entra ID has reached its longest life."),
+	700084: over("The sign-in with Microsoft Entra ID has reached its maximum lifetime."),
 	50013:  over("The sign-in that this server holds for you cannot be passed on any more."),
 	500133: over("The sign-in that this server holds for you has expired."),
 	50085:  over("Your identity provider wants you to sign in again."),
@@ -142,7 +142,7 @@ var explanations = map[int]Explanation{
 	90095:  consent("An administrator has to approve what this server asks for."),
 	90099:  consent("This server has not been approved in your organization."),
 	650052: operator("The organization has no subscription to a service that this server asks for.", "The administrator checks the subscriptions and the permissions of the app registration."),
-	650054: operator("This server asks for permissions of a service that is no longer there.", "The administrator checks ENTRA_API_SCOPE and the API permissions of the app registration."),
+	650054: operator("This server asks for permissions of a service that no longer exists.", "The administrator checks ENTRA_API_SCOPE and the API permissions of the app registration."),
 	650056: operator("The app registration does not list the permissions that this server asks for, or they are not approved.", "The administrator adds them under API permissions and grants consent."),
 	650057: operator("This server asks for an API that the app registration does not list.", "The administrator adds it under API permissions and checks ENTRA_API_SCOPE."),
 
@@ -227,19 +227,19 @@ var explanations = map[int]Explanation{
 	7000222: operator("This server's client secret has expired.", "The administrator creates a new one in the app registration, writes its value in ENTRA_CLIENT_SECRET and its end in ENTRA_CLIENT_SECRET_EXPIRES, which the log then warns of."),
 
 	// A matter of time.
-	50033: wait("Microsoft Entra ID had a passing fault."),
-	50087: wait("The second sign-in factor had a passing fault."),
+	50033: wait("Microsoft Entra ID had a temporary fault."),
+	50087: wait("The second sign-in factor had a temporary fault."),
 	50088: wait("Too many telephone confirmations were made."),
 	50166: wait("An identity provider is too busy."),
 	50196: wait("Microsoft Entra ID saw too many of the same request."),
-	40010: wait("Your identity provider had a passing fault."),
+	40010: wait("Your identity provider had a temporary fault."),
 	70012: wait("Microsoft's service for personal accounts had a fault."),
-	90006: wait("Microsoft Entra ID had a passing fault."),
+	90006: wait("Microsoft Entra ID had a temporary fault."),
 	90012: wait("Microsoft Entra ID took too long."),
-	90024: wait("Microsoft Entra ID had a passing fault."),
+	90024: wait("Microsoft Entra ID had a temporary fault."),
 	90033: wait("Microsoft Entra ID's directory is not available."),
 	90055: wait("Microsoft Entra ID receives too many requests for this organization."),
-	90090: wait("Microsoft Entra ID had a passing fault."),
+	90090: wait("Microsoft Entra ID had a temporary fault."),
 	90091: wait("Microsoft Graph cannot be reached."),
 	50000: wait("Microsoft Entra ID could not issue a token."),
 	80001: wait("Your organization's own directory cannot be reached."),

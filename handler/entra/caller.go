@@ -188,10 +188,10 @@ func (c *Callers) VerifyRole(ctx context.Context, raw, role string) (Caller, err
 		return Caller{}, &Refusal{Reason: ReasonUnlisted, AppID: caller.AppID, TenantID: caller.TenantID, Message: "This server does not accept tokens that Microsoft Entra ID issued to this application for a user. " +
 			"Sign in through this server's own authorization server, or ask the operator to add the application " + caller.AppID + " to ENTRA_CLIENTS."}
 	case role == "":
-		return Caller{}, &Refusal{Reason: ReasonAppsOff, AppID: caller.AppID, TenantID: caller.TenantID, Message: "This server accepts no applications by themselves. The operator sets ENTRA_APP_CALLERS=roles to accept those that hold the app role " + InvokeRole + "."}
+		return Caller{}, &Refusal{Reason: ReasonAppsOff, AppID: caller.AppID, TenantID: caller.TenantID, Message: "This server does not accept applications without a user. The operator sets ENTRA_APP_CALLERS=roles to accept those that hold the app role " + InvokeRole + "."}
 	case !slices.Contains(caller.Roles, role):
 		return Caller{}, &Refusal{Reason: ReasonNoRole, Forbidden: true, AppID: caller.AppID, TenantID: caller.TenantID, Message: "The application lacks the app role " + role + " of this server. " +
-			"An administrator assigns it to the service principal " + caller.ObjectID + ". A managed identity's token is kept by the platform for up to 24 hours: a new role shows in the next one only."}
+			"An administrator assigns it to the service principal " + caller.ObjectID + ". The platform caches a managed identity's token for up to 24 hours: only the next one has a new role."}
 	}
 	return caller, nil
 }
@@ -257,7 +257,7 @@ func (c *Callers) verify(ctx context.Context, raw string) (Caller, error) {
 	if err == nil {
 		c.verified.Add(sum, caller)
 		// Once for each token: the audit names the caller at each call.
-		c.client.deps.Log.InfoContext(ctx, "a token of Entra's own is genuine", "caller", caller)
+		c.client.deps.Log.InfoContext(ctx, "a token that Entra issued was verified", "caller", caller)
 	}
 	return caller, err
 }
@@ -349,7 +349,7 @@ func (c *Callers) checkTenant(ctx context.Context, m metadata, tid string) error
 }
 
 func refuseTenant(tid string) *Refusal {
-	return &Refusal{Reason: ReasonTenant, Message: "The tenant " + tid + " is not among those that may use this server. The operator admits it with app tenants allow " + tid + "."}
+	return &Refusal{Reason: ReasonTenant, Message: "The tenant " + tid + " is not allowed to use this server. The operator allows it with app tenants allow " + tid + "."}
 }
 
 // callerOf says who a verified token is for. An application by itself is told

@@ -89,7 +89,7 @@ func (c *certificateCredential) current(ctx context.Context) (certificate, error
 	}
 	// A file caught in the middle of being replaced must not stop sign-ins that
 	// the certificate in memory can still serve.
-	c.deps.Log.WarnContext(ctx, "the changed certificate cannot be read; the one in memory stays in use", "cause", err)
+	c.deps.Log.WarnContext(ctx, "the changed certificate cannot be read; the one in memory is still used", "cause", err)
 	return c.loaded, nil
 }
 

@@ -109,10 +109,10 @@ func (c *Client) Run(ctx context.Context) {
 
 func (c *Client) refreshDocuments(ctx context.Context) {
 	if _, err := c.metadata.refresh(ctx); err != nil {
-		c.deps.Log.WarnContext(ctx, "Entra metadata could not be read again; the last copy stays in use", "cause", err)
+		c.deps.Log.WarnContext(ctx, "Entra metadata could not be read again; the last copy is still used", "cause", err)
 	}
 	if _, err := c.keys.refresh(ctx); err != nil {
-		c.deps.Log.WarnContext(ctx, "Entra signing keys could not be read again; the last copy stays in use", "cause", err)
+		c.deps.Log.WarnContext(ctx, "Entra signing keys could not be read again; the last copy is still used", "cause", err)
 	}
 }
 

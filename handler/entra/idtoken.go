@@ -92,7 +92,7 @@ func (b *boolish) UnmarshalJSON(data []byte) error {
 // for many tenants demand. nonce is nil for a renewal.
 func (c *Client) verifyIDToken(ctx context.Context, raw string, nonce *string) (*Claims, error) {
 	if raw == "" {
-		return nil, unreachable("ID token", errors.New("the answer holds none"))
+		return nil, unreachable("ID token", errors.New("the answer contains none"))
 	}
 	m, err := c.metadata.get(ctx)
 	if err != nil {
@@ -156,7 +156,7 @@ func (c *Client) checkIdentity(ctx context.Context, m metadata, signer key, t id
 	case nonce != nil && (*nonce == "" || subtle.ConstantTimeCompare([]byte(*nonce), []byte(t.Nonce)) != 1):
 		return untrusted(errors.New("the nonce is not the one that was sent"))
 	case len(t.Audience) != 1:
-		return untrusted(errors.New("the token is for others too"))
+		return untrusted(errors.New("the token has other audiences as well"))
 	case t.IssuedAt == nil:
 		return untrusted(errors.New("the token has no issue time"))
 	}
@@ -164,7 +164,7 @@ func (c *Client) checkIdentity(ctx context.Context, m metadata, signer key, t id
 	case err != nil:
 		return unknownTenant(err)
 	case !allowed:
-		return refused("Your organization is not among those that may use this server.",
+		return refused("Your organization is not allowed to use this server.",
 			"Sign in with an account of an organization that may, or ask the administrator to allow yours (tenant "+tid+").",
 			NotAllowed, nil)
 	}

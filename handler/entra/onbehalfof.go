@@ -134,7 +134,7 @@ func (o *OnBehalfOf) exchange(ctx context.Context, user SignedIn, scopes []strin
 		renewed = true
 	}
 	if assertion.IsZero() {
-		return APIToken{}, time.Time{}, refused("Microsoft Entra ID gave this server nothing with which it could call other APIs for you.",
+		return APIToken{}, time.Time{}, refused("Microsoft Entra ID gave this server no token with which it could call other APIs for you.",
 			signInAgain, SignInOver, errors.New("neither an access token for our API nor a refresh token"))
 	}
 	token, expires, err := o.client.onBehalfOf(ctx, assertion, scopes)

@@ -131,7 +131,7 @@ func (c *Client) Exchange(ctx context.Context, cb Callback) (SignIn, error) {
 		return SignIn{}, err
 	}
 	if claims.GroupsOverage {
-		c.deps.Log.InfoContext(ctx, "a user is in more groups than a token can list; groups decide nothing here: assign app roles to the groups that matter")
+		c.deps.Log.InfoContext(ctx, "a user is in more groups than a token can list; this server does not use groups: assign app roles to them")
 	}
 	if t.RefreshToken == "" {
 		c.deps.Log.WarnContext(ctx, "Entra gave no refresh token; the sign-in ends with the first access token",

@@ -204,7 +204,7 @@ func (c *Client) refine(f *Failure, m metadata) {
 		// fails here again.
 		f.Kind, f.OAuth = PolicyBlocked, explanations[53003].OAuth
 		f.Summary = "An access policy of your organization blocked the request that this server made for you."
-		f.NextStep = "An administrator has to act: Conditional Access must allow the network addresses from which this server calls Microsoft Entra ID. To sign in again does not help."
+		f.NextStep = "An administrator has to act: Conditional Access must allow the network addresses from which this server calls Microsoft Entra ID. Signing in again does not help."
 	case f.AADSTS == 700082 && m.external():
 		f.Summary = "The sign-in was not used for too long: in this kind of organization it ends after 12 hours without use."
 	case f.Kind == ConsentNeeded && m.external():

@@ -287,5 +287,5 @@ func (s *Service) parse(ctx context.Context, raw string) (*Access, error) {
 // invalid is the one text for every access token that is of no use; the reason is
 // in the log.
 func invalid(cause error) error {
-	return oauth.New(oauth.InvalidToken, "The access token is not valid, or no longer.").Because(cause)
+	return oauth.New(oauth.InvalidToken, "The access token is invalid, expired or revoked.").Because(cause)
 }

@@ -167,7 +167,7 @@ func (s *Service) Blocked(ctx context.Context, p Parties) (*Block, error) {
 		}
 	}
 	if p.TenantID != "" && !s.named(partyHash(p.TenantID)) {
-		return &Block{Kind: BlockTenant, Value: p.TenantID, Reason: "not among the tenants that may use this server"}, nil
+		return &Block{Kind: BlockTenant, Value: p.TenantID, Reason: "not one of the allowed tenants"}, nil
 	}
 	return nil, nil
 }
@@ -218,7 +218,7 @@ func checkBlock(kind BlockKind, value string) error {
 	switch kind {
 	case BlockClient, BlockDocumentHost, BlockRedirectHost, BlockApp, BlockUser, BlockTenant:
 	default:
-		return oauth.New(oauth.InvalidRequest, "There is no such kind of block. Use client, document-host, redirect-host, app, user or tenant.")
+		return oauth.New(oauth.InvalidRequest, "This is not a kind of block. Use client, document-host, redirect-host, app, user or tenant.")
 	}
 	if value == "" {
 		return oauth.New(oauth.InvalidRequest, "A block needs a value.")
@@ -244,7 +244,7 @@ func canonicalParty(kind BlockKind, value string) (string, error) {
 	case BlockDocumentHost, BlockRedirectHost:
 		value = strings.ToLower(value)
 		if _, err := netip.ParseAddr(value); err != nil && HostOf("https://"+value) != value {
-			return "", oauth.New(oauth.InvalidRequest, "A host is blocked by its name alone, such as app.example.com.")
+			return "", oauth.New(oauth.InvalidRequest, "A host is blocked by its name without scheme or port, such as app.example.com.")
 		}
 	case BlockUser:
 		if value = strings.ToLower(value); !subjectPattern.MatchString(value) {

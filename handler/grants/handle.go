@@ -102,9 +102,9 @@ func (s *Service) openHandle(ctx context.Context, purpose keyring.Purpose, text 
 // invalidGrant is the one answer to every code or refresh token that is not
 // valid. The cause goes to the log only.
 func invalidGrant(purpose keyring.Purpose, cause error) error {
-	what := "The refresh token is not valid, or no longer. Sign in again."
+	what := "The refresh token is invalid, expired or revoked. Sign in again."
 	if purpose == keyring.CodeHandle {
-		what = "The authorization code is not valid, or no longer. Sign in again."
+		what = "The authorization code is invalid or expired. Sign in again."
 	}
 	return oauth.New(oauth.InvalidGrant, what).Because(cause)
 }

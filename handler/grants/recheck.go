@@ -62,7 +62,7 @@ func (s *Service) ensureConfirmed(ctx context.Context, a *Access) error {
 		defer cancel()
 		at, err := s.recheckGrant(ctx, a.Subject, a.GrantID)
 		if err != nil && !ended(err) {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "a sign-in was not checked again", slog.String("grant_id", a.GrantID), slog.Any("cause", err))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "a sign-in could not be checked again", slog.String("grant_id", a.GrantID), slog.Any("cause", err))
 			s.confirmed.Add(a.GrantID, confirmation{at: last, retryAt: s.now().Add(recheckRetry)})
 			return nil, err
 		}
@@ -86,7 +86,7 @@ func (s *Service) ensureConfirmed(ctx context.Context, a *Access) error {
 	}
 }
 
-var errNotConfirmed = errors.New("Entra has not said for too long whether the sign-in still holds")
+var errNotConfirmed = errors.New("Entra has not confirmed the sign-in for too long")
 
 // recheckGrant returns when Entra last confirmed the grant, and asks it if that is
 // too long ago. It fails with errRevoked and its like if the grant has ended, and

@@ -32,7 +32,7 @@ type Renew func(context.Context, Upstream, Identity) (Renewal, error)
 
 var (
 	errOtherUser = errors.New("renewal is for another user")
-	errNoRenew   = errors.New("no way to ask Entra was configured")
+	errNoRenew   = errors.New("Renew is not set")
 )
 
 // renewUser asks Entra about the sign-in behind r and returns user as Entra now
@@ -212,7 +212,7 @@ func (s *Service) answerOld(ctx context.Context, h handle, r record, clientID st
 		s.auditRepeated(ctx, r)
 		return r, nil
 	}
-	s.log.LogAttrs(ctx, slog.LevelWarn, "a refresh token was used that had been rotated away",
+	s.log.LogAttrs(ctx, slog.LevelWarn, "a rotated refresh token was used again after the grace",
 		slog.String("grant_id", r.id), slog.Uint64("generation", h.generation), slog.Uint64("of", r.Generation))
 	if err := s.revokeGrant(ctx, r, revocationCause{observe.TokenReused, "refresh token reuse"}, clientID); err != nil {
 		return record{}, err
@@ -232,7 +232,7 @@ func (s *Service) auditRepeated(ctx context.Context, r record) {
 	n, _ := s.graceAnswers.Get(r.id)
 	s.graceAnswers.Add(r.id, n+1)
 	if n+1 == manyRepeats {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "a refresh token that was used is presented again and again within the grace: a client may be losing every answer, or two parties may have its tokens",
+		s.log.LogAttrs(ctx, slog.LevelWarn, "a rotated refresh token is used repeatedly within the grace: a client may be losing every answer, or two parties may have its tokens",
 			slog.Any("grant", r.grant(Identity{})), slog.Int("in_a_row", n+1))
 	}
 }

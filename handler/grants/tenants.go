@@ -139,4 +139,4 @@ func tenantSet(ids []string) map[string]struct{} {
 	return set
 }
 
-var errTenant = errors.New("the tenant is not among those that may use this server")
+var errTenant = errors.New("the tenant is not allowed to use this server")

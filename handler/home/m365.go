@@ -151,11 +151,11 @@ func (m M365) check() (host string, err error) {
 	var missing []error
 	for _, f := range []struct{ name, value string }{{"Name", m.About.Name}, {"Privacy", m.About.Privacy}, {"Terms", m.About.Terms}} {
 		if f.value == "" {
-			missing = append(missing, fmt.Errorf("the catalogue has no %s, which Microsoft 365 asks for: set it in handler/tools/tools.go", f.name))
+			missing = append(missing, fmt.Errorf("the catalogue has no %s, which Microsoft 365 requires: set it in handler/tools/tools.go", f.name))
 		}
 	}
 	if m.Developer == "" || len([]rune(m.Developer)) > 32 {
-		missing = append(missing, fmt.Errorf("the developer is %q: it is who publishes the app, in at most 32 characters", m.Developer))
+		missing = append(missing, fmt.Errorf("the developer is %q: write who publishes the app, in at most 32 characters", m.Developer))
 	}
 	if len(m.Tools) == 0 {
 		missing = append(missing, errors.New("the server has no tool that every user may call"))

@@ -71,7 +71,7 @@ func (r *Ring) lookup(ctx context.Context, kid string, issued time.Time) (*keys,
 	}
 	switch {
 	case e == nil && !issued.Before(all.loaded.Truncate(time.Second)) && issued.Before(r.opts.Now().Add(UnknownInterval)):
-		return nil, errors.New("keyring: the key id is unknown, and newer than the last reading of the ring")
+		return nil, errors.New("keyring: the key ID is newer than the last read of the ring")
 	case e == nil:
 		return nil, ErrNotOurs
 	case e.retired():
@@ -201,7 +201,7 @@ func (r *Ring) read(ctx context.Context) (*epochs, error) {
 			return nil, err
 		}
 		if len(list) == 0 {
-			return nil, errors.New("keyring: the first epoch was inserted and is not there")
+			return nil, errors.New("keyring: the first epoch was inserted and cannot be read back")
 		}
 	}
 	all := newEpochs(list, r.opts.Now())

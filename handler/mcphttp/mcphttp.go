@@ -37,7 +37,7 @@ func handler(next http.Handler, streamAfter, commentEvery time.Duration) http.Ha
 		}
 		takes := parseAccept(r.Header.Values("Accept"))
 		if !takes.json && !takes.stream || takes.json && !takes.stream && r.Header.Get("Mcp-Method") == "subscriptions/listen" {
-			oauth.WriteJSON(w, http.StatusNotAcceptable, rpcError(nil, invalidRequest, "This is answered with application/json or text/event-stream: accept both."))
+			oauth.WriteJSON(w, http.StatusNotAcceptable, rpcError(nil, invalidRequest, "The Accept header must allow both application/json and text/event-stream."))
 			return
 		}
 		// The SDK wants both. The header is the guard's copy.

@@ -152,7 +152,7 @@ func (t *Throttle) hold(r *http.Request) bool {
 	return true
 }
 
-const tooManyJSON = `{"error":"temporarily_unavailable","error_description":"Too many requests from this address, or from everybody together. Try again later."}` + "\n"
+const tooManyJSON = `{"error":"temporarily_unavailable","error_description":"Too many requests from this address or in total. Try again later."}` + "\n"
 
 var tooManyHTML = pages.Plain(pages.TooManyRequests)
 

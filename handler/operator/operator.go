@@ -39,7 +39,7 @@ type Operator struct {
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Operator, error) {
 	table, err := backend.OpenTable(cfg, log)
 	if errors.Is(err, embedded.ErrInUse) {
-		return nil, fmt.Errorf("the server that is running has DATA_DIR %s open: stop it first, or use its page /account", cfg.Store.DataDir)
+		return nil, fmt.Errorf("the running server has DATA_DIR %s open: stop it first, or use its page /account", cfg.Store.DataDir)
 	}
 	if err != nil {
 		return nil, err
@@ -279,7 +279,7 @@ func (o *Operator) DeleteClient(ctx context.Context, id string) error {
 		return err
 	}
 	if err := o.grants.SignOut(ctx, grants.BlockClient, id, "client deleted"); err != nil {
-		return fmt.Errorf("deleted, but its grants are not ended; run connections revoke --client %s: %w", id, err)
+		return fmt.Errorf("deleted, but its grants were not ended; run connections revoke --client %s: %w", id, err)
 	}
 	o.audit(ctx, "delete_client", "client "+id)
 	return nil

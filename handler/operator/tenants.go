@@ -63,7 +63,7 @@ func (o *Operator) EraseTenant(ctx context.Context, id string) (users int, err e
 	}
 	for subject := range subjects {
 		if err := o.eraseUser(ctx, subject); err != nil {
-			return users, fmt.Errorf("%d users are erased, and others are left; repeat the command: %w", users, err)
+			return users, fmt.Errorf("%d users are erased, others remain; repeat the command: %w", users, err)
 		}
 		users++
 	}

@@ -47,7 +47,7 @@ type App struct {
 	// Host is where its metadata document is from, empty for an app that
 	// registered itself.
 	Host string
-	// Unchecked is set if Host could not be asked, and the document is a copy
+	// Unchecked is set if Host could not be reached, and the document is a copy
 	// that ships with the server.
 	Unchecked bool
 	// Caution is set where the operator has neither pinned nor listed the app.

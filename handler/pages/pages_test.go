@@ -175,10 +175,10 @@ func TestConsentSaysWhoVouchesForTheApp(t *testing.T) {
 	}{
 		"registered, unknown":        {pages.App{Name: "Agents", Caution: true}, "https://agents.example/cb", []string{"chose this name itself", "This server does not know this app", "agents.example"}, []string{"described by"}},
 		"registered, listed":         {pages.App{Name: "Agents"}, "https://agents.example/cb", []string{"chose this name itself"}, []string{"does not know this app", "described by"}},
-		"document, own host":         {pages.App{Name: "Claude", Host: "claude.ai"}, "https://claude.ai/cb", []string{"described by <span class=\"host\">claude.ai</span>"}, []string{"does not know this app", "Look twice", "chose this name"}},
-		"document, other host":       {pages.App{Name: "Claude", Host: "a.example", Elsewhere: true, Caution: true}, "https://b.example/cb", []string{"Look twice", "described by <span class=\"host\">a.example</span>", "access goes to <span class=\"host\">b.example</span>"}, nil},
-		"document, a copy of ours":   {pages.App{Name: "Claude", Host: "claude.ai", Unchecked: true}, "https://claude.ai/cb", []string{"said to be from <span class=\"host\">claude.ai</span>, which could not be asked"}, []string{"described by"}},
-		"document, on this computer": {pages.App{Name: "Claude Code", Host: "claude.ai"}, "http://localhost/cb", []string{"Did you start this?"}, []string{"does not know this app", "Look twice"}},
+		"document, own host":         {pages.App{Name: "Claude", Host: "claude.ai"}, "https://claude.ai/cb", []string{"described by <span class=\"host\">claude.ai</span>"}, []string{"does not know this app", "Check this address", "chose this name"}},
+		"document, other host":       {pages.App{Name: "Claude", Host: "a.example", Elsewhere: true, Caution: true}, "https://b.example/cb", []string{"Check this address", "described by <span class=\"host\">a.example</span>", "access goes to <span class=\"host\">b.example</span>"}, nil},
+		"document, a copy of ours":   {pages.App{Name: "Claude", Host: "claude.ai", Unchecked: true}, "https://claude.ai/cb", []string{"said to be from <span class=\"host\">claude.ai</span>, which could not be reached"}, []string{"described by"}},
+		"document, on this computer": {pages.App{Name: "Claude Code", Host: "claude.ai"}, "http://localhost/cb", []string{"Did you start this?"}, []string{"does not know this app", "Check this address"}},
 	} {
 		_, body := render(t, pages.Consent{App: tt.app, Target: pages.TargetOf(tt.redirect)})
 		for _, part := range tt.says {
@@ -200,7 +200,7 @@ func TestScopesAreSaidInPlainWords(t *testing.T) {
 		{"Files.Read", "", true},
 		{"email", "See your email address", false},
 		{"offline_access", "Stay connected when you are away", false},
-		{"openid", "Know that it is you", false},
+		{"openid", "Know who you are", false},
 		{"tasks", "See your tasks", false},
 	}
 	if !slices.Equal(got, want) {
@@ -302,7 +302,7 @@ func TestFailureLeadsBackToTheClientAndSaysWhomToAsk(t *testing.T) {
 		t.Errorf("refresh %q, want %q", got, want)
 	}
 	for _, part := range []string{"Return to <bdi>Claude</bdi>", `<code class="select copy">ab12 · 2026-11-26 11:30:00 UTC</code>`, `href="mailto:help@example.com"`,
-		"I am an administrator", ">https://login.microsoftonline.com/t/adminconsent</code>", "For whoever develops the app", "invalid_request: x"} {
+		"I am an administrator", ">https://login.microsoftonline.com/t/adminconsent</code>", "For developers of the app", "invalid_request: x"} {
 		if !strings.Contains(body, part) {
 			t.Errorf("no %q on the page", part)
 		}
@@ -313,7 +313,7 @@ func TestFailureLeadsBackToTheClientAndSaysWhomToAsk(t *testing.T) {
 	if strings.Contains(body, "refresh") || strings.Contains(body, "<a ") {
 		t.Error("a failure without a safe way back has a link all the same")
 	}
-	if !strings.Contains(body, "whoever runs this server") {
+	if !strings.Contains(body, "the operator of this server") {
 		t.Error("the page does not say whom to ask")
 	}
 	_, body = render(t, pages.Failure{Words: pages.WordsFor(pages.RejectedRequest), Client: "Agents", ReturnTo: "https://agents.example/cb", Where: "agents.example"})

@@ -123,7 +123,7 @@ func runCommand(ctx context.Context, c command, args []string, getenv func(strin
 		fmt.Fprintf(stderr, "app %s: %v\n\nusage: %s\n", c.name, err, c.usage())
 		return exitUsage
 	case errors.As(err, &problems):
-		fmt.Fprintf(stderr, "The configuration does not work:\n%v\n", err)
+		fmt.Fprintf(stderr, "The configuration is not valid:\n%v\n", err)
 		return exitConfig
 	}
 	fmt.Fprintf(stderr, "app %s: %v\n", c.name, err)
@@ -153,7 +153,7 @@ func (c command) help(w io.Writer) {
 
 // ownCommands are those that run by other means than a call.
 var ownCommands = []command{
-	{name: "doctor", summary: "check the configuration and all that it names, and say what to fix"},
+	{name: "doctor", summary: "check the configuration and everything it names, and say what to fix"},
 	{name: "version", summary: "print the version"},
 }
 

@@ -111,7 +111,7 @@ var clientCommands = []command{
 		},
 	},
 	{
-		name: "clients block", args: "[--reason TEXT] CLIENT", summary: "refuse a client everywhere until it is unblocked, and end what it has",
+		name: "clients block", args: "[--reason TEXT] CLIENT", summary: "block a client on every instance until it is unblocked, and end its grants",
 		examples: []string{"clients block https://app.example/client.json"},
 		run: func(c *call) error {
 			reason := c.flags.String("reason", "", "")

@@ -160,7 +160,7 @@ var connectionCommands = []command{
 	},
 	{
 		name: "connections revoke", args: partyArgs + ", with [--unused-for DAYS] [--older-than DAYS]",
-		summary: "sign out a user, or everybody who uses an app, or a tenant, or what is old; they can connect again",
+		summary: "sign out a user, all users of an app or a tenant, or old connections; they can connect again",
 		examples: []string{
 			"connections revoke --user 9f8c… --tenant c0a7…", "connections revoke --client https://claude.ai/oauth/claude-code-client-metadata",
 			"connections revoke --tenant c0a7… --unused-for 60",
@@ -192,7 +192,7 @@ func revokeConnections(c *call) error {
 		n, err := o.RevokeEach(c.ctx, f)
 		switch {
 		case errors.Is(err, operator.ErrNothing):
-			return errors.New("nothing was done: no connection is like that. See app connections list")
+			return errors.New("nothing was done: no connection matches. See app connections list")
 		case err != nil:
 			return fmt.Errorf("after %d connections: %w. Repeat the command", n, err)
 		}
@@ -233,7 +233,7 @@ var blockCommands = []command{
 		},
 	},
 	{
-		name: "blocks add", args: partyArgs + " [--reason TEXT]", summary: "refuse a party everywhere until it is unblocked, and end what it has",
+		name: "blocks add", args: partyArgs + " [--reason TEXT]", summary: "block a client, host, app, user or tenant on every instance until it is unblocked, and end its grants",
 		examples: []string{"blocks add --redirect-host evil.example --reason 'phishing, ticket 12'"},
 		run: func(c *call) error {
 			reason := c.flags.String("reason", "", "")
@@ -245,7 +245,7 @@ var blockCommands = []command{
 		},
 	},
 	{
-		name: "blocks remove", args: partyArgs, summary: "unblock a party",
+		name: "blocks remove", args: partyArgs, summary: "unblock what blocks add has blocked",
 		examples: []string{"blocks remove --redirect-host evil.example"},
 		run: func(c *call) error {
 			kind, value, err := parseParty(c)

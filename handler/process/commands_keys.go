@@ -87,7 +87,7 @@ var keyCommands = []command{
 				if err != nil {
 					return err
 				}
-				fmt.Fprintf(c.stdout, "Wrapped again: %d. MASTER_KEY_PREVIOUS can go.\n", n)
+				fmt.Fprintf(c.stdout, "Wrapped again: %d. MASTER_KEY_PREVIOUS can be removed.\n", n)
 				return nil
 			})
 		},
@@ -95,7 +95,7 @@ var keyCommands = []command{
 }
 
 var signOutCommands = []command{{
-	name: "sign-out everyone", summary: "end every sign-in and retire every key: the remedy after a leak of keys or table",
+	name: "sign-out everyone", summary: "end every sign-in and retire every key, after a leak of the keys or of the table",
 	run: func(c *call) error {
 		if err := c.parse(0, 0); err != nil {
 			return err

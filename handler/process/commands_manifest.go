@@ -57,9 +57,9 @@ var manifestCommands = []command{
 			}
 			fmt.Fprintf(c.stdout, "%s is written, with the tools that every user may call: %d.\n", file, len(tools))
 			if len(others) > 0 {
-				fmt.Fprintf(c.stdout, "Left out, as they need a scope or role: %s.\n", strings.Join(others, ", "))
+				fmt.Fprintf(c.stdout, "Left out, because they need a scope or role: %s.\n", strings.Join(others, ", "))
 			}
-			fmt.Fprint(c.stdout, "Next: upload it in the Microsoft 365 admin center under Agents, or in Teams under Apps > Manage your apps.\nMake it again when the tools change, with a higher --version.\n")
+			fmt.Fprint(c.stdout, "Next: upload it in the Microsoft 365 admin center under Agents, or in Teams under Apps > Manage your apps.\nWrite it again when the tools change, with a higher --version.\n")
 			return nil
 		},
 	},

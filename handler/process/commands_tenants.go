@@ -12,7 +12,7 @@ import (
 
 var tenantCommands = []command{
 	{
-		name: "tenants list", summary: "show which tenants the table allows and denies beside ENTRA_ALLOWED_TENANTS",
+		name: "tenants list", summary: "show which tenants the table allows and denies, in addition to ENTRA_ALLOWED_TENANTS",
 		run: func(c *call) error {
 			if err := c.parse(0, 0); err != nil {
 				return err
@@ -39,7 +39,7 @@ var tenantCommands = []command{
 		},
 	},
 	{
-		name: "tenants allow", args: "[--reason TEXT] TENANT", summary: "let the users and applications of a tenant in, beside ENTRA_ALLOWED_TENANTS",
+		name: "tenants allow", args: "[--reason TEXT] TENANT", summary: "allow a tenant's users and applications, in addition to ENTRA_ALLOWED_TENANTS",
 		examples: []string{"tenants allow --reason 'contract 12' c0a7050c-0000-4000-8000-000000000001"},
 		run: func(c *call) error {
 			reason := c.flags.String("reason", "", "")

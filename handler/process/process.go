@@ -83,7 +83,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return diagnose(ctx, cfg, problems, stdout)
 	}
 	if len(problems) > 0 {
-		fmt.Fprintf(stderr, "The configuration does not work:\n%v\n", problems)
+		fmt.Fprintf(stderr, "The configuration is not valid:\n%v\n", problems)
 		return exitConfig
 	}
 	if deps.Log == nil {
@@ -99,7 +99,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		ToLog: cfg.InAzure, Log: deps.Log,
 	})
 	if err != nil {
-		fmt.Fprintf(stderr, "The configuration does not work:\n%v\n", err)
+		fmt.Fprintf(stderr, "The configuration is not valid:\n%v\n", err)
 		return exitConfig
 	}
 	err = serve(ctx, cfg, deps)

@@ -32,7 +32,7 @@ func serve(ctx context.Context, cfg config.Config, deps handler.Dependencies) er
 	address := net.JoinHostPort(cfg.ListenAddress.String(), strconv.Itoa(cfg.Port))
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("port %d is in use: stop what listens there, or set PORT to another one", cfg.Port)
+		return fmt.Errorf("port %d is in use: stop the program that listens on it, or set PORT to another one", cfg.Port)
 	}
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", address, err)
@@ -88,7 +88,7 @@ func serveUntil(ctx context.Context, listener net.Listener, h http.Handler, drai
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	if err := server.Shutdown(stopping); err != nil {
-		log.WarnContext(stopping, "requests were cut at the end of the grace", "grace", grace.String())
+		log.WarnContext(stopping, "requests were cut off when the time for stopping ended", "grace", grace.String())
 		_ = server.Close()
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {

@@ -57,7 +57,7 @@ func (g *Guard) rightAddress(r *http.Request) string {
 	if origin(&asked) == origin(g.endpoint) {
 		return ""
 	}
-	return " The address of this server is " + g.endpoint.String() + ": use it as it is."
+	return " The address of this server is " + g.endpoint.String() + ": use it unchanged."
 }
 
 // requireScopes asks for more scopes. The challenge names all that the client

@@ -217,7 +217,7 @@ func (g *Guard) inScope(w http.ResponseWriter, r *http.Request, access *grants.A
 		Subject: string(access.Subject), Tenant: access.TenantID, Scopes: missing, Tool: refused, Reason: string(oauth.InsufficientScope),
 	})
 	if byItself(access) {
-		oauth.WriteError(w, r, g.log, oauth.New(oauth.InsufficientScope, "This operation needs a signed-in user who grants the scope "+missing.String()+"; the caller is an application by itself."))
+		oauth.WriteError(w, r, g.log, oauth.New(oauth.InsufficientScope, "This operation needs a signed-in user who grants the scope "+missing.String()+"; the caller is an application without a user."))
 		return false
 	}
 	g.requireScopes(w, r, missing, access.Scopes.Union(required))
@@ -243,7 +243,7 @@ func bearerToken(r *http.Request) (string, error) {
 	}
 	token = strings.TrimSpace(token)
 	if strings.ContainsAny(token, " \t,") {
-		return "", oauth.New(oauth.InvalidRequest, "The Authorization header does not hold a single access token.")
+		return "", oauth.New(oauth.InvalidRequest, "The Authorization header does not contain exactly one access token.")
 	}
 	return token, nil
 }

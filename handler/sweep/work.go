@@ -83,7 +83,7 @@ func (w *work) remove(ctx context.Context, batch []store.Row) error {
 		if kind.Before != nil {
 			if err := kind.Before(ctx, rows); err != nil {
 				w.report.Kept += len(rows)
-				w.opts.Log.WarnContext(ctx, "expired rows are kept, as their owner is not done with them",
+				w.opts.Log.WarnContext(ctx, "expired rows are kept, because the package that owns them is not ready to drop them",
 					"kind", kind.Name, "rows", len(rows), "cause", err)
 				continue
 			}

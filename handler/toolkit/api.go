@@ -69,7 +69,7 @@ func (c *Caller) apiScopes(ctx context.Context, scopes []string) ([]string, erro
 		return nil, Fail("This server is not set up to call other services for you.", nil)
 	}
 	if c.GrantID == "" && c.access.Assertion.IsZero() {
-		return nil, Fail("This works for users who have signed in to this server, not for "+c.Kind.String()+" callers.", nil)
+		return nil, Fail("This works only for users who have signed in to this server, not for "+c.Kind.String()+" callers.", nil)
 	}
 	var full []string
 	for _, scope := range scopes {
@@ -212,7 +212,7 @@ type APIError struct {
 func (e *APIError) Error() string {
 	switch {
 	case e.Status == http.StatusForbidden:
-		return e.host + " refused: the scope is granted, but your account may not do this. Ask whoever manages it there."
+		return e.host + " refused: the scope is granted, but your account may not do this. Ask an administrator of that service."
 	case e.Status == http.StatusNotFound:
 		return e.host + " has no such thing."
 	case e.Status == http.StatusTooManyRequests && e.RetryAfter > 0:

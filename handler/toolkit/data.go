@@ -35,9 +35,9 @@ var (
 	ErrNoItem = Fail("There is no such entry.", nil)
 	// ErrItemChanged: the item is not the version that was named, or exists although
 	// IfNew was given.
-	ErrItemChanged = Fail("It was changed meanwhile. Read it again.", nil)
+	ErrItemChanged = Fail("It was changed in the meantime. Read it again.", nil)
 	// ErrQuota: the store holds MaxItems already.
-	ErrQuota = Fail(fmt.Sprintf("You have %d entries, which is all you can have. Delete some first.", MaxItems), nil)
+	ErrQuota = Fail(fmt.Sprintf("You have %d entries, which is the limit. Delete some first.", MaxItems), nil)
 )
 
 // ETag is the version of an item. The empty one is any version, or none.
@@ -107,7 +107,7 @@ func (d Data[T]) Put(ctx context.Context, key string, value T, etag ETag) (ETag,
 		return "", unexpected(ctx, err)
 	}
 	if len(data) > MaxItemSize {
-		return "", Fail(fmt.Sprintf("It has %d bytes, more than the %d that can be kept.", len(data), MaxItemSize), nil)
+		return "", Fail(fmt.Sprintf("It has %d bytes, more than the %d that are allowed.", len(data), MaxItemSize), nil)
 	}
 	raw, err := json.Marshal(kept{keptVersion, grants.TenantHash(d.caller.TenantID), data})
 	if err != nil {
@@ -268,7 +268,7 @@ func decodeItem[T any](row store.Row) (Item[T], error) {
 		err = json.Unmarshal(k.Data, &item.Value)
 	}
 	if err != nil {
-		return Item[T]{}, Fail("What was kept cannot be read.", err)
+		return Item[T]{}, Fail("The stored data cannot be read.", err)
 	}
 	return item, nil
 }

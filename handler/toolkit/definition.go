@@ -73,7 +73,7 @@ func define(k kind, name, description string, rules []Rule) definition {
 	case !validName.MatchString(name):
 		d.refuse("the name must match %s", validName)
 	case description == "":
-		d.refuse("there is no description, from which models know when to use it")
+		d.refuse("there is no description, and models choose a tool by its description")
 	case len(d.description) >= maxDescription:
 		d.refuse("the description has %d bytes, %d or more", len(d.description), maxDescription)
 	}
@@ -100,7 +100,7 @@ type Rule func(*definition)
 // only refuses a rule where it means nothing.
 func (d *definition) only(rule string, kinds ...kind) {
 	if !slices.Contains(kinds, d.kind) {
-		d.refuse("the rule %s is not for it", rule)
+		d.refuse("the rule %s does not apply to it", rule)
 	}
 }
 

@@ -76,7 +76,7 @@ var (
 func encodedOr(v any) []byte {
 	raw, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // neither holds anything that has no form in JSON
+		panic(err) // neither holds anything that cannot be encoded as JSON
 	}
 	return raw
 }

@@ -70,7 +70,7 @@ func DefineTemplate[In, Out any](name, template, description string, read func(c
 		}
 	}
 	if len(names) != len(r.arguments.members) {
-		r.refuse("%s has the variables %v, and the arguments are not those", template, names)
+		r.refuse("%s has the variables %v, and the arguments must have the same names", template, names)
 	}
 	r.completions = r.completersFor(r.arguments)
 	r.read = func(ctx context.Context, caller *Caller, uri string, arguments json.RawMessage) (*mcp.ReadResourceResult, error) {

@@ -172,7 +172,7 @@ func (s *Server) register(c Catalogue) {
 	names := map[string]bool{}
 	add := func(d *definition) {
 		if id := string(d.kind) + " " + d.name; names[id] {
-			d.refuse("there are two of this name")
+			d.refuse("the name is used twice")
 		} else {
 			names[id] = true
 		}
@@ -231,7 +231,7 @@ func (t *Tool) published() *mcp.Tool {
 func encoded(s *schema) json.RawMessage {
 	raw, err := json.Marshal(s)
 	if err != nil {
-		panic(err) // it holds nothing that has no form in JSON
+		panic(err) // it holds nothing that cannot be encoded as JSON
 	}
 	return raw
 }

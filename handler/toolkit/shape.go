@@ -94,7 +94,7 @@ func (s *shaper) of(typ reflect.Type) (*shape, error) {
 		typ = typ.Elem()
 	}
 	if slices.Contains(s.path, typ) && typ.Kind() == reflect.Struct {
-		return nil, fmt.Errorf("%s contains itself, which takes a reference ($ref) that models refuse", typ)
+		return nil, fmt.Errorf("%s contains itself, which needs a reference ($ref) that models refuse", typ)
 	}
 	s.path = append(s.path, typ)
 	defer func() { s.path = s.path[:len(s.path)-1] }()
@@ -132,7 +132,7 @@ func (s *shaper) of(typ reflect.Type) (*shape, error) {
 	case reflect.Struct:
 		return s.object(typ)
 	}
-	return nil, fmt.Errorf("%s has no form in JSON", typ)
+	return nil, fmt.Errorf("%s cannot be encoded as JSON", typ)
 }
 
 func integer(kind reflect.Kind, bits int) *shape {
@@ -169,7 +169,7 @@ func (s *shaper) array(typ reflect.Type) (*shape, error) {
 
 func (s *shaper) mapping(typ reflect.Type) (*shape, error) {
 	if s.input {
-		return nil, fmt.Errorf("%s is an object with free names, which Gemini refuses: take a list of structs with a key and a value", typ)
+		return nil, fmt.Errorf("%s is an object with arbitrary keys, which Gemini refuses: take a list of structs with a key and a value", typ)
 	}
 	if typ.Key().Kind() != reflect.String && !typ.Key().Implements(textMarshaler) {
 		return nil, fmt.Errorf("%s has keys that are not strings", typ)

@@ -232,7 +232,7 @@ func TestToolsThatCannotWorkDoNotStart(t *testing.T) {
 		"Bytes: []uint8 would":      func() { defined[struct{ Bytes []byte }]() },
 		"Map: map[string]int is an": func() { defined[struct{ Map map[string]int }]() },
 		"Life: time.Duration is":    func() { defined[struct{ Life time.Duration }]() },
-		"Func: func() has no form":  func() { defined[struct{ Func func() }]() },
+		"Func: func() cannot be encoded as JSON":  func() { defined[struct{ Func func() }]() },
 		"contains itself":           func() { defined[recursive]() },
 		"minimum is above maximum": func() {
 			defined[struct {
@@ -310,7 +310,7 @@ func TestToolsThatCannotWorkDoNotStart(t *testing.T) {
 		"the result: chan int": func() {
 			toolkit.Define("x", "x", func(context.Context, *toolkit.Caller, struct{}) (chan int, error) { return nil, nil })
 		},
-		"there are two of this name": func() {
+		"the name is used twice": func() {
 			one := toolkit.Define("x", "x", func(context.Context, *toolkit.Caller, struct{}) (string, error) { return "", nil })
 			toolkit.New(toolkit.Options{Catalogue: offering(one, one)})
 		},

@@ -227,7 +227,7 @@ func portableForm(keyword string, value any, path string) error {
 		}
 	case "additionalProperties":
 		if value != false {
-			return fmt.Errorf("%s: free names (additionalProperties)", path)
+			return fmt.Errorf("%s: arbitrary keys (additionalProperties)", path)
 		}
 	}
 	return nil
