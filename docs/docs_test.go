@@ -165,7 +165,7 @@ func TestEveryPromiseIsCalled(t *testing.T) {
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	files, err := filepath.Glob("*.md")
-	files = append(files, "../README.md")
+	files = append(files, "../README.md", "../CONTRIBUTING.md", "../SECURITY.md", "../CHANGELOG.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package process
 
 import (
 	"log/slog"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -299,32 +298,5 @@ func TestTheCommandLineLeavesNoFileBesideTheStore(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(env["DATA_DIR"], "*"))
 	if err != nil || len(files) != 2 {
 		t.Errorf("%v %v", files, err)
-	}
-}
-
-// TestCommandsInTheDocsExist: what an operator reads in an outage can be typed.
-func TestCommandsInTheDocsExist(t *testing.T) {
-	files, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// In code: `app keys list`, or a line of a block.
-	inCode := regexp.MustCompile("(?m)(?:`|^|\\$\\()(?:app|go run \\.) ([a-z-]+(?: [a-z0-9-]+)?)")
-	found := 0
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range inCode.FindAllStringSubmatch(string(text), -1) {
-			found++
-			args := strings.Fields(m[1])
-			if _, _, ok := find(args); !ok && args[0] != "doctor" && args[0] != "version" && args[0] != "help" {
-				t.Errorf("%s: there is no command app %s", filepath.Base(file), m[1])
-			}
-		}
-	}
-	if found < 10 {
-		t.Errorf("only %d commands are named", found)
 	}
 }
