@@ -31,27 +31,24 @@ func (r Resource) Names(value string) bool {
 		return false
 	}
 	own, err := url.Parse(string(r))
-	if err != nil {
-		return false
-	}
-	if u.Scheme != own.Scheme || authority(u) != authority(own) {
+	if err != nil || Origin(u) != Origin(own) {
 		return false
 	}
 	path, endpoint := strings.TrimSuffix(u.EscapedPath(), "/"), own.EscapedPath()
 	return path == endpoint || path == endpoint[:max(strings.LastIndexByte(endpoint, '/'), 0)]
 }
 
-// authority is the host and port of u in lower case, without the port that is
-// the scheme's default.
-func authority(u *url.URL) string {
+// Origin is the serialized origin of u (RFC 6454 §6.2): in lower case, without
+// the port that is the scheme's default.
+func Origin(u *url.URL) string {
 	host := strings.ToLower(u.Host)
 	switch u.Scheme { // which Parse has put in lower case
 	case "https":
-		return strings.TrimSuffix(host, ":443")
+		host = strings.TrimSuffix(host, ":443")
 	case "http":
-		return strings.TrimSuffix(host, ":80")
+		host = strings.TrimSuffix(host, ":80")
 	}
-	return host
+	return u.Scheme + "://" + host
 }
 
 // Loopback reports whether host, without a port, names the computer it is used

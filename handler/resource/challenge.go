@@ -54,7 +54,7 @@ func (g *Guard) refuseToken(w http.ResponseWriter, r *http.Request, cause error)
 func (g *Guard) rightAddress(r *http.Request) string {
 	asked := *g.endpoint
 	asked.Host = r.Host
-	if origin(&asked) == origin(g.endpoint) {
+	if oauth.Origin(&asked) == oauth.Origin(g.endpoint) {
 		return ""
 	}
 	return " The address of this server is " + g.endpoint.String() + ": use it unchanged."

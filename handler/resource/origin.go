@@ -21,10 +21,10 @@ type originPolicy struct {
 }
 
 func newOriginPolicy(endpoint *url.URL, origins, hosts []string) originPolicy {
-	p := originPolicy{local: oauth.Loopback(endpoint.Hostname()), origins: []string{origin(endpoint)}, hosts: []string{hostName(endpoint.Host)}}
+	p := originPolicy{local: oauth.Loopback(endpoint.Hostname()), origins: []string{oauth.Origin(endpoint)}, hosts: []string{hostName(endpoint.Host)}}
 	for _, o := range origins {
 		if u, err := url.Parse(o); err == nil {
-			p.origins = append(p.origins, origin(u))
+			p.origins = append(p.origins, oauth.Origin(u))
 		}
 	}
 	for _, h := range hosts {
@@ -48,13 +48,13 @@ func (p originPolicy) allowsHost(header string) bool {
 // allowsOrigin reports whether a request may come from a page of that origin.
 func (p originPolicy) allowsOrigin(header string) bool {
 	u, err := url.Parse(header)
-	if err != nil || u.Host == "" || !strings.EqualFold(u.Scheme+"://"+u.Host, header) {
+	if err != nil || !strings.EqualFold(u.Scheme+"://"+u.Host, header) {
 		return false
 	}
 	if p.local && (u.Scheme == "http" || u.Scheme == "https") && oauth.Loopback(u.Hostname()) {
 		return true
 	}
-	return slices.Contains(p.origins, origin(u))
+	return slices.Contains(p.origins, oauth.Origin(u))
 }
 
 // hostName is a Host header without port and brackets, in lower case.
@@ -64,18 +64,6 @@ func hostName(hostport string) string {
 		name = strings.TrimSuffix(strings.TrimPrefix(hostport, "["), "]")
 	}
 	return strings.ToLower(strings.TrimSuffix(name, "."))
-}
-
-// origin is the serialized origin (RFC 6454 §6.2): default ports are left out.
-func origin(u *url.URL) string {
-	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
-	switch scheme {
-	case "https":
-		host = strings.TrimSuffix(host, ":443")
-	case "http":
-		host = strings.TrimSuffix(host, ":80")
-	}
-	return scheme + "://" + host
 }
 
 // allowOrigin reports whether the request may come from the page it comes from,
