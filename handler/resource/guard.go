@@ -42,7 +42,7 @@ type Options struct {
 	// Tokens").
 	Baseline oauth.Scopes
 	// ScopesFor are the further scopes that a JSON-RPC method needs for what it
-	// names: a tool or prompt by its name, a resource by its URI. It may be nil.
+	// names: a tool or prompt by its name, a resource by its URI.
 	ScopesFor func(method, name string) oauth.Scopes
 	// AllowedOrigins are the origins of web pages that may call, beside our
 	// own and, where the server itself is on loopback, those on loopback.
@@ -55,7 +55,7 @@ type Options struct {
 	// error to browsers.
 	InAzure bool
 	// Admit is asked before a request is refused that has no token which is
-	// valid. If it says no, it has answered the request. It may be nil.
+	// valid. If it says no, it has answered the request.
 	Admit func(http.ResponseWriter, *http.Request) bool
 	Log   *slog.Logger
 }
@@ -95,16 +95,7 @@ func New(o Options) *Guard {
 		admit:        o.Admit,
 		log:          o.Log,
 	}
-	if g.admit == nil {
-		g.admit = func(http.ResponseWriter, *http.Request) bool { return true }
-	}
 	g.metadataURL = endpoint.Scheme + "://" + endpoint.Host + g.metadataPath
-	if g.scopesFor == nil {
-		g.scopesFor = func(string, string) oauth.Scopes { return nil }
-	}
-	if g.log == nil {
-		g.log = slog.New(slog.DiscardHandler)
-	}
 	g.metadata = metadata{
 		Resource:             o.Resource,
 		AuthorizationServers: []string{o.Issuer},

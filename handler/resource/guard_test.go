@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -33,7 +34,7 @@ var invalid = `Bearer error="invalid_token", error_description="The access token
 
 // good is what the only good token grants.
 var good = &grants.Access{
-	Subject: "5ab1ec7", GrantID: "grant-1", ClientID: "client-1",
+	Subject: "5ab1ec7", GrantID: "grant-1", ClientID: "client-1", TenantID: "tenant-1",
 	Scopes: oauth.NewScopes("openid", "profile", "email", "offline_access", "Mail.Read"),
 }
 
@@ -65,6 +66,8 @@ func options() Options {
 			}
 			return nil
 		},
+		Admit: func(http.ResponseWriter, *http.Request) bool { return true },
+		Log:   slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -192,7 +195,9 @@ func TestLackingScopeIs403InEveryRevision(t *testing.T) {
 	}{
 		"modern":                            {modern, "tools/call", "send", rpc("tools/call", "send"), "Mail.Read Mail.Send email openid profile"},
 		"modern, harmless":                  {modern, "tools/call", "hello", rpc("tools/call", "hello"), ""},
+		"modern, by its headers":            {modern, "tools/call", "send", rpc("tools/call", "hello"), "Mail.Read Mail.Send email openid profile"},
 		"legacy":                            {legacy, "", "", rpc("tools/call", "send"), "Mail.Read Mail.Send email openid profile"},
+		"legacy, as large as it may be":     {legacy, "", "", rpc("tools/call", "send") + strings.Repeat(" ", maxPeek-len(rpc("tools/call", "send"))), "Mail.Read Mail.Send email openid profile"},
 		"legacy, harmless":                  {legacy, "", "", rpc("tools/call", "hello"), ""},
 		"legacy, other method":              {legacy, "", "", rpc("prompts/get", "send"), ""},
 		"prompt":                            {legacy, "", "", rpc("prompts/get", "secret"), "Mail.Read Notes.Read email openid profile"},
@@ -243,13 +248,16 @@ func TestWhatTheGuardCannotReadIsNotLetThrough(t *testing.T) {
 		"batch cut off":       "[" + rpc("ping", ""),
 		"batch, no comma":     "[" + rpc("ping", "") + rpc("tools/call", "send") + "]",
 		"method is no string": `{"jsonrpc":"2.0","id":1,"method":7}`,
+		"resource, no object": `{"jsonrpc":"2.0","id":1,"method":"resources/read","params":["notes://mine"]}`,
+		"URI is no string":    `{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":["notes://mine"]}}`,
 		"params is no object": `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":[]}`,
 		"null after a tool":   `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send","name":null}}`,
 		"null after a method": `{"jsonrpc":"2.0","id":1,"method":"tools/call","method":null,"params":{"name":"send"}}`,
 		"tool is no string":   `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":["send"]}}`,
 	} {
 		w := do(options(), request("POST", endpoint, body, "Authorization", "Bearer good"))
-		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "-32700") {
+		want := `{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"The body is not a JSON-RPC message."}}` + "\n"
+		if w.Code != http.StatusBadRequest || w.Body.String() != want {
 			t.Errorf("%s: got %d %s", name, w.Code, w.Body)
 		}
 	}
@@ -299,11 +307,11 @@ func TestARefusedToolIsOneAuditEvent(t *testing.T) {
 	var out bytes.Buffer
 	o := options()
 	o.Log = slog.New(slog.NewJSONHandler(&out, nil))
-	do(o, request("POST", endpoint, "["+rpc("tools/call", "hello")+","+rpc("tools/call", "send")+","+rpc("tools/call", "hello")+"]", "Authorization", "Bearer good"))
+	do(o, request("POST", endpoint, "["+rpc("tools/call", "hello")+","+rpc("tools/call", "send")+","+rpc("tools/call", "wipe")+"]", "Authorization", "Bearer good"))
 	if n := strings.Count(out.String(), `"category":"audit"`); n != 1 {
 		t.Fatalf("%d events in %s", n, &out)
 	}
-	for _, want := range []string{`"event":"tool_refused"`, `"client_id":"client-1"`, `"grant_id":"grant-1"`, `"subject":"5ab1ec7"`, `"scopes":["Mail.Send"]`, `"tool":"send"`, `"reason":"insufficient_scope"`} {
+	for _, want := range []string{`"event":"tool_refused"`, `"client_id":"client-1"`, `"grant_id":"grant-1"`, `"subject":"5ab1ec7"`, `"tenant":"tenant-1"`, `"scopes":["Admin.All","Mail.Send"]`, `"tool":"send"`, `"reason":"insufficient_scope"`} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %s in %s", want, &out)
 		}
@@ -378,12 +386,33 @@ func TestABodyThatBreaksOffIsNotTakenForAWholeOne(t *testing.T) {
 	}
 }
 
+// TestBodyOfAnySizeReachesTheHandler, which can read one that was judged again.
 func TestBodyOfAnySizeReachesTheHandler(t *testing.T) {
 	for _, size := range []int{0, 2, maxPeek, maxPeek + 1, maxPeek + 4096} {
 		body := "{}"[:min(size, 2)] + strings.Repeat(" ", max(size-2, 0))
-		w := do(options(), request("POST", endpoint, body, "Authorization", "Bearer good"))
-		if w.Code != http.StatusOK || w.Body.String() != body {
+		twice := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			reached(w, r)
+			if again, err := r.GetBody(); err == nil {
+				_, _ = io.Copy(w, again)
+			}
+		})
+		handler, want := twice, body+body
+		if size > maxPeek {
+			handler, want = reached, body
+		}
+		w := httptest.NewRecorder()
+		New(options()).Protect(handler).ServeHTTP(w, request("POST", endpoint, body, "Authorization", "Bearer good"))
+		if w.Code != http.StatusOK || w.Body.String() != want {
 			t.Errorf("%d bytes: got %d, %d bytes", size, w.Code, w.Body.Len())
+		}
+	}
+}
+
+// TestABodyWithoutAMessageIsNotRead: that of GET and DELETE has no meaning.
+func TestABodyWithoutAMessageIsNotRead(t *testing.T) {
+	for _, method := range []string{"GET", "DELETE"} {
+		if w := do(options(), request(method, endpoint, "{{{", "Authorization", "Bearer good")); w.Code != http.StatusOK || w.Body.String() != "{{{" {
+			t.Errorf("%s: got %d %s", method, w.Code, w.Body)
 		}
 	}
 }
@@ -430,7 +459,7 @@ func TestHandlersSeeTheAccessAndNoCredentials(t *testing.T) {
 	if r.Header.Get("Authorization") == "" {
 		t.Error("the caller's own request was changed")
 	}
-	if info == nil || info.UserID != "5ab1ec7" || info.Extra[grants.AccessKey] != any(good) {
+	if info == nil || !slices.Equal(info.Scopes, good.Scopes) || info.UserID != "5ab1ec7" || info.Extra[grants.AccessKey] != any(good) {
 		t.Errorf("got %+v", info)
 	}
 	if w.Header().Get("X-Accel-Buffering") != "no" || w.Header().Get("Cache-Control") != "no-store" {

@@ -41,7 +41,7 @@ func callsOf(r *http.Request) ([]call, error) {
 		return nil, nil
 	}
 	r.Body = putBack(read, r.Body, r.Body)
-	if len(read) == 0 || len(read) > maxPeek {
+	if len(read) > maxPeek {
 		return nil, nil
 	}
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(read)), nil }
@@ -79,7 +79,7 @@ type message struct {
 
 // parseCalls reads a message, or a batch of them, which revision 2025-03-26 allows.
 func parseCalls(body []byte) ([]call, error) {
-	if body = bytes.TrimLeft(body, " \t\r\n"); len(body) == 0 || body[0] != '[' {
+	if body = bytes.TrimLeft(body, " \t\r\n"); !bytes.HasPrefix(body, []byte("[")) {
 		c, err := parseCall(body)
 		return []call{c}, err
 	}

@@ -49,6 +49,7 @@ func TestOrigins(t *testing.T) {
 		"our own":                      {endpoint, []string{"https://mcp.example.com"}, true},
 		"our own, default port":        {endpoint, []string{"https://mcp.example.com:443"}, true},
 		"ours, another port":           {endpoint, []string{"https://mcp.example.com:8443"}, false},
+		"default port without TLS":     {"http://mcp.internal/mcp", []string{"http://mcp.internal:80"}, true},
 		"ours without TLS":             {endpoint, []string{"http://mcp.example.com"}, false},
 		"allowed":                      {endpoint, []string{"https://app.example.org"}, true},
 		"allowed host, another scheme": {endpoint, []string{"http://app.example.org"}, false},
