@@ -9,6 +9,7 @@ func TestDescriptionsKeepToTheCharactersOfTheSpecification(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                      "",
 		"Plain text.":           "Plain text.",
+		"!#[]^~":                "!#[]^~",
 		"RFC 7591 §2":           "RFC 7591 section 2",
 		`He said “no” – "now"…`: "He said 'no' - 'now'...",
 		"a\r\nb\tc\x00\x7f\\":   "abc",

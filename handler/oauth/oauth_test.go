@@ -72,6 +72,9 @@ func TestTheDefaultPortIsTheSchemesOwn(t *testing.T) {
 }
 
 func TestAllResourcesOfARequestMustBeOurs(t *testing.T) {
+	if Resource("%zz").Names("%zz") || Resource("%zz").Names("https://other.example") {
+		t.Error("a resource that is no URL is named")
+	}
 	const r = Resource("http://localhost:7071/mcp")
 	if err := r.Accept(nil); err != nil {
 		t.Errorf("no resource parameter: %v", err)
@@ -111,10 +114,18 @@ func TestScopesAreReadTolerantly(t *testing.T) {
 		"b a\tb\na":                "a b",
 		"ok bad\"quote back\\ é x": "ok x",
 		"api://id/mcp.access":      "api://id/mcp.access",
-		"! ~ \x7f a\x7f":           "! ~",
+		"! ~ \x7f a\x7f a\x01":     "! ~",
 	} {
 		if got := ParseScopes(in).String(); got != want {
 			t.Errorf("ParseScopes(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestOnlyASetThatHoldsEveryTokenHasThemAll(t *testing.T) {
+	for tokens, want := range map[string]bool{"": true, "a": true, "b a": true, "c": false, "a c": false, "c a": false} {
+		if got := NewScopes("a", "b").Has(strings.Fields(tokens)...); got != want {
+			t.Errorf("a and b have %q: %v, want %v", tokens, got, want)
 		}
 	}
 }
@@ -158,7 +169,7 @@ func TestTheCauseIsLoggedAndNeverSent(t *testing.T) {
 		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
 			t.Fatal(err)
 		}
-		if w.Code != tt.status || body["error"] != string(tt.code) || w.Header().Get("Cache-Control") != "no-store" {
+		if w.Code != tt.status || body["error"] != string(tt.code) || body["error_description"] == "" || w.Header().Get("Cache-Control") != "no-store" {
 			t.Errorf("%v: %d %v %v", tt.err, w.Code, w.Header(), body)
 		}
 		if strings.Contains(w.Body.String(), "secret detail") || !strings.Contains(lines.String(), "secret detail") {

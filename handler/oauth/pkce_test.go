@@ -14,7 +14,10 @@ func TestPKCE(t *testing.T) {
 	if v := NewVerifier(); !VerifierMatches(v, S256(v)) || !ValidChallenge(S256(v)) || v == NewVerifier() {
 		t.Error("our own verifier does not match its challenge, or repeats")
 	}
-	for _, bad := range []string{"", challenge[:42], challenge + "A", challenge[:42] + "N", challenge[:42] + "=", challenge[:20] + "\n" + challenge[20:]} {
+	if longest := strings.Repeat("a", 128); !VerifierMatches(longest, S256(longest)) {
+		t.Error("a verifier of 128 characters does not match")
+	}
+	for _, bad := range []string{"", challenge[:42], challenge + "A", challenge[:42] + "N", challenge[:42] + "=", challenge[:20] + "\n" + challenge[20:], challenge[:41] + "A\n"} {
 		if ValidChallenge(bad) {
 			t.Errorf("challenge %q is valid", bad)
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,25 @@ func TestEveryDescriptionThatIsSentIsASCII(t *testing.T) {
 	}
 	if w.Header().Get("X-Content-Type-Options") != "nosniff" || w.Header().Get("Content-Type") != "application/json" {
 		t.Errorf("headers %v", w.Header())
+	}
+}
+
+// What is flushed early goes out in chunks without its length, and what cannot be
+// encoded must not go out as a success.
+func TestAnAnswerIsWholeOrAFault(t *testing.T) {
+	for name, tt := range map[string]struct {
+		v      any
+		status int
+		body   string
+	}{
+		"an object":   {map[string]int{"a": 1}, http.StatusOK, `{"a":1}` + "\n"},
+		"not encoded": {func() {}, http.StatusInternalServerError, `{"error":"server_error"}` + "\n"},
+	} {
+		w := httptest.NewRecorder()
+		WriteJSON(w, http.StatusOK, tt.v)
+		if w.Code != tt.status || w.Body.String() != tt.body || w.Header().Get("Content-Length") != strconv.Itoa(len(tt.body)) {
+			t.Errorf("%s: %d %v %q", name, w.Code, w.Header(), w.Body)
+		}
 	}
 }
 
