@@ -15,8 +15,8 @@ func TestTheWayBackFromAdminConsentSaysHowItWent(t *testing.T) {
 		says   string
 	}{
 		{"admin_consent=True&tenant=tenant-1&scope=openid", http.StatusOK, "connect again"},
-		{"error=consent_required&admin_consent=True&tenant=t&error_description=" + url.QueryEscape("AADSTS65004: The resource owner denied the request."), http.StatusForbidden, "did not approve"},
-		{"error=permission_denied&error_description=The+admin+canceled+the+request", http.StatusForbidden, "did not approve"},
+		{"error=consent_required&admin_consent=True&tenant=t&error_description=" + url.QueryEscape("AADSTS65004: The resource owner denied the request."), http.StatusForbidden, "ask another administrator"},
+		{"error=permission_denied&error_description=The+admin+canceled+the+request", http.StatusForbidden, "ask another administrator"},
 		{"error=invalid_request&error_description=" + url.QueryEscape("AADSTS50011: The redirect URI <b>does</b> not match."), http.StatusForbidden, "is not registered"},
 		{"admin_consent=False", http.StatusForbidden, "did not approve"},
 	} {
@@ -30,6 +30,9 @@ func TestTheWayBackFromAdminConsentSaysHowItWent(t *testing.T) {
 				t.Errorf("%s: Entra's own text %q is on the page", tt.query, raw)
 			}
 		}
+	}
+	if n := strings.Count(w.log.String(), "administrator's consent not given"); n != 3 || !strings.Contains(w.log.String(), "aadsts=50011") {
+		t.Errorf("%d refusals are logged:\n%s", n, w.log)
 	}
 	if reads, writes := w.table.Taken(); reads+writes > 0 {
 		t.Errorf("a page that anyone can open made %d reads and %d writes", reads, writes)

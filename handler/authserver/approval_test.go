@@ -1,6 +1,8 @@
 package authserver_test
 
 import (
+	"bytes"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -11,6 +13,8 @@ import (
 	"entramcp/handler/authserver"
 	"entramcp/handler/clients"
 	"entramcp/handler/grants"
+	"entramcp/handler/oauth"
+	"entramcp/handler/store"
 	"entramcp/handler/store/storetest"
 )
 
@@ -73,8 +77,20 @@ func TestOnlyKnownWebClientsAreRemembered(t *testing.T) {
 	b := w.browser()
 	b.signIn(request(public))
 	b.get(w.upstream.signIn(t, b.approve(request(local, "redirect_uri", "http://127.0.0.1:5000/cb"))))
+	w.pin(t)
+	b.get(w.upstream.signIn(t, b.approve(request(pinnedClient, "redirect_uri", elsewhere))))
 	if n := w.rows("ap-"); n != 0 {
 		t.Errorf("%d approvals are remembered", n)
+	}
+	if b.signIn(request(pinnedClient)); !b.short(request(pinnedClient)) {
+		t.Error("a client with a document, answered at its own host, is asked in full")
+	}
+	known, id := withKnownClient(t)
+	b = known.browser()
+	b.signIn(request(id))
+	known.change = append(known.change, func(o *authserver.Options) { o.RememberApprovals = false })
+	if known.restart(); b.short(request(id)) {
+		t.Error("an approval is remembered though it was switched off since")
 	}
 	off := newWorld(t)
 	made, _, err := off.clients.Create(t.Context(), clients.OperatorClient{Name: "Copilot", RedirectURIs: []string{callback}})
@@ -103,10 +119,13 @@ func TestAnApprovalIsRememberedForAYearAndUntilItIsForgotten(t *testing.T) {
 	if b.short(request(id)) {
 		t.Error("an approval is remembered for more than a year")
 	}
+	if old, err := w.server.RememberedApprovals(t.Context(), subject); err != nil || len(old) != 0 {
+		t.Errorf("listed after a year: %+v, %v", old, err)
+	}
 	b.signIn(request(id))
 	approvals, err := w.server.RememberedApprovals(t.Context(), subject)
 	if err != nil || len(approvals) != 1 || approvals[0].ClientID != id || approvals[0].ClientName != "Copilot" || approvals[0].RedirectURI != callback || !approvals[0].Scopes.Has("tasks") ||
-		approvals[0].Tenant != grants.TenantHash(tenant.Contoso) {
+		approvals[0].Tenant != grants.TenantHash(tenant.Contoso) || approvals[0].Version != 1 {
 		t.Fatalf("%+v, %v", approvals, err)
 	}
 	if !b.short(request(id)) {
@@ -191,7 +210,87 @@ func TestAnApprovalThatCannotBeKeptOrReadAsksInFull(t *testing.T) {
 	}
 	u, _ := url.Parse(issuer)
 	b.jar.SetCookies(u, []*http.Cookie{{Name: "__Host-mcp-approver", Value: "forged", Path: "/", Secure: true}})
+	w.table.Taken()
 	if b.short(request(id)) {
 		t.Error("a forged cookie is taken")
+	}
+	if reads, _ := w.table.Taken(); reads != 0 {
+		t.Errorf("a forged cookie costs %d reads", reads)
+	}
+	if n := strings.Count(w.log.String(), "an approval is not remembered"); n != 1 {
+		t.Errorf("%d approvals that were not kept are logged", n)
+	}
+}
+
+// An outage is neither an empty list nor a success.
+func TestApprovalsThatCannotBeReachedAreNotTakenForNone(t *testing.T) {
+	w, id := withKnownClient(t)
+	w.browser().signIn(request(id))
+	approvals, err := w.server.RememberedApprovals(t.Context(), w.subject())
+	if err != nil || len(approvals) != 1 {
+		t.Fatalf("%+v, %v", approvals, err)
+	}
+	w.table.Before(storetest.Fail(errStorage))
+	_, listed := w.server.RememberedApprovals(t.Context(), w.subject())
+	for what, err := range map[string]error{
+		"list":   listed,
+		"forget": w.server.ForgetApproval(t.Context(), w.subject(), approvals[0].ID),
+		"erase":  authserver.EraseUser(t.Context(), w.table, w.subject()),
+	} {
+		if !errors.Is(err, errStorage) || what != "erase" && oauth.ErrorCode(err) != oauth.TemporarilyUnavailable {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	w.table.Before(storetest.Fail(errStorage, storetest.Writes...))
+	if err := authserver.EraseUser(t.Context(), w.table, w.subject()); !errors.Is(err, errStorage) {
+		t.Errorf("erase: %v", err)
+	}
+	w.table.Repair()
+	if n := w.rows("ap-"); n != 1 {
+		t.Errorf("%d approvals", n)
+	}
+}
+
+// An instance of a later version may have written what this one cannot judge.
+func TestAnApprovalOfALaterVersionAsksInFull(t *testing.T) {
+	w, id := withKnownClient(t)
+	b := w.browser()
+	b.signIn(request(id))
+	for from, to := range map[string]string{`"v":1`: `"v":2`, `{"client_id"`: `["client_id"`} {
+		row := storetest.Rows(t, w.table, store.Prefix("ap-"))[0]
+		row.Value = bytes.Replace(row.Value, []byte(from), []byte(to), 1)
+		if _, err := w.table.Replace(t.Context(), row); err != nil {
+			t.Fatal(err)
+		}
+		if b.short(request(id)) {
+			t.Errorf("%s is taken", to)
+		}
+		if approvals, err := w.server.RememberedApprovals(t.Context(), w.subject()); err != nil || len(approvals) != 0 {
+			t.Errorf("listed: %+v, %v", approvals, err)
+		}
+		b.signIn(request(id)) // and is replaced
+	}
+	if !b.short(request(id)) {
+		t.Error("approved again, it is asked in full")
+	}
+}
+
+func TestErasingAUserLeavesNothingOfTheirSignIns(t *testing.T) {
+	w, id := withKnownClient(t)
+	for _, user := range []string{tenant.Alice, tenant.Bob} {
+		w.upstream.user = user
+		w.browser().signIn(request(id))
+		w.browser().signIn(request(id, "redirect_uri", callback+"2"))
+		if err := w.challenges.Keep(t.Context(), grants.SubjectOf(tenant.Contoso, w.upstream.tenant.ObjectID(user)), demanded); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // what is gone is no error
+		if err := authserver.EraseUser(t.Context(), w.table, w.subject()); err != nil {
+			t.Fatal(err)
+		}
+		if approvals, challenges := w.rows("ap-"), w.rows("ch-"); approvals != 2 || challenges != 1 {
+			t.Errorf("%d approvals and %d challenges are left, want those of the other user", approvals, challenges)
+		}
 	}
 }

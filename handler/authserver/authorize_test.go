@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -209,6 +210,29 @@ func TestConsentPageShowsWhoAsksForWhat(t *testing.T) {
 	}
 }
 
+// Who asks is told apart by who vouches for it.
+func TestConsentPageSaysWhoKnowsTheApp(t *testing.T) {
+	w := newWorld(t)
+	stranger := w.publicClient()
+	w.pin(t)
+	const itself, described, unknown, twice = "chose this name itself", `described by <span class="host">client.example</span>`, "This server does not know this app.", "Look twice."
+	for name, tt := range map[string]struct {
+		q    url.Values
+		says []string
+	}{
+		"a stranger":                {request(stranger), []string{itself, unknown}},
+		"a document":                {request(pinnedClient), []string{described}},
+		"a document, answered away": {request(pinnedClient, "redirect_uri", elsewhere), []string{described, twice}},
+	} {
+		body := text(t, w.browser().get(issuer+"/authorize?"+tt.q.Encode()))
+		for _, part := range []string{itself, described, unknown, twice, "said to be from"} {
+			if strings.Contains(body, part) != slices.Contains(tt.says, part) {
+				t.Errorf("%s: the page shows %q: %v", name, part, strings.Contains(body, part))
+			}
+		}
+	}
+}
+
 func TestRedirectKeepsTheQueryOfTheRegisteredAddress(t *testing.T) {
 	w := newWorld(t)
 	registered := callback + "?tenant=a%2Bb&x"
@@ -250,7 +274,11 @@ func TestWhatIsNotEncodedProperlyIsRefusedWhole(t *testing.T) {
 	w := newWorld(t)
 	q := request(w.publicClient()).Encode()
 	for _, broken := range []string{q + "&x=%zz", "%&" + q, q + "&scope=%"} {
-		wantPage(t, w.browser().get(issuer+"/authorize?"+broken), http.StatusBadRequest)
+		resp := w.browser().get(issuer + "/authorize?" + broken)
+		wantPage(t, resp, http.StatusBadRequest)
+		if !strings.Contains(text(t, resp), "not properly encoded") {
+			t.Errorf("%s: the page does not say why", broken)
+		}
 	}
 	wantError(t, w.serve(formRequest("/token", "client_id=x&token=%zz")), http.StatusBadRequest, oauth.InvalidRequest)
 }

@@ -12,6 +12,7 @@ import (
 
 	"entramcp/dev/tenant"
 	"entramcp/handler/entra"
+	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
 	"entramcp/handler/store/storetest"
@@ -69,6 +70,7 @@ func TestTheSameBrowserGetsTheSameAnswerAgain(t *testing.T) {
 	code := b.arrive(back).Get("code")
 	w.restart() // on another instance
 	w.clock.Advance(59 * time.Second)
+	w.upstream.during(func() { t.Error("Entra is asked again") })
 	if again := b.arrive(back).Get("code"); again != code {
 		t.Errorf("the code is %q, then %q", code, again)
 	}
@@ -507,6 +509,38 @@ func TestStorageOutageAtCallbackConsumesNothing(t *testing.T) {
 	w.table.Repair()
 	if got := b.arrive(back); got.Get("code") == "" {
 		t.Errorf("after the outage the client got %v", got)
+	}
+}
+
+// Whoever has the page, the form or the sign-in can go on with it once the keys are
+// there again.
+func TestAnOutageOfTheKeysLosesNothing(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	b := w.browser()
+	during := func(ask func() *http.Response) *http.Response {
+		t.Helper()
+		w.restart() // an instance that has not read them yet
+		w.table.Before(storetest.Fail(errStorage).In(keyring.Partition))
+		resp := ask()
+		w.table.Repair()
+		w.restart()
+		wantStatus(t, resp, http.StatusServiceUnavailable)
+		if resp.Header.Get("Retry-After") == "" || strings.Contains(text(t, resp), "http-equiv") {
+			t.Errorf("%v, or the browser goes on by itself:\n%s", resp.Header, text(t, resp))
+		}
+		return resp
+	}
+	resp := during(func() *http.Response { return b.get(issuer + "/authorize?" + request(id).Encode()) })
+	if got := reached(t, offered(t, resp)); got.Get("error") != string(oauth.TemporarilyUnavailable) || got.Get("state") != "client state" {
+		t.Errorf("the client is told %v", got)
+	}
+	form := b.open(request(id))
+	wantPage(t, during(func() *http.Response { return b.decide(form, "approve") }), http.StatusServiceUnavailable)
+	back := w.upstream.signIn(t, onward(t, b.decide(form, "approve")))
+	wantPage(t, during(func() *http.Response { return b.get(back) }), http.StatusServiceUnavailable)
+	if got := b.arrive(back); got.Get("code") == "" {
+		t.Errorf("the client got %v", got)
 	}
 }
 

@@ -2,7 +2,6 @@ package authserver_test
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"html"
@@ -93,14 +92,14 @@ func (w *world) restart(change ...func(*clients.Options)) {
 		Renew:    authserver.Renewer{Upstream: w.upstream, Challenges: w.challenges}.Renew,
 		Required: oauth.NewScopes("openid", "profile", "email"), Now: w.clock.Now, Log: log})
 	o := authserver.Options{
-		Issuer: issuer, Resource: issuer + "/mcp", Table: w.table, Ring: ring, Clients: registry, Grants: w.grants, Upstream: w.upstream, Challenges: w.challenges,
+		Issuer: issuer, Resource: issuer + "/mcp", CallbackPath: "/auth/callback", Timeout: 10 * time.Second, Table: w.table, Ring: ring, Clients: registry, Grants: w.grants, Upstream: w.upstream, Challenges: w.challenges,
 		Required: oauth.NewScopes("openid", "profile", "email"), Optional: oauth.NewScopes("tasks"),
 		Pages: pages.New(pages.Brand{Title: "Contoso Tools", Host: "mcp.example.com"}), Tenant: "contoso.example", ClientMetadata: true, Now: w.clock.Now, Log: log,
 	}
 	for _, f := range w.change {
 		f(&o)
 	}
-	w.upstream.connect(o.Issuer+cmp.Or(o.CallbackPath, "/auth/callback"), w.clock.Now)
+	w.upstream.connect(o.Issuer+o.CallbackPath, w.clock.Now)
 	w.server = authserver.New(o)
 	w.mux = http.NewServeMux()
 	for _, r := range w.server.Routes() {
@@ -127,9 +126,14 @@ func (w *world) rows(prefix string) int {
 	return len(storetest.Rows(w.t, w.table, store.Prefix(prefix)))
 }
 
+// serve answers r, and checks that the answer is one: a refusal after which the
+// handler goes on has a second page behind it, or a page behind a redirect.
 func (w *world) serve(r *http.Request) *http.Response {
 	rec := httptest.NewRecorder()
 	observe.Correlate(slog.New(slog.DiscardHandler), observe.CorrelateOptions{}, w.mux).ServeHTTP(rec, r)
+	if body := rec.Body.String(); strings.Count(body, "<!doctype") > 1 || rec.Code/100 == 3 && body != "" {
+		w.t.Errorf("more than one answer: %d %s\n%s", rec.Code, rec.Header().Get("Location"), body)
+	}
 	return rec.Result()
 }
 
@@ -164,6 +168,23 @@ func (w *world) register(metadata string) (id, secret string) {
 func (w *world) publicClient() string {
 	id, _ := w.register(`{"client_name":"Claude Code","redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"]}`)
 	return id
+}
+
+// pinnedClient is a client whose metadata document the operator has a copy of, with
+// callback and another address for its answers.
+const (
+	pinnedClient = "https://client.example/client.json"
+	elsewhere    = "https://elsewhere.example/callback"
+)
+
+// pin makes the server again with pinnedClient.
+func (w *world) pin(t *testing.T) {
+	t.Helper()
+	pinned, err := clients.ParsePinned(`[{"client_id":"` + pinnedClient + `","client_name":"App","redirect_uris":["` + callback + `","` + elsewhere + `"],"token_endpoint_auth_method":"none"}]`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.restart(func(o *clients.Options) { o.Documents.Pinned = pinned })
 }
 
 // request is a complete authorization request. changes are name, value pairs;

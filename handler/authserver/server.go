@@ -43,7 +43,7 @@ type Options struct {
 	// Issuer is PUBLIC_URL, without a trailing slash.
 	Issuer   string
 	Resource oauth.Resource
-	// CallbackPath is REDIRECT_PATH; "/auth/callback" if empty.
+	// CallbackPath is REDIRECT_PATH.
 	CallbackPath string
 
 	Table    store.Table
@@ -78,7 +78,7 @@ type Options struct {
 	// InAzure says that a platform in front answers CORS.
 	InAzure bool
 	// Timeout bounds what finishing a sign-in at the callback takes, whether or
-	// not the browser waits for it: 10 s by default.
+	// not the browser waits for it.
 	Timeout time.Duration
 
 	Now func() time.Time
@@ -107,20 +107,8 @@ var (
 
 // New makes a Server. It does no I/O.
 func New(o Options) *Server {
-	if o.CallbackPath == "" {
-		o.CallbackPath = "/auth/callback"
-	}
 	if o.Prompt == "none" {
 		o.Prompt = ""
-	}
-	if o.Timeout == 0 {
-		o.Timeout = 10 * time.Second
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
 	}
 	scheme, rest, _ := strings.Cut(o.Issuer, "://")
 	host, path, _ := strings.Cut(rest, "/")
