@@ -69,21 +69,12 @@ func put(t *testing.T, table store.Table, partition, key string, expires time.Ti
 func left(t *testing.T, table store.Table) []string {
 	t.Helper()
 	names := []string{}
-	var from store.Cursor
-	for {
-		page, err := table.List(t.Context(), store.Prefix(""), from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, row := range page.Rows {
-			if row.Partition != "leases" {
-				names = append(names, row.Partition+"/"+row.Key)
-			}
-		}
-		if from = page.Next; from == "" {
-			return names
+	for _, row := range storetest.Rows(t, table, store.Prefix("")) {
+		if row.Partition != sweep.LeasePartition {
+			names = append(names, row.Partition+"/"+row.Key)
 		}
 	}
+	return names
 }
 
 func wantLeft(t *testing.T, table store.Table, want ...string) {
