@@ -2,8 +2,6 @@ package handler_test
 
 import (
 	"encoding/json"
-	"html"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -15,98 +13,36 @@ import (
 
 	"entramcp/dev/tenant"
 	"entramcp/handler/config"
-	"entramcp/handler/oauth"
 )
 
 // TestStorageOperationsOfOneSignIn holds what a sign-in costs, through the whole
 // server: registration, consent, Entra's answer, tokens, refresh and calls.
 func TestStorageOperationsOfOneSignIn(t *testing.T) {
 	w := newEntraWorld(t, map[string]string{"REFRESH_GRACE": "1s"})
-	jar := map[string]*http.Cookie{}
-	do := func(what string, most int, r *http.Request) *http.Response {
-		t.Helper()
-		for _, c := range jar {
-			r.AddCookie(c)
-		}
+	promised := map[string]int{"/register": 8, "/authorize": 9} // of an instance that has just started: keys, what is revoked and blocked
+	server := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		before := w.table.Count()
-		rec := httptest.NewRecorder()
-		w.server.ServeHTTP(rec, r)
-		if n := w.table.Count() - before; n > most {
-			t.Errorf("%s: %d storage operations, at most %d are promised", what, n, most)
+		w.server.ServeHTTP(rw, r)
+		if n, most := w.table.Count()-before, promised[r.URL.Path]; n > most {
+			t.Errorf("%s: %d storage operations, at most %d are promised", r.URL.Path, n, most)
 		}
-		res := rec.Result()
-		for _, c := range res.Cookies() {
-			jar[c.Name] = c
-		}
-		if res.StatusCode >= 400 {
-			body, _ := io.ReadAll(res.Body)
-			t.Fatalf("%s: %d %s", what, res.StatusCode, body)
-		}
-		return res
-	}
-	form := func(path string, values url.Values) *http.Request {
-		r := httptest.NewRequest(http.MethodPost, mcpIssuer+path, strings.NewReader(values.Encode()))
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Origin", mcpIssuer)
-		return r
-	}
-	tokens := func(res *http.Response) (access, refresh string) {
-		var body struct {
-			Access  string `json:"access_token"`
-			Refresh string `json:"refresh_token"`
-		}
-		if err := json.NewDecoder(res.Body).Decode(&body); err != nil {
-			t.Fatal(err)
-		}
-		return body.Access, body.Refresh
-	}
-
-	r := httptest.NewRequest(http.MethodPost, mcpIssuer+"/register", strings.NewReader(`{"client_name":"t","redirect_uris":["`+mcpRedirect+`"],"token_endpoint_auth_method":"none"}`))
-	r.Header.Set("Content-Type", "application/json")
-	var client struct {
-		ID string `json:"client_id"`
-	}
-	if err := json.NewDecoder(do("the first /register of an instance", 8, r).Body).Decode(&client); err != nil {
-		t.Fatal(err)
-	}
-	authorize := mcpIssuer + "/authorize?" + url.Values{
-		"response_type": {"code"}, "client_id": {client.ID}, "redirect_uri": {mcpRedirect}, "state": {"s"}, "scope": {"openid profile email offline_access"},
-		"code_challenge": {oauth.S256(mcpVerifier)}, "code_challenge_method": {"S256"}, "resource": {string(mcpResource)},
-	}.Encode()
-	do("the first /authorize of an instance", 9, httptest.NewRequest(http.MethodGet, authorize, nil)) // keys are read; what is revoked and blocked was by /register
-	page := do("/authorize", 1, httptest.NewRequest(http.MethodGet, authorize, nil))
-	text, _ := io.ReadAll(page.Body)
-	request := regexp.MustCompile(`name="request" value="([^"]+)"`).FindSubmatch(text)
-	if request == nil {
-		t.Fatalf("no form in %s", text)
-	}
-	w.clock.Advance(time.Second) // the button arms late
-	approved := do("/consent", 2, form("/consent", url.Values{"request": {html.UnescapeString(string(request[1]))}, "decision": {"approve"}}))
-	text, _ = io.ReadAll(approved.Body)
-	onward := regexp.MustCompile(`http-equiv="refresh" content="0;url=([^"]+)"`).FindSubmatch(text)
-	if onward == nil {
-		t.Fatalf("%d %s", approved.StatusCode, text)
-	}
-	back, err := tenant.SignIn(t.Context(), http.DefaultClient, html.UnescapeString(string(onward[1])), "alice@contoso.example")
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer := do("callback", 5, httptest.NewRequest(http.MethodGet, back, nil))
-	to, err := url.Parse(answer.Header.Get("Location"))
-	if err != nil || to.Query().Get("code") == "" {
-		t.Fatalf("no code in %s, %v", to, err)
-	}
-	access, refresh := tokens(do("/token with a code", 3, form("/token", url.Values{"grant_type": {"authorization_code"}, "client_id": {client.ID},
-		"code": {to.Query().Get("code")}, "code_verifier": {mcpVerifier}, "redirect_uri": {mcpRedirect}})))
-	w.call(access, "caller") // the list of revocations is read now
+	})
+	a := w.register(server, mcpRedirect, map[string]any{"client_name": "t", "token_endpoint_auth_method": "none"})
+	a.approval(server)
+	promised = map[string]int{"/authorize": 1, "/consent": 2, "/auth/callback": 5, "/token": 3}
+	a.redeem(server, a.get(server, a.approve(server, tenant.Alice)))
+	w.call(a.access, "caller") // the list of revocations is read now
 	w.clock.Advance(1100 * time.Millisecond)
-	access, _ = tokens(do("/token with a refresh token", 2, form("/token", url.Values{"grant_type": {"refresh_token"}, "client_id": {client.ID}, "refresh_token": {refresh}})))
+	promised["/token"] = 2
+	if status := a.renew(server); status != http.StatusOK {
+		t.Fatalf("the refresh token: %d", status)
+	}
 	before := w.table.Count()
 	for range 50 {
-		if status, body := w.call(access, "send"); status != http.StatusForbidden {
+		if status, body := w.call(a.access, "send"); status != http.StatusForbidden {
 			t.Fatalf("a tool without its scope: %d %s", status, body)
 		}
-		if status, body := w.call(access, "admin"); status != http.StatusOK {
+		if status, body := w.call(a.access, "admin"); status != http.StatusOK {
 			t.Fatalf("a tool: %d %s", status, body)
 		}
 	}
