@@ -76,7 +76,7 @@ smoke: ## Walk a deployed server once, in your browser: make smoke URL=https://<
 	@go run ./e2e/smoke $(URL)
 
 .PHONY: check
-check: e2e/node_modules/.installed ## The inner loop, in a minute: vet, and the tests without Chromium and with fewer random steps
+check: e2e/node_modules/.installed ## The inner loop, in a minute: vet, and the tests without Chromium, with little of Azurite and fewer random steps
 	go vet ./...
 	go test -short -vet off -p 4 . ./handler/... ./dev/... ./infra/...
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"entramcp/dev/tenant"
+	"entramcp/handler/clocktest"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
 )
@@ -221,7 +222,7 @@ func TestADisabledUserWithATokenOfADayIsOutAfterOneInterval(t *testing.T) {
 	want(one, alice, http.StatusOK, "within the interval, by the token alone")
 	w.clock.Advance(2 * time.Minute)
 	status(one, alice) // the first call after the interval has Entra asked
-	eventually(t, "refused where Entra was asked", func() bool { return status(one, alice) == http.StatusUnauthorized })
+	clocktest.Eventually(t, "refused where Entra was asked", 10*time.Second, func() bool { return status(one, alice) == http.StatusUnauthorized })
 	w.clock.Advance(grants.MaxStale + time.Second)
 	for name, to := range map[string]http.Handler{"the other instance": other, "an instance that has just started": w.another()} {
 		want(to, alice, http.StatusUnauthorized, name)
@@ -233,14 +234,4 @@ func TestADisabledUserWithATokenOfADayIsOutAfterOneInterval(t *testing.T) {
 	// The verdict on Bob came in the background too, and his token lives on.
 	w.clock.Advance(interval / 2)
 	want(one, bob, http.StatusOK, "half an interval later")
-}
-
-// eventually waits for what goes on in the background.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 10 s: %s", what)
-		}
-	}
 }

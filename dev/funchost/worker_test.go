@@ -9,12 +9,14 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"entramcp/dev/funchost"
+	"entramcp/handler/clocktest"
 )
 
 // TestMain turns the test binary into a handler where the host has started it.
@@ -171,12 +173,7 @@ func (a *app) see(method, path string, body io.Reader, header ...string) seen {
 // logs waits for a line of the log.
 func (a *app) logs(severity funchost.Severity, text string) {
 	a.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		for _, l := range a.host.Lines() {
-			if l.Severity == severity && strings.Contains(l.Text, text) {
-				return
-			}
-		}
-	}
-	a.Fatalf("no %s with %q in:\n%s", severity, text, a.host.Log())
+	clocktest.Eventually(a, fmt.Sprintf("a line of %s with %q", severity, text), 10*time.Second, func() bool {
+		return slices.ContainsFunc(a.host.Lines(), func(l funchost.Line) bool { return l.Severity == severity && strings.Contains(l.Text, text) })
+	})
 }

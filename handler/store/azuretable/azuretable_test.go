@@ -16,7 +16,7 @@ var tables atomic.Int32
 func freshName() string { return fmt.Sprintf("test%d", tables.Add(1)) }
 
 func TestContract(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Table { return storetest.AzureTable(t) })
+	storetest.Run(t, func(t *testing.T) store.Table { return open(t, freshName()) })
 }
 
 func open(t *testing.T, name string) *azuretable.Table {

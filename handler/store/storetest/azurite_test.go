@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/store/storetest"
 )
 
@@ -17,6 +18,9 @@ import (
 const azuriteUser = "STORETEST_AZURITE_USER"
 
 func TestAzuriteEndsWithTheTestBinary(t *testing.T) {
+	if testing.Short() {
+		t.Skip("Azurite is for make test, and for the tests of azuretable")
+	}
 	if os.Getenv(azuriteUser) != "" {
 		fmt.Println("address:", address(t))
 		panic("as a test may")
@@ -32,20 +36,19 @@ func TestAzuriteEndsWithTheTestBinary(t *testing.T) {
 	if addr == "" {
 		t.Fatalf("no Azurite was started: %s", out)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	clocktest.Eventually(t, "Azurite ends with the test binary", 10*time.Second, func() bool {
 		conn, err := net.Dial("tcp", addr)
-		if err != nil {
-			return
+		if err == nil {
+			_ = conn.Close()
 		}
-		_ = conn.Close()
-		if time.Now().After(deadline) {
-			t.Fatalf("Azurite at %s outlived the test binary", addr)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return err != nil
+	})
 }
 
 func TestAzuriteIsSharedAndListens(t *testing.T) {
+	if testing.Short() {
+		t.Skip("Azurite is for make test, and for the tests of azuretable")
+	}
 	first, second := address(t), address(t)
 	if first != second {
 		t.Errorf("two Azurites: %s and %s", first, second)

@@ -38,9 +38,14 @@ func Embedded(tb testing.TB) *embedded.Table {
 
 var azureTables atomic.Int32
 
-// AzureTable returns an empty table of the shared Azurite that nobody else has.
+// AzureTable returns an empty table of the shared Azurite that nobody else has. In
+// a short run it skips the test: there, that Table Storage keeps the contract that
+// the embedded store keeps is left to the tests of azuretable.
 func AzureTable(tb testing.TB) *azuretable.Table {
 	tb.Helper()
+	if testing.Short() {
+		tb.Skip("Azurite is for make test")
+	}
 	table, err := azuretable.New(azuretable.Options{
 		ConnectionString: azuretable.ConnectionString{Value: secret.New(Azurite(tb))},
 		Name:             fmt.Sprintf("table%d", azureTables.Add(1)),
