@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"time"
 
-	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
@@ -71,27 +70,6 @@ type transaction struct {
 	claimed time.Time
 	// answer is set once the transaction is answered.
 	answer *answer
-}
-
-// answer is how a sign-in ended, for the browser.
-type answer struct {
-	At time.Time `json:"at"`
-	// To is where the browser goes: to the client, or to Entra again. Code is
-	// the authorization code in it.
-	To   string `json:"to"`
-	Code string `json:"code,omitempty"`
-	// Next is the state of the transaction that To continues with at Entra.
-	Next string `json:"next,omitempty"`
-	// Failure, if set, is said on a page first.
-	Failure *failurePage `json:"failure,omitempty"`
-	// Ask is set if the consent page is to be shown in full, because somebody else
-	// has signed in than has approved before.
-	Ask bool `json:"ask,omitempty"`
-	// Cookie is set for the browser, in the form of a Set-Cookie header.
-	Cookie string `json:"cookie,omitempty"`
-
-	// approvedBy is whose approval is to be remembered now, if any.
-	approvedBy *entra.Claims
 }
 
 // transactionRecord is the stored form, sealed as a whole: verifier and nonce

@@ -226,14 +226,14 @@ func TestToolsThatCannotWorkDoNotStart(t *testing.T) {
 		toolkit.Define(name, description, func(context.Context, *toolkit.Caller, struct{}) (string, error) { return "", nil })
 	}
 	for want, define := range map[string]func(){
-		"not a struct":              func() { defined[string]() },
-		"Any: interface {} says":    func() { defined[struct{ Any any }]() },
-		"Raw: json.RawMessage says": func() { defined[struct{ Raw json.RawMessage }]() },
-		"Bytes: []uint8 would":      func() { defined[struct{ Bytes []byte }]() },
-		"Map: map[string]int is an": func() { defined[struct{ Map map[string]int }]() },
-		"Life: time.Duration is":    func() { defined[struct{ Life time.Duration }]() },
-		"Func: func() cannot be encoded as JSON":  func() { defined[struct{ Func func() }]() },
-		"contains itself":           func() { defined[recursive]() },
+		"not a struct":                           func() { defined[string]() },
+		"Any: interface {} says":                 func() { defined[struct{ Any any }]() },
+		"Raw: json.RawMessage says":              func() { defined[struct{ Raw json.RawMessage }]() },
+		"Bytes: []uint8 would":                   func() { defined[struct{ Bytes []byte }]() },
+		"Map: map[string]int is an":              func() { defined[struct{ Map map[string]int }]() },
+		"Life: time.Duration is":                 func() { defined[struct{ Life time.Duration }]() },
+		"Func: func() cannot be encoded as JSON": func() { defined[struct{ Func func() }]() },
+		"contains itself":                        func() { defined[recursive]() },
 		"minimum is above maximum": func() {
 			defined[struct {
 				N int `minimum:"2" maximum:"1"`

@@ -2,32 +2,6 @@ package pages
 
 import "time"
 
-// Continue sends the browser on to Microsoft's sign-in. It is a page and not a
-// redirect because browsers hold the redirects that follow a form to the
-// form-action of the page that had the form.
-type Continue struct {
-	// To is the sign-in URL, and Host the part of it worth showing.
-	To, Host string
-	Client   string
-}
-
-func (Continue) file() string { return "continue.html" }
-
-// Done takes the result to the client where a redirect would not do: in answer
-// to a form, for the reason given at Continue, and to an app with its own URL
-// scheme, which is opened by a click alone.
-type Done struct {
-	Client string
-	// To is the redirect with its result.
-	To string
-	// App is set if To opens an app beside the browser.
-	App bool
-	// Denied is set if the person did not approve.
-	Denied bool
-}
-
-func (Done) file() string { return "done.html" }
-
 // Failure says in plain words what went wrong and what to do about it.
 type Failure struct {
 	Words
