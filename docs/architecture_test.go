@@ -1,12 +1,15 @@
 package docs
 
 import (
+	"cmp"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -84,4 +87,42 @@ func exportedPartitions(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	return found
+}
+
+// TestTheTableOfPackagesIsTheCode: each package of the handler has one line, and the
+// line names what the package imports of the others.
+func TestTheTableOfPackagesIsTheCode(t *testing.T) {
+	page := read(t, "docs/architecture.md")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./handler/...")
+	cmd.Dir = root
+	list, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := func(path string) string {
+		return strings.TrimPrefix(strings.TrimPrefix(path, "entramcp/"), "handler/")
+	}
+	lines := 0
+	for line := range strings.Lines(string(list)) {
+		paths := strings.Fields(line)
+		var imports []string
+		for _, path := range paths[1:] {
+			if strings.HasPrefix(path, "entramcp/") {
+				imports = append(imports, short(path))
+			}
+		}
+		slices.Sort(imports)
+		want := cmp.Or(strings.Join(imports, ", "), "–")
+		_, rest, found := strings.Cut(page, "\n| `"+short(paths[0])+"` | ")
+		row, _, _ := strings.Cut(rest, "\n")
+		if _, got, _ := strings.Cut(row, " | "); !found || strings.TrimSuffix(got, " |") != want {
+			t.Errorf("the page says of %s %q, the code %q", short(paths[0]), got, want)
+		}
+		lines++
+	}
+	_, table, _ := strings.Cut(page, "\n| package |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	if rows := strings.Count(table, "\n| `"); rows != lines {
+		t.Errorf("the table has %d packages, the code %d", rows, lines)
+	}
 }
