@@ -1,7 +1,7 @@
-// Package account is where users see which apps act for them, and end that; and
-// where those whom Entra gives the role Mcp.Connections.Manage do so for the
-// users of their tenant. The pages have a sign-in and a short session of their
-// own: no MCP client ever acts here.
+// Package account serves the pages on which users see and disconnect their
+// connected apps. Users with the app role Mcp.Connections.Manage do the same for
+// the users of their tenant. The pages have a sign-in and a short session of their
+// own: no token of an MCP client is accepted.
 package account
 
 import (

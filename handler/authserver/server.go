@@ -1,13 +1,12 @@
 // Package authserver is the OAuth 2.1 authorization server that MCP clients and
-// browsers talk to: a file for each endpoint, and one for each idea that several
-// of them share (request, transaction, approval, form, cookies, outcome).
+// browsers use: one file for each endpoint, and one for each concept that several
+// endpoints share (request, transaction, approval, form, cookies, outcome).
 //
-// It is a proxy: clients register here and get tokens from here, and users
-// sign in at Microsoft Entra ID, which knows this server as its only client.
-// Nothing that another instance would need stays in memory. Between two
-// requests the state of a sign-in is, in this order, in the sealed form of the
-// consent page, in a transaction row bound to the browser by a cookie, and in
-// the grant.
+// It is a proxy: clients register here and get tokens from here, and users sign in
+// at Microsoft Entra ID, where this server is the only client. The state of a
+// sign-in is never only in memory. Between two requests it is, in this order, in
+// the sealed form of the consent page, in a transaction row bound to the browser by
+// a cookie, and in the grant.
 package authserver
 
 import (

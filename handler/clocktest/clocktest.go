@@ -1,5 +1,5 @@
-// Package clocktest is the clock of tests: it stands still until it is told to
-// go on, or runs with the real one, ahead by what it was told.
+// Package clocktest is the clock of tests. It stands still until a test advances
+// it, or follows the real clock with an offset.
 package clocktest
 
 import (

@@ -1,10 +1,11 @@
 // Package connect lets a user consent to another API at the moment a tool needs it:
-// Entra's incremental consent, without an administrator where the tenant allows that.
+// Entra's incremental consent, without an administrator where the tenant allows it.
 //
-// Entra's consent is to our application and not to the MCP client, so a page of our own
-// first says which app wants what. The link to it holds nothing of the user and lets
-// nobody in (MCP, URL mode elicitation, "Safe URL handling"): whoever opens it signs in
-// at Entra, and it counts only if that is the user whose call needed it.
+// Entra's consent is given to our application and not to the MCP client, so a page of
+// our own first says which app wants which access. The link to that page contains
+// nothing about the user and grants nothing (MCP, URL mode elicitation, "Safe URL
+// handling"): the person who opens it signs in at Entra, and the consent counts only if
+// that is the user whose call needed it.
 package connect
 
 import (

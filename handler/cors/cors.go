@@ -1,6 +1,6 @@
-// Package cors lets clients in a web browser call this server from other
-// origins (Fetch, "CORS protocol"). In Azure the platform does so, and nothing
-// of this package is used: two answers would cancel each other out.
+// Package cors lets clients that run in a web browser call this server from other
+// origins (Fetch, "CORS protocol"). In Azure the platform answers with these
+// headers and this package adds none, because duplicate headers are invalid.
 package cors
 
 import (

@@ -1,6 +1,6 @@
-// Package doctor checks a server from an operator's side: each check answers
-// with one line that says what was looked at, what was seen and, where it is
-// wrong, the exact fix. Nothing is changed for good, and no line holds a secret.
+// Package doctor checks a configuration and a running server for an operator. Each
+// check returns one line: what was checked, what was found and, where it is wrong,
+// what to do. Checks leave nothing behind, and no line contains a secret.
 package doctor
 
 import (

@@ -1,9 +1,8 @@
-// Package home is what the server shows of itself to people and programs that
-// come to its address: the page at the root, with links and commands for each
-// client, and the discovery documents beside OAuth (server card and catalogue of
+// Package home serves the home page, with links and commands for each client, and
+// the discovery documents that are not OAuth's (server card and catalogue of
 // SEP-2127, proofs of a domain for registries).
 //
-// Everything is made once at start. The Functions host probes the root, so no
+// Everything is rendered once at start. The Functions host probes the root, so no
 // answer depends on storage or Entra.
 package home
 

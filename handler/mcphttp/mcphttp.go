@@ -1,6 +1,6 @@
-// Package mcphttp makes of the SDK's streamable HTTP handler what clients in the
-// field take: JSON or an event stream as they ask for it, streams that outlast
-// idle limits of proxies, and errors in the words of JSON-RPC.
+// Package mcphttp adapts the SDK's streamable HTTP handler to clients in use: JSON
+// or an event stream as the client asks, streams that outlast the idle limits of
+// proxies, and errors in the form of JSON-RPC.
 package mcphttp
 
 import (

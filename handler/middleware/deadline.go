@@ -1,5 +1,5 @@
 // Package middleware is what every request passes before its route: headers, the
-// base path, deadlines, and limits for those who send no valid token.
+// base path, deadlines, and limits for requests without a valid token.
 package middleware
 
 import (

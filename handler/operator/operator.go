@@ -1,7 +1,7 @@
-// Package operator is what whoever runs the server can do to its table from the
-// command line: list, rotate and retire keys, sign people out, block parties,
-// and make clients. Each function says what it did. They need the settings of the
-// store and the keys alone, so that they work where the server itself does not.
+// Package operator implements the operator's commands on the table: list, rotate
+// and retire keys, sign users out, add and remove blocks, and make clients. Each
+// function reports what it did. They need only the settings of the store and the
+// keys, so that they work where the server itself does not.
 package operator
 
 import (

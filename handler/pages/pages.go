@@ -1,9 +1,9 @@
-// Package pages renders what people see in a browser: the consent page, the
-// step to Microsoft's sign-in, failures, the way back to the app, and the page
-// at the root that says how to connect.
+// Package pages renders what people see in a browser: the home page, the consent
+// page, the step to Microsoft's sign-in, errors, the way back to the app, and the
+// pages of connected apps.
 //
-// Pages hold no JavaScript and load nothing: one style sheet travels inside
-// each of them, and the Content-Security-Policy names it by its hash.
+// Pages contain no JavaScript and load nothing: each includes its one style sheet,
+// and the Content-Security-Policy names it by its hash.
 package pages
 
 import (

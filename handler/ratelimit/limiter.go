@@ -1,6 +1,6 @@
-// Package ratelimit bounds what strangers can make an instance do, by client
-// address and for all addresses together, so that an honest caller does not
-// notice when somebody else asks too much.
+// Package ratelimit limits what requests without authentication can make an instance
+// do, by client address and for all addresses together, so that honest callers are
+// served while others send too much.
 package ratelimit
 
 import (

@@ -1,6 +1,6 @@
-// Package resource stands in front of the MCP endpoint as its OAuth resource
-// server: it says who may call (RFC 6750, OAuth 2.1 §5), how a client without a
-// token gets one (RFC 9728), and from which web pages requests may come.
+// Package resource is the OAuth resource server in front of the MCP endpoint: it
+// decides who may call (RFC 6750, OAuth 2.1 §5), tells a client without a token how
+// to get one (RFC 9728), and checks from which web pages requests may come.
 package resource
 
 import (

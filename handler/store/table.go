@@ -1,8 +1,8 @@
-// Package store is the seam between the server and durable storage.
+// Package store is the interface between the server and durable storage.
 //
-// Everything that two instances must agree on goes through [Table]. Its
-// contract is what Azure Table Storage promises and nothing more; storetest
-// proves it for every implementation.
+// Everything that instances share is kept in a [Table]. Its contract is what Azure
+// Table Storage promises and nothing more; package storetest tests every
+// implementation against it.
 package store
 
 import (

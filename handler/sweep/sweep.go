@@ -1,14 +1,13 @@
-// Package sweep removes what has expired from the table.
+// Package sweep removes expired rows from the table.
 //
 // The profile of a Functions custom handler allows no timer trigger, so every
-// instance runs a Sweeper, and a lease row in the table has one of them work at
-// a time. A sweep goes on until nothing that has expired is left, and rests
-// after each batch for as long as the batch took: requests have at least half
-// of what the store can do. Sweeps may run late, twice or at once without harm,
-// since a row goes only as it was listed: one that its owner has used meanwhile
-// stays.
+// instance runs a Sweeper, and a lease row in the table lets one of them work at a
+// time. A sweep continues until no expired row is left, and pauses after each batch
+// for as long as the batch took, so that requests get at least half of the store's
+// capacity. Sweeps may run late, twice or at once without harm: a row is removed
+// only if it is unchanged since it was listed.
 //
-// Which records there are, their owners say: see [Kind].
+// The kinds of rows are given by the packages that own them: see [Kind].
 package sweep
 
 import (

@@ -1,6 +1,6 @@
-// Package tools is the catalogue of this server: its name, its tools, resources
-// and prompts. Whoever owns a server edits this package and no other; what they
-// are made with is in package toolkit.
+// Package tools is the catalogue of this server: its name, its tools, resources and
+// prompts. To make a server of your own, edit this package and no other. Package
+// toolkit is what tools are written with.
 //
 // A tool is one function in a file of its own and one line in the list below.
 package tools

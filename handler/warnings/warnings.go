@@ -1,6 +1,6 @@
-// Package warnings tells what works now and will not later, from facts that a
-// running server or the doctor has. The log, the doctor and the page for those who
-// manage take their words from here, and a metric counts them.
+// Package warnings lists what works now and will stop working, from facts that a
+// running server or the doctor has. The log, the metric, the doctor and the page for
+// managers all use this list.
 package warnings
 
 import (
