@@ -173,8 +173,6 @@ func explainAssertion(err error) string {
 		return "iss and sub must be the client_id."
 	case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
 		return "iss, sub and exp are required."
-	case errors.Is(err, jwt.ErrTokenMalformed):
-		return "it is not a JWT."
 	}
 	return "its signature or algorithm is not accepted."
 }

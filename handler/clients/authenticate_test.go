@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/golang-jwt/jwt/v5"
+
+	"entramcp/handler/clocktest"
 	"entramcp/handler/oauth"
 	hide "entramcp/handler/secret"
 	"entramcp/handler/store/storetest"
@@ -68,7 +71,6 @@ func TestClientAuthentication(t *testing.T) {
 		"no client":                        {nil, nil, oauth.InvalidClient},
 		"Basic that is not base64":         {http.Header{"Authorization": {"Basic ***"}}, nil, oauth.InvalidClient},
 		"Basic without a colon":            {http.Header{"Authorization": {"Basic eA=="}}, nil, oauth.InvalidClient},
-		"assertion of a public client":     {nil, form("client_id", public, "client_assertion_type", assertionType, "client_assertion", "e30.e30.x"), oauth.InvalidClient},
 		"assertion that is no JWT":         {nil, form("client_id", public, "client_assertion_type", assertionType, "client_assertion", "x"), oauth.InvalidClient},
 		"assertion of another kind (SAML)": {nil, form("client_id", public, "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:saml2-bearer", "client_assertion", "x"), oauth.InvalidRequest},
 	} {
@@ -119,5 +121,24 @@ func TestStorageFaultAtAuthenticationIsNotAnUnknownClient(t *testing.T) {
 	table.Repair()
 	if _, err := r.Authenticate(t.Context(), nil, with(confidential.ClientID, confidential.Secret)); err != nil {
 		t.Error(err)
+	}
+}
+
+// A method is the client's only if it has declared it, whatever else it publishes.
+func TestAnAssertionProvesNothingForAClientOfAnotherMethod(t *testing.T) {
+	s, clock := newSigners(t), clocktest.New()
+	for method, keys := range map[string]string{AuthNone: "jwks", AuthSecretPost: "x"} {
+		body := `{"client_id":"` + appURL + `","client_name":"App","redirect_uris":["https://app.example/cb"],"token_endpoint_auth_method":"` + method + `","` + keys + `":` + s.jwks + `}`
+		r := newRegistry(t, Options{Now: clock.Now})
+		id := appURL
+		if method == AuthNone {
+			r = newRegistry(t, Options{Now: clock.Now, Documents: Documents{Pinned: Pinned{appURL: []byte(body)}}})
+		} else {
+			id = register(t, r, body).ClientID
+		}
+		_, err := r.Authenticate(t.Context(), nil, assertionForm(sign(t, jwt.SigningMethodES256, s.ec, "k1", goodClaims(id, clock.Now()))))
+		if refusal := wantCode(t, err, oauth.InvalidClient); !strings.Contains(refusal.Description, "not registered for private_key_jwt") {
+			t.Errorf("%s: %q", method, refusal.Description)
+		}
 	}
 }

@@ -77,8 +77,21 @@ func TestDocumentURLRules(t *testing.T) {
 	}
 }
 
+func TestHostSettingSaysAnyOrNone(t *testing.T) {
+	for _, entries := range [][]string{nil, {"*"}} {
+		if hosts, err := ParseHosts(entries...); err != nil || !hosts.allows("any.example") {
+			t.Errorf("%q: %v", entries, err)
+		}
+	}
+	for _, entry := range []string{"none", "OFF"} {
+		if hosts, err := ParseHosts(entry); err != nil || hosts.allows("any.example") || hosts.allows(entry) {
+			t.Errorf("%s: %v", entry, err)
+		}
+	}
+}
+
 func TestHostSettingMistakesAreNamed(t *testing.T) {
-	for _, entry := range []string{"https://claude.ai", "claude.ai/", "*.claude.ai", "a b", "host:0"} {
+	for _, entry := range []string{"https://claude.ai", "claude.ai/", "*.claude.ai", "a b", "host:0", "*"} {
 		if _, err := ParseHosts("claude.ai", entry); err == nil || !strings.Contains(err.Error(), entry) {
 			t.Errorf("%q: %v", entry, err)
 		}

@@ -174,6 +174,9 @@ func TestDocumentsThatCannotBeFetchedAreNamed(t *testing.T) {
 		t.Errorf("of a client that nobody has signed in with: %v", failing)
 	}
 	r.Touch(t.Context(), approved)
+	if asked, _, err := r.ProbeDocuments(t.Context(), 0); err != nil || asked != 0 {
+		t.Errorf("%d were asked for, %v", asked, err)
+	}
 	clock.Advance(time.Hour)
 	lookup()
 	first := clock.Now()
@@ -509,6 +512,92 @@ func (w *waited) Done() <-chan struct{} {
 	return w.Context.Done()
 }
 
+// Whoever gives up takes nothing from those who go on waiting.
+func TestACallerWhoGivesUpDoesNotEndTheFetchOfOthers(t *testing.T) {
+	s := newSite(t)
+	arrived, release := make(chan struct{}), make(chan struct{})
+	s.serve(func(w http.ResponseWriter, _ *http.Request) {
+		close(arrived)
+		<-release
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(documentFor(s.URL+"/client.json", "App")))
+	})
+	r, _ := documentRegistry(t, s, Options{})
+	first, giveUp := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() {
+		_, err := r.Lookup(first, s.URL+"/client.json")
+		wantCode(t, err, oauth.TemporarilyUnavailable)
+	})
+	<-arrived
+	waits := &waited{Context: t.Context(), begun: make(chan struct{})}
+	group.Go(func() {
+		if c, err := r.Lookup(waits, s.URL+"/client.json"); err != nil || c.Name != "App" {
+			t.Errorf("%q, %v", c.Name, err)
+		}
+	})
+	<-waits.begun
+	giveUp()
+	close(release)
+	group.Wait()
+	if n := s.hits.Load(); n != 1 {
+		t.Errorf("%d fetches", n)
+	}
+}
+
+// The newest copy stands in, though the table could not be written and has an
+// older one. A race that is lost is not said to have failed.
+func TestTheNewestCopyStandsIn(t *testing.T) {
+	s := newSite(t)
+	id := s.URL + "/client.json"
+	table := storetest.Instrument(openTable(t))
+	var log strings.Builder
+	r, clock := documentRegistry(t, s, Options{Table: table, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	lookup := func(want string) (c Client) {
+		t.Helper()
+		c, err := r.Lookup(t.Context(), id)
+		if err != nil || c.Name != want {
+			t.Errorf("%q, %v, want %q", c.Name, err, want)
+		}
+		return c
+	}
+	s.serveJSON(documentFor(id, "First"))
+	r.Touch(t.Context(), lookup("First"))
+	for i, failure := range []error{errStorage, store.ErrConflict} {
+		log.Reset()
+		table.Before(storetest.Fail(failure, storetest.Replace))
+		name := fmt.Sprint("Newer ", i)
+		s.serveJSON(documentFor(id, name))
+		clock.Advance(2 * defaultFresh)
+		lookup(name)
+		if strings.Contains(log.String(), "not shared") != (i == 0) {
+			t.Errorf("%v: the log says %s", failure, log.String())
+		}
+		s.serveStatus(http.StatusForbidden)
+		clock.Advance(2 * defaultFresh)
+		lookup(name)
+	}
+	if failing := r.NotFetchable(); len(failing) != 1 {
+		t.Errorf("failing: %v", failing)
+	}
+}
+
+// What some editors write before JSON is read, and has no place in the table.
+func TestADocumentWithAByteOrderMarkIsUsedWhereItIsFetched(t *testing.T) {
+	s := newSite(t)
+	s.serveJSON("\ufeff" + documentFor(s.URL+"/client.json", "App"))
+	table := openTable(t)
+	r, _ := documentRegistry(t, s, Options{Table: table})
+	c, err := r.Lookup(t.Context(), s.URL+"/client.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.StoreCopies(t.Context(), c)
+	if n := countRows(t, table, ""); n != 0 {
+		t.Errorf("%d rows", n)
+	}
+}
+
 func TestDocumentIsFetchedThoughStorageFails(t *testing.T) {
 	s := newSite(t)
 	id := serveDocument(s)
@@ -519,6 +608,9 @@ func TestDocumentIsFetchedThoughStorageFails(t *testing.T) {
 	}
 	if _, err := r.Lookup(t.Context(), id); err != nil {
 		t.Error(err)
+	}
+	if _, _, err := r.ProbeDocuments(t.Context(), 10); err == nil {
+		t.Error("the probe says nothing")
 	}
 }
 

@@ -172,11 +172,7 @@ func (m *metadata) readKeys(f fields, permits func(url string) error) error {
 		if err := checkKeys(inline); err != nil {
 			return fmt.Errorf("its jwks cannot be used: %w", err)
 		}
-		var compact bytes.Buffer
-		if err := json.Compact(&compact, inline); err != nil {
-			return errors.New("its jwks is not JSON")
-		}
-		m.JWKS = compact.Bytes()
+		m.JWKS = inline
 	case uri != "":
 		if err := permits(uri); err != nil {
 			return fmt.Errorf("its jwks_uri cannot be used: %w", err)

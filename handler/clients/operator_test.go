@@ -2,6 +2,7 @@ package clients
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -197,6 +198,19 @@ func TestOperatorsMistakesAreNamed(t *testing.T) {
 		}
 	}
 	made, _ := create(t, r, OperatorClient{Name: "Public", RedirectURIs: []string{foundry}, Public: true})
+	var long []string
+	for i := range 5 {
+		long = append(long, fmt.Sprintf("https://a.example/%d%s", i, strings.Repeat("x", 2000)))
+	}
+	_, _, err := r.Create(t.Context(), OperatorClient{Name: "X", RedirectURIs: long})
+	for _, err := range []error{err, r.SetRedirectURIs(t.Context(), made.ID, long)} {
+		if err == nil || !strings.Contains(err.Error(), "8192") {
+			t.Errorf("much to store: %v", err)
+		}
+	}
+	if c, err := r.Lookup(t.Context(), made.ID); err != nil || !c.Allows(foundry) {
+		t.Errorf("%q, %v", c.RedirectURIs, err)
+	}
 	if _, err := r.RotateSecret(t.Context(), made.ID, 0); err == nil || !strings.Contains(err.Error(), "no secret") {
 		t.Error(err)
 	}
@@ -248,5 +262,9 @@ func TestFailedWriteOfAnOperatorsClientIsReported(t *testing.T) {
 	}
 	if _, err := r.Authenticate(t.Context(), nil, with(made.ID, secret)); err != nil {
 		t.Errorf("the old secret is not valid: %v", err)
+	}
+	table.Before(storetest.Fail(errStorage, storetest.List))
+	if list, err := r.List(t.Context()); !errors.Is(err, errStorage) || len(list) != 0 {
+		t.Errorf("%+v, %v", list, err)
 	}
 }

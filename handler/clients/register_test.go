@@ -3,10 +3,14 @@ package clients
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"entramcp/handler/clocktest"
@@ -206,6 +210,111 @@ func TestRegistrationRefusals(t *testing.T) {
 				t.Errorf("description %q does not say %q", refusal.Description, tt.text)
 			}
 		})
+	}
+}
+
+// No web page can send application/json to another origin unasked.
+func TestARegistrationOfAnotherContentTypeIsRefused(t *testing.T) {
+	r := newRegistry(t, Options{})
+	for _, contentType := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain; application/json", "application/json;;"} {
+		_, err := r.Register(t.Context(), contentType, strings.NewReader(realRegistrations[0].body))
+		wantCode(t, err, oauth.InvalidRequest)
+	}
+	if _, err := r.Register(t.Context(), "Application/JSON; charset=utf-8", strings.NewReader(realRegistrations[0].body)); err != nil {
+		t.Error(err)
+	}
+}
+
+// What was read of it may be a whole object, with other redirect URIs to come.
+func TestARegistrationThatBreaksOffIsRefused(t *testing.T) {
+	r := newRegistry(t, Options{})
+	whole := realRegistrations[0].body
+	for want, body := range map[string]io.Reader{
+		"to its end": io.MultiReader(strings.NewReader(whole), iotest.ErrReader(errors.New("10.0.0.1: reset"))),
+		"16384":      http.MaxBytesReader(nil, io.NopCloser(strings.NewReader(whole+" ")), int64(len(whole))),
+	} {
+		_, err := r.Register(t.Context(), "application/json", body)
+		if refusal := wantCode(t, err, oauth.InvalidClientMetadata); !strings.Contains(refusal.Description, want) || strings.Contains(refusal.Description, "10.0.0.1") {
+			t.Errorf("description %q does not say %q", refusal.Description, want)
+		}
+	}
+}
+
+func TestDecorativeMetadataThatDoesNotFitIsLeftOut(t *testing.T) {
+	r := newRegistry(t, Options{})
+	half := strings.Repeat("x", maxScope/2)
+	for members, want := range map[string]metadata{
+		`"scope":["a","b"],"software_id":"x 1","client_uri":"https://a.example/","client_name":"A"`: {Scope: "a b", SoftwareID: "x 1", URI: "https://a.example/", Name: "A"},
+		`"scope":["` + half + `","y` + half + `"]`:                                                  {},
+		`"software_id":"\u202e","software_version":"\u0000"`:                                        {},
+		`"software_version":"` + strings.Repeat("x", maxText) + `"`:                                 {SoftwareVersion: strings.Repeat("x", maxText)},
+		`"software_id":"` + strings.Repeat("x", maxText+1) + `"`:                                    {},
+		`"client_uri":"javascript:x"`:                                                               {},
+		`"client_uri":"https://u@a.example/"`:                                                       {},
+		`"client_uri":"https://a example/"`:                                                         {},
+		`"client_uri":"https:///x"`:                                                                 {},
+		`"client_uri":"http://a.example/"`:                                                          {URI: "http://a.example/"},
+	} {
+		got := register(t, r, `{"redirect_uris":["http://localhost/cb"],`+members+`}`).metadata
+		if got.Scope != want.Scope || got.SoftwareID != want.SoftwareID || got.SoftwareVersion != want.SoftwareVersion || got.URI != want.URI || got.Name != want.Name {
+			t.Errorf("%.100s: %+v", members, got)
+		}
+	}
+}
+
+// Whoever Refuse turns away leaves nothing behind, with a secret or without.
+func TestARefusedRegistrationWritesNothing(t *testing.T) {
+	table := openTable(t)
+	var asked []string
+	r := newRegistry(t, Options{Table: table, Refuse: func(_ context.Context, id string, redirectURIs []string) error {
+		asked = append(asked, id+" "+strings.Join(redirectURIs, " "))
+		return oauth.New(oauth.AccessDenied, "Blocked.")
+	}})
+	for _, method := range []string{AuthNone, AuthSecretPost} {
+		_, err := r.Register(t.Context(), "application/json", strings.NewReader(`{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"`+method+`"}`))
+		wantCode(t, err, oauth.AccessDenied)
+	}
+	if len(asked) != 2 || !strings.HasPrefix(asked[0], publicPrefix) || !strings.HasSuffix(asked[0], " https://a.example/cb") || asked[1] != " https://a.example/cb" {
+		t.Errorf("asked %q", asked)
+	}
+	if n := countRows(t, table, ""); n != 0 {
+		t.Errorf("%d rows", n)
+	}
+}
+
+// Others who win each round make the answer uncertain, which is no success.
+func TestARegistrationThatLosesEveryRaceIsUnavailable(t *testing.T) {
+	table := storetest.Instrument(openTable(t))
+	r := newRegistry(t, Options{Table: table})
+	table.Before(storetest.Fail(store.ErrExists, storetest.Insert))
+	_, err := r.Register(t.Context(), "application/json", strings.NewReader(realRegistrations[0].body))
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+	if n := table.Count(storetest.Insert); n != 3 {
+		t.Errorf("tried %d times", n)
+	}
+}
+
+// A record that cannot be read is no client that has to register again.
+func TestAnUnreadableRecordIsNotAnUnknownClient(t *testing.T) {
+	table := openTable(t)
+	clock := clocktest.New()
+	r := newRegistry(t, Options{Table: table, Now: clock.Now})
+	made, _ := create(t, r, OperatorClient{Name: "App", RedirectURIs: []string{foundry}})
+	for _, id := range []string{register(t, r, realRegistrations[0].body).ClientID, made.ID} {
+		row, err := table.Get(t.Context(), partition(id), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		row.Value = []byte("{")
+		if _, err := table.Replace(t.Context(), row); err != nil {
+			t.Fatal(err)
+		}
+		clock.Advance(cacheFor)
+		_, err = r.Lookup(t.Context(), id)
+		wantCode(t, err, oauth.TemporarilyUnavailable)
+	}
+	if _, err := r.List(t.Context()); err == nil {
+		t.Error("the list leaves it out")
 	}
 }
 

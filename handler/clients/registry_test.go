@@ -107,6 +107,29 @@ func TestTouchOfAStaleClientIsHarmless(t *testing.T) {
 	})
 }
 
+// A write that loses a race is somebody else's use; any other failure is told to
+// the operator, and nobody else.
+func TestAClientThatIsNotKeptAliveIsSaidInTheLog(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err  error
+		said bool
+	}{"storage is away": {errStorage, true}, "a race": {store.ErrConflict, false}, "swept": {store.ErrNotFound, false}} {
+		clock := clocktest.New()
+		table := storetest.Instrument(openTable(t))
+		var log strings.Builder
+		r := newRegistry(t, Options{Now: clock.Now, Table: table, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		c, err := r.Lookup(t.Context(), register(t, r, realRegistrations[0].body).ClientID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table.Before(storetest.Fail(tt.err, storetest.Replace))
+		r.Touch(t.Context(), c)
+		if strings.Contains(log.String(), "not kept alive") != tt.said {
+			t.Errorf("%s: the log says %s", name, log.String())
+		}
+	}
+}
+
 func TestDeletedClientIsUnknownWithinAMinute(t *testing.T) {
 	clock := clocktest.New()
 	table := openTable(t)
