@@ -100,10 +100,7 @@ const callersKept = 4096
 
 // NewCallers verifies against c's tenant and app registration.
 func NewCallers(c *Client, policy CallerPolicy) *Callers {
-	cache, err := lru.New[[sha256.Size]byte, Caller](callersKept)
-	if err != nil {
-		panic(err) // only for a size that is not positive
-	}
+	cache, _ := lru.New[[sha256.Size]byte, Caller](callersKept) // fails only for a size below 1
 	return &Callers{client: c, policy: policy, verified: cache}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -342,10 +343,64 @@ func TestForeignTenantsNeedTheAllowList(t *testing.T) {
 
 func TestAnAgentsBlueprintIsForTheLogOnly(t *testing.T) {
 	e := newTenant(t)
+	var log strings.Builder
+	client, err := New(e.config(), Deps{Now: e.clock.Now, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	e.must(err)
+	c := NewCallers(client, CallerPolicy{AppRole: InvokeRole, Clients: []string{copilot}})
 	token := e.issue(sim.CallerToken{App: robot, Agent: true, Blueprint: copilot})
-	var r *Refusal
-	if _, err := e.callers().Verify(t.Context(), token); !errors.As(err, &r) || r.Reason != ReasonNoRole {
-		t.Errorf("got %v", err)
+	for range 2 {
+		var r *Refusal
+		if _, err := c.Verify(t.Context(), token); !errors.As(err, &r) || r.Reason != ReasonNoRole || r.AppID != robot || r.TenantID != testTenant {
+			t.Errorf("got %v", err)
+		}
+	}
+	for _, want := range []string{"caller.kind=agent", "caller.tid=" + testTenant, "caller.azp=" + robot, "caller.uti=", "caller.agent=true", "caller.blueprint=" + copilot} {
+		if strings.Count(log.String(), want) != 1 {
+			t.Errorf("the log does not say %s once: %s", want, &log)
+		}
+	}
+	log.Reset()
+	_, err = c.Verify(t.Context(), e.issue(forAlice(nil)))
+	e.must(err)
+	if s := log.String(); !strings.Contains(s, "caller.kind=user") || strings.Contains(s, "Alice") || strings.Contains(s, sim.Alice) || strings.Contains(s, "agent") {
+		t.Errorf("the log says %s", s)
+	}
+}
+
+// What a library said of a token is for the log.
+func TestTheCauseOfARefusalIsForTheLog(t *testing.T) {
+	cause := errors.New("inner")
+	if r := refuseToken(ReasonMalformed, cause); !errors.Is(r, cause) || r.Error() != "entra token: malformed: inner" || strings.Contains(r.OAuth().Description, "inner") {
+		t.Errorf("%v says %q", r, r.OAuth().Description)
+	}
+	if r := refuseToken(ReasonIssuer, nil); r.Error() != "entra token: issuer of another tenant" {
+		t.Errorf("%v", r)
+	}
+}
+
+// A token of ours that nobody can judge is no refusal.
+func TestACallerIsNoVerdictWhileEntraIsAway(t *testing.T) {
+	e := newTenant(t)
+	token := e.issue(byRobot(nil))
+	e.set(func() { e.down = true })
+	if _, err := e.callers().Verify(t.Context(), token); err == nil || AsFailure(err).Kind != Unavailable {
+		t.Errorf("before the first fetch: %v", err)
+	}
+	for name, ok := range map[string]bool{testTenant: true, otherTenant: false} {
+		e := newTenant(t)
+		token := e.issue(byRobot(nil))
+		e.set(func() {
+			e.edits[keysPath] = func(d map[string]any) {
+				for _, k := range d["keys"].([]any) {
+					k.(map[string]any)["issuer"] = e.server.URL + "/" + name + "/v2.0"
+				}
+			}
+		})
+		_, err := e.callers().Verify(t.Context(), token)
+		var r *Refusal
+		if ok && err != nil || !ok && (!errors.As(err, &r) || r.Reason != ReasonSignature) {
+			t.Errorf("a key of %s: %v", name, err)
+		}
 	}
 }
 

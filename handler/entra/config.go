@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,15 +96,9 @@ func (c Config) normalized() Config {
 		allowed[i] = strings.ToLower(t)
 	}
 	c.AllowedTenants = allowed
-	if c.Authority == "" {
-		c.Authority = publicCloud.Authority
-	}
-	if c.Timeout <= 0 {
-		c.Timeout = defaultTimeout
-	}
-	if c.MaxRetryAfter <= 0 {
-		c.MaxRetryAfter = defaultMaxRetryAfter
-	}
+	c.Authority = cmp.Or(c.Authority, publicCloud.Authority)
+	c.Timeout = cmp.Or(c.Timeout, defaultTimeout)
+	c.MaxRetryAfter = cmp.Or(c.MaxRetryAfter, defaultMaxRetryAfter)
 	return c
 }
 

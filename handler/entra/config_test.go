@@ -1,6 +1,29 @@
 package entra
 
-import "testing"
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"entramcp/handler/secret"
+)
+
+func TestWhatIsNotConfiguredHasADefault(t *testing.T) {
+	c, err := New(Config{Tenant: "CONTOSO.example", ClientID: "ABC", AllowedTenants: []string{"DEF"}, Secret: Secret{secret.New("x")}}, Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.cfg; got.Authority != publicCloud.Authority || got.Timeout != 8*time.Second || got.MaxRetryAfter != 30*time.Second ||
+		got.Tenant != "contoso.example" || got.ClientID != "abc" || got.AllowedTenants[0] != "def" {
+		t.Errorf("%+v", got)
+	}
+	if c.deps.HTTPClient == nil || c.deps.Log == nil || time.Since(c.deps.Now()).Abs() > time.Minute {
+		t.Errorf("%+v", c.deps)
+	}
+	if _, err := New(Config{Authority: "ftp://x"}, Deps{}); err == nil || !strings.Contains(err.Error(), "ENTRA_AUTHORITY") {
+		t.Errorf("got %v", err)
+	}
+}
 
 func TestAuthorityHasOneForm(t *testing.T) {
 	for text, want := range map[string]Cloud{

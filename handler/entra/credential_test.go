@@ -1,6 +1,8 @@
 package entra
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -9,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -112,10 +115,21 @@ func TestCertificateSignsAssertionsAndIsReadAgainWhenItChanges(t *testing.T) {
 	e.useCertificate(writeCertificate(t, path, signingKeys()[1], 2, e.clock.Now().Add(time.Minute)))
 	e.signedInAs(c, sim.Alice)
 
+	var log strings.Builder
+	c.credential.(*certificateCredential).deps.Log = slog.New(slog.NewTextHandler(&log, nil))
+	e.signedInAs(c, sim.Alice)
+	if log.Len() != 0 {
+		t.Errorf("the log says %s", &log)
+	}
 	if err := os.WriteFile(path, []byte("half a fi"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	e.signedInAs(c, sim.Alice) // a file caught half-written stops no sign-in
+	if !strings.Contains(log.String(), "the one in memory stays in use") {
+		t.Errorf("the log says %s", &log)
+	}
+	e.must(os.Remove(path))
+	e.signedInAs(c, sim.Alice)
 }
 
 func TestCertificateThatCannotBeReadNamesTheSetting(t *testing.T) {
@@ -124,8 +138,21 @@ func TestCertificateThatCannotBeReadNamesTheSetting(t *testing.T) {
 	if err := os.WriteFile(garbage, []byte("not a certificate"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	e.must(err)
+	foreign := func(key any) string { // beside the certificate of another
+		path := filepath.Join(t.TempDir(), "client.pem")
+		cert := writeCertificate(t, path, signingKeys()[0], 1, e.clock.Now())
+		private, err := x509.MarshalPKCS8PrivateKey(key)
+		e.must(err)
+		e.must(os.WriteFile(path, append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+			pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...), 0o600))
+		return path
+	}
 	for name, cfg := range map[string]Config{
 		"missing":       {CertificatePath: filepath.Join(t.TempDir(), "none.pem")},
+		"not RSA":       {CertificatePath: foreign(ecKey)},
+		"another's key": {CertificatePath: foreign(signingKeys()[1])},
 		"garbage":       {CertificatePath: garbage},
 		"wrong secret":  {CertificatePath: "testdata/legacy.pfx", CertificatePassword: Secret{secret.New("wrong")}},
 		"PBES2 not yet": {CertificatePath: "testdata/aes.pfx", CertificatePassword: Secret{secret.New("open-sesame")}},
@@ -138,7 +165,16 @@ func TestCertificateThatCannotBeReadNamesTheSetting(t *testing.T) {
 			if f.Kind != Misconfigured || f.EndsGrant() || !strings.Contains(f.NextStep, "ENTRA_CLIENT_CERTIFICATE_PATH") {
 				t.Errorf("failure is %v: %s", f, f.NextStep)
 			}
+			if _, ok, err := c.CertificateExpiry(t.Context()); !ok || err == nil {
+				t.Errorf("its expiry is known: %t, %v", ok, err)
+			}
+			if c.CredentialSetting() != "ENTRA_CLIENT_CERTIFICATE_PATH" {
+				t.Errorf("the setting is %s", c.CredentialSetting())
+			}
 		})
+	}
+	if _, ok, err := e.client().CertificateExpiry(t.Context()); ok || err != nil {
+		t.Errorf("a secret has a certificate: %t, %v", ok, err)
 	}
 }
 

@@ -161,6 +161,9 @@ func TestARefusalOfAMomentIsRepeatedOnce(t *testing.T) {
 			w.WriteHeader(code)
 		}
 	}
+	page := func(code int, text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code); fmt.Fprint(w, text) }
+	}
 	cut := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 	oauthError := func(w http.ResponseWriter, _ *http.Request) { refuse(w, "invalid_grant", 90033) }
 	for name, test := range map[string]struct {
@@ -174,6 +177,9 @@ func TestARefusalOfAMomentIsRepeatedOnce(t *testing.T) {
 		"429 for longer":             {status(429, "7"), 0, 1, 1},
 		"an OAuth error that passes": {oauthError, 0, 2, 2},
 		"502":                        {status(502, ""), 0, 2, 1},
+		"400 of a proxy":             {page(400, "<html>blocked</html>"), 0, 2, 1},
+		"403 with another JSON":      {page(403, `{"message":"blocked"}`), 0, 2, 1},
+		"200 with a page":            {page(200, "<html>sign in to the hotel</html>"), 0, 2, 1},
 		"connection cut":             {cut, 0, 2, 1},
 		"no time left":               {status(503, ""), 400 * time.Millisecond, 1, 1},
 		"a final refusal":            {func(w http.ResponseWriter, _ *http.Request) { refuse(w, "invalid_grant", 50173) }, 0, 1, 1},
@@ -204,6 +210,22 @@ func TestARefusalOfAMomentIsRepeatedOnce(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestARequestIsRepeatedOnlyForWhoStillWaits(t *testing.T) {
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if waits(gone, time.Hour) {
+		t.Error("a request is repeated for a caller who has gone")
+	}
+	short, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if waits(short, time.Hour) {
+		t.Error("a wait outlasts its deadline")
+	}
+	if !waits(short, time.Millisecond) || !waits(t.Context(), time.Millisecond) {
+		t.Error("nothing is repeated")
 	}
 }
 
@@ -321,6 +343,35 @@ func TestConsentLinkNamesAppScopeAndTenant(t *testing.T) {
 			u.Query().Get("redirect_uri") != testCallback || !strings.Contains(u.Query().Get("scope"), testScope) {
 			t.Errorf("%s: link is %s (%v)", tenant, f.ConsentURL, err)
 		}
+	}
+}
+
+// The audit trail, the log and the client each get of a failure what is for them.
+func TestAFailureSaysToEachReaderWhatIsForThem(t *testing.T) {
+	numbered := &Failure{
+		AADSTS: 50105, OAuth: oauth.AccessDenied, Kind: NotAllowed, Summary: "No.", NextStep: "Ask.",
+		CorrelationID: "c-1", TraceID: "t-1", code: "invalid_grant", cause: errors.New("raw text"),
+	}
+	plain := &Failure{OAuth: oauth.ServerError, Kind: Misconfigured, Summary: "No.", NextStep: "Fix."}
+	for name, test := range map[string]struct{ got, want string }{
+		"audit, by number":  {numbered.AuditReason(), "AADSTS50105"},
+		"audit, by code":    {plain.AuditReason(), "server_error"},
+		"description":       {numbered.Description(), "No. Ask. (AADSTS50105)"},
+		"no number":         {plain.Description(), "No. Fix."},
+		"error":             {numbered.Error(), "entra: not_allowed: invalid_grant AADSTS50105 (correlation c-1): raw text"},
+		"error, all absent": {plain.Error(), "entra: misconfigured"},
+		"log":               {numbered.LogValue().String(), "[kind=not_allowed error=invalid_grant aadsts=50105 correlation_id=c-1 trace_id=t-1 cause=raw text]"},
+		"log, all absent":   {plain.LogValue().String(), "[kind=misconfigured error= correlation_id= trace_id=]"},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s: %q, want %q", name, test.got, test.want)
+		}
+	}
+	if !errors.Is(numbered, numbered.cause) || !errors.Is(numbered.AtCallback(), numbered) {
+		t.Error("the cause is lost")
+	}
+	if f := AsFailure(fmt.Errorf("waiting: %w", context.DeadlineExceeded)); f.Kind != Unavailable || !strings.Contains(f.Error(), "time ran out") {
+		t.Errorf("a deadline is %v", f)
 	}
 }
 

@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -80,11 +81,7 @@ func (m *oneOrMany) UnmarshalJSON(data []byte) error {
 type boolish bool
 
 func (b *boolish) UnmarshalJSON(data []byte) error {
-	var v any
-	if err := json.Unmarshal(data, &v); err != nil {
-		return err
-	}
-	*b = v == true || v == "true"
+	*b = string(bytes.Trim(data, `"`)) == "true"
 	return nil
 }
 

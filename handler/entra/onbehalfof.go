@@ -71,10 +71,7 @@ type issuedToken struct {
 
 // NewOnBehalfOf uses c's app registration, which needs Config.APIScope.
 func NewOnBehalfOf(c *Client) *OnBehalfOf {
-	cache, err := lru.New[string, issuedToken](apiTokensKept)
-	if err != nil {
-		panic(err) // only for a size that is not positive
-	}
+	cache, _ := lru.New[string, issuedToken](apiTokensKept) // fails only for a size below 1
 	return &OnBehalfOf{client: c, tokens: cache}
 }
 

@@ -122,6 +122,7 @@ type keptSignIn struct {
 	renewals   int
 	challenges []string
 	foreign    error // what Renewed answers
+	unread     error // what Tokens answers
 }
 
 func (k *keptSignIn) ID() string { return k.id }
@@ -129,7 +130,7 @@ func (k *keptSignIn) ID() string { return k.id }
 func (k *keptSignIn) Tokens(context.Context) (Assertion, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.held, nil
+	return k.held, k.unread
 }
 
 func (k *keptSignIn) Renewed(_ context.Context, s SignIn) error {
@@ -173,7 +174,15 @@ func TestTokensForOtherAPIsAreKeptUntilShortlyBeforeTheirEnd(t *testing.T) {
 		{"another scope", func() {}, []string{"a/x"}, 2},
 		{"another user", func() { user.id = "grant-2" }, []string{"a/x"}, 3},
 		{"the first user again", func() { user.id = "grant-1" }, []string{"a/x"}, 3},
-		{"shortly before its end", func() { e.clock.Advance(time.Hour - early); user.held.Expires = e.clock.Now().Add(time.Hour) }, []string{"a/x"}, 4},
+		{"good for longer than it is kept", func() {
+			e.respondTokens(map[string]any{"expires_in": 7200, "refresh_token": "refresh-2"})
+			user.held.Expires = e.clock.Now().Add(3 * time.Hour)
+		}, []string{"b/z"}, 4},
+		{"still kept", func() { e.clock.Advance(apiTokenKeptFor - time.Second) }, []string{"b/z"}, 4},
+		{"kept for no longer", func() { e.clock.Advance(time.Second) }, []string{"b/z"}, 5},
+		{"shortly before its end", func() { e.respondTokens(nil); user.id = "grant-3" }, []string{"a/x"}, 6},
+		{"a moment before that", func() { e.clock.Advance(time.Hour - early - time.Second) }, []string{"a/x"}, 6},
+		{"then", func() { e.clock.Advance(time.Second); user.held.Expires = e.clock.Now().Add(time.Hour) }, []string{"a/x"}, 7},
 	} {
 		step.do()
 		mustToken(t, o, user, step.scopes...)
@@ -256,7 +265,13 @@ func TestAnAssertionPastItsTimeIsRenewedOnce(t *testing.T) {
 			k.held.RefreshToken = RefreshToken{}
 			e.refuseFirst("invalid_grant", assertionExpired)
 		}, 0, SignInOver},
-		"nothing to present": {func(_ *tenant, k *keptSignIn) { k.held = Assertion{} }, 0, SignInOver},
+		"nothing to present":        {func(_ *tenant, k *keptSignIn) { k.held = Assertion{} }, 0, SignInOver},
+		"the tokens cannot be read": {func(_ *tenant, k *keptSignIn) { k.unread = errors.New("storage is away") }, 0, Unavailable},
+		"past, and the sign-in is over": {func(e *tenant, _ *keptSignIn) {
+			e.refuses("invalid_grant", 50173)
+			e.refuseFirst("invalid_grant", assertionExpired)
+		}, 0, SignInOver},
+		"another refusal": {func(e *tenant, _ *keptSignIn) { e.refuseFirst("invalid_grant", 50173) }, 0, SignInOver},
 		"another user's tokens": {func(e *tenant, k *keptSignIn) {
 			k.held.AccessToken, k.foreign = AccessToken{}, errors.New("another user's")
 		}, 1, Unavailable},

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -244,6 +245,58 @@ func TestOnlySigningKeysOfEnoughBitsAreUsed(t *testing.T) {
 		if _, ok := k.rsa(); ok != test.ok {
 			t.Errorf("%s: %t", name, ok)
 		}
+	}
+}
+
+func TestMetadataThatCannotBeUsedIsRefused(t *testing.T) {
+	for name, answer := range map[string]func(*tenant, http.ResponseWriter){
+		"no issuer of a tenant": func(e *tenant, w http.ResponseWriter) {
+			base := e.server.URL + "/" + testTenant
+			fmt.Fprintf(w, `{"issuer":"%s/x","authorization_endpoint":"%s/a","token_endpoint":"%s/t","jwks_uri":"%s/k"}`, e.server.URL, base, base, base)
+		},
+		"no JSON": func(_ *tenant, w http.ResponseWriter) { fmt.Fprint(w, "<html>") },
+		"cut off": func(_ *tenant, w http.ResponseWriter) { w.Header().Set("Content-Length", "9999"); fmt.Fprint(w, "{}") },
+		"not 200": func(e *tenant, w http.ResponseWriter) { w.WriteHeader(http.StatusAccepted); fmt.Fprint(w, "{}") },
+		"redirect": func(e *tenant, w http.ResponseWriter) {
+			w.Header().Set("Location", "/x")
+			w.WriteHeader(http.StatusFound)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newTenant(t)
+			e.set(func() { e.replace[metadataPath] = func(w http.ResponseWriter) { answer(e, w) } })
+			c := e.client()
+			if m, _, err := c.readMetadata(t.Context()); err == nil || m != (metadata{}) {
+				t.Errorf("it was read as %+v, %v", m, err)
+			}
+			if err := c.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "metadata") {
+				t.Errorf("ready: %v", err)
+			}
+			if d, err := c.Discover(t.Context()); err == nil {
+				t.Errorf("discovered %+v", d)
+			}
+		})
+	}
+}
+
+// Readiness says which of the two is missing, and a failed refresh is in the log.
+func TestNotReadyWithoutSigningKeys(t *testing.T) {
+	e := newTenant(t)
+	var log strings.Builder
+	c, err := New(e.config(), Deps{Now: e.clock.Now, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	e.must(err)
+	e.set(func() { e.replace[keysPath] = func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) } })
+	if err := c.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "signing keys") {
+		t.Errorf("got %v", err)
+	}
+	c.refreshDocuments(t.Context())
+	if !strings.Contains(log.String(), "signing keys could not be read again") || strings.Contains(log.String(), "metadata could not") {
+		t.Errorf("the log says %s", &log)
+	}
+	e.set(func() { e.down = true })
+	c.refreshDocuments(t.Context())
+	if !strings.Contains(log.String(), "metadata could not be read again") {
+		t.Errorf("the log says %s", &log)
 	}
 }
 

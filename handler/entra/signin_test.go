@@ -34,6 +34,20 @@ func TestSignInRedeemsCodeAndVerifiesWhoSignedIn(t *testing.T) {
 	}
 }
 
+func TestWhoSignedInStaysOutOfTheLog(t *testing.T) {
+	e := newTenant(t)
+	s := e.signedInAs(e.client(), sim.Alice)
+	got := s.LogValue().String() + s.Claims.LogValue().String()
+	if !strings.Contains(got, testScope) || !strings.Contains(got, testTenant) || !strings.Contains(got, "Mcp.") && !strings.Contains(got, s.Claims.Roles[0]) {
+		t.Errorf("the log says %s", got)
+	}
+	for _, private := range []string{"Alice", sim.Alice, s.Claims.ObjectID, s.AccessToken.Reveal(), s.RefreshToken.Reveal()} {
+		if strings.Contains(got, private) {
+			t.Errorf("the log says %s", got)
+		}
+	}
+}
+
 func TestASecondFactorIsAPartOfTheSignIn(t *testing.T) {
 	e := newTenant(t)
 	if s := e.signedInAs(e.client(), sim.Frank); s.Claims.Username != sim.Frank {
@@ -63,10 +77,12 @@ func TestAuthorizeURLHoldsNothingEntraRefuses(t *testing.T) {
 		t.Errorf("query is\n%s, want\n%s", got, want.Encode())
 	}
 
-	address, _ = c.AuthorizeURL(context.Background(), AuthorizeRequest{State: "st", Nonce: "no", CodeChallenge: "ch", Claims: `{"id_token":{}}`, LoginHint: "ada"})
+	address, _ = c.AuthorizeURL(context.Background(), AuthorizeRequest{State: "st", Nonce: "no", CodeChallenge: "ch", Claims: `{"id_token":{}}`, LoginHint: "ada", Prompt: "login", DomainHint: "contoso.example", Scopes: []string{"a/x", "a/y"}})
 	u, _ = url.Parse(address)
-	if u.Query().Get("claims") != `{"id_token":{}}` || u.Query().Get("login_hint") != "ada" {
-		t.Errorf("claims or login_hint is missing in %s", address)
+	for name, value := range map[string]string{"claims": `{"id_token":{}}`, "login_hint": "ada", "prompt": "login", "domain_hint": "contoso.example", "scope": "a/x a/y"} {
+		if u.Query().Get(name) != value {
+			t.Errorf("%s is %q in %s", name, u.Query().Get(name), address)
+		}
 	}
 }
 
