@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,9 +24,12 @@ const root = ".."
 var (
 	testName = regexp.MustCompile(`\b(?:([a-z0-9]+)\.)?((?:Test|Fuzz|Benchmark)[A-Z][A-Za-z0-9_]*)\b`)
 	// A file of ours in backquotes, or where a link leads.
-	filePath = regexp.MustCompile("`((?:handler|dev|e2e|infra|docs|bench)/[A-Za-z0-9_./-]+)`")
-	fenced   = regexp.MustCompile("(?s)```.*?```")
-	link     = regexp.MustCompile(`\]\(([^)#:\s]+)(?:#[^)]*)?\)`)
+	filePath     = regexp.MustCompile("`((?:handler|dev|e2e|infra|docs|bench)/[A-Za-z0-9_./-]+)`")
+	fenced       = regexp.MustCompile("(?s)```.*?```")
+	sectionLink  = regexp.MustCompile(`\]\(([^)#:\s]*)#([^)\s]+)\)`)
+	heading      = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	notInSection = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	link         = regexp.MustCompile(`\]\(([^)#:\s]+)(?:#[^)]*)?\)`)
 )
 
 // TestEveryTestNamedInTheDocsExists: a promise whose proof was renamed or
@@ -73,6 +77,44 @@ func TestEveryFileNamedInTheDocsExists(t *testing.T) {
 	if named < 30 {
 		t.Errorf("only %d files are named", named)
 	}
+}
+
+// TestEveryLinkToASectionFindsIt: a heading that is renamed takes its links with it.
+func TestEveryLinkToASectionFindsIt(t *testing.T) {
+	all, linked := pages(t), 0
+	for file, text := range all {
+		for _, m := range sectionLink.FindAllStringSubmatch(text, -1) {
+			to := file
+			if m[1] != "" {
+				to = filepath.Join(filepath.Dir(file), m[1])
+			}
+			target, known := all[to]
+			if !known && filepath.Dir(to) == filepath.Join(root, "docs") {
+				target, known = all[filepath.Base(to)]
+			}
+			if !known {
+				t.Errorf("%s links to a section of %s, which is no page", file, to)
+				continue
+			}
+			linked++
+			if !slices.Contains(sections(target), m[2]) {
+				t.Errorf("%s links to %s#%s, and there is no such section", file, to, m[2])
+			}
+		}
+	}
+	if linked < 40 {
+		t.Errorf("only %d links to sections", linked)
+	}
+}
+
+// sections are the names by which links find the headings of a page, as GitHub
+// makes them.
+func sections(page string) (names []string) {
+	for _, m := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(page, ""), -1) {
+		name := notInSection.ReplaceAllString(strings.ToLower(m[1]), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
 }
 
 // TestEveryPromiseNamesItsProof: each line of the tables has all three columns,
