@@ -215,7 +215,7 @@ func TestConsentPageSaysWhoKnowsTheApp(t *testing.T) {
 	w := newWorld(t)
 	stranger := w.publicClient()
 	w.pin(t)
-	const itself, described, unknown, twice = "chose this name itself", `described by <span class="host">client.example</span>`, "This server does not know this app.", "Look twice."
+	const itself, described, unknown, twice = "chose this name itself", `described by <span class="host">client.example</span>`, "This server does not know this app.", "Check this address."
 	for name, tt := range map[string]struct {
 		q    url.Values
 		says []string
