@@ -87,11 +87,9 @@ func unattended(r *http.Request) bool {
 // answer away that is not a success, and ask again when it is needed.
 func refuseUnattended(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
-	if r.Method == http.MethodHead {
-		w.WriteHeader(http.StatusOK)
-		return
+	if r.Method != http.MethodHead {
+		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	w.WriteHeader(http.StatusServiceUnavailable)
 }
 
 // transactionOf is the transaction of a state that was started in r's browser.
@@ -130,9 +128,6 @@ func (s *Server) complete(r *http.Request, t transaction, q url.Values) (answer,
 			return answer{}, f
 		}
 		return s.answerEntraFailure(r, t, f), nil
-	}
-	if signIn.Claims == nil {
-		return s.answerError(r, t, oauth.New(oauth.ServerError, "The sign-in does not say who signed in.")), nil
 	}
 	if t.kind != "" {
 		return s.answerPageSignIn(r, t, signIn), nil

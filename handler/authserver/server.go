@@ -31,6 +31,7 @@ import (
 // as, an *entra.Failure.
 type Upstream interface {
 	AuthorizeURL(context.Context, entra.AuthorizeRequest) (string, error)
+	// Exchange says who signed in, or fails.
 	Exchange(context.Context, entra.Callback) (entra.SignIn, error)
 	// FromRedirect explains the error on a callback, nil if there is none.
 	FromRedirect(url.Values) *entra.Failure
