@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -171,6 +172,22 @@ func TestSomebodyElseIsAskedInFull(t *testing.T) {
 		}
 		before = w.rows("g-")
 	}
+	if names, _ := w.events(); strings.Join(names[3:7], " ") != "consent_shown consent_approved sign_in_failed consent_shown" || !strings.Contains(w.log.String(), `reason="another account"`) {
+		t.Errorf("events %v", names)
+	}
+}
+
+func TestAClientThatIsGoneByNowIsNotAskedForInFull(t *testing.T) {
+	w, id := withKnownClient(t)
+	b := w.browser()
+	b.signIn(request(id))
+	w.upstream.user = tenant.Bob
+	back := w.upstream.signIn(t, b.approve(request(id)))
+	if _, err := w.table.Drop(t.Context(), storetest.Rows(t, w.table, store.Partition(clients.OperatorPartition))); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Advance(2 * time.Minute) // past the registry's cache
+	wantPage(t, b.get(back), http.StatusBadRequest)
 }
 
 func TestAnotherAccountCanBeChosen(t *testing.T) {
@@ -219,6 +236,19 @@ func TestAnApprovalThatCannotBeKeptOrReadAsksInFull(t *testing.T) {
 	}
 	if n := strings.Count(w.log.String(), "level=WARN"); n != 1 {
 		t.Errorf("%d warnings, want one about the approval that was not kept:\n%s", n, w.log)
+	}
+}
+
+func TestNobodyWaitsForAnApprovalToBeKept(t *testing.T) {
+	w, id := withKnownClient(t)
+	b := w.browser()
+	r := httptest.NewRequest(http.MethodGet, w.upstream.signIn(t, b.approve(request(id))), nil)
+	b.cookies(r)
+	rec := httptest.NewRecorder()
+	var answered, flushed bool
+	w.table.Before(storetest.Once(func() error { answered, flushed = rec.Code == http.StatusSeeOther, rec.Flushed; return nil }, storetest.Insert).In("ap-"))
+	if w.mux.ServeHTTP(rec, r); !answered || !flushed || w.rows("ap-") != 1 {
+		t.Errorf("answered %v, flushed %v, %d approvals", answered, flushed, w.rows("ap-"))
 	}
 }
 

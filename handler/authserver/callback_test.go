@@ -1,11 +1,13 @@
 package authserver_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -101,7 +103,7 @@ func TestTheAnswerIsRepeatedForAMinuteAndUntilItIsUsed(t *testing.T) {
 	}
 }
 
-// A refusal of Entra's is repeated as it was, the page with it.
+// A refusal of Entra's is repeated as it was, the page with it, for a minute.
 func TestAFailureIsRepeatedToo(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
@@ -112,6 +114,23 @@ func TestAFailureIsRepeatedToo(t *testing.T) {
 		if got := reached(t, onward(t, resp)); got.Get("error") != string(oauth.AccessDenied) || !strings.Contains(text(t, resp), "You cannot sign in here") {
 			t.Errorf("the client is told %v", got)
 		}
+	}
+	w.clock.Advance(time.Minute)
+	wantPage(t, b.get(back), http.StatusBadRequest)
+}
+
+// Whoever hangs up while another callback is about to answer ends nothing.
+func TestWaitingForAnAnswerEndsWithTheRequest(t *testing.T) {
+	w, b, back := signedInAtEntra(t)
+	w.upstream.during(func() {
+		ctx, hangUp := context.WithCancel(t.Context())
+		w.table.After(storetest.Once(func() error { hangUp(); return nil }, storetest.Get).In("t-"))
+		r := httptest.NewRequest(http.MethodGet, back, nil).WithContext(ctx)
+		b.cookies(r)
+		wantPage(t, w.serve(r), http.StatusServiceUnavailable)
+	})
+	if got := b.arrive(back); got.Get("code") == "" {
+		t.Errorf("the client got %v", got)
 	}
 }
 
@@ -275,7 +294,11 @@ func TestStatesThatCannotBeOursCostNoStorage(t *testing.T) {
 			wantPage(t, b.get(issuer+"/auth/callback?code=c&"+q), http.StatusBadRequest)
 		}
 		if at != 0 { // our own state, and the cookie for it, in another hour
-			wantPage(t, b.get(issuer+"/auth/callback?code=c&state="+own), http.StatusBadRequest)
+			resp := b.get(issuer + "/auth/callback?code=c&state=" + own)
+			wantPage(t, resp, http.StatusBadRequest)
+			if !strings.Contains(text(t, resp), "This sign-in is over") {
+				t.Error("the page does not say why")
+			}
 		}
 		if reads, writes := w.table.Taken(); reads+writes != 0 {
 			t.Errorf("%d operations", reads+writes)
@@ -346,6 +369,52 @@ func TestTheLongestRequestIsKept(t *testing.T) {
 	}
 }
 
+// Instances of other versions share the table, and so does whoever can write to it.
+func TestTransactionsOfOtherVersions(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(plain []byte) []byte
+		status int
+	}{
+		"as it is": {func(plain []byte) []byte { return plain }, http.StatusSeeOther},
+		"an earlier version, which knew no browser": {func(plain []byte) []byte {
+			return regexp.MustCompile(`"v":1,|,"browser":"[^"]*"`).ReplaceAll(plain, nil)
+		}, http.StatusSeeOther},
+		"a later version":  {func(plain []byte) []byte { return bytes.Replace(plain, []byte(`"v":1`), []byte(`"v":2`), 1) }, http.StatusBadRequest},
+		"not readable":     {func([]byte) []byte { return []byte("no JSON") }, http.StatusInternalServerError},
+		"not sealed by us": {nil, http.StatusBadRequest},
+	} {
+		w, b, back := signedInAtEntra(t)
+		ring, row := w.challenges.Ring, storetest.Rows(t, w.table, store.Prefix("t-"))[0]
+		ad := []byte(row.Partition + "/" + row.Key)
+		plain, err := ring.Open(t.Context(), keyring.Transaction, ad, string(row.Value))
+		if err != nil || !bytes.Contains(plain, []byte(`"verifier"`)) {
+			t.Fatalf("%s, %v", plain, err)
+		}
+		row.Value = plain
+		if tt.change != nil {
+			sealed, err := ring.Seal(t.Context(), keyring.Transaction, ad, tt.change(plain))
+			if err != nil {
+				t.Fatal(err)
+			}
+			row.Value = []byte(sealed)
+		}
+		if _, err := w.table.Replace(t.Context(), row); err != nil {
+			t.Fatal(err)
+		}
+		resp := b.get(back)
+		if got := queryOf(t, resp.Header.Get("Location")).Get("code"); resp.StatusCode != tt.status || (got != "") != (tt.status == http.StatusSeeOther) {
+			t.Errorf("%s: answer %d %s", name, resp.StatusCode, resp.Header.Get("Location"))
+		}
+		if tt.status != http.StatusSeeOther {
+			continue
+		}
+		row = storetest.Rows(t, w.table, store.Prefix("t-"))[0]
+		if plain, err = ring.Open(t.Context(), keyring.Transaction, ad, string(row.Value)); err != nil || bytes.Contains(plain, []byte(`"verifier"`)) || bytes.Contains(plain, []byte(`"nonce"`)) {
+			t.Errorf("%s: secrets that are of no more use are kept: %s, %v", name, plain, err)
+		}
+	}
+}
+
 func TestTransactionsExpireInTheTable(t *testing.T) {
 	w := newWorld(t)
 	w.browser().approve(request(w.publicClient()))
@@ -380,6 +449,15 @@ func TestARefusalWithACodeIsARefusal(t *testing.T) {
 	}
 	if n := w.rows("g-"); n != 0 {
 		t.Errorf("%d grants", n)
+	}
+}
+
+func TestACallbackThatBringsNothingAsksNothing(t *testing.T) {
+	w, b, back := signedInAtEntra(t)
+	w.upstream.during(func() { t.Error("Entra is asked for tokens") })
+	to, _, _ := strings.Cut(back, "?")
+	if got := b.arrive(to + "?state=" + queryOf(t, back).Get("state")); got.Get("error") != string(oauth.ServerError) || got.Get("state") != "client state" {
+		t.Errorf("the client got %v", got)
 	}
 }
 
@@ -498,6 +576,30 @@ func TestALostAnswerOfTheClaimIsFoundOut(t *testing.T) {
 	}
 }
 
+// Nobody can tell whether it succeeded: the same callback can be tried again.
+func TestAClaimOfUnknownOutcomeCanBeTriedAgain(t *testing.T) {
+	w, b, back := signedInAtEntra(t)
+	w.table.Before(storetest.Once(func() error { w.table.Before(storetest.Fail(errStorage)); return errStorage }, storetest.Replace))
+	resp := b.get(back)
+	wantStatus(t, resp, http.StatusServiceUnavailable)
+	if got := reached(t, onward(t, resp)); got.Get("error") != string(oauth.TemporarilyUnavailable) {
+		t.Errorf("the client is told %v", got)
+	}
+	w.table.Repair()
+	if got := b.arrive(back); got.Get("code") == "" {
+		t.Errorf("after the outage the client got %v", got)
+	}
+}
+
+// It was given; only a second delivery would not find it.
+func TestAnAnswerThatCannotBeKeptIsLogged(t *testing.T) {
+	w, b, back := signedInAtEntra(t)
+	w.upstream.during(func() { w.table.Before(storetest.Fail(errStorage, storetest.Replace).In("t-")) })
+	if got := b.arrive(back); got.Get("code") == "" || strings.Count(w.log.String(), errStorage.Error()) != 1 {
+		t.Errorf("the client got %v; the log:\n%s", got, w.log)
+	}
+}
+
 func TestStorageOutageAtCallbackConsumesNothing(t *testing.T) {
 	w, b, back := signedInAtEntra(t)
 	w.table.Before(storetest.Fail(errStorage))
@@ -599,6 +701,9 @@ func TestAnOperatorsMistakeIsSaidToTheUser(t *testing.T) {
 	wantStatus(t, resp, http.StatusInternalServerError)
 	if body := text(t, resp); !strings.Contains(body, "Set ENTRA_CLIENT_SECRET anew.") {
 		t.Error(body)
+	}
+	if !strings.Contains(w.log.String(), `msg="sign-in refused" path=/auth/callback`) {
+		t.Errorf("the log says nothing:\n%s", w.log)
 	}
 	if got := reached(t, onward(t, resp)); got.Get("error") != string(oauth.ServerError) {
 		t.Errorf("the client is told %v", got)

@@ -92,6 +92,14 @@ func TestTheLatestChallengeCounts(t *testing.T) {
 	if got := queryOf(t, to).Get("claims"); got != demanded {
 		t.Errorf("claims %s", got)
 	}
+	w.beforeReplace(func() {
+		if err := w.challenges.Keep(t.Context(), subject, "{}"); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := w.challenges.Keep(t.Context(), subject, demanded); err != nil {
+		t.Errorf("one that was overtaken: %v", err)
+	}
 }
 
 // Earlier versions sealed challenges under the purpose of transactions, and may
@@ -115,6 +123,20 @@ func TestAChallengeOfAnEarlierVersionIsMet(t *testing.T) {
 	}
 }
 
+// Nobody knows whether there is one: a sign-in must not get round it.
+func TestAChallengeThatCannotBeReachedMakesNoGrant(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	challenged(t, w, id)
+	before := w.rows("g-")
+	b := w.browser()
+	back := w.upstream.signIn(t, b.approve(request(id)))
+	w.table.Before(storetest.Fail(errStorage).In("ch-"))
+	if got := b.arrive(back); got.Get("error") != string(oauth.TemporarilyUnavailable) || w.rows("g-") != before {
+		t.Errorf("the client got %v, %d grants", got, w.rows("g-")-before)
+	}
+}
+
 func TestAChallengeThatCannotBeKeptEndsNothing(t *testing.T) {
 	w := newWorld(t)
 	id := w.publicClient()
@@ -125,6 +147,64 @@ func TestAChallengeThatCannotBeKeptEndsNothing(t *testing.T) {
 	w.table.Repair()
 	w.upstream.demand("")
 	wantStatus(t, w.post("/token", renewal(id, tokens)), http.StatusOK)
+
+	keep := func() error { return w.challenges.Keep(t.Context(), w.subject(), demanded) }
+	w.restart() // an instance that has not read the keys yet
+	w.table.Before(storetest.Fail(errStorage).In(keyring.Partition))
+	if err := keep(); oauth.ErrorCode(err) != oauth.TemporarilyUnavailable || w.rows("ch-") != 0 {
+		t.Errorf("without keys: %v, %d challenges", err, w.rows("ch-"))
+	}
+	w.table.Repair()
+	w.restart()
+	for _, op := range []storetest.Op{"", storetest.Get, storetest.Replace} {
+		w.table.Before(storetest.Fail(errStorage, op).In("ch-"))
+		if err := keep(); (err != nil) != (op != "") || op != "" && oauth.ErrorCode(err) != oauth.TemporarilyUnavailable {
+			t.Errorf("%s fails: %v", op, err)
+		}
+	}
+}
+
+// The step that was missing is asked for again, and nothing else is lost.
+func TestAChallengeThatWasMetIsRemoved(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	challenged(t, w, id)
+	b := w.browser()
+	again := func() string {
+		t.Helper()
+		to := b.get(w.upstream.signIn(t, b.approve(request(id)))).Header.Get("Location")
+		if queryOf(t, to).Get("claims") != demanded {
+			t.Fatalf("the browser went to %s, want Entra with the claims", to)
+		}
+		return to
+	}
+	first, second := again(), again()
+	w.table.Before(storetest.Fail(errStorage, storetest.Delete).In("ch-"))
+	if got := b.arrive(w.upstream.signIn(t, first)); got.Get("code") == "" || w.rows("ch-") != 1 || strings.Count(w.log.String(), errStorage.Error()) != 1 {
+		t.Errorf("the client got %v, %d challenges", got, w.rows("ch-"))
+	}
+	w.table.Repair()
+	third := again()
+	for _, to := range []string{second, third} { // the other one has removed it
+		if got := b.arrive(w.upstream.signIn(t, to)); got.Get("code") == "" || w.rows("ch-") != 0 {
+			t.Errorf("the client got %v, %d challenges", got, w.rows("ch-"))
+		}
+	}
+	if n := strings.Count(w.log.String(), errStorage.Error()); n != 1 {
+		t.Errorf("%d warnings, want one about the challenge that is left", n)
+	}
+}
+
+func TestASignInThatCannotBeRepeatedForItsChallengeTellsTheClient(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	challenged(t, w, id)
+	b := w.browser()
+	back := w.upstream.signIn(t, b.approve(request(id)))
+	w.table.Before(storetest.Fail(errStorage, storetest.Insert).In("t-"))
+	if got := b.arrive(back); got.Get("error") != string(oauth.TemporarilyUnavailable) {
+		t.Errorf("the client got %v", got)
+	}
 }
 
 // Entra repeats a challenge: one that cannot be read must not end every sign-in of its
@@ -141,7 +221,8 @@ func TestAChallengeThatCannotBeReadIsTakenAsNone(t *testing.T) {
 	if _, err := w.table.Replace(t.Context(), page.Rows[0]); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.browser().signIn(request(id)); got.Get("code") == "" {
-		t.Errorf("the client got %v", got)
+	warnings := strings.Count(w.log.String(), "level=WARN")
+	if got := w.browser().signIn(request(id)); got.Get("code") == "" || strings.Count(w.log.String(), "level=WARN") != warnings+1 {
+		t.Errorf("the client got %v; the log:\n%s", got, w.log)
 	}
 }

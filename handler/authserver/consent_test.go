@@ -1,6 +1,7 @@
 package authserver_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 
 	"entramcp/handler/authserver"
 	"entramcp/handler/clients"
+	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
 	"entramcp/handler/store/storetest"
@@ -128,6 +130,43 @@ func TestAFormThatComesBackAtOnceIsAskedAgain(t *testing.T) {
 	if got := b.arrive(w.upstream.signIn(t, onward(t, b.decide(form, "approve")))); got.Get("code") == "" || got.Get("state") != "client state" {
 		t.Errorf("the client got %v", got)
 	}
+}
+
+// An instance cannot tell how long a page was open that another one, whose clock is
+// ahead, has shown.
+func TestAnInstanceWhoseClockIsBehindTakesTheForm(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	form := b.open(request(w.publicClient()))
+	w.clock.Advance(-20 * time.Second)
+	if got := b.arrive(w.upstream.signIn(t, onward(t, b.decide(form, "approve")))); got.Get("code") == "" {
+		t.Errorf("the client got %v", got)
+	}
+}
+
+// Forms of an earlier version say neither when they were shown nor which
+// transaction they begin.
+func TestAFormOfAnEarlierVersionIsTaken(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	ring := w.challenges.Ring
+	plain, err := ring.Open(t.Context(), keyring.ConsentForm, nil, b.open(request(w.publicClient())))
+	var form map[string]any
+	if err != nil || json.Unmarshal(plain, &form) != nil || form["shown"] == nil || form["state"] == nil {
+		t.Fatalf("%s, %v", plain, err)
+	}
+	delete(form, "shown")
+	delete(form, "state")
+	plain, _ = json.Marshal(form)
+	sealed, err := ring.Seal(t.Context(), keyring.ConsentForm, nil, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := b.arrive(w.upstream.signIn(t, onward(t, b.decide(sealed, "approve")))); got.Get("code") == "" {
+		t.Errorf("the client got %v", got)
+	}
+	sealed, _ = ring.Seal(t.Context(), keyring.ConsentForm, nil, []byte("no JSON"))
+	wantPage(t, b.decide(sealed, "approve"), http.StatusInternalServerError)
 }
 
 func TestConsentWithoutTheCookieIsRefused(t *testing.T) {

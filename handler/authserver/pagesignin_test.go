@@ -15,7 +15,9 @@ import (
 	"entramcp/handler/authserver"
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
+	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/store/storetest"
 )
 
 // notebook is a PageSignIn that notes who signed in.
@@ -106,7 +108,7 @@ func TestAPageSignInThatFailsSaysSoOnAPageAndLeadsBack(t *testing.T) {
 	}{
 		"Entra refuses": {func(w *world, _ *notebook, to string) string {
 			return w.upstream.refuse(w.t, to, "access_denied", "AADSTS65004")
-		}, http.StatusForbidden, "This sign-in cannot continue"},
+		}, http.StatusForbidden, "You did not approve the access that this server asked for."},
 		"not assigned": {func(w *world, _ *notebook, to string) string {
 			return w.upstream.refuse(w.t, to, "access_denied", "AADSTS50105")
 		}, http.StatusForbidden, "You cannot sign in here"},
@@ -162,12 +164,19 @@ func TestAPageSignInBeginsWithAFormOfOursAlone(t *testing.T) {
 	own := match(t, text(t, b.get(issuer+"/notebook")), `name="token" value="([^"]+)"`)
 	foreign := match(t, text(t, w.browser().get(issuer+"/notebook")), `name="token" value="([^"]+)"`)
 	consent := b.open(request(w.publicClient()))
+	elsewhere := httptest.NewRequest(http.MethodGet, issuer+"/other", nil)
+	b.cookies(elsewhere)
+	other, err := w.server.FormToken(httptest.NewRecorder(), elsewhere, "other")
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.table.Taken()
 	for name, resp := range map[string]*http.Response{
 		"another site":            b.press(own, "Sec-Fetch-Site", "cross-site"),
 		"another origin":          b.press(own, "Origin", "https://evil.example"),
 		"another browser's token": b.press(foreign),
 		"a consent form":          b.press(consent),
+		"a form for another page": b.press(other),
 		"no token":                b.press(""),
 	} {
 		if resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusForbidden {
@@ -191,6 +200,74 @@ func TestAPageSignInBeginsWithAFormOfOursAlone(t *testing.T) {
 	}
 	if reads, writes := w.table.Taken(); reads+writes != 0 || len(w.upstream.requests()) != 0 {
 		t.Errorf("%d reads, %d writes, %d sign-ins begun", reads, writes, len(w.upstream.requests()))
+	}
+}
+
+// The page says so and leads back, and the same form or callback works later.
+func TestAnOutageAtAPageSignInLosesNothing(t *testing.T) {
+	w, n := withNotebook(t)
+	b := w.browser()
+	token := match(t, text(t, b.get(issuer+"/notebook")), `name="token" value="([^"]+)"`)
+	back := ""
+	for _, step := range []struct {
+		name string
+		fail func()
+		ask  func() *http.Response
+	}{
+		{"Entra, at the form", func() { w.upstream.breakWith(errors.New("timeout")) }, func() *http.Response { return b.press(token) }},
+		{"storage, at the form", func() { w.table.Before(storetest.Fail(errStorage, storetest.Writes...)) }, func() *http.Response { return b.press(token) }},
+		{"storage, at the callback", func() {
+			back = w.upstream.signIn(t, onward(t, b.press(token)))
+			w.table.Before(storetest.Fail(errStorage, storetest.Writes...))
+		}, func() *http.Response { return b.get(back) }},
+	} {
+		step.fail()
+		resp := step.ask()
+		wantStatus(t, resp, http.StatusServiceUnavailable)
+		body := text(t, resp)
+		if to := html.UnescapeString(match(t, body, `<a [^>]*href="([^"]+)"`)); to != issuer+"/notebook" || strings.Contains(body, "http-equiv") || resp.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: it leads to %s:\n%s", step.name, to, body)
+		}
+		w.upstream.breakWith(nil)
+		w.table.Repair()
+	}
+	if b.get(back); len(n.entries) != 1 {
+		t.Errorf("the page sign-in finished with %q", n.entries)
+	}
+}
+
+// Instances of two versions answer callbacks while one takes the other's place.
+func TestAnInstanceThatDoesNotKnowTheKindSaysSo(t *testing.T) {
+	w, n := withNotebook(t)
+	b := w.browser()
+	back := w.upstream.signIn(t, onward(t, b.begin()))
+	w.restart()
+	wantStatus(t, b.get(back), http.StatusInternalServerError)
+	if len(n.entries) != 0 {
+		t.Errorf("the page sign-in finished with %q", n.entries)
+	}
+}
+
+func TestOneAddressCannotFloodTheTableWithPageSignIns(t *testing.T) {
+	w, _ := withNotebook(t)
+	b := w.browser()
+	token := match(t, text(t, b.get(issuer+"/notebook")), `name="token" value="([^"]+)"`)
+	for range 100 {
+		wantStatus(t, b.press(token), http.StatusOK)
+	}
+	w.table.Taken()
+	wantPage(t, b.press(token), http.StatusTooManyRequests)
+	if reads, writes := w.table.Taken(); reads+writes != 0 {
+		t.Errorf("%d reads and %d writes", reads, writes)
+	}
+}
+
+func TestAFormTokenIsNotMadeWithoutKeys(t *testing.T) {
+	w := newWorld(t)
+	w.table.Before(storetest.Fail(errStorage).In(keyring.Partition))
+	token, err := w.server.FormToken(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, issuer, nil), "notebook")
+	if oauth.ErrorCode(err) != oauth.TemporarilyUnavailable || token != "" {
+		t.Errorf("%q, %v", token, err)
 	}
 }
 

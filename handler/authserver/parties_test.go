@@ -1,15 +1,19 @@
 package authserver_test
 
 import (
+	"log/slog"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"entramcp/dev/tenant"
+	"entramcp/handler/authserver"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
+	"entramcp/handler/store/storetest"
 )
 
 // events are the audit events in the log so far, and the values of flow in them.
@@ -88,11 +92,55 @@ func TestBlockedPartiesGetNowhere(t *testing.T) {
 		}
 		w.unblock(kind, value)
 	}
-	if names, _ := w.events(); slices.Index(names, "block_enforced") < 0 {
-		t.Errorf("events %v", names)
+	if names, _ := w.events(); slices.Index(names, "block_enforced") < 0 || slices.Index(names, "sign_in_failed") >= 0 {
+		t.Errorf("events %v, want blocks and nothing beside them", names)
 	}
 	if got := w.browser().signIn(request(id)); got.Get("code") == "" {
 		t.Errorf("after the blocks the client got %v", got)
+	}
+}
+
+// Nobody knows who is blocked: the person is told, and can connect again.
+func TestBlocksThatCannotBeReadLetNobodyIn(t *testing.T) {
+	w, b, back := signedInAtEntra(t)
+	w.clock.Advance(grants.MaxStale + time.Second)
+	w.table.Before(storetest.Fail(errStorage).In(grants.RevocationPrefix))
+	resp := b.get(back)
+	wantStatus(t, resp, http.StatusServiceUnavailable)
+	if got := reached(t, onward(t, resp)); got.Get("error") != string(oauth.TemporarilyUnavailable) || w.rows("g-") != 0 {
+		t.Errorf("the client is told %v, %d grants", got, w.rows("g-"))
+	}
+	if names, _ := w.events(); !slices.Equal(names, []string{"consent_shown", "consent_approved", "sign_in_failed"}) {
+		t.Errorf("events %v", names)
+	}
+}
+
+func TestABlockedClientCannotRegister(t *testing.T) {
+	w := newWorld(t)
+	check := authserver.RegistrationCheck{Grants: w.grants, Log: slog.New(slog.NewTextHandler(w.log, nil))}.Check
+	w.block(grants.BlockRedirectHost, "blocked.example")
+	w.block(grants.BlockClient, "p-blocked")
+	for name, tt := range map[string]struct {
+		id        string
+		addresses []string
+		code      oauth.Code
+	}{
+		"none of them":    {"", []string{callback}, ""},
+		"one of its own":  {"", []string{callback, "https://blocked.example/callback"}, oauth.InvalidRedirectURI},
+		"its id is known": {"p-blocked", []string{callback}, oauth.InvalidRedirectURI},
+	} {
+		err := check(t.Context(), tt.id, tt.addresses)
+		if (err != nil) != (tt.code != "") || err != nil && oauth.ErrorCode(err) != tt.code {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n := strings.Count(w.log.String(), "event=block_enforced"); n != 2 {
+		t.Errorf("%d events:\n%s", n, w.log)
+	}
+	w.clock.Advance(grants.MaxStale + time.Second)
+	w.table.Before(storetest.Fail(errStorage).In(grants.RevocationPrefix))
+	if err := check(t.Context(), "", []string{callback}); oauth.ErrorCode(err) != oauth.TemporarilyUnavailable {
+		t.Errorf("the blocks cannot be read: %v", err)
 	}
 }
 
