@@ -29,7 +29,7 @@ type issuance struct {
 // stands in (entra-docs: access-token-claims-reference, "Groups overage").
 const groupLimit = 200
 
-// issue makes the token response. The caller holds mu.
+// issue makes the token response, but for the signatures. The caller holds mu.
 func (t *Tenant) issue(req tokenRequest, i issuance) (map[string]any, *refusal) {
 	on := i.wanted.on
 	if len(on) == 0 { // OIDC only: the access token is for Graph's userinfo
@@ -38,7 +38,7 @@ func (t *Tenant) issue(req tokenRequest, i issuance) (map[string]any, *refusal) 
 	}
 	target := on[0] // one resource to a token; the first named wins
 	life := t.lifetime()
-	access, err := t.sign(t.accessClaims(req, i, target, life), target.resource.version() == 1)
+	access, err := t.compose(t.accessClaims(req, i, target, life), target.resource.version() == 1)
 	if err != nil {
 		return nil, refuse(90006)
 	}
@@ -58,7 +58,7 @@ func (t *Tenant) issue(req tokenRequest, i issuance) (map[string]any, *refusal) 
 		answer["refresh_token"] = refresh
 	}
 	if i.wanted.has("openid") {
-		id, err := t.sign(t.idClaims(req, i), false)
+		id, err := t.compose(t.idClaims(req, i), false)
 		if err != nil {
 			return nil, refuse(90006)
 		}

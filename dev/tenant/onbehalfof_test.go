@@ -179,7 +179,10 @@ func TestAzidentityWorks(t *testing.T) {
 	if refused != nil {
 		t.Fatal(refused.text)
 	}
-	user, _ := answer["access_token"].(string)
+	user, err := answer["access_token"].(unsigned).sign()
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	client := azcore.ClientOptions{Transport: server.Client(), Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: server.URL}}
 	options := &azidentity.OnBehalfOfCredentialOptions{ClientOptions: client, DisableInstanceDiscovery: true}

@@ -227,8 +227,21 @@ func certify(private *rsa.PrivateKey) (*signingKey, error) {
 	return &signingKey{private: private, der: der, kid: base64.RawURLEncoding.EncodeToString(thumbprint[:])}, nil
 }
 
-// sign makes a JWT with the newest key; the caller holds mu.
-func (t *Tenant) sign(claims jwt.MapClaims, v1 bool) (string, error) {
+// unsigned is a JWT before its signature, which takes a millisecond and needs
+// no lock.
+type unsigned struct {
+	*jwt.Token
+	text string // header and claims, encoded
+	key  *rsa.PrivateKey
+}
+
+func (u unsigned) sign() (string, error) {
+	signature, err := u.Method.Sign(u.text, u.key)
+	return u.text + "." + u.EncodeSegment(signature), err
+}
+
+// compose makes a JWT for the newest key; the caller holds mu.
+func (t *Tenant) compose(claims jwt.MapClaims, v1 bool) (unsigned, error) {
 	key := t.keys[0]
 	if t.faults.forge != nil {
 		t.faults.forge(claims)
@@ -238,7 +251,17 @@ func (t *Tenant) sign(claims jwt.MapClaims, v1 bool) (string, error) {
 	if v1 {
 		token.Header["x5t"] = key.kid // entra-docs: access-token-claims-reference, only in v1.0
 	}
-	return token.SignedString(key.private)
+	text, err := token.SigningString()
+	return unsigned{token, text, key.private}, err
+}
+
+// sign makes and signs a JWT; the caller holds mu.
+func (t *Tenant) sign(claims jwt.MapClaims, v1 bool) (string, error) {
+	token, err := t.compose(claims, v1)
+	if err != nil {
+		return "", err
+	}
+	return token.sign()
 }
 
 // parse verifies a JWT of our own; the caller holds mu. Which issuer and

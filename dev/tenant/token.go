@@ -51,6 +51,15 @@ func (t *Tenant) token(w http.ResponseWriter, r *http.Request) {
 	t.mu.Lock()
 	answer, refused := t.grant(r)
 	t.mu.Unlock()
+	for name, v := range answer {
+		if token, ok := v.(unsigned); ok {
+			signed, err := token.sign()
+			if err != nil {
+				refused = refuse(90006)
+			}
+			answer[name] = signed
+		}
+	}
 	if refused != nil {
 		t.writeRefusal(w, r, refused)
 		return
@@ -469,7 +478,7 @@ func (t *Tenant) clientCredentials(req tokenRequest) (map[string]any, *refusal) 
 		return nil, refuse(500011, identifier, req.realm.tenant)
 	}
 	life := t.lifetime()
-	access, err := t.sign(t.appClaims(principal{
+	access, err := t.compose(t.appClaims(principal{
 		tenant: req.realm.tenant, clientID: req.client.ClientID, objectID: req.client.Principal, strength: req.strength,
 	}, target, life), target.version() == 1)
 	if err != nil {
