@@ -143,8 +143,8 @@ chromium:
 	@command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || ./e2e/install-chromium.sh
 
 .PHONY: bench
-bench: ## Measure this server beside others, as ratios, and write docs/performance.md
-	go test -run '^$$' -bench 'Compare|Floods' -timeout 40m ./bench -args -report ../docs/performance.md
+bench: e2e/node_modules/.installed ## Measure this server beside others, as ratios, and write docs/performance.md
+	go test -run '^$$' -bench 'Compare|StorageLatency' -benchtime 1x -timeout 40m ./bench -args -report ../docs/performance.md
 
 .PHONY: bench-history
 bench-history: ## Measure what requests, starts and sweeps cost beside a million grants

@@ -2,11 +2,10 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"fmt"
-	"net/http"
 	"os"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -18,35 +17,56 @@ import (
 
 var (
 	rounds = flag.Int("rounds", 3, "how often each server is measured, in turn")
-	each   = flag.Duration("each", 4*time.Second, "how long each measurement takes")
-	only   = flag.String("only", "", "measure the scenarios whose name this regular expression matches")
-	report = flag.String("report", "", "file whose table of ratios is replaced, between its two marks")
+	each   = flag.Duration("each", 3*time.Second, "how long each measurement takes")
+	report = flag.String("report", "", "file whose tables are replaced, each between its two marks")
 )
 
 // hello is a call that the compared servers answer with the name.
 const hello = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hello_world","arguments":{"name":"Ada"}}}`
 
+// discover is a request of the revision without sessions, and discoverHeaders are
+// what it wants.
+const discover = `{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",` +
+	`"io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}`
+
+var discoverHeaders = []string{"MCP-Protocol-Version: 2026-07-28", "Mcp-Method: server/discover"}
+
 // scenario is one kind of load.
 type scenario struct {
-	name        string
-	body        string // of the MCP request; empty where work does the requests
+	key, title  string
+	body        string   // of the MCP request; empty where work does the requests
+	headers     []string // of the MCP request, where they are not the usual ones
 	contains    string
 	connections int
-	servers     []server
-	// work does one request as one of the connections, where it is more than
-	// the same bytes again.
-	work func(server, int) error
+	entrants    []entrant
+	// apart gives the server one processor and the load generator another.
+	apart bool
+	// paced is how long the measurement at half of the throughput takes, in
+	// measurements; half of one, if 0.
+	paced float64
+	// work does the requests that are more than the same bytes again.
+	work workload
 	// most bounds the requests of one run, where the server bounds those of a
 	// minute.
 	most int
 }
 
+// workload prepares what a number of workers need at a server, and does one
+// request as one of them.
+type workload struct {
+	prepare func(server, int) error
+	request func(server, int) error
+}
+
 // measured are the runs of one scenario on one server.
 type measured struct {
+	server    string
 	perSecond []float64
 	p50, p99  []float64 // ms, at half the throughput and with due times
-	resident  float64   // MiB, the most seen
+	resident  []float64 // MiB, at the end of each round
+	most      float64   // MiB, that were ever resident
 	processor []float64 // ms of the server's processor time for one request
+	generator []float64 // ms of the load generator's
 }
 
 func median(v []float64) float64 {
@@ -57,92 +77,122 @@ func median(v []float64) float64 {
 // spread is how far the runs lie apart, in percent of their median.
 func spread(v []float64) float64 { return 100 * (slices.Max(v) - slices.Min(v)) / median(v) }
 
+func (f *field) scenarios() []scenario {
+	all := []entrant{f.startFastMCP, f.startOwn, f.startFloor, f.startEcho}
+	mcps := all[:3]
+	withCeiling := []entrant{f.startFastMCP, f.startOwn, f.startNone}
+	return []scenario{
+		{key: "calls-16", title: "`tools/call hello_world`, 16 connections", body: hello, contains: "Ada", connections: 16, entrants: all},
+		{key: "calls-256", title: "The same, 256 connections", body: hello, contains: "Ada", connections: 256, entrants: all},
+		{key: "one-core", title: "The same, 16 connections, one processor for the server and one for the load", body: hello, contains: "Ada",
+			connections: 16, entrants: all, apart: true, paced: 1},
+		{key: "hosted", title: "The same, 16 connections, behind the emulated Functions host", body: hello, contains: "Ada", connections: 16,
+			entrants: []entrant{f.startFastMCP, f.startOwn, f.startHosted}},
+		{key: "list", title: "`tools/list` with 50 tools", body: `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`, contains: "tool_49", connections: 16, entrants: mcps},
+		{key: "initialize", title: "`initialize`", body: `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}`,
+			contains: "serverInfo", connections: 16, entrants: mcps},
+		{key: "discover", title: "`server/discover`, revision 2026-07-28", body: discover, headers: discoverHeaders, contains: "supportedVersions", connections: 16, entrants: mcps},
+		{key: "large", title: "A result of 100 kB", body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"large","arguments":{}}}`, contains: "0123456789abcdef", connections: 16, entrants: mcps},
+		{key: "refresh-1", title: "Refresh, 1 worker", connections: 1, entrants: withCeiling, work: refreshing()},
+		{key: "refresh-8", title: "Refresh, 8 workers", connections: 8, entrants: withCeiling, work: refreshing()},
+		{key: "sign-in", title: "Sign-in from the authorization request to tokens, 128 workers", connections: 128, entrants: withCeiling, work: signingIn(), most: 400},
+	}
+}
+
 // BenchmarkCompare measures this server beside FastMCP with its AzureProvider,
 // the MCP SDK without authentication, and net/http, in one run and in turn, so
 // that the ratios hold on any computer. What the figures say about this one
 // alone is in the spread.
 func BenchmarkCompare(b *testing.B) {
-	chosen, err := regexp.Compile(*only)
-	if err != nil {
-		b.Fatal(err)
+	f := newField(b)
+	var found []outcome
+	scenarios := f.scenarios()
+	for _, sc := range scenarios {
+		b.Run(sc.key, func(b *testing.B) {
+			var prefix []string
+			if sc.apart {
+				prefix = apart(b)
+			}
+			var servers []server
+			for _, start := range sc.entrants {
+				servers = append(servers, start(b, prefix))
+			}
+			o := outcome{sc, measure(b, sc, servers)}
+			found = append(found, o)
+			text := table(o.runs)
+			fmt.Printf("\n%s\n\n%s\n", sc.title, text)
+			write(b, sc.key, text)
+			b.ReportMetric(0, "ns/op")
+		})
 	}
-	c := startAll(b)
-	tokens := map[string]string{c.fastMCP.name: accessTo(b, c.fastMCP), c.own.name: accessTo(b, c.own)}
-	all := []server{c.fastMCP, c.own, c.floor, c.echo}
-	mcps := all[:3]
-	scenarios := []scenario{
-		{name: "tools/call hello_world, 16 connections", body: hello, contains: "Ada", connections: 16, servers: all},
-		{name: "the same, 256 connections", body: hello, contains: "Ada", connections: 256, servers: all},
-		{name: "tools/list with 50 tools", body: `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`, contains: "tool_49", connections: 16, servers: mcps},
-		{name: "initialize", body: `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}`,
-			contains: "serverInfo", connections: 16, servers: mcps},
-		{name: "a result of 100 kB", body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"large","arguments":{}}}`, contains: "0123456789abcdef", connections: 16, servers: mcps},
-		{name: "refresh, 1 worker", connections: 1, servers: all[:2], work: refreshing()},
-		{name: "refresh, 8 workers", connections: 8, servers: all[:2], work: refreshing()},
-		{name: "sign-in from the authorization request to tokens, 32 workers", connections: 32, servers: all[:2], work: signingIn(), most: 100},
-	}
-	scenarios = slices.DeleteFunc(scenarios, func(sc scenario) bool { return !chosen.MatchString(sc.name) })
-	results := make([]map[string]*measured, len(scenarios))
-	for i, sc := range scenarios {
-		results[i] = measure(b, sc, tokens)
-		fmt.Printf("%s\n\n%s\n", sc.name, table(sc, results[i]))
-	}
-	b.ReportMetric(0, "ns/op")
-	if *report != "" {
-		var text strings.Builder
-		for i, sc := range scenarios {
-			fmt.Fprintf(&text, "### %s\n\n%s\n", strings.ToUpper(sc.name[:1])+sc.name[1:], table(sc, results[i]))
-		}
-		if err := rewrite(*report, text.String()); err != nil {
-			b.Fatal(err)
-		}
+	if len(found) == len(scenarios) {
+		text := summary(found)
+		fmt.Printf("\n%s\n", text)
+		write(b, "summary", text)
 	}
 }
 
+// outcome is a scenario and what was measured, by server.
+type outcome struct {
+	scenario
+	runs []*measured
+}
+
 // measure takes the servers in turn, after a short run of each to warm up.
-func measure(b *testing.B, sc scenario, tokens map[string]string) map[string]*measured {
+func measure(b *testing.B, sc scenario, servers []server) []*measured {
 	b.Helper()
-	found := map[string]*measured{}
-	for round := range *rounds + 1 {
-		for _, s := range sc.servers {
-			m := found[s.name]
-			if m == nil {
-				m = &measured{}
-				found[s.name] = m
+	found := make([]*measured, len(servers))
+	for i, s := range servers {
+		found[i] = &measured{server: s.name}
+		if sc.work.prepare != nil {
+			if err := sc.work.prepare(s, sc.connections); err != nil {
+				b.Fatalf("%s, %s: %v", sc.title, s.name, err)
 			}
+		}
+	}
+	for round := range *rounds + 1 {
+		for i, s := range servers {
 			limit := *each
 			if round == 0 {
 				limit = min(time.Second, limit)
 			}
-			used := processorTime(s.pid)
-			r, err := admitted(sc, s, tokens[s.name], limit, 0)
-			if err != nil {
-				b.Fatalf("%s, %s: %v", sc.name, s.name, err)
+			if err := found[i].add(sc, s, limit, round > 0); err != nil {
+				b.Fatalf("%s, %s: %v", sc.title, s.name, err)
 			}
-			used = processorTime(s.pid) - used
-			m.resident = max(m.resident, resident(s.pid))
-			if round == 0 {
-				continue
-			}
-			m.perSecond = append(m.perSecond, r.perSecond())
-			m.processor = append(m.processor, used.Seconds()*1000/float64(r.requests))
-			if sc.work == nil {
-				if r, err = admitted(sc, s, tokens[s.name], limit/2, r.perSecond()/2); err != nil {
-					b.Fatalf("%s, %s: %v", sc.name, s.name, err)
-				}
-			}
-			m.p50 = append(m.p50, float64(r.percentile(0.50).Microseconds())/1000)
-			m.p99 = append(m.p99, float64(r.percentile(0.99).Microseconds())/1000)
 		}
 	}
 	return found
 }
 
+// add measures the server once, and keeps it if it counts.
+func (m *measured) add(sc scenario, s server, limit time.Duration, counts bool) error {
+	used, own := processorTime(s.pid), processorTime(os.Getpid())
+	r, err := admitted(sc, s, limit, 0)
+	if err != nil || !counts {
+		return err
+	}
+	used, own = processorTime(s.pid)-used, processorTime(os.Getpid())-own
+	m.perSecond = append(m.perSecond, r.perSecond())
+	m.processor = append(m.processor, ms(used)/float64(r.requests))
+	m.generator = append(m.generator, ms(own)/float64(r.requests))
+	if sc.work.request == nil {
+		paced := time.Duration(cmp.Or(sc.paced, 0.5) * float64(limit))
+		if r, err = admitted(sc, s, paced, r.perSecond()/2); err != nil {
+			return err
+		}
+	}
+	m.p50 = append(m.p50, ms(r.percentile(0.50)))
+	m.p99 = append(m.p99, ms(r.percentile(0.99)))
+	m.resident = append(m.resident, resident(s.pid))
+	m.most = memory(s.pid, "VmHWM")
+	return nil
+}
+
 // admitted repeats a run in which the server refused as overloaded: on a computer
 // that others use as well, their load may be the cause.
-func admitted(sc scenario, s server, token string, limit time.Duration, rate float64) (r result, err error) {
+func admitted(sc scenario, s server, limit time.Duration, rate float64) (r result, err error) {
 	for range 5 {
-		if r, err = once(sc, s, token, limit, rate); err == nil || !strings.Contains(err.Error(), "503 Service Unavailable") {
+		if r, err = once(sc, s, limit, rate); err == nil || !strings.Contains(err.Error(), "503 Service Unavailable") {
 			return r, err
 		}
 		time.Sleep(3 * time.Second)
@@ -150,12 +200,9 @@ func admitted(sc scenario, s server, token string, limit time.Duration, rate flo
 	return r, err
 }
 
-func once(sc scenario, s server, token string, limit time.Duration, rate float64) (result, error) {
-	if sc.work == nil {
-		l := load{address: s.host(), request: mcpRequest(s.host(), s.path, token, sc.body), connections: sc.connections, contains: []byte(sc.contains)}
-		if s.path == "/echo" {
-			l.contains = nil
-		}
+func once(sc scenario, s server, limit time.Duration, rate float64) (result, error) {
+	if sc.work.request == nil {
+		l := load{address: s.host(), request: mcpRequest(s.host(), s.path, s.token, sc.body, sc.headers...), connections: sc.connections, contains: []byte(sc.contains)}
 		return l.run(limit, rate)
 	}
 	var (
@@ -173,7 +220,7 @@ func once(sc scenario, s server, token string, limit time.Duration, rate float64
 					return
 				}
 				from := time.Now()
-				if err := sc.work(s, worker); err != nil {
+				if err := sc.work.request(s, worker); err != nil {
 					failed.Store(&err)
 					return
 				}
@@ -192,96 +239,129 @@ func once(sc scenario, s server, token string, limit time.Duration, rate float64
 	return r, nil
 }
 
-// grantsPerWorker is so many that a grant's turn comes again only after its last
+// manyGrants is so many that a grant's turn comes again only after its last
 // rotation has left the time in which a repeated refresh is answered alike.
-const grantsPerWorker = 40
+const manyGrants = 80
 
 // refreshing lets each worker refresh its own grants in turn.
-func refreshing() func(server, int) error {
+func refreshing() workload {
 	type key struct {
 		server string
 		worker int
 	}
-	var mu sync.Mutex
-	own := map[key][]*client{}
-	next := map[key]int{}
-	return func(s server, worker int) error {
-		k := key{s.name, worker}
-		mu.Lock()
-		clients := own[k]
-		next[k]++
-		n := next[k]
-		mu.Unlock()
-		if clients == nil {
-			registered, err := newClient(s, newTransport())
+	own, next := map[key][]*client{}, map[key]*int{} // of each worker, once prepared
+	return workload{
+		prepare: func(s server, workers int) error {
+			registered, err := newClient(s)
 			if err != nil {
 				return err
 			}
-			for range grantsPerWorker {
-				c := *registered
-				if err := c.signIn(); err != nil {
-					return err
-				}
-				clients = append(clients, &c)
+			for worker := range workers {
+				own[key{s.name, worker}], next[key{s.name, worker}] = nil, new(int)
 			}
-			mu.Lock()
-			own[k] = clients
-			mu.Unlock()
-		}
-		return clients[n%len(clients)].renew()
+			var mu sync.Mutex
+			var failed error
+			grants := make(chan int)
+			var wg sync.WaitGroup
+			for range 16 {
+				wg.Go(func() {
+					for n := range grants {
+						c := *registered
+						err := c.signIn()
+						mu.Lock()
+						failed = cmp.Or(failed, err)
+						k := key{s.name, n % workers}
+						own[k] = append(own[k], &c)
+						mu.Unlock()
+					}
+				})
+			}
+			for n := range manyGrants {
+				grants <- n
+			}
+			close(grants)
+			wg.Wait()
+			return failed
+		},
+		request: func(s server, worker int) error {
+			k := key{s.name, worker}
+			*next[k]++
+			return own[k][*next[k]%len(own[k])].renew()
+		},
 	}
 }
 
-// signingIn lets each worker sign in again and again with a client that it
-// registered once.
-func signingIn() func(server, int) error {
-	var clients sync.Map
-	return func(s server, worker int) error {
-		key := fmt.Sprint(s.name, worker)
-		known, ok := clients.Load(key)
-		if !ok {
-			c, err := newClient(s, newTransport())
-			if err != nil {
-				return err
-			}
-			known, _ = clients.LoadOrStore(key, c)
-		}
-		c := *known.(*client)
-		return c.signIn()
+// signingIn lets people sign in again and again with a client that was registered
+// once.
+func signingIn() workload {
+	clients := map[string]*client{}
+	return workload{
+		prepare: func(s server, _ int) (err error) {
+			clients[s.name], err = newClient(s)
+			return err
+		},
+		request: func(s server, _ int) error {
+			c := *clients[s.name]
+			return c.signIn()
+		},
 	}
 }
-
-var shared = &http.Transport{MaxIdleConnsPerHost: 64}
-
-func newTransport() *http.Client { return &http.Client{Transport: shared, Timeout: 30 * time.Second} }
 
 // table has one row for each server, the first being the measure of the others.
-func table(sc scenario, found map[string]*measured) string {
+func table(found []*measured) string {
 	var t strings.Builder
-	t.WriteString("| | requests/s | spread | ratio | p50 | p99 | resident | processor | ratio |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n")
-	base, most := median(found[sc.servers[0].name].perSecond), median(found[sc.servers[0].name].processor)
-	for _, s := range sc.servers {
-		m := found[s.name]
-		fmt.Fprintf(&t, "| %s | %.0f | %.0f %% | %.1f | %.2f ms | %.2f ms | %.0f MiB | %.3f ms | %.1f |\n",
-			s.name, median(m.perSecond), spread(m.perSecond), median(m.perSecond)/base, median(m.p50), median(m.p99), m.resident,
-			median(m.processor), most/median(m.processor))
+	t.WriteString("| | requests/s | spread | ratio | p50 | p99 | p99/p50 | resident | most | processor | ratio | generator |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
+	base, most := median(found[0].perSecond), median(found[0].processor)
+	for _, m := range found {
+		fmt.Fprintf(&t, "| %s | %.0f | %.0f %% | %.1f | %.2f ms | %.2f ms | %.1f ", m.server, median(m.perSecond), spread(m.perSecond),
+			median(m.perSecond)/base, median(m.p50), median(m.p99), median(m.p99)/median(m.p50))
+		if m.most > 0 {
+			fmt.Fprintf(&t, "| %.0f, %.0f MiB | %.0f MiB | %.3f ms | %.1f ", m.resident[0], m.resident[len(m.resident)-1], m.most, median(m.processor), most/median(m.processor))
+		} else {
+			t.WriteString("| - | - | - | - ")
+		}
+		fmt.Fprintf(&t, "| %.3f ms |\n", median(m.generator))
 	}
 	return t.String()
 }
 
-// rewrite puts text between the marks of the file, under what it was measured on.
-func rewrite(path, text string) error {
-	const from, to = "<!-- measured: made by make bench -->\n", "<!-- end of measured -->"
-	old, err := os.ReadFile(path)
+// summary is one line for each scenario: this server beside the others.
+func summary(found []outcome) string {
+	var t strings.Builder
+	t.WriteString("| | FastMCP | this server | ratio | to the SDK | spread | processor | p99/p50 | most resident |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n")
+	for _, o := range found {
+		first, own := o.runs[0], o.runs[1]
+		sdk := "-"
+		if i := slices.IndexFunc(o.runs, func(m *measured) bool { return strings.HasPrefix(m.server, "MCP SDK") }); i >= 0 {
+			sdk = fmt.Sprintf("%.1f ×", median(own.perSecond)/median(o.runs[i].perSecond))
+		}
+		fmt.Fprintf(&t, "| %s | %.0f/s | %.0f/s | %.1f × | %s | %.0f, %.0f %% | %.1f × | %.1f | %.0f MiB |\n", o.title, median(first.perSecond), median(own.perSecond),
+			median(own.perSecond)/median(first.perSecond), sdk, spread(first.perSecond), spread(own.perSecond),
+			median(first.processor)/median(own.processor), median(own.p99)/median(own.p50), own.most)
+	}
+	return t.String()
+}
+
+// write puts a table between its marks in the report, under when and on what it
+// was measured.
+func write(b *testing.B, key, text string) {
+	b.Helper()
+	if *report == "" {
+		return
+	}
+	from, to := "<!-- measured: "+key+" -->\n", "<!-- end -->"
+	old, err := os.ReadFile(*report)
 	if err != nil {
-		return err
+		b.Fatal(err)
 	}
 	before, rest, found := bytes.Cut(old, []byte(from))
 	_, after, ended := bytes.Cut(rest, []byte(to))
 	if !found || !ended {
-		return fmt.Errorf("%s has no marks", path)
+		b.Fatalf("%s has no marks for %s", *report, key)
 	}
-	head := fmt.Sprintf("\n%s, %d cores, %s, %s. %d rounds of %s, each server in turn; medians.\n\n",
+	head := fmt.Sprintf("%s, %d cores, %s, %s; %d rounds of %s, each server in turn; medians.\n\n",
 		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.GOOS+"/"+runtime.GOARCH, runtime.Version(), *rounds, *each)
-	return os.WriteFile(path, slices.Concat(before, []byte(from), []byte(head+text+"\n"), []byte(to), after), 0o600)
+	if err := os.WriteFile(*report, slices.Concat(before, []byte(from), []byte(head+text+"\n"), []byte(to), after), 0o600); err != nil {
+		b.Fatal(err)
+	}
 }

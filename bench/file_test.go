@@ -67,7 +67,7 @@ func BenchmarkLargeFile(b *testing.B) {
 		}
 		var signIns, refreshes []time.Duration
 		for range 40 {
-			c, err := newClient(s, newTransport())
+			c, err := newClient(s)
 			from := time.Now()
 			if err == nil {
 				err = c.signIn()

@@ -137,6 +137,11 @@ func (s strangers) run(connections int, stop <-chan struct{}) int64 {
 // the burst that the budgets allow at first has been served.
 var settle = flag.Duration("settle", 2*time.Second, "how long a flood lasts before the caller beside it is measured")
 
+var (
+	flooding = flag.String("flood", "", "measure beside the floods whose name contains this alone")
+	beside   = flag.Duration("beside", time.Second, "how long the caller beside a flood is measured")
+)
+
 // BenchmarkFloods is the throughput of a signed-in caller on 8 connections
 // beside 64 of each flood, as a share of what the caller has alone. The server
 // has half of a processor, so that it is the server's time that is fought for,
@@ -153,7 +158,7 @@ func BenchmarkFloods(b *testing.B) {
 	caller := load{address: host, connections: 8, contains: []byte("Ada"), request: []byte(call)}
 	measured := func() (perSecond, took float64) {
 		used := processorTime(p.cmd.Process.Pid)
-		r, err := caller.run(*each, 0)
+		r, err := caller.run(*beside, 0)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -163,7 +168,7 @@ func BenchmarkFloods(b *testing.B) {
 	alone, one := measured()
 	fmt.Printf("A call takes %.0f µs; alone there are %.0f/s.\n\n| 64 connections of | takes, of a call | keeps beside one address | beside many networks | beside as many that connect again each time |\n|---|---:|---:|---:|---:|\n", 1e6*one, alone)
 	for _, f := range floods(host, client) {
-		if !strings.Contains(f.name, *only) {
+		if !strings.Contains(f.name, *flooding) {
 			continue
 		}
 		var took float64
@@ -172,7 +177,7 @@ func BenchmarkFloods(b *testing.B) {
 			s.address, s.request = host, f.request
 			if i == 0 {
 				used, stop := processorTime(p.cmd.Process.Pid), make(chan struct{})
-				time.AfterFunc(*each/2, func() { close(stop) })
+				time.AfterFunc(*beside/2, func() { close(stop) })
 				n := s.run(64, stop)
 				took = (processorTime(p.cmd.Process.Pid) - used).Seconds() / float64(n) / one
 			}
@@ -180,10 +185,10 @@ func BenchmarkFloods(b *testing.B) {
 			answered := make(chan int64)
 			go func() { answered <- s.run(64, stop) }()
 			time.Sleep(*settle)
-			beside, _ := measured()
+			then, _ := measured()
 			close(stop)
 			<-answered
-			kept[i] = 100 * beside / alone
+			kept[i] = 100 * then / alone
 		}
 		fmt.Printf("| %s | %.2f | %.0f %% | %.0f %% | %.0f %% |\n", f.name, took, kept[0], kept[1], kept[2])
 	}

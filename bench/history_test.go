@@ -283,7 +283,7 @@ func randomText(n int) string {
 // writeFile adds rows to the file of a store, as a version without an index by
 // expiry did: one by one through the store they would take an hour.
 func writeFile(path string, rows iter.Seq[store.Row]) error {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true, NoFreelistSync: true})
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true, FreelistType: bbolt.FreelistMapType})
 	if err != nil {
 		return err
 	}

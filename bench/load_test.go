@@ -25,9 +25,6 @@ type load struct {
 	connections int
 	// contains must be in every answer, or the run fails: a refusal is fast.
 	contains []byte
-	// anyStatus takes refusals for answers. Connections that the server closes
-	// are opened again.
-	anyStatus bool
 }
 
 // result is what a run has measured.
@@ -54,50 +51,26 @@ func (l load) run(limit time.Duration, rate float64) (result, error) {
 	var (
 		mu   sync.Mutex
 		all  []time.Duration
-		errs = make(chan error, l.connections)
+		errs = make(chan error, l.connections+1)
 		wg   sync.WaitGroup
-		due  atomic.Int64
+		due  chan time.Time
 	)
 	start := time.Now()
 	end := start.Add(limit)
+	if rate > 0 {
+		// All that are due find room, however late the answers.
+		due = make(chan time.Time, int(rate*limit.Seconds())+1)
+		wg.Go(func() {
+			if err := pace(due, start, end, rate); err != nil {
+				errs <- err
+			}
+		})
+	}
 	for range l.connections {
 		wg.Go(func() {
-			conn, err := net.Dial("tcp", l.address)
+			own, err := l.converse(end, due)
 			if err != nil {
 				errs <- err
-				return
-			}
-			defer func() { _ = conn.Close() }()
-			in := bufio.NewReaderSize(conn, 64<<10)
-			own := make([]time.Duration, 0, 1<<16)
-			var body []byte
-			for {
-				from := time.Now()
-				if rate > 0 {
-					from = start.Add(time.Duration(float64(due.Add(1)) / rate * float64(time.Second)))
-					time.Sleep(time.Until(from))
-				}
-				if !from.Before(end) {
-					break
-				}
-				if _, err = conn.Write(l.request); err == nil {
-					body, err = answer(in, body[:0], l.anyStatus)
-				}
-				if err != nil && l.anyStatus {
-					_ = conn.Close()
-					if conn, err = net.Dial("tcp", l.address); err == nil {
-						in.Reset(conn)
-						continue
-					}
-				}
-				if err == nil && !bytes.Contains(body, l.contains) {
-					err = fmt.Errorf("answer without %q: %.300s", l.contains, body)
-				}
-				if err != nil {
-					errs <- err
-					return
-				}
-				own = append(own, time.Since(from))
 			}
 			mu.Lock()
 			all = append(all, own...)
@@ -115,9 +88,65 @@ func (l load) run(limit time.Duration, rate float64) (result, error) {
 	}
 }
 
-// answer reads one response with status 200, or with any, and appends its body
-// to b.
-func answer(in *bufio.Reader, b []byte, anyStatus bool) ([]byte, error) {
+// pace sends each time at which a request is due at that time, and closes due at
+// the end.
+func pace(due chan<- time.Time, start, end time.Time, rate float64) error {
+	defer close(due)
+	timer, err := newSleeper()
+	if err != nil {
+		return err
+	}
+	defer timer.close()
+	for n := 1; ; n++ {
+		at := start.Add(time.Duration(float64(n) / rate * float64(time.Second)))
+		if !at.Before(end) {
+			return nil
+		}
+		if err := timer.until(at); err != nil {
+			return err
+		}
+		due <- at
+	}
+}
+
+// converse has one connection send requests, each when the last is answered and,
+// if due is not nil, one is due. It returns the latencies.
+func (l load) converse(end time.Time, due <-chan time.Time) ([]time.Duration, error) {
+	conn, err := net.Dial("tcp", l.address)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	in := bufio.NewReaderSize(conn, 64<<10)
+	own := make([]time.Duration, 0, 1<<16)
+	var body []byte
+	for {
+		from := time.Now()
+		if due != nil {
+			at, more := <-due
+			if !more {
+				return own, nil
+			}
+			from = at
+		}
+		if !from.Before(end) {
+			return own, nil
+		}
+		if _, err = conn.Write(l.request); err == nil {
+			body, err = answer(in, body[:0])
+		}
+		if err == nil && !bytes.Contains(body, l.contains) {
+			err = fmt.Errorf("answer without %q: %.300s", l.contains, body)
+		}
+		if err != nil {
+			return own, err
+		}
+		own = append(own, time.Since(from))
+	}
+}
+
+// answer reads one response with status 200 and appends its body to b.
+func answer(in *bufio.Reader, b []byte) ([]byte, error) {
 	length, chunked := -1, false
 	for first := true; ; first = false {
 		line, err := in.ReadSlice('\n')
@@ -126,7 +155,7 @@ func answer(in *bufio.Reader, b []byte, anyStatus bool) ([]byte, error) {
 		}
 		line = bytes.TrimRight(line, "\r\n")
 		switch name, value, _ := bytes.Cut(line, []byte(":")); {
-		case first && !anyStatus && !bytes.HasPrefix(line, []byte("HTTP/1.1 200")):
+		case first && !bytes.HasPrefix(line, []byte("HTTP/1.1 200")):
 			return b, fmt.Errorf("answer %q", line)
 		case len(line) == 0 && chunked:
 			return chunks(in, b)
@@ -173,11 +202,15 @@ func exactly(in *bufio.Reader, b []byte, n int) ([]byte, error) {
 
 func asciiEqual(b []byte, s string) bool { return len(b) == len(s) && strings.EqualFold(string(b), s) }
 
-// mcpRequest is the bytes of a POST to an MCP endpoint.
-func mcpRequest(host, path, token, body string) []byte {
+// mcpRequest is the bytes of a POST to an MCP endpoint, in revision 2025-06-18 if
+// no headers say another.
+func mcpRequest(host, path, token, body string, headers ...string) []byte {
+	if len(headers) == 0 {
+		headers = []string{"MCP-Protocol-Version: 2025-06-18"}
+	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"+
-		"MCP-Protocol-Version: 2025-06-18\r\nContent-Length: %d\r\n", path, host, len(body))
+		"%s\r\nContent-Length: %d\r\n", path, host, strings.Join(headers, "\r\n"), len(body))
 	if token != "" {
 		fmt.Fprintf(&b, "Authorization: Bearer %s\r\n", token)
 	}

@@ -224,20 +224,3 @@ func BenchmarkMemory(b *testing.B) {
 		p.end()
 	}
 }
-
-// processorTime is what the threads of a process have had of the processors,
-// where the system tells it as Linux does; elsewhere 0.
-func processorTime(pid int) time.Duration {
-	threads, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/schedstat")
-	var all time.Duration
-	for _, thread := range threads {
-		text, err := os.ReadFile(thread)
-		if err != nil {
-			continue // it has ended
-		}
-		took, _, _ := strings.Cut(string(text), " ")
-		nanoseconds, _ := strconv.ParseInt(took, 10, 64)
-		all += time.Duration(nanoseconds)
-	}
-	return all
-}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,10 +19,12 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/dev/funchost"
 	"entramcp/dev/oauthclient"
 	"entramcp/dev/tenant"
 	"entramcp/e2e/stack"
 	"entramcp/handler/oauth"
+	"entramcp/handler/store/storetest"
 )
 
 // manyTools is how many tools a long list has.
@@ -30,11 +33,14 @@ const manyTools = 50
 // server is one of those that are compared. URL is where clients find it; one
 // without users has no token.
 type server struct {
-	name   string
-	url    string // origin, http
-	path   string // of the MCP endpoint
-	pid    int
-	tokens bool
+	name  string
+	url   string // origin, http
+	path  string // of the MCP endpoint
+	pid   int    // 0 where it is no process of its own
+	token string
+	// app is the registration by which clients are to sign in at the tenant
+	// itself; empty for all but the tenant.
+	app string
 }
 
 func (s server) host() string { return strings.TrimPrefix(s.url, "http://") }
@@ -75,15 +81,22 @@ func start(b *testing.B, name, program string, args []string, env map[string]str
 		_ = cmd.Wait()
 	})
 	s.pid = cmd.Process.Pid
+	await(b, name, s.url+probe, out.String)
+	return s
+}
+
+// await waits until the server answers at address.
+func await(b *testing.B, name, address string, log func() string) {
+	b.Helper()
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if res, err := http.Get(s.url + probe); err == nil {
+		if res, err := http.Get(address); err == nil {
 			_ = res.Body.Close()
 			if res.StatusCode < http.StatusInternalServerError {
-				return s
+				return
 			}
 		}
 		if time.Now().After(deadline) {
-			b.Fatalf("%s does not answer:\n%s", name, out.String())
+			b.Fatalf("%s does not answer:\n%s", name, log())
 		}
 	}
 }
@@ -146,54 +159,154 @@ func fastMCPPython(b *testing.B) string {
 	return python
 }
 
-// compared are the servers of one run.
-type compared struct {
-	fastMCP, floor, echo, own server
+// field are the servers that are compared. Each is started anew for each
+// scenario, so that its memory is that of this scenario.
+type field struct {
+	tenant    *tenant.Tenant
+	authority string
+	python    string // with FastMCP
+	own       string // this server with the catalogue to measure
+	ownZip    string // the same as a function app is deployed
+	floor     string // the MCP SDK, and the echo
+	apps      int    // how many app registrations there are
 }
 
-func startAll(b *testing.B) compared {
+func newField(b *testing.B) *field {
 	b.Helper()
-	t, authority := startTenant(b)
-	settings := map[string]string{
-		"ENTRA_AUTHORITY": authority, "ENTRA_TENANT_ID": stack.TenantID, "ENTRA_CLIENT_SECRET": stack.ClientSecret,
+	f := &field{python: fastMCPPython(b), own: binary(b, "..", "./bench/own"), floor: binary(b, "floor", ".")}
+	f.tenant, f.authority = startTenant(b)
+	f.ownZip = filepath.Join(b.TempDir(), "package.zip")
+	if err := funchost.Pack(f.ownZip, f.own, "../host.json"); err != nil {
+		b.Fatal(err)
+	}
+	return f
+}
+
+// entrant starts one of the servers until the benchmark ends, with its program
+// behind the arguments of prefix, if there are any.
+type entrant func(b *testing.B, prefix []string) server
+
+// settings are those of the servers, for an app registration of their own.
+func (f *field) settings(b *testing.B) (env map[string]string, clientID string) {
+	b.Helper()
+	f.apps++
+	clientID = fmt.Sprintf("44444444-4444-4444-8444-%012d", f.apps)
+	return map[string]string{
+		"ENTRA_AUTHORITY": f.authority, "ENTRA_TENANT_ID": stack.TenantID, "ENTRA_CLIENT_ID": clientID, "ENTRA_CLIENT_SECRET": stack.ClientSecret,
 		"TOOLS": strconv.Itoa(manyTools), "LOG_LEVEL": "warn", "DATA_DIR": b.TempDir(),
 		// Refreshes that follow each other at once are to be rotations.
 		"REFRESH_GRACE": "1s",
 		// Limits by address see as many addresses as there are sign-ins.
 		"TRUSTED_PROXIES": "127.0.0.0/8,::1/128",
+	}, clientID
+}
+
+// startWith starts one that has users, and signs one in.
+func (f *field) startWith(b *testing.B, name string, command []string, probe string) server {
+	b.Helper()
+	env, clientID := f.settings(b)
+	s := start(b, name, command[0], command[1:], env, probe)
+	register(b, f.tenant, clientID, s)
+	s.token = accessTo(b, s)
+	return s
+}
+
+func (f *field) startFastMCP(b *testing.B, prefix []string) server {
+	return f.startWith(b, "FastMCP 4.2.3, AzureProvider", append(prefix, f.python, "fastmcp/server.py"), "/.well-known/oauth-authorization-server")
+}
+
+func (f *field) startOwn(b *testing.B, prefix []string) server {
+	return f.startWith(b, "this server", append(prefix, f.own), "/readyz")
+}
+
+func (f *field) startFloor(b *testing.B, prefix []string) server {
+	command := append(prefix, f.floor)
+	return start(b, "MCP SDK without authentication", command[0], command[1:], map[string]string{"TOOLS": strconv.Itoa(manyTools)}, "/echo")
+}
+
+func (f *field) startEcho(b *testing.B, prefix []string) server {
+	s := f.startFloor(b, prefix)
+	s.name, s.path = "net/http echo", "/echo"
+	return s
+}
+
+// startHosted starts this server as the Functions host does, with the tables of
+// Azurite, and the emulated host in front of it, in the process of the load
+// generator. TLS, which the platform takes off, is left out.
+func (f *field) startHosted(b *testing.B, _ []string) server {
+	b.Helper()
+	const name = "func-bench.azurewebsites.net"
+	front := &funchost.FrontEnd{Hostname: name}
+	listener := httptest.NewServer(front)
+	b.Cleanup(listener.Close)
+	env, clientID := f.settings(b)
+	_, port, err := net.SplitHostPort(listener.Listener.Addr().String())
+	if err != nil {
+		b.Fatal(err)
 	}
-	with := func(name, value string) map[string]string {
-		env := map[string]string{name: value}
-		maps.Copy(env, settings)
-		return env
+	s := server{name: "this server behind the emulated host", url: "http://localhost:" + port, path: "/mcp"}
+	delete(env, "DATA_DIR")
+	maps.Copy(env, map[string]string{
+		"PUBLIC_URL": s.url, "TABLES_CONNECTION_STRING": storetest.Azurite(b), "TABLES_NAME": "bench" + port,
+		"MASTER_KEY": strings.Repeat("bench-master-key", 3),
+	})
+	host, err := funchost.Start(funchost.Options{Package: f.ownZip, Settings: env, Hostname: name})
+	if err != nil {
+		b.Fatal(err)
 	}
-	const fastMCPClient, ownClient = "44444444-4444-4444-8444-000000000001", "44444444-4444-4444-8444-000000000002"
-	var c compared
-	c.fastMCP = start(b, "FastMCP 4.2.3, AzureProvider", fastMCPPython(b), []string{"fastmcp/server.py"}, with("ENTRA_CLIENT_ID", fastMCPClient), "/.well-known/oauth-authorization-server")
-	register(b, t, fastMCPClient, c.fastMCP)
-	c.own = start(b, "this server", binary(b, "..", "./bench/own"), nil, with("ENTRA_CLIENT_ID", ownClient), "/readyz")
-	register(b, t, ownClient, c.own)
-	c.fastMCP.tokens, c.own.tokens = true, true
-	c.floor = start(b, "MCP SDK without authentication", binary(b, "floor", "."), nil, settings, "/echo")
-	c.echo = c.floor
-	c.echo.name, c.echo.path = "net/http echo", "/echo"
-	return c
+	b.Cleanup(func() {
+		if err := host.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	front.Use(host)
+	if err := host.Wait(b.Context()); err != nil {
+		b.Fatalf("%v\n%s", err, host.Log())
+	}
+	await(b, s.name, s.url+"/readyz", host.Log)
+	s.pid = host.Handler()
+	register(b, f.tenant, clientID, s)
+	s.token = accessTo(b, s)
+	return s
+}
+
+// startNone is the tenant alone: what clients get who sign in there, and refresh
+// there, as a server would for them. No server can be faster.
+func (f *field) startNone(b *testing.B, _ []string) server {
+	b.Helper()
+	_, clientID := f.settings(b)
+	err := f.tenant.Register(tenant.App{
+		ClientID: clientID, Name: "clients of the tenant", Secrets: []tenant.Secret{{Value: stack.ClientSecret}},
+		RedirectURIs: []string{back}, Scopes: []string{tenant.DefaultScope}, TokenVersion: 2,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return server{name: "the tenant and the driver alone", url: f.authority, app: clientID}
 }
 
 // client is one client registration with one user's grant.
 type client struct {
 	*oauthclient.Client
-	server server
+	server
 	oauthclient.Tokens
 }
 
 // back is the redirect URI of the clients.
 const back = "http://127.0.0.1:8977/callback"
 
-// newClient registers at s.
-func newClient(s server, transport *http.Client) (*client, error) {
+// newClient registers at s; at the tenant there is an app registration.
+func newClient(s server) (*client, error) {
 	c := &client{Client: oauthclient.New(s.url, back), server: s}
-	c.HTTP = transport
+	if s.app != "" {
+		at := s.url + "/" + stack.TenantID + "/oauth2/v2.0"
+		c.Client = &oauthclient.Client{Endpoints: oauthclient.Endpoints{Authorization: at + "/authorize", Token: at + "/token"},
+			RedirectURI: back, ID: s.app, Secret: stack.ClientSecret}
+	}
+	c.HTTP = &http.Client{Transport: shared, Timeout: 30 * time.Second}
+	if s.app != "" {
+		return c, nil
+	}
 	answer, err := c.Register(context.Background(), c.Public("bench "+oauth.RandomID()))
 	if err == nil {
 		err = answer.Wanted(http.StatusCreated)
@@ -204,7 +317,11 @@ func newClient(s server, transport *http.Client) (*client, error) {
 // signIn takes a person through the browser's part and redeems the code. FastMCP
 // does not say in its answer who it is from.
 func (c *client) signIn() error {
-	request := c.Request(nil)
+	var more url.Values
+	if c.app != "" { // what this server asks of the tenant
+		more = url.Values{"scope": {"openid profile email offline_access"}}
+	}
+	request := c.Request(more)
 	u, err := stack.NewBrowser(stack.Alice).Through(elsewhere{c.HTTP.Transport, address()}).Approve(request.URL)
 	if err == nil && u.Query().Get("code") == "" {
 		err = fmt.Errorf("no code: %s", u.RawQuery)
@@ -218,7 +335,7 @@ func (c *client) signIn() error {
 // accessTo is an access token of a new client's user at s.
 func accessTo(b *testing.B, s server) string {
 	b.Helper()
-	c, err := newClient(s, newTransport())
+	c, err := newClient(s)
 	if err == nil {
 		err = c.signIn()
 	}
@@ -228,8 +345,16 @@ func accessTo(b *testing.B, s server) string {
 	return c.Access
 }
 
-// renew exchanges the refresh token.
-func (c *client) renew() error { return c.take(c.Renew(context.Background(), c.Refresh)) }
+// renew exchanges the refresh token. It is an error if it is not rotated: a
+// repetition is answered for less.
+func (c *client) renew() error {
+	old := c.Refresh
+	err := c.take(c.Renew(context.Background(), old))
+	if err == nil && c.Refresh == old {
+		err = errors.New("the refresh token was not rotated")
+	}
+	return err
+}
 
 func (c *client) take(answer oauthclient.Answer, err error) error {
 	if err != nil {
@@ -244,6 +369,8 @@ func (c *client) take(answer oauthclient.Answer, err error) error {
 	}
 	return err
 }
+
+var shared = &http.Transport{MaxIdleConnsPerHost: 256}
 
 // newLocal serves h on loopback and returns its host and port.
 func newLocal(tb testing.TB, h http.Handler) string {
