@@ -90,7 +90,8 @@ type claims struct {
 	IssuedAt int64    `json:"iat"`
 	Expires  int64    `json:"exp"`
 	ID       string   `json:"jti"`
-	// AuthTime is when the grant was made (RFC 9068 §2.2.1). The hashes
+	// AuthTime is when the grant was made (RFC 9068 §2.2.1). A token of an
+	// earlier version, which has none, is older than every sign-out. The hashes
 	// name the hosts of the client's metadata document and redirect URI.
 	AuthTime     int64  `json:"auth_time,omitempty"`
 	DocumentHost string `json:"dh,omitempty"`
@@ -106,12 +107,8 @@ func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) {
 	return date(c.Expires), nil
 }
 
-func date(unix int64) *jwt.NumericDate {
-	if unix == 0 {
-		return nil
-	}
-	return &jwt.NumericDate{Time: time.Unix(unix, 0)}
-}
+// A claim that is absent is a date of 1970.
+func date(unix int64) *jwt.NumericDate { return jwt.NewNumericDate(time.Unix(unix, 0)) }
 
 // tokenType is the media type of RFC 9068 §2.1. No other token of ours has it.
 const tokenType = "at+jwt"
@@ -168,14 +165,11 @@ func (s *Service) mint(ctx context.Context, r record, identity Identity, scopes 
 }
 
 // Verify decides about a bearer token: invalid_token, or 503 if the keys or the
-// list of revocations cannot be had. Verified tokens are cached until they expire
-// or are revoked. It does no storage I/O while Run keeps the list current, unless a
+// list of revocations cannot be had. What a token says is cached; whether it has
+// expired or been revoked is asked each time. It does no storage I/O while Run keeps the list current, unless a
 // recheck is overdue; a list older than MaxStale is read again first.
 func (s *Service) Verify(ctx context.Context, raw string) (*Access, error) {
 	s.noteRequest()
-	if raw == "" || len(raw) > maxToken {
-		return nil, invalid(errMalformed)
-	}
 	key := sha256.Sum256([]byte(raw))
 	access, ok := s.verified.Get(key)
 	if ok && s.revoked.staleAt(s.now()) {
@@ -194,7 +188,6 @@ func (s *Service) Verify(ctx context.Context, raw string) (*Access, error) {
 		}
 	}
 	if !s.now().Before(access.Expires) {
-		s.verified.Remove(key)
 		return nil, invalid(jwt.ErrTokenExpired)
 	}
 	if err := s.ensureCurrent(ctx); err != nil {
@@ -202,11 +195,9 @@ func (s *Service) Verify(ctx context.Context, raw string) (*Access, error) {
 	}
 	_, blocked := s.blocks.Load().find(access.parties, access.granted)
 	if blocked || s.revoked.hasToken(access.GrantID, access.Issued) {
-		s.verified.Remove(key)
 		return nil, invalid(errRevoked)
 	}
 	if !s.named(access.parties.tenant) {
-		s.verified.Remove(key)
 		return nil, invalid(errTenant)
 	}
 	if err := s.ensureConfirmed(ctx, access); err != nil {
@@ -234,10 +225,14 @@ func (s *Service) forgetVerified() {
 	s.verified.Purge()
 }
 
+// maxToken bounds the access tokens that are looked at, in bytes. None of ours is
+// as long.
+const maxToken = 8 << 10
+
 // parse checks everything that the token alone can say.
 func (s *Service) parse(ctx context.Context, raw string) (*Access, error) {
 	// The base64 decoder skips line breaks; a token has one spelling only.
-	if raw == "" || len(raw) > maxToken || strings.ContainsAny(raw, "\r\n") {
+	if len(raw) > maxToken || strings.ContainsAny(raw, "\r\n") {
 		return nil, invalid(errMalformed)
 	}
 	var c claims
@@ -268,15 +263,11 @@ func (s *Service) parse(ctx context.Context, raw string) (*Access, error) {
 		// than was announced helps only who has stolen it.
 		return nil, invalid(jwt.ErrTokenExpired)
 	}
-	granted := c.AuthTime
-	if granted == 0 {
-		granted = c.IssuedAt // a token of an earlier version
-	}
 	return &Access{
 		Subject: c.Subject, GrantID: c.GrantID, ClientID: c.ClientID, TenantID: c.TenantID, ID: c.ID,
 		Scopes: oauth.ParseScopes(c.Scope), Roles: rolesInToken(c.Roles),
 		Issued: time.Unix(c.IssuedAt, 0).UTC(), Expires: time.Unix(expires, 0).UTC(),
-		granted: time.Unix(granted, 0).UTC(),
+		granted: time.Unix(c.AuthTime, 0).UTC(),
 		parties: partyHashes{
 			client: partyHash(c.ClientID), documentHost: c.DocumentHost, redirectHost: c.RedirectHost,
 			user: partyHash(string(c.Subject)), tenant: partyHash(c.TenantID),

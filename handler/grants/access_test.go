@@ -17,6 +17,7 @@ import (
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
+	"entramcp/handler/store"
 	"entramcp/handler/store/storetest"
 )
 
@@ -35,6 +36,9 @@ func TestVerifyDoesNoStorageIO(t *testing.T) {
 	}
 	if r, w := i.wire.Counts(); r != reads || w != writes {
 		t.Errorf("%d reads and %d writes", r-reads, w-writes)
+	}
+	if hits, misses := i.VerifiedTokens(); hits != 1998 || misses != 1002 {
+		t.Errorf("counted %d calls with a token that was verified before, and %d with another", hits, misses)
 	}
 }
 
@@ -149,29 +153,30 @@ func TestForgedAccessTokens(t *testing.T) {
 	}
 	parts := strings.Split(tokens.Access.Reveal(), ".")
 	for name, raw := range map[string]string{
-		"alg none":            forge(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil),
-		"alg HS512":           forge(jwt.SigningMethodHS512, key, nil),
-		"another purpose":     forge(jwt.SigningMethodHS256, foreignKey, nil),
-		"key guessed":         forge(jwt.SigningMethodHS256, []byte("secret"), nil),
-		"typ JWT":             forge(jwt.SigningMethodHS256, key, func(_ *claims, h map[string]any) { h["typ"] = "JWT" }),
-		"no typ":              forge(jwt.SigningMethodHS256, key, func(_ *claims, h map[string]any) { delete(h, "typ") }),
-		"no kid":              forge(jwt.SigningMethodHS256, key, func(_ *claims, h map[string]any) { delete(h, "kid") }),
-		"unknown kid":         forge(jwt.SigningMethodHS256, key, func(_ *claims, h map[string]any) { h["kid"] = strings.Repeat("0", len(kid)) }),
-		"kid is a path":       forge(jwt.SigningMethodHS256, key, func(_ *claims, h map[string]any) { h["kid"] = "../../etc/passwd" }),
-		"another issuer":      forge(jwt.SigningMethodHS256, key, func(c *claims, _ map[string]any) { c.Issuer += "/" }),
-		"a sibling resource":  forge(jwt.SigningMethodHS256, key, func(c *claims, _ map[string]any) { c.Audience = testIssuer + "/other" }),
-		"no audience":         forge(jwt.SigningMethodHS256, key, func(c *claims, _ map[string]any) { c.Audience = "" }),
-		"expired":             forge(jwt.SigningMethodHS256, key, func(cl *claims, _ map[string]any) { cl.Expires = c.Now().Add(-time.Minute).Unix() }),
-		"no expiry":           forge(jwt.SigningMethodHS256, key, func(c *claims, _ map[string]any) { c.Expires = 0 }),
-		"issued in an hour":   forge(jwt.SigningMethodHS256, key, func(cl *claims, _ map[string]any) { cl.IssuedAt = c.Now().Add(time.Hour).Unix() }),
-		"claims exchanged":    parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"x"}`)) + "." + parts[2],
-		"signature cut":       tokens.Access.Reveal()[:len(tokens.Access.Reveal())-1],
-		"space before":        " " + tokens.Access.Reveal(),
-		"refresh token":       tokens.Refresh.Reveal(),
-		"code":                code.Reveal(),
-		"nothing":             "",
-		"very long":           strings.Repeat("a.", 100_000),
-		"a token from a peer": "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6IjEifQ.eyJhdWQiOiJodHRwczovL21jcC5leGFtcGxlL21jcCJ9.c2ln",
+		"alg none":                            forge(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil),
+		"alg HS512":                           forge(jwt.SigningMethodHS512, key, nil),
+		"another purpose":                     forge(jwt.SigningMethodHS256, foreignKey, nil),
+		"key guessed":                         forge(jwt.SigningMethodHS256, []byte("secret"), nil),
+		"typ JWT":                             forge(jwt.SigningMethodHS256, key, func(_ *claims, h map[string]any) { h["typ"] = "JWT" }),
+		"no typ":                              forge(jwt.SigningMethodHS256, key, func(_ *claims, h map[string]any) { delete(h, "typ") }),
+		"no kid":                              forge(jwt.SigningMethodHS256, key, func(_ *claims, h map[string]any) { delete(h, "kid") }),
+		"unknown kid":                         forge(jwt.SigningMethodHS256, key, func(_ *claims, h map[string]any) { h["kid"] = strings.Repeat("0", len(kid)) }),
+		"kid is a path":                       forge(jwt.SigningMethodHS256, key, func(_ *claims, h map[string]any) { h["kid"] = "../../etc/passwd" }),
+		"another issuer":                      forge(jwt.SigningMethodHS256, key, func(c *claims, _ map[string]any) { c.Issuer += "/" }),
+		"a sibling resource":                  forge(jwt.SigningMethodHS256, key, func(c *claims, _ map[string]any) { c.Audience = testIssuer + "/other" }),
+		"no audience":                         forge(jwt.SigningMethodHS256, key, func(c *claims, _ map[string]any) { c.Audience = "" }),
+		"expired":                             forge(jwt.SigningMethodHS256, key, func(cl *claims, _ map[string]any) { cl.Expires = c.Now().Add(-time.Minute).Unix() }),
+		"no expiry":                           forge(jwt.SigningMethodHS256, key, func(c *claims, _ map[string]any) { c.Expires = 0 }),
+		"issued in an hour":                   forge(jwt.SigningMethodHS256, key, func(cl *claims, _ map[string]any) { cl.IssuedAt = c.Now().Add(time.Hour).Unix() }),
+		"claims exchanged":                    parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"x"}`)) + "." + parts[2],
+		"signature cut":                       tokens.Access.Reveal()[:len(tokens.Access.Reveal())-1],
+		"space before":                        " " + tokens.Access.Reveal(),
+		"refresh token":                       tokens.Refresh.Reveal(),
+		"code":                                code.Reveal(),
+		"nothing":                             "",
+		"very long":                           strings.Repeat("a.", 100_000),
+		"signed, and longer than any of ours": forge(jwt.SigningMethodHS256, key, func(c *claims, _ map[string]any) { c.Scope = strings.Repeat("x", maxToken) }),
+		"a token from a peer":                 "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6IjEifQ.eyJhdWQiOiJodHRwczovL21jcC5leGFtcGxlL21jcCJ9.c2ln",
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := i.Verify(context.Background(), raw)
@@ -251,6 +256,7 @@ func TestWhatARetiredKeySignedIsRefusedEverywhereWithinMaxStale(t *testing.T) {
 	table := newTable(t)
 	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 	leaked := signIn(t, a.Service)
+	mustVerify(t, a.Service, leaked.Access)
 	mustVerify(t, b.Service, leaked.Access)
 	if err := a.ring.Retire(context.Background(), 1); err != nil {
 		t.Fatal(err)
@@ -258,6 +264,8 @@ func TestWhatARetiredKeySignedIsRefusedEverywhereWithinMaxStale(t *testing.T) {
 	if err := a.AnnounceKeyChange(context.Background()); err != nil {
 		t.Fatal(err)
 	}
+	_, err := a.Verify(context.Background(), leaked.Access.Reveal())
+	wantCode(t, err, oauth.InvalidToken) // at once where it was retired
 	c.Advance(MaxStale + time.Second)
 	for name, i := range map[string]*instance{"the instance that retired it": a, "another": b, "a new one": newInstance(t, table, c.Now)} {
 		_, err := i.Verify(context.Background(), leaked.Access.Reveal())
@@ -309,6 +317,14 @@ func TestGrantThatARetiredKeySealedEnds(t *testing.T) {
 	wantMarked(t, i, late)
 }
 
+// withRingOn gives i a key ring of its own on table.
+func withRingOn(t *testing.T, i *instance, table store.Table) *instance {
+	t.Helper()
+	i.ring = keyring.New(keyring.Options{Table: table, Wrapper: testWrapper(t), Now: i.now})
+	i.Service.ring = i.ring
+	return i
+}
+
 func TestKeysOutOfReachAre503(t *testing.T) {
 	c := newClock()
 	table := newTable(t)
@@ -316,20 +332,106 @@ func TestKeysOutOfReachAre503(t *testing.T) {
 	code := create(t, newInstance(t, table, c.Now).Service)
 	cut := storetest.Instrument(table)
 	cut.Before(storetest.Fail(errDown))
-	i := newInstance(t, cut, c.Now)
+	i := withRingOn(t, newInstance(t, table, c.Now), cut)
 	ctx := context.Background()
 	for name, call := range map[string]func() error{
-		"create":     func() error { _, err := i.Create(ctx, testAuthorization()); return err },
-		"redeem":     func() error { _, err := i.Redeem(ctx, code, testRedemption()); return err },
-		"refresh":    func() error { _, err := refresh(i.Service, tokens.Refresh); return err },
-		"verify":     func() error { _, err := i.Verify(ctx, tokens.Access.Reveal()); return err },
-		"revoke":     func() error { return i.Revoke(ctx, tokens.Access.Reveal(), testClient) },
-		"introspect": func() error { _, err := i.Introspect(ctx, tokens.Access.Reveal(), testClient); return err },
-		"get":        func() error { _, err := i.Get(ctx, tokens.Grant.Subject, tokens.Grant.ID); return err },
-		"list":       func() error { _, err := i.List(ctx, tokens.Grant.Subject); return err },
+		"unredeemed":      func() error { _, err := i.Unredeemed(ctx, code); return err },
+		"upstream":        func() error { _, err := i.Upstream(ctx, tokens.Grant); return err },
+		"update upstream": func() error { _, err := i.UpdateUpstream(ctx, tokens.Grant, Upstream{}); return err },
+		"create":          func() error { _, err := i.Create(ctx, testAuthorization()); return err },
+		"redeem":          func() error { _, err := i.Redeem(ctx, code, testRedemption()); return err },
+		"refresh":         func() error { _, err := refresh(i.Service, tokens.Refresh); return err },
+		"verify":          func() error { _, err := i.Verify(ctx, tokens.Access.Reveal()); return err },
+		"revoke":          func() error { return i.Revoke(ctx, tokens.Access.Reveal(), testClient) },
+		"introspect":      func() error { _, err := i.Introspect(ctx, tokens.Access.Reveal(), testClient); return err },
+		"get":             func() error { _, err := i.Get(ctx, tokens.Grant.Subject, tokens.Grant.ID); return err },
+		"list":            func() error { _, err := i.List(ctx, tokens.Grant.Subject); return err },
 	} {
 		t.Run(name, func(t *testing.T) { wantCode(t, call(), oauth.TemporarilyUnavailable) })
 	}
+}
+
+// An instance that has not read the ring for longer than it may sign with it opens
+// what it is shown, issues nothing, and loses nothing: when the ring is there again,
+// the same requests succeed.
+func TestWithoutAKeyToSignWithNothingIsIssuedAndNothingLost(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	cut := storetest.Instrument(table)
+	i := withRingOn(t, newInstance(t, table, c.Now), cut)
+	first := signIn(t, i.Service)
+	cut.Before(storetest.Fail(errDown))
+	for range 72 { // the list of revocations is kept current meanwhile
+		c.Advance(keyring.Overlap/72 - 10*time.Second/72)
+		mustBeCurrent(t, i)
+	}
+	code := create(t, i.Service)
+	used := create(t, i.Service)
+	if _, err := i.Redeem(context.Background(), used, testRedemption()); err != nil {
+		t.Fatal(err)
+	}
+	second, err := refresh(i.Service, first.Refresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	for _, away := range []bool{true, false} {
+		if c.Advance(20 * time.Second); !away {
+			cut.Repair()
+		}
+		for _, call := range []struct {
+			name string
+			do   func() error
+		}{
+			{"create", func() error { _, err := i.Create(ctx, testAuthorization()); return err }},
+			{"redeem", func() error { _, err := i.Redeem(ctx, code, testRedemption()); return err }},
+			{"redeem again", func() error {
+				if away {
+					_, err := i.Redeem(ctx, used, testRedemption())
+					return err
+				}
+				return nil // too late by now
+			}},
+			{"store Entra's tokens", func() error { _, err := i.UpdateUpstream(ctx, second.Grant, Upstream{}); return err }},
+			{"refresh within the grace", func() error { _, err := refresh(i.Service, first.Refresh); return err }},
+			{"refresh", func() error { _, err := refresh(i.Service, second.Refresh); return err }},
+		} {
+			switch err := call.do(); {
+			case !away && err != nil:
+				t.Errorf("%s, when the ring is there again: %v", call.name, err)
+			case away && codeOf(err) != oauth.TemporarilyUnavailable:
+				t.Errorf("%s: %v", call.name, err)
+			}
+		}
+		if _, err := i.Get(ctx, second.Grant.Subject, second.Grant.ID); err != nil {
+			t.Errorf("get: %v", err)
+		}
+	}
+}
+
+// A key that is retired while a token is being verified with it: the token is not
+// accepted because it was verified before.
+func TestTokenVerifiedWhileItsKeyIsRetiredIsNotRemembered(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	a := newInstance(t, table, c.Now)
+	cut := storetest.Instrument(table)
+	b := withRingOn(t, newInstance(t, table, c.Now), cut)
+	mustVerify(t, b.Service, signIn(t, a.Service).Access)
+	if err := a.ring.Retire(context.Background(), 1); err != nil { // its successor signs at once
+		t.Fatal(err)
+	}
+	leaked := signIn(t, a.Service)
+	cut.After(storetest.Once(func() error { // b has read the ring
+		b.forgetVerified()
+		return a.ring.Retire(context.Background(), 2)
+	}, storetest.List))
+	mustVerify(t, b.Service, leaked.Access)
+	if err := b.ring.Load(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.Verify(context.Background(), leaked.Access.Reveal())
+	wantCode(t, err, oauth.InvalidToken)
 }
 
 func TestNothingSecretIsLogged(t *testing.T) {
@@ -345,6 +447,12 @@ func TestNothingSecretIsLogged(t *testing.T) {
 		if strings.Contains(out.String(), secret) {
 			t.Errorf("logged: %s", secret)
 		}
+	}
+}
+
+func TestKindsOfCallersHaveNames(t *testing.T) {
+	if got := fmt.Sprintf("%s %s %s", User, Application, Agent); got != "user application agent" {
+		t.Error(got)
 	}
 }
 
@@ -424,8 +532,7 @@ func TestTokensAreNotAcceptedWhileKeysAloneAreOutOfReach(t *testing.T) {
 	mustBeCurrent(t, i)
 	cut := storetest.Instrument(table)
 	cut.Before(storetest.Fail(errDown))
-	i.ring = keyring.New(keyring.Options{Table: cut, Wrapper: testWrapper(t), Now: c.Now})
-	i.Service.ring = i.ring
+	withRingOn(t, i, cut)
 	parts := strings.Split(tokens.Access.Reveal(), ".")
 	forged := parts[0] + "." + parts[1] + "." + base64.RawURLEncoding.EncodeToString(make([]byte, 32))
 	for name, token := range map[string]string{"good": tokens.Access.Reveal(), "forged": forged} {

@@ -111,10 +111,8 @@ func (s *Service) Blocked(ctx context.Context, p Parties) (*Block, error) {
 	if granted.IsZero() {
 		granted = s.now()
 	}
-	if t := s.blocks.Load(); t != nil && len(t.list) > 0 {
-		if b, found := t.find(p.hashes(), granted); found {
-			return &b, nil
-		}
+	if b, found := s.blocks.Load().find(p.hashes(), granted); found {
+		return &b, nil
 	}
 	if p.TenantID != "" && !s.named(partyHash(p.TenantID)) {
 		return &Block{Kind: BlockTenant, Value: p.TenantID, Reason: "not one of the allowed tenants"}, nil
@@ -227,7 +225,6 @@ func (s *Service) putBlock(ctx context.Context, b Block, expires time.Time) erro
 				row.ETag = old.ETag
 				_, err = s.table.Replace(ctx, row)
 			}
-			row.ETag = ""
 		}
 		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
 			break

@@ -29,7 +29,7 @@ func (s *Service) Introspect(ctx context.Context, token, clientID string) (Intro
 	if err := s.ensureCurrent(ctx); err != nil {
 		return Introspection{}, err
 	}
-	h, err := s.openHandle(ctx, keyring.RefreshHandle, token)
+	h, err := s.openLive(ctx, keyring.RefreshHandle, token)
 	switch {
 	case err == nil:
 		return s.introspectRefresh(ctx, h, clientID)
@@ -56,9 +56,6 @@ func (s *Service) Introspect(ctx context.Context, token, clientID string) (Intro
 }
 
 func (s *Service) introspectRefresh(ctx context.Context, h handle, clientID string) (Introspection, error) {
-	if h.expired(s.now()) {
-		return Introspection{}, nil
-	}
 	r, err := s.live(ctx, h.subjectID(), h.grantID())
 	switch {
 	case ended(err):
