@@ -55,7 +55,7 @@ func TestBlocksReachEveryInstance(t *testing.T) {
 			}
 			_, err = refreshAs(b, used.Refresh, blockedClient)
 			wantCode(t, err, oauth.InvalidGrant)
-			wantMarked(t, b, used)
+			wantReason(t, b, used, "blocked: "+string(kind))
 			parties := Parties{ClientID: blockedClient, DocumentHost: "app.example", RedirectHost: "127.0.0.1",
 				Subject: used.Grant.Subject, TenantID: testIdentity.TenantID}
 			if got, err := b.Blocked(ctx, parties); err != nil || got == nil || got.Kind != kind || got.Reason != "testing" {
@@ -96,6 +96,12 @@ func TestBlocksConcernNobodyElse(t *testing.T) {
 	mustVerify(t, i.Service, other.Access)
 	if _, err := refreshAs(i, other.Refresh, "client-9"); err != nil {
 		t.Error(err)
+	}
+	// A row without a value, as no version writes it, is about nobody.
+	for _, kind := range []BlockKind{BlockClient, BlockApp, BlockUser} {
+		if err := i.putBlock(ctx, Block{Kind: kind}, time.Time{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, p := range []Parties{{}, {ClientID: "client-9"}, {DocumentHost: "app.example"}, {TenantID: testIdentity.TenantID}} {
 		if b, err := i.Blocked(ctx, p); err != nil || b != nil {
@@ -200,6 +206,15 @@ func TestSignOutEndsWhatWasApprovedBefore(t *testing.T) {
 			wantCode(t, err, oauth.InvalidToken)
 			_, err = refreshAs(b, before.Refresh, blockedClient)
 			wantCode(t, err, oauth.InvalidGrant)
+			wantReason(t, b, before, "signed out: "+string(tt.kind))
+			parties := Parties{ClientID: blockedClient, Subject: before.Grant.Subject, TenantID: testIdentity.TenantID}
+			if got, err := b.Blocked(context.Background(), parties); err != nil || got != nil {
+				t.Errorf("a new sign-in is refused: %+v, %v", got, err)
+			}
+			parties.Granted = before.Grant.Created
+			if got, err := b.Blocked(context.Background(), parties); err != nil || got == nil {
+				t.Errorf("what rests on the sign-in of before is not refused: %v", err)
+			}
 			if tt.kind != everyone {
 				mustVerify(t, b.Service, stranger.Access)
 			}
@@ -216,6 +231,79 @@ func TestSignOutEndsWhatWasApprovedBefore(t *testing.T) {
 			sweepExpired(t, a)
 			if list, err := a.Blocks(context.Background()); err != nil || len(list) != 0 {
 				t.Errorf("left: %v, %v", list, err)
+			}
+		})
+	}
+}
+
+// A party is signed out beside being blocked, and stays so when the block goes.
+func TestSignOutTakesNothingOfABlock(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	ctx := context.Background()
+	granted := c.Now()
+	c.Advance(time.Minute)
+	if err := i.Block(ctx, BlockClient, "c", "block"); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.SignOut(ctx, BlockClient, "c", "out"); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(time.Minute)
+	for _, want := range []*Block{{Reason: "block"}, nil} {
+		if b, err := i.Blocked(ctx, Parties{ClientID: "c"}); err != nil || (b == nil) != (want == nil) || b != nil && b.Reason != want.Reason {
+			t.Errorf("%+v, %v", b, err)
+		}
+		if err := i.Unblock(ctx, BlockClient, "c"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b, err := i.Blocked(ctx, Parties{ClientID: "c", Granted: granted}); err != nil || b == nil || b.Reason != "out" {
+		t.Errorf("the sign-out went with the block: %+v, %v", b, err)
+	}
+}
+
+// Blocking and unblocking come through whatever another instance does to the row in
+// between, and each is few calls of the table.
+func TestBlockWinsAgainstWhatHappensToTheRow(t *testing.T) {
+	ctx := context.Background()
+	for name, tt := range map[string]struct {
+		before        bool // there is a block
+		when          storetest.Op
+		meanwhile, do func(i *instance) error
+		blocked       bool
+	}{
+		"blocked again by another": {true, storetest.Replace, func(i *instance) error { return i.Block(ctx, BlockClient, "c", "other") },
+			func(i *instance) error { return i.Block(ctx, BlockClient, "c", "mine") }, true},
+		"unblocked by another": {true, storetest.Get, func(i *instance) error { return i.Unblock(ctx, BlockClient, "c") },
+			func(i *instance) error { return i.Block(ctx, BlockClient, "c", "mine") }, true},
+		"replaced while it is removed": {true, storetest.Delete, func(i *instance) error { return i.Block(ctx, BlockClient, "c", "other") },
+			func(i *instance) error { return i.Unblock(ctx, BlockClient, "c") }, false},
+		"removed while it is removed": {true, storetest.Delete, func(i *instance) error { return i.Unblock(ctx, BlockClient, "c") },
+			func(i *instance) error { return i.Unblock(ctx, BlockClient, "c") }, false},
+		"nothing, while it is made":    {false, storetest.Insert, func(*instance) error { return nil }, func(i *instance) error { return i.Block(ctx, BlockClient, "c", "mine") }, true},
+		"nothing, while it is removed": {true, storetest.Delete, func(*instance) error { return nil }, func(i *instance) error { return i.Unblock(ctx, BlockClient, "c") }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			table, c := newTable(t), newClock()
+			a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+			if tt.before {
+				if err := b.Block(ctx, BlockClient, "c", "before"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a.wire.Before(storetest.Once(func() error { return tt.meanwhile(b) }, tt.when).In(BlockPartition))
+			if err := tt.do(a); err != nil {
+				t.Fatal(err)
+			}
+			if n := a.wire.Count(); n > 8 {
+				t.Errorf("%d calls of the table", n)
+			}
+			c.Advance(MaxStale + time.Second)
+			for who, i := range map[string]*instance{"its author": a, "another": newInstance(t, table, c.Now)} {
+				if got, err := i.Blocked(ctx, Parties{ClientID: "c"}); err != nil || (got != nil) != tt.blocked || got != nil && got.Reason != "mine" {
+					t.Errorf("%s: %+v, %v", who, got, err)
+				}
 			}
 		})
 	}
@@ -238,6 +326,7 @@ func TestBlockCanBeRepeatedAndMustBeOfAKind(t *testing.T) {
 		}
 	}
 	wantCode(t, i.Block(ctx, "planet", "mars", ""), oauth.InvalidRequest)
+	wantCode(t, i.Unblock(ctx, "planet", "mars"), oauth.InvalidRequest)
 	wantCode(t, i.Block(ctx, everyone, "x", ""), oauth.InvalidRequest)
 	wantCode(t, i.Block(ctx, BlockClient, "", ""), oauth.InvalidRequest)
 	for kind, values := range map[BlockKind][]string{ // would match nobody
@@ -262,7 +351,11 @@ func TestLongClientIDs(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)
 	ctx := context.Background()
-	long := "https://app.example/" + strings.Repeat("x", 200)
+	asItIs := "https://app.example/" + strings.Repeat("x", maxClientID-len("https://app.example/"))
+	if access := mustVerify(t, i.Service, signInWith(t, i, asItIs).Access); access.ClientID != asItIs {
+		t.Errorf("client_id of %d characters: %q", maxClientID, access.ClientID)
+	}
+	long := asItIs + "x"
 	tokens := signInWith(t, i, long)
 	access := mustVerify(t, i.Service, tokens.Access)
 	if len(access.ClientID) > maxClientID || strings.Contains(tokens.Access.Reveal(), "xxxx") {

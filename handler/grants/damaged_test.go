@@ -2,11 +2,14 @@ package grants
 
 import (
 	"context"
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 // What Entra gave is sealed for its row. With that of another row in its place nobody
@@ -57,6 +60,109 @@ func TestAGrantWhoseSealedPartIsAnothersGivesNothing(t *testing.T) {
 			}
 			wantCode(t, use(i, code, tokens), oauth.TemporarilyUnavailable)
 		})
+	}
+}
+
+// A row that cannot be read is an outage, not a verdict; a revocation among others
+// is logged and does not hide them.
+func TestDamagedRowsAreNoVerdict(t *testing.T) {
+	ctx := context.Background()
+	for name, tt := range map[string]struct {
+		damage func(i *instance, tokens Tokens) (partition, key string)
+		use    func(i *instance, tokens Tokens) error
+	}{
+		"a grant that is refreshed": {grantRow, func(i *instance, tokens Tokens) error { _, err := refresh(i.Service, tokens.Refresh); return err }},
+		"a grant that is revoked":   {grantRow, func(i *instance, tokens Tokens) error { return i.Revoke(ctx, tokens.Refresh.Reveal(), testClient) }},
+		"a grant that is listed":    {grantRow, func(i *instance, tokens Tokens) error { _, err := i.List(ctx, tokens.Grant.Subject); return err }},
+		"a grant that is found":     {grantRow, func(i *instance, _ Tokens) error { _, _, err := i.Scan(ctx, Filter{}, ""); return err }},
+		"a block": {func(i *instance, _ Tokens) (string, string) {
+			b := Block{Kind: BlockClient, Value: "c"}
+			if err := i.Block(ctx, b.Kind, b.Value, ""); err != nil {
+				t.Fatal(err)
+			}
+			return BlockPartition, b.rowKey()
+		}, func(i *instance, _ Tokens) error { return i.Ready(ctx) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			table, c := newTable(t), newClock()
+			i := newInstance(t, table, c.Now)
+			tokens := signIn(t, i.Service)
+			partition, key := tt.damage(i, tokens)
+			row, err := table.Get(ctx, partition, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			row.Value = []byte("{")
+			if _, err := table.Replace(ctx, row); err != nil {
+				t.Fatal(err)
+			}
+			wantCode(t, tt.use(newInstance(t, table, c.Now), tokens), oauth.TemporarilyUnavailable)
+		})
+	}
+	t.Run("a revocation", func(t *testing.T) {
+		table, c := newTable(t), newClock()
+		i := newInstance(t, table, c.Now)
+		tokens := signIn(t, i.Service)
+		if err := i.announce(ctx, announcement{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID}); err != nil {
+			t.Fatal(err)
+		}
+		damaged := store.Row{Partition: hourPartition(c.Now()), Key: stampKey(c.Now()), Value: []byte("{")}
+		if _, err := table.Insert(ctx, damaged); err != nil {
+			t.Fatal(err)
+		}
+		other := newInstance(t, table, c.Now)
+		_, err := other.Verify(ctx, tokens.Access.Reveal())
+		wantCode(t, err, oauth.InvalidToken)
+		if !strings.Contains(other.log.String(), "a revocation cannot be read") {
+			t.Errorf("logged: %s", other.log)
+		}
+		other.log.Reset()
+		if err := other.CompleteRevocations(ctx, storetest.Rows(t, table, store.Prefix(RevocationPrefix))); err != nil {
+			t.Error(err)
+		}
+		wantMarked(t, other, tokens)
+		if !strings.Contains(other.log.String(), "a revocation cannot be read") {
+			t.Errorf("logged at its end: %s", other.log)
+		}
+	})
+}
+
+func grantRow(_ *instance, tokens Tokens) (partition, key string) {
+	return tokens.Grant.Subject.partition(), tokens.Grant.ID
+}
+
+// Every row says of which version its format is.
+func TestRowsSayTheirVersion(t *testing.T) {
+	ctx := context.Background()
+	table := newTable(t)
+	if err := removeRow(table, BlockPartition, rolloutKey); err != nil {
+		t.Fatal(err)
+	}
+	i := newInstance(t, table, newClock().Now)
+	tokens := signIn(t, i.Service)
+	create(t, i.Service)
+	for _, err := range []error{
+		i.Block(ctx, BlockClient, "c", ""), i.SignOut(ctx, BlockClient, "c", ""), i.AllowTenant(ctx, otherTenant, ""),
+		i.Disconnect(ctx, tokens.Grant.Subject, tokens.Grant.ID),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := map[string]int{}
+	for _, prefix := range []string{GrantPrefix, RevocationPrefix, LegacyRevocationPartition, BlockPartition} {
+		for _, row := range storetest.Rows(t, table, store.Prefix(prefix)) {
+			seen[prefix]++
+			var value struct {
+				V int `json:"v"`
+			}
+			if err := json.Unmarshal(row.Value, &value); err != nil || value.V != 1 {
+				t.Errorf("%s/%s is of version %d, %v", row.Partition, row.Key, value.V, err)
+			}
+		}
+	}
+	if seen[GrantPrefix] != 2 || seen[RevocationPrefix] == 0 || seen[LegacyRevocationPartition] != 1 || seen[BlockPartition] != 4 {
+		t.Errorf("rows: %v", seen)
 	}
 }
 

@@ -140,6 +140,14 @@ func wantMarked(t failer, i *instance, tokens Tokens) {
 	}
 }
 
+func wantReason(t failer, i *instance, tokens Tokens, want string) {
+	t.Helper()
+	r, err := i.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
+	if err != nil || r.Revoked.IsZero() || r.Reason != want {
+		t.Fatalf("the grant has ended for the reason %q, %v; want %q", r.Reason, err, want)
+	}
+}
+
 // revocationRows counts the rows of both kinds of partitions.
 func revocationRows(t failer, i *instance) int {
 	t.Helper()
