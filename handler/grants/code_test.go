@@ -2,10 +2,12 @@ package grants
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
 	"entramcp/handler/store/storetest"
@@ -66,6 +68,9 @@ func TestCodeIsRefusedAndUnharmed(t *testing.T) {
 			change(&by)
 			_, err := i.Redeem(context.Background(), code, by)
 			wantCode(t, err, oauth.InvalidGrant)
+			if !strings.Contains(err.Error(), "authorization code") || !strings.Contains(i.log.String(), "code refused") {
+				t.Errorf("answered %v, logged %s", err, i.log)
+			}
 			if _, err := i.Redeem(context.Background(), code, testRedemption()); err != nil {
 				t.Errorf("a stranger's attempt destroyed the code: %v", err)
 			}
@@ -229,6 +234,9 @@ func TestNoRefreshTokenThatCouldNotBeUsed(t *testing.T) {
 			if err != nil || !tokens.Refresh.IsZero() {
 				t.Fatalf("a refresh token: %t; %v", !tokens.Refresh.IsZero(), err)
 			}
+			if warned := strings.Contains(i.log.String(), "Entra gave no refresh token"); warned == by.WithoutRefresh {
+				t.Errorf("warned of Entra: %t", warned)
+			}
 			if again, err := i.Redeem(context.Background(), code, by); err != nil || !again.Refresh.IsZero() {
 				t.Errorf("repeated: a refresh token: %t; %v", !again.Refresh.IsZero(), err)
 			}
@@ -243,6 +251,102 @@ func TestNoRefreshTokenThatCouldNotBeUsed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A redemption that finds the row changed looks again: whoever redeemed the code
+// meanwhile was its client, and what is gone has ended.
+func TestRedemptionThatLosesARace(t *testing.T) {
+	ctx := context.Background()
+	for name, tt := range map[string]struct {
+		meanwhile func(b *instance, code Code, r record) error
+		want      oauth.Code // empty: it gets tokens
+	}{
+		"its own repetition": {func(b *instance, code Code, _ record) error {
+			_, err := b.Redeem(ctx, code, testRedemption())
+			return err
+		}, ""},
+		"the row goes":    {func(b *instance, _ Code, r record) error { return removeRow(b.wire.Table, r.subject.partition(), r.id) }, oauth.InvalidGrant},
+		"a disconnection": {func(b *instance, _ Code, r record) error { return b.Disconnect(ctx, r.subject, r.id) }, oauth.InvalidGrant},
+		"something else":  {func(b *instance, _ Code, r record) error { _, err := b.replace(ctx, r); return err }, oauth.TemporarilyUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			table, c := newTable(t), newClock()
+			a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+			code := create(t, a.Service)
+			h, err := a.openHandle(ctx, keyring.CodeHandle, code.Reveal())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := a.read(ctx, h.subjectID(), h.grantID())
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.wire.Before(storetest.Once(func() error { return tt.meanwhile(b, code, r) }, storetest.Replace))
+			if _, err := a.Redeem(ctx, code, testRedemption()); codeOf(err) != tt.want {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// A version that removes the bindings at redemption leaves nothing by which its
+// repetition could be told from a replay.
+func TestRepeatedRedemptionWithoutBindingsIsRefusedAndEndsNothing(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	ctx := context.Background()
+	code := create(t, i.Service)
+	tokens, err := i.Redeem(ctx, code, testRedemption())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := i.read(ctx, tokens.Grant.Subject, tokens.Grant.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Code = nil
+	if _, err := i.replace(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	_, err = i.Redeem(ctx, code, testRedemption())
+	wantCode(t, err, oauth.InvalidGrant)
+	if _, err := refresh(i.Service, tokens.Refresh); err != nil {
+		t.Error(err)
+	}
+}
+
+// What our keys have sealed and this version does not read is not valid.
+func TestHandlesOfAnotherFormAreRefused(t *testing.T) {
+	i := newInstance(t, newTable(t), newClock().Now)
+	ctx := context.Background()
+	tokens := signIn(t, i.Service)
+	h, err := i.openHandle(ctx, keyring.RefreshHandle, tokens.Refresh.Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := h.encode()
+	first := h
+	first.generation = 0
+	for name, plain := range map[string][]byte{
+		"empty": {}, "short": whole[:len(whole)-1], "long": append(slices.Clone(whole), 0), "of a later version": append([]byte{2}, whole[1:]...),
+		"of the code's generation": first.encode(),
+	} {
+		sealed, err := i.ring.Seal(ctx, keyring.RefreshHandle, nil, plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = refresh(i.Service, RefreshToken{secret.New(sealed)})
+		if codeOf(err) != oauth.InvalidGrant || !strings.Contains(err.Error(), "refresh token") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if strings.Contains(i.log.String(), "grant revoked") {
+			t.Fatalf("%s: it ended the grant", name)
+		}
+	}
+	sealed, err := i.ring.Seal(ctx, keyring.CodeHandle, nil, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, i.CheckCode(ctx, Code{secret.New(sealed)}), oauth.InvalidGrant)
 }
 
 func TestUnredeemedSaysWhetherACodeIsStillToBeRedeemed(t *testing.T) {
@@ -261,6 +365,22 @@ func TestUnredeemedSaysWhetherACodeIsStillToBeRedeemed(t *testing.T) {
 	}
 	want(used, false)
 	want(Code{secret.New("garbage")}, false)
+	for _, end := range []func(Subject, string) error{
+		func(s Subject, id string) error { return removeRow(i.wire.Table, s.partition(), id) },
+		func(s Subject, id string) error { return i.Disconnect(context.Background(), s, id) },
+	} {
+		code := create(t, i.Service)
+		h, err := i.openHandle(context.Background(), keyring.CodeHandle, code.Reveal())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := end(h.subjectID(), h.grantID()); err != nil {
+			t.Fatal(err)
+		}
+		want(code, false)
+		_, err = i.Redeem(context.Background(), code, testRedemption())
+		wantCode(t, err, oauth.InvalidGrant)
+	}
 	i.wire.Before(storetest.Fail(errDown))
 	_, err := i.Unredeemed(context.Background(), unused)
 	wantCode(t, err, oauth.TemporarilyUnavailable)
@@ -287,6 +407,12 @@ func TestHandlesAreCheckedWithoutIO(t *testing.T) {
 	wantCode(t, i.CheckCode(ctx, code), oauth.InvalidGrant)
 	c.Advance(90 * 24 * time.Hour)
 	wantCode(t, i.CheckRefreshToken(ctx, tokens.Refresh), oauth.InvalidGrant)
+	for _, garbage := range []string{"", "garbage", strings.Repeat("x", 1<<16), tokens.Refresh.Reveal()} {
+		_, err := refresh(i.Service, RefreshToken{secret.New(garbage)})
+		wantCode(t, err, oauth.InvalidGrant)
+		_, err = i.Redeem(ctx, Code{secret.New(garbage)}, testRedemption())
+		wantCode(t, err, oauth.InvalidGrant)
+	}
 	if r, w := i.wire.Counts(); r != reads || w != writes {
 		t.Errorf("%d reads and %d writes", r-reads, w-writes)
 	}

@@ -174,6 +174,12 @@ func TestScanSelectsConnections(t *testing.T) {
 	}
 }
 
+// refused is ErrSignInOver with a reason of Entra's.
+type refused struct{ error }
+
+func (refused) AuditReason() string { return "AADSTS50057" }
+func (r refused) Unwrap() error     { return r.error }
+
 // Every decision is one audit event, and none names the user.
 func TestDecisionsAreAudited(t *testing.T) {
 	c := newClock()
@@ -195,13 +201,32 @@ func TestDecisionsAreAudited(t *testing.T) {
 			t.Errorf("%s: %v, want %v", what, got, events)
 		}
 	}
-	code := create(t, i.Service)
+	logged := func(what string, parts ...string) {
+		t.Helper()
+		for _, part := range parts {
+			if !strings.Contains(i.log.String(), part) {
+				t.Errorf("%s is logged without %s: %s", what, part, i.log)
+			}
+		}
+	}
+	a := testAuthorization()
+	a.AuthorizationID = "authorization-1"
+	code, err := i.Create(ctx, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logged("sign-in", "authorization-1", "files.read")
 	want("sign-in", "signed_in")
 	tokens, err := i.Redeem(ctx, code, testRedemption())
 	if err != nil {
 		t.Fatal(err)
 	}
+	logged("redemption", "files.read")
 	want("redemption", "code_redeemed")
+	if _, err := i.Redeem(ctx, code, testRedemption()); err != nil {
+		t.Fatal(err)
+	}
+	want("redemption again", "code_repeated")
 	if _, err = refresh(i.Service, tokens.Refresh); err != nil {
 		t.Fatal(err)
 	}
@@ -215,8 +240,29 @@ func TestDecisionsAreAudited(t *testing.T) {
 		t.Error("many answers within the grace in a row cause no warning")
 	}
 	want("within the grace", slices.Repeat([]string{"token_repeated"}, manyRepeats)...)
+	// A rotation between them begins a new row.
+	next, err := refresh(i.Service, tokens.Refresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		c.Advance(DefaultRefreshGrace / 15)
+		if next, err = refresh(i.Service, next.Refresh); err != nil {
+			t.Fatal(err)
+		}
+		for range manyRepeats - 1 {
+			if _, err = refresh(i.Service, tokens.Refresh); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if strings.Contains(i.log.String(), "in_a_row") {
+		t.Errorf("answers with a rotation between them are warned of: %s", i.log)
+	}
+	i.log.Reset()
 	c.Advance(DefaultRefreshGrace + time.Second)
 	_, _ = refresh(i.Service, tokens.Refresh)
+	logged("reuse", "generation=1", `reason="refresh token reuse"`)
 	want("after the grace", "token_reused")
 
 	code = create(t, i.Service)
@@ -229,7 +275,12 @@ func TestDecisionsAreAudited(t *testing.T) {
 
 	tokens = signIn(t, i.Service)
 	_, _ = i.Refresh(ctx, tokens.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) { return Renewal{}, ErrSignInOver })
+	logged("the end at Entra", `reason="sign-in is over"`)
 	want("over at Entra", "signed_in", "code_redeemed", "refresh_refused")
+	tokens = signIn(t, i.Service)
+	_, _ = i.Refresh(ctx, tokens.Refresh, testClient, nil, func(context.Context, Upstream, Identity) (Renewal, error) { return Renewal{}, refused{ErrSignInOver} })
+	logged("the end at Entra", "reason=AADSTS50057")
+	want("over at Entra, which says why", "signed_in", "code_redeemed", "refresh_refused")
 	tokens = signIn(t, i.Service)
 	_ = i.Revoke(ctx, tokens.Refresh.Reveal(), testClient)
 	want("revoked", "signed_in", "code_redeemed", "grant_revoked")

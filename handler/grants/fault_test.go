@@ -144,7 +144,44 @@ func TestOneStorageFaultIsNoVerdictAndTheRequestCanBeRepeated(t *testing.T) {
 			}
 			return err
 		}},
-		"disconnect":     {run: func(i *instance, s *scene) error { return i.Disconnect(ctx, s.first.Grant.Subject, s.first.Grant.ID) }, dead: true},
+		"disconnect": {run: func(i *instance, s *scene) error { return i.Disconnect(ctx, s.first.Grant.Subject, s.first.Grant.ID) }, dead: true},
+		"disconnect by an administrator": {run: func(i *instance, s *scene) error {
+			return i.DisconnectForUser(ctx, s.first.Grant.Subject, s.first.Grant.ID)
+		}, dead: true},
+		"get, revoked by half": {
+			set: func(i *instance, s *scene) {
+				s.signIn(i)
+				if err := i.announce(ctx, announcement{Subject: s.first.Grant.Subject, Grant: s.first.Grant.ID}); err != nil {
+					t.Fatal(err)
+				}
+			},
+			run: func(i *instance, s *scene) error {
+				if err := i.Ready(ctx); err != nil {
+					return err
+				}
+				_, err := i.Get(ctx, s.first.Grant.Subject, s.first.Grant.ID)
+				return err
+			},
+			want: oauth.InvalidToken, dead: true,
+		},
+		"ready in a new table": {
+			set: func(_ *instance, s *scene) {
+				if err := removeRow(s.table, BlockPartition, rolloutKey); err != nil {
+					t.Fatal(err)
+				}
+			},
+			run: func(i *instance, _ *scene) error { return i.Ready(ctx) },
+		},
+		"revoke in a new table": {
+			set: func(i *instance, s *scene) {
+				s.signIn(i)
+				if err := removeRow(s.table, BlockPartition, rolloutKey); err != nil {
+					t.Fatal(err)
+				}
+			},
+			run:  func(i *instance, s *scene) error { return i.Revoke(ctx, s.first.Refresh.Reveal(), testClient) },
+			dead: true,
+		},
 		"disconnect all": {run: func(i *instance, s *scene) error { _, err := i.DisconnectAll(ctx, s.first.Grant.Subject); return err }, dead: true},
 		"erase":          {run: func(i *instance, s *scene) error { return i.Erase(ctx, s.first.Grant.Subject) }, dead: true},
 		"scan": {run: func(i *instance, _ *scene) error {
