@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -152,9 +153,16 @@ func TestOutageOfEntraIsToleratedForTwoMoreIntervals(t *testing.T) {
 		time.Sleep(recheckEvery)
 		wantCode(t, w.call(w.a), oauth.TemporarilyUnavailable)
 		asked := w.asked.Load()
+		reads, writes := w.a.wire.Counts()
 		wantCode(t, w.call(w.a), oauth.TemporarilyUnavailable)
 		if n := w.asked.Load(); n != asked {
 			t.Error("every call asks Entra during an outage")
+		}
+		if r, wr := w.a.wire.Counts(); r != reads || wr != writes {
+			t.Error("every call asks the table during an outage")
+		}
+		if !strings.Contains(w.a.log.String(), `cause="no answer"`) {
+			t.Errorf("the outage is not logged: %s", w.a.log)
 		}
 		w.entra = nil
 		time.Sleep(recheckClaim + recheckRetry)
@@ -205,6 +213,155 @@ func TestOverdueCallWaitsForTheVerdict(t *testing.T) {
 					t.Errorf("asked %d times", n)
 				}
 			})
+		})
+	}
+}
+
+// What Entra has said to one instance, at a recheck or at a refresh, need not be
+// asked by another.
+func TestConfirmationIsEnoughForEveryInstance(t *testing.T) {
+	for name, confirm := range map[string]func(t *testing.T, w *recheckWorld){
+		"a recheck": func(t *testing.T, w *recheckWorld) { w.wantServed(t, w.a) },
+		"a refresh": func(t *testing.T, w *recheckWorld) {
+			w.asked.Add(1)
+			if _, err := refresh(w.a.Service, w.tokens.Refresh); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			recheckTest(t, func(t *testing.T, w *recheckWorld) {
+				time.Sleep(recheckEvery + time.Second)
+				confirm(t, w)
+				time.Sleep(recheckEvery / 2)
+				for range 2 {
+					w.wantServed(t, w.b)
+					time.Sleep(recheckRetry + time.Second)
+				}
+				if n := w.asked.Load(); n != 1 {
+					t.Errorf("asked %d times", n)
+				}
+			})
+		})
+	}
+}
+
+// Who waits for the verdict gives up with its caller, and after a moment where
+// another instance is asking. Neither is served.
+func TestCallThatCannotWaitForTheVerdictIsNotServed(t *testing.T) {
+	recheckTest(t, func(t *testing.T, w *recheckWorld) {
+		w.entra = func() (Renewal, error) {
+			time.Sleep(20 * time.Second)
+			return renewOK(context.Background(), Upstream{}, Identity{})
+		}
+		time.Sleep(overdueAfter*recheckEvery + time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := w.a.Verify(ctx, w.tokens.Access.Reveal())
+		wantCode(t, err, oauth.TemporarilyUnavailable)
+		begun := time.Now()
+		wantCode(t, w.call(w.b), oauth.TemporarilyUnavailable)
+		if waited := time.Since(begun); waited > 2*pollWait {
+			t.Errorf("waited %s for another instance", waited)
+		}
+		time.Sleep(30 * time.Second)
+		w.wantServed(t, w.a)
+		w.wantServed(t, w.b)
+		if n := w.asked.Load(); n != 1 {
+			t.Errorf("asked %d times", n)
+		}
+	})
+}
+
+// What happens to the grant while Entra is asked: its verdict is stored, unless a
+// rotation has brought a newer one or the grant has ended.
+func TestVerdictIsStoredWhateverHappensToTheRow(t *testing.T) {
+	for name, tt := range map[string]struct {
+		meanwhile func(w *recheckWorld) error
+		token     string // of Entra's, in the end
+		want      oauth.Code
+	}{
+		"nothing": {func(*recheckWorld) error { return nil }, "confirmed", ""},
+		"tokens are updated": {func(w *recheckWorld) error {
+			g, err := w.b.Get(context.Background(), w.tokens.Grant.Subject, w.tokens.Grant.ID)
+			if err == nil {
+				_, err = w.b.UpdateUpstream(context.Background(), g, Upstream{RefreshToken: entraRefresh("updated")})
+			}
+			return err
+		}, "confirmed", ""},
+		"a rotation": {func(w *recheckWorld) error { _, err := refresh(w.b.Service, w.tokens.Refresh); return err }, "entra-rt-n", ""},
+		"a revocation": {func(w *recheckWorld) error {
+			return w.b.Disconnect(context.Background(), w.tokens.Grant.Subject, w.tokens.Grant.ID)
+		}, "", oauth.InvalidToken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			recheckTest(t, func(t *testing.T, w *recheckWorld) {
+				w.entra = func() (Renewal, error) {
+					if err := tt.meanwhile(w); err != nil {
+						t.Error(err)
+					}
+					return Renewal{Upstream: Upstream{RefreshToken: entraRefresh("confirmed")}}, nil
+				}
+				time.Sleep(overdueAfter*recheckEvery + time.Second)
+				if err := w.call(w.a); codeOf(err) != tt.want {
+					t.Errorf("got %v, want %q", err, tt.want)
+				}
+				confirmed := time.Now()
+				if tt.want != "" {
+					return
+				}
+				r, err := w.a.read(context.Background(), w.tokens.Grant.Subject, w.tokens.Grant.ID)
+				if err != nil || confirmed.Sub(r.Confirmed) > time.Second || !r.Asking.IsZero() {
+					t.Errorf("confirmed at %s, asking since %s, %v", r.Confirmed, r.Asking, err)
+				}
+				if user, err := w.a.unseal(context.Background(), r); err != nil || user.Upstream.RefreshToken.Reveal() != tt.token {
+					t.Errorf("Entra's token: %v", err)
+				}
+				w.wantServed(t, w.a)
+				w.wantServed(t, w.b)
+				if n := w.asked.Load(); n != 1 {
+					t.Errorf("asked %d times", n)
+				}
+			})
+		})
+	}
+}
+
+// As in TestOneStorageFaultIsNoVerdictAndTheRequestCanBeRepeated: a call that waits
+// for the verdict is not served when it cannot be had or kept.
+func TestOneStorageFaultDuringARecheckIsNoVerdict(t *testing.T) {
+	changed := testIdentity
+	changed.Roles = []string{"Writer"}
+	for name, tt := range map[string]struct {
+		entra      func() (Renewal, error)
+		want, then oauth.Code // of this call without a fault, and of the next
+	}{
+		"the sign-in holds":   {nil, "", ""},
+		"the sign-in is over": {func() (Renewal, error) { return Renewal{}, ErrSignInOver }, oauth.InvalidToken, oauth.InvalidToken},
+		"other roles":         {func() (Renewal, error) { return Renewal{Identity: &changed}, nil }, "", oauth.InvalidToken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, late := range []bool{false, true} {
+				for n, faults := int32(1), true; faults; n++ {
+					recheckTest(t, func(t *testing.T, w *recheckWorld) {
+						w.entra = tt.entra
+						time.Sleep(overdueAfter*recheckEvery + time.Second)
+						mustBeCurrent(t, w.a)
+						hit := failNth(w.a.wire, n, late)
+						err := w.call(w.a)
+						w.a.wire.Repair()
+						if faults = hit(); faults && codeOf(err) != oauth.TemporarilyUnavailable && !(late && codeOf(err) == tt.want) {
+							t.Errorf("call %d fails (late: %t): %v", n, late, err)
+						}
+						time.Sleep(recheckClaim + recheckRetry)
+						_ = w.call(w.a)
+						time.Sleep(MaxStale)
+						if err := w.call(w.a); codeOf(err) != tt.then {
+							t.Errorf("call %d failed (late: %t), and then: %v", n, late, err)
+						}
+					})
+				}
+			}
 		})
 	}
 }
