@@ -224,6 +224,11 @@ func TestLateDuplicatesWithinTheGraceAreAnswered(t *testing.T) {
 	if _, err := refresh(b.Service, tokens.Refresh); err != nil {
 		t.Errorf("the newest: %v", err)
 	}
+	// Those after the grace are not kept.
+	r, err := a.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
+	if err != nil || len(r.Rotations) != maxRotations {
+		t.Errorf("%d rotations are kept, %v", len(r.Rotations), err)
+	}
 }
 
 // So that a grant can remember every rotation within the grace, what is younger
@@ -274,9 +279,25 @@ func TestRotationsOfEarlierVersionsAreHonoured(t *testing.T) {
 	if again, err := refresh(i.Service, first.Refresh); err != nil || generation(t, i.Service, again.Refresh) != 2 {
 		t.Errorf("%v", err)
 	}
-	if _, err := refresh(i.Service, second.Refresh); err != nil {
-		t.Error(err)
+	third, err := refresh(i.Service, second.Refresh)
+	if err != nil {
+		t.Fatal(err)
 	}
+	// It kept when the last generation ended, which says nothing of those before.
+	if r, err = i.read(context.Background(), first.Grant.Subject, first.Grant.ID); err != nil {
+		t.Fatal(err)
+	}
+	r.Rotations = nil
+	if _, err := i.replace(context.Background(), r); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := refresh(i.Service, second.Refresh); err != nil {
+		t.Errorf("the one before: %v", err)
+	}
+	_, err = refresh(i.Service, first.Refresh)
+	wantCode(t, err, oauth.InvalidGrant)
+	_, err = refresh(i.Service, third.Refresh)
+	wantCode(t, err, oauth.InvalidGrant)
 }
 
 // The grace may not be so long that a stolen token is never noticed.
@@ -359,7 +380,11 @@ func TestStorageFaultDuringRefreshIsRetryable(t *testing.T) {
 			} else {
 				i.wire.Before(fault)
 			}
+			before := i.wire.Count(storetest.Replace)
 			_, err := refresh(i.Service, first.Refresh)
+			if n := i.wire.Count(storetest.Replace) - before; n > 1 {
+				t.Errorf("late %t, %s: %d attempts to write during an outage", late, failing, n)
+			}
 			if !late || failing != storetest.Replace {
 				wantCode(t, err, oauth.TemporarilyUnavailable)
 			}

@@ -22,12 +22,13 @@ func TestUpstreamOutageChangesNothing(t *testing.T) {
 		_, err := i.Refresh(context.Background(), first.Refresh, testClient, nil,
 			func(context.Context, Upstream, Identity) (Renewal, error) { return Renewal{}, fault })
 		wantCode(t, err, oauth.TemporarilyUnavailable)
-		if oauth.AsError(err).RetryAfter <= 0 {
-			t.Errorf("%v has no Retry-After", fault)
+		want := oauth.AsError(renewFailed(fault))
+		if got := oauth.AsError(err); got.Description != want.Description || got.RetryAfter != want.RetryAfter || got.RetryAfter <= 0 {
+			t.Errorf("%v is answered with %q, and to be repeated after %s", fault, got.Description, got.RetryAfter)
 		}
 	}
-	if oauth.AsError(renewFailed(slow)).RetryAfter != 7*time.Second {
-		t.Error("upstream's own Retry-After was lost")
+	if e := oauth.AsError(renewFailed(slow)); e.RetryAfter != 7*time.Second || e.Description != "Entra is busy." {
+		t.Error("upstream's own answer was lost")
 	}
 	if _, w := i.wire.Counts(); w != writes {
 		t.Error("an outage wrote")
@@ -129,9 +130,13 @@ func TestOnBehalfOfUpdateWithoutRefreshTokenKeepsTheOldOne(t *testing.T) {
 	if err != nil || before.RefreshToken.IsZero() {
 		t.Fatalf("%+v, %v", before, err)
 	}
-	g, err = i.UpdateUpstream(t.Context(), g, Upstream{APIToken: entraAPI("new")})
+	expires := newClock().Now().Add(time.Hour)
+	g, err = i.UpdateUpstream(t.Context(), g, Upstream{APIToken: entraAPI("new"), APITokenExpires: expires})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if after, err := i.Upstream(t.Context(), g); err != nil || !after.APITokenExpires.Equal(expires) {
+		t.Errorf("it expires at %s, %v", after.APITokenExpires, err)
 	}
 	if after, err := i.Upstream(t.Context(), g); err != nil || after.RefreshToken.Reveal() != before.RefreshToken.Reveal() || after.APIToken.Reveal() != "new" {
 		t.Errorf("kept: %v, %v", after.RefreshToken.Reveal() == before.RefreshToken.Reveal(), err)

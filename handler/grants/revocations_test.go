@@ -263,6 +263,71 @@ func TestListNeverLosesARevocation(t *testing.T) {
 	}
 }
 
+// Of two entries about one grant the one that reaches further counts: the whole
+// grant before some of its tokens, more tokens before fewer, longer before shorter.
+func TestListKeepsWhatReachesFurther(t *testing.T) {
+	at := newClock().Now()
+	whole := announcement{Grant: "g", Reason: "whole"}
+	before := func(age time.Duration) announcement {
+		return announcement{Grant: "g", Reason: "roles", IssuedBefore: at.Add(age)}
+	}
+	for name, tt := range map[string]struct {
+		add      []announcement
+		whole    bool
+		youngest time.Duration // of the tokens that are revoked
+		reason   string
+	}{
+		"tokens":                {[]announcement{before(0)}, false, 0, "roles"},
+		"tokens, and younger":   {[]announcement{before(0), before(time.Minute)}, false, time.Minute, "roles"},
+		"tokens, and older":     {[]announcement{before(time.Minute), before(0)}, false, time.Minute, "roles"},
+		"tokens, and the whole": {[]announcement{before(0), whole}, true, time.Hour, "whole"},
+		"the whole, and tokens": {[]announcement{whole, before(0)}, true, time.Hour, "whole"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var l revocationList
+			for n, v := range tt.add {
+				l.add(v, at.Add(time.Duration(10-n)*time.Hour)) // the first lasts longer
+				l.setMarked("g")
+				l.add(v, at.Add(time.Hour))
+			}
+			if l.has("g") != tt.whole {
+				t.Errorf("the whole grant: %t", l.has("g"))
+			}
+			if !l.hasToken("g", at.Add(tt.youngest-time.Second)) || !tt.whole && l.hasToken("g", at.Add(tt.youngest)) || l.hasToken("other", at) {
+				t.Error("other tokens are revoked")
+			}
+			l.forget(at.Add(10*time.Hour-time.Second), 1)
+			if !l.hasToken("g", at.Add(tt.youngest-time.Second)) {
+				t.Error("forgotten too early")
+			}
+			if g := l.grants["g"]; g.reason != tt.reason {
+				t.Errorf("for the reason %q", g.reason)
+			}
+			if l.forget(at.Add(10*time.Hour), 1); l.hasToken("g", at.Add(-time.Hour)) {
+				t.Error("kept for ever")
+			}
+		})
+	}
+	t.Run("what lasts longer comes later", func(t *testing.T) {
+		var l revocationList
+		l.add(whole, at.Add(time.Hour))
+		l.add(whole, at.Add(2*time.Hour))
+		l.setMarked("g")
+		if l.forget(at.Add(time.Hour), 1); !l.has("g") {
+			t.Error("forgotten too early")
+		}
+	})
+	t.Run("the whole of a grant that was only marked for some tokens", func(t *testing.T) {
+		var l revocationList
+		l.add(before(0), at.Add(time.Hour))
+		l.setMarked("g")
+		l.add(whole, at.Add(time.Hour))
+		if open := l.forget(at.Add(time.Hour), 1); open["g"].reason != "whole" || !l.has("g") {
+			t.Errorf("it is not completed: %v", open)
+		}
+	})
+}
+
 // One grant that cannot be completed, or is gone, does not keep others from it.
 func TestGrantsThatAreGoneDoNotStopTheCompletionOfOthers(t *testing.T) {
 	c := newClock()
@@ -294,7 +359,10 @@ func TestRolloutFromOnePartitionOfRevocations(t *testing.T) {
 	if err := removeRow(table, BlockPartition, rolloutKey); err != nil {
 		t.Fatal(err)
 	}
-	i := newInstance(t, table, c.Now)
+	i, together := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+	i.wire.Before(storetest.Once(func() error { return together.Ready(context.Background()) }, storetest.Insert).In(BlockPartition))
+	mustBeCurrent(t, i) // two instances that begin the rollout at once
+	i.wire.Repair()
 	ctx := context.Background()
 	byOld, byNew, later := signIn(t, i.Service), signIn(t, i.Service), signIn(t, i.Service)
 	mustVerify(t, i.Service, byOld.Access)
@@ -313,6 +381,22 @@ func TestRolloutFromOnePartitionOfRevocations(t *testing.T) {
 	wantCode(t, err, oauth.InvalidToken)
 	_, err = refresh(i.Service, byOld.Refresh)
 	wantCode(t, err, oauth.InvalidGrant)
+
+	// It extends its rows: what was revoked again is in force for as long.
+	extended := signIn(t, i.Service)
+	if value, err = json.Marshal(map[string]any{"sub": extended.Grant.Subject, "at": c.Now().Add(-2 * time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = table.Insert(ctx, store.Row{Partition: "revoked", Key: extended.Grant.ID, Value: value, Expires: c.Now().Add(36 * time.Minute)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		c.Advance(MaxStale + time.Second)
+		i.poll(ctx)
+		_, err = i.Verify(ctx, extended.Access.Reveal())
+		wantCode(t, err, oauth.InvalidToken)
+	}
 
 	// As the version before reads it: by grant, in that partition.
 	seenByOld := func(tokens Tokens) bool {

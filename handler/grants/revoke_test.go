@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store/storetest"
 )
@@ -260,6 +261,30 @@ func TestIntrospection(t *testing.T) {
 	}
 }
 
+// A token of a key that is newer than what this instance knows is not called
+// inactive.
+func TestIntrospectionDoesNotGuessAboutANewerKey(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+	ctx := context.Background()
+	signIn(t, a.Service)
+	if _, err := b.Introspect(ctx, strings.Repeat("A", 60), testClient); err != nil { // an unknown key: has the ring read
+		t.Fatal(err)
+	}
+	c.Advance(2 * time.Second)
+	if err := a.ring.Retire(ctx, 1); err != nil { // its successor signs at once
+		t.Fatal(err)
+	}
+	token := signIn(t, a.Service).Access.Reveal()
+	_, err := b.Introspect(ctx, token, testClient)
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+	c.Advance(keyring.UnknownInterval)
+	if got, err := b.Introspect(ctx, token, testClient); err != nil || !got.Active {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestIntrospectionDoesNotGuessDuringAnOutage(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	tokens := signIn(t, i.Service)
@@ -338,7 +363,8 @@ func TestRevocationWinsAgainstWhatHappensToTheRow(t *testing.T) {
 // leeway for clocks, and after the life of tokens was made shorter.
 func TestIntrospectionOfTokensThatAreOver(t *testing.T) {
 	for name, tt := range map[string]struct{ lifetime, after time.Duration }{
-		"just expired": {30 * time.Minute, 30*time.Minute + time.Second}, "a longer life before": {24 * time.Hour, 30*time.Minute + time.Second},
+		"at its expiry": {30 * time.Minute, 30 * time.Minute},
+		"just expired":  {30 * time.Minute, 30*time.Minute + time.Second}, "a longer life before": {24 * time.Hour, 30*time.Minute + time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClock()

@@ -79,8 +79,10 @@ func TestATenantMayComeIfNamedAndNotDenied(t *testing.T) {
 				if (blocked == nil) != tt.may || err != nil {
 					t.Errorf("Blocked: %+v, %v", blocked, err)
 				}
-				if got, err := i.Introspect(context.Background(), before.Access.Reveal(), testClient); err != nil || got.Active != tt.may {
-					t.Errorf("introspection: %+v, %v", got, err)
+				for _, token := range []string{before.Access.Reveal(), before.Refresh.Reveal()} {
+					if got, err := i.Introspect(context.Background(), token, testClient); err != nil || got.Active != tt.may {
+						t.Errorf("introspection: %+v, %v", got, err)
+					}
 				}
 			}
 		})
@@ -183,9 +185,15 @@ func TestAGrantWithoutATenantIsRefreshed(t *testing.T) {
 	if _, err := table.Replace(context.Background(), row); err != nil {
 		t.Fatal(err)
 	}
+	if got, err := i.Introspect(context.Background(), tokens.Refresh.Reveal(), testClient); err != nil || !got.Active {
+		t.Errorf("introspection: %+v, %v", got, err)
+	}
 	next, err := refresh(i.Service, tokens.Refresh)
 	if err != nil {
 		t.Fatal(err)
 	}
 	mustVerify(t, i.Service, next.Access)
+	if r, err := i.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID); err != nil || r.TenantHash != TenantHash(testIdentity.TenantID) {
+		t.Errorf("the row names the tenant %q, %v", r.TenantHash, err)
+	}
 }
