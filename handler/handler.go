@@ -189,7 +189,7 @@ func Open(cfg config.Config, deps Dependencies) (*Server, error) {
 // Close releases what Open opened. Run must have returned.
 func (s *Server) Close() error { return s.close() }
 
-// Run does what goes on in the background until ctx ends: keys, revocations,
+// Run does the work in the background until ctx ends: keys, revocations,
 // Entra's metadata, the sweep, warnings.
 func (s *Server) Run(ctx context.Context) {
 	if !s.prepared(ctx) {
@@ -219,5 +219,5 @@ func (s *Server) prepared(ctx context.Context) bool {
 	}
 }
 
-// Drain makes /readyz say no, before the process stops listening.
+// Drain makes /readyz answer 503, before the process stops listening.
 func (s *Server) Drain() { s.health.Drain() }

@@ -24,7 +24,7 @@ func (s *Server) refusalPages(next http.Handler) http.Handler {
 	})
 }
 
-// refusalWriter puts a page in the place of a refusal that is not a page.
+// refusalWriter replaces a refusal that is not a page by one.
 type refusalWriter struct {
 	http.ResponseWriter
 	server  *Server

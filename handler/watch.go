@@ -18,7 +18,7 @@ const (
 	sayEvery = 24 * time.Hour
 )
 
-// warnings are what those who run the server should know now. No network.
+// warnings are what the operator should know now. No network.
 func (s *Server) warnings(ctx context.Context) []warnings.Warning { return warnings.Of(s.facts(ctx)) }
 
 func (s *Server) facts(ctx context.Context) warnings.Facts {

@@ -27,10 +27,10 @@ import (
 const (
 	// Path is the page of the user, below PUBLIC_URL.
 	Path = "/account"
-	// ManagePath is the page of those who manage, and the endpoint of their
+	// ManagePath is the page of managers, and the endpoint of their
 	// automation.
 	ManagePath = "/account/manage"
-	// ManageRole is the app role of those who manage connections.
+	// ManageRole is the app role of managers of connections.
 	ManageRole = grants.ManageRole
 	// sessionLifetime is how long a sign-in to these pages lasts.
 	sessionLifetime = 20 * time.Minute
@@ -45,7 +45,7 @@ type Options struct {
 	// Issuer is PUBLIC_URL.
 	Issuer string
 	Pages  *pages.Pages
-	// Tenant is the operator's own tenant: those who manage from there may
+	// Tenant is the operator's own tenant: managers from there may
 	// block apps for the whole server. It is empty where there is none.
 	Tenant string
 	// SignIn starts a sign-in whose result is given to Finish.
@@ -134,7 +134,7 @@ func (s session) form() string { return "account " + string(s.subject()) }
 
 func (s session) manages() bool { return slices.Contains(s.Roles, ManageRole) }
 
-// warned is what s should know of the server, if s is of those who manage it.
+// warned is what s should know of the server, if s is a manager.
 func (a *Account) warned(ctx context.Context, s session) []pages.Warning {
 	if a.Warnings == nil || !s.manages() || !a.everywhere(s.TenantID) {
 		return nil

@@ -16,7 +16,7 @@ import (
 	"entramcp/handler/store"
 )
 
-// manage is the page of those who manage. It shows the grants of one user, who
+// manage is the page of managers. It shows the grants of one user, who
 // is named by object ID.
 func (a *Account) manage(w http.ResponseWriter, r *http.Request) {
 	s, err := a.session(r)
@@ -79,7 +79,7 @@ func (a *Account) showManage(w http.ResponseWriter, r *http.Request, s session, 
 const scanPages = 5
 
 // findApps counts the live connections of apps whose id, name or host holds text,
-// in a part of the grants. next goes on with the rest; it is empty at the end.
+// in a part of the grants. next continues with the rest; it is empty at the end.
 func (a *Account) findApps(ctx context.Context, tenant, text string, from store.Cursor) (found []pages.ManageApp, next string, err error) {
 	text = strings.ToLower(text)
 	counts := map[string]*pages.ManageApp{}
@@ -143,7 +143,7 @@ func (a *Account) manageForm(w http.ResponseWriter, r *http.Request, s session) 
 // action is what somebody who manages does, on the page or by its automation.
 type action struct {
 	Do string `json:"do"`
-	// User is an object ID in the tenant of whoever acts.
+	// User is an object ID in the tenant of the manager.
 	User string `json:"user,omitempty"`
 	// Grant is one of the user's.
 	Grant string `json:"grant,omitempty"`
@@ -178,7 +178,7 @@ func (what action) event(tenant string) observe.Event {
 	case "sign-out", "block", "unblock":
 		e.Target = string(what.Kind) + " " + what.Value
 	default:
-		subject, _ := what.subject(tenant) // act has refused what is no user
+		subject, _ := what.subject(tenant) // act has refused what is not a user
 		e.Target = string(grants.BlockUser) + " " + string(subject)
 	}
 	switch what.Do {

@@ -99,7 +99,7 @@ func (a *Account) forget(w http.ResponseWriter, r *http.Request, s session) {
 }
 
 // exported is all that is kept about a user, as they can have it. Tokens are not
-// in it: they are not about the user, and whoever has them acts as the user.
+// in it: they are not about the user, and anybody who has them can act as the user.
 type exported struct {
 	TenantID  string               `json:"tenant_id"`
 	ObjectID  string               `json:"object_id"`

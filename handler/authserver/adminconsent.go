@@ -19,7 +19,7 @@ func fromAdminConsent(q url.Values) bool {
 }
 
 // adminConsent tells the administrator how it went. Anyone can open this page
-// by its address, so it does nothing, shows nothing of what it was sent, and claims
+// by its address, so it does nothing, shows nothing that it was sent, and claims
 // nothing that only Entra knows.
 func (s *Server) adminConsent(w http.ResponseWriter, r *http.Request, q url.Values) {
 	f := s.Upstream.FromRedirect(q)

@@ -157,7 +157,7 @@ func (s *Server) writeAnswer(w http.ResponseWriter, r *http.Request, t transacti
 	s.redirect(w, r, t.request, a.To)
 }
 
-// askInFull shows the consent page to whoever has signed in in the place of the
+// askInFull shows the consent page to somebody who has signed in instead of the
 // user whose approval was remembered.
 func (s *Server) askInFull(w http.ResponseWriter, r *http.Request, req request) {
 	client, err := s.registered(r.Context(), req)

@@ -141,7 +141,7 @@ func (s *Server) RememberedApprovals(ctx context.Context, subject grants.Subject
 	return out, nil
 }
 
-// ForgetApproval removes one of RememberedApprovals; it is no error if it is gone.
+// ForgetApproval removes one of RememberedApprovals; it is not an error if it does not exist.
 func (s *Server) ForgetApproval(ctx context.Context, subject grants.Subject, id string) error {
 	row, err := s.Table.Get(ctx, approvalPartition(subject), id)
 	if err == nil {

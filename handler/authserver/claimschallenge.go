@@ -39,7 +39,7 @@ type ClaimsChallenges struct {
 	Log   *slog.Logger
 }
 
-// Keep keeps claims for the next sign-in of subject, in the place of what was
+// Keep stores claims for the next sign-in of subject, instead of what was
 // kept before. An error is a 503.
 func (c *ClaimsChallenges) Keep(ctx context.Context, subject grants.Subject, claims string) error {
 	row := store.Row{Partition: claimsPartition(subject), Key: claimsKey,

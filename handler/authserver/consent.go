@@ -68,7 +68,7 @@ func (f consentForm) hasty(now time.Time) bool {
 }
 
 // consent takes the user's decision. Only an approval writes anything, binds the
-// browser and goes on to Entra, in this order.
+// browser and continues to Entra, in this order.
 func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 	decision, f, err := s.readDecision(w, r)
 	if err != nil {

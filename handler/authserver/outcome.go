@@ -198,7 +198,7 @@ func failurePageFor(err error) *failurePage {
 	return &failurePage{Status: pageStatus(err), Title: words.Title, Summary: words.Summary, NextStep: words.NextStep}
 }
 
-// writeFailurePage shows how t failed, with a link to where it goes on.
+// writeFailurePage shows how t failed, with a link back to the client.
 func (s *Server) writeFailurePage(w http.ResponseWriter, r *http.Request, t transaction, f failurePage, to string) {
 	page := s.newErrorPage(r, pages.Words{Title: f.Title, Summary: f.Summary, NextStep: f.NextStep})
 	page.ConsentURL = f.ConsentURL
@@ -248,7 +248,7 @@ func (s *Server) redirectDenied(w http.ResponseWriter, r *http.Request, req requ
 }
 
 // maxLogged bounds what of a client_id goes to the log, in bytes. It is the text
-// of whoever wrote the link; those in use are shorter.
+// of the author of the link; those in use are shorter.
 const maxLogged = 200
 
 func (s *Server) logRefused(r *http.Request, clientID string, err error) {

@@ -39,14 +39,14 @@ type PageSignInRequest struct {
 	// LoginHint preselects an account; Prompt is that of entra.AuthorizeRequest.
 	LoginHint string `json:"login_hint,omitempty"`
 	Prompt    string `json:"prompt,omitempty"`
-	// Scopes are asked for in the place of the usual ones, to consent to another
+	// Scopes are asked for instead of the usual ones, to consent to another
 	// API.
 	Scopes []string `json:"scopes,omitempty"`
 }
 
 // BeginPageSignIn starts a sign-in of a kind of HandlePageSignIn, in answer to a form
 // that CheckForm has accepted: it records the transaction, binds the browser and
-// shows the page that goes on to Entra. A link alone starts nothing, so r is a
+// shows the page that leads to Entra. A link alone starts nothing, so r is a
 // POST.
 func (s *Server) BeginPageSignIn(w http.ResponseWriter, r *http.Request, kind string, p PageSignInRequest) {
 	browser := s.browser(r)

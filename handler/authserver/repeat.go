@@ -44,7 +44,7 @@ func (s *Server) awaitAnswer(ctx context.Context, t transaction) (transaction, e
 			return t, nil
 		}
 		if !t.claimed.IsZero() && s.Now().Sub(t.claimed) > s.Timeout+clockSkew {
-			break // whoever claimed it would have been cut off by now
+			break // the callback that claimed it would have been cut off by now
 		}
 		select {
 		case <-ctx.Done():

@@ -56,7 +56,7 @@ func (s *Server) table() []Route {
 		routes = append(routes, s.crossOrigin("POST", e.path, e.member, e.handle)...)
 	}
 	for _, path := range s.metadataPaths() {
-		// Redirects are no answer here: clients refuse to follow them.
+		// No redirects here: clients refuse to follow them.
 		routes = append(routes, s.crossOrigin("GET", path, "", s.metadata)...)
 		routes = append(routes, s.crossOrigin("GET", path+"/{$}", "", s.metadata)...)
 	}

@@ -70,8 +70,8 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 }
 
 // authenticated reads the form of r and who sent it, for the endpoints that
-// clients call themselves. What proves the client is not used up yet: that is
-// for when the rest of the request holds, with [clients.Registry.Consume].
+// clients call themselves. A client assertion is not marked as used yet: Consume does
+// that once the rest of the request is valid.
 func (s *Server) authenticated(w http.ResponseWriter, r *http.Request) (params, clients.Client, error) {
 	p, err := readForm(w, r)
 	if err == nil {

@@ -23,8 +23,8 @@ const (
 	clockLeeway     = 30 * time.Second
 	maxAssertion    = 8 << 10
 	assertionFailed = "The client assertion is refused: "
-	// AssertionPrefix begins the partitions of used assertions, which go on
-	// with two digits of the key: the SHA-256 of client_id and jti. The rows
+	// AssertionPrefix begins the names of the partitions of used assertions, followed
+	// by two digits of the key: the SHA-256 of client_id and jti. The rows
 	// have no value.
 	AssertionPrefix = "j-"
 )

@@ -166,7 +166,7 @@ func parsePinned(text []byte) (Pinned, error) {
 var knownClients []byte
 
 // builtIn are the documents of well-known clients, as far as they are publicly
-// known; docs/pinned-clients.md says from where. They stand in for documents
+// known; docs/pinned-clients.md says from where. They replace documents
 // that cannot be fetched. A test reads the file, so it cannot fail here.
 var builtIn = sync.OnceValue(func() Pinned {
 	pinned, _ := parsePinned(knownClients)

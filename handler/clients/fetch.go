@@ -37,7 +37,7 @@ type fetcher struct {
 func newFetcher(resolver *net.Resolver, roots *x509.CertPool, loopback bool) fetcher {
 	dialer := &net.Dialer{Timeout: fetchTimeout, Resolver: resolver, Control: dialGuard(loopback)}
 	return fetcher{timeout: fetchTimeout, client: &http.Client{
-		// A redirect would let a permitted URL stand for any other.
+		// A redirect would let a permitted URL lead to any other.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			Proxy:                  nil, // a proxy would do the dialling, unguarded

@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	// staleFor is how long an old copy stands in for one that cannot be
+	// staleFor is how long an old copy replaces one that cannot be
 	// fetched (RFC 5861 §4).
 	staleFor = 7 * 24 * time.Hour
 	// standInFor is how long a copy that stands in is used before the host is
@@ -42,7 +42,7 @@ const (
 	// tableTimeout bounds a read or write of shared copies, which a fetch can
 	// do without.
 	tableTimeout = 2 * time.Second
-	// DocumentPrefix begins the partitions of copies, which go on with two
+	// DocumentPrefix begins the names of the partitions of copies, followed by two
 	// digits of the key: the SHA-256 of kind and URL.
 	DocumentPrefix = "d-"
 )

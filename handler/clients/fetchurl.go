@@ -16,7 +16,7 @@ type Hosts struct {
 
 // ParseHosts reads the operator's setting: nothing or "*" for any host, "none"
 // or "off" for none, or a list of host names, each with a port if it is not
-// 443. A listed name stands for itself only, not for its subdomains.
+// 443. A listed name does not include its subdomains.
 func ParseHosts(entries ...string) (Hosts, error) {
 	switch {
 	case len(entries) == 0, len(entries) == 1 && entries[0] == "*":

@@ -93,7 +93,7 @@ func checkKeys(body []byte) error {
 
 // parseKeys reads a JWK set (RFC 7517). Keys of kinds that are not for us are
 // passed over; a set that gives away a private or symmetric key is refused, for
-// whoever reads it could sign.
+// anybody who reads it could sign.
 func parseKeys(text []byte) ([]verificationKey, error) {
 	var set struct {
 		Keys []jwkset.JWKMarshal `json:"keys"`

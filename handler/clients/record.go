@@ -27,8 +27,8 @@ const (
 var idPattern = regexp.MustCompile(`^(p-[A-Za-z0-9_-]{43}|s-[A-Za-z0-9_-]{22,24}|o-[A-Za-z0-9_-]{22})$`)
 
 const (
-	// RegistrationPrefix begins the partitions of registrations, which go on
-	// with two characters of the id.
+	// RegistrationPrefix begins the names of the partitions of registrations, followed
+	// by two characters of the ID.
 	RegistrationPrefix = "c-"
 	// OperatorPartition holds the clients that the operator made, to be listed.
 	OperatorPartition = "operator-clients"

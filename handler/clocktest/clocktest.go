@@ -15,10 +15,10 @@ type Clock struct {
 	ahead time.Duration
 }
 
-// New is a clock that stands at noon UTC of a Monday.
+// New is a clock that is stopped at noon UTC of a Monday.
 func New() *Clock { return At(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)) }
 
-// At is a clock that stands at that time.
+// At is a clock that is stopped at that time.
 func At(now time.Time) *Clock { return &Clock{still: now} }
 
 // Now is the clock's time.

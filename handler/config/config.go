@@ -107,7 +107,7 @@ type Config struct {
 	Notices Problems
 }
 
-// Rate is a number of calls in a window of time. The zero value is no limit.
+// Rate is a number of calls in a window of time. The zero value means no limit.
 type Rate struct {
 	Calls  int
 	Window time.Duration

@@ -46,7 +46,7 @@ type Options struct {
 	Ring *keyring.Ring
 	// Grant reads the grant whose call needs the consent.
 	Grant func(ctx context.Context, subject grants.Subject, id string) (grants.Grant, error)
-	// SignIn goes on to Entra, in answer to a form, and calls Finish with data in the
+	// SignIn continues to Entra, in answer to a form, and calls Finish with data in the
 	// end. Failures lead back to the path back.
 	SignIn func(w http.ResponseWriter, r *http.Request, data []byte, back string, scopes []string)
 	// FormToken and CheckForm protect the page's form. Refuse shows why not.
@@ -163,7 +163,7 @@ func (c *Connect) show(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// approve goes on to Entra.
+// approve continues to Entra.
 func (c *Connect) approve(w http.ResponseWriter, r *http.Request) {
 	sealed := r.PostFormValue("request")
 	err := c.o.CheckForm(r, formPurpose, r.PostFormValue("form"))

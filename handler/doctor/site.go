@@ -90,7 +90,7 @@ type unexpected struct {
 
 func (u *unexpected) Error() string { return fmt.Sprintf("%s answers %d", u.path, u.status) }
 
-// fix guesses from the status what stands in front of the server.
+// fix guesses from the status what is in front of the server.
 func (u *unexpected) fix() string {
 	switch {
 	case u.status >= 300 && u.status < 400:

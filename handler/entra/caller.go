@@ -172,7 +172,7 @@ func (c *Callers) Verify(ctx context.Context, raw string) (Caller, error) {
 	return c.VerifyRole(ctx, raw, c.policy.AppRole)
 }
 
-// VerifyRole is Verify with another app role for applications by themselves.
+// VerifyRole is Verify with another app role for applications without a user.
 func (c *Callers) VerifyRole(ctx context.Context, raw, role string) (Caller, error) {
 	caller, err := c.verify(ctx, raw)
 	if err != nil {

@@ -153,7 +153,7 @@ func unreachable(what string, cause error) *Failure {
 }
 
 // AsFailure returns the *Failure in err's chain, or one of kind Unavailable
-// that wraps err: an outcome nobody explained is no reason to end a sign-in.
+// that wraps err: an unexplained outcome is not a reason to end a sign-in.
 func AsFailure(err error) *Failure {
 	if f, ok := errors.AsType[*Failure](err); ok {
 		return f

@@ -18,14 +18,14 @@ import (
 // user.
 type APIToken struct{ secret.Value }
 
-// SignedIn is a user on whose behalf other APIs are called, as seen by whoever
+// SignedIn is a user on whose behalf other APIs are called, as seen by the code that
 // keeps the sign-in.
 type SignedIn interface {
 	// ID tells sign-ins apart; tokens are cached under it.
 	ID() string
 	// Tokens are what Entra gave for the sign-in.
 	Tokens(context.Context) (Assertion, error)
-	// Renewed stores what Entra gave in the place of Tokens. It fails if it is
+	// Renewed stores what Entra gave instead of Tokens. It fails if it is
 	// another user's.
 	Renewed(context.Context, SignIn) error
 	// Challenged keeps a claims challenge for the user's next sign-in. It

@@ -36,12 +36,12 @@ type AuthorizeRequest struct {
 	// Prompt is select_account or login; empty leaves it to Entra. DomainHint
 	// leads past the question for the account, to the organization's own page.
 	Prompt, DomainHint string
-	// Scopes are asked for in the place of the fixed ones, to consent to another
+	// Scopes are asked for instead of the fixed ones, to consent to another
 	// API; the Callback needs the same.
 	Scopes []string
 }
 
-// AuthorizeURL is where the browser signs in. It holds nothing of the MCP
+// AuthorizeURL is where the browser signs in. It contains nothing from the MCP
 // client's own request: Entra takes the resource parameter only where it
 // equals an identifier URI (AADSTS9010010) and knows neither the client's
 // scopes nor its PKCE; prompt=consent would send users without the right to

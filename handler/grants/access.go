@@ -119,7 +119,7 @@ func newParser(issuer, audience string, now func() time.Time) *jwt.Parser {
 		jwt.WithIssuedAt(), jwt.WithLeeway(leeway), jwt.WithTimeFunc(now), jwt.WithStrictDecoding())
 }
 
-// ManageRole is Entra's app role of those who manage connections. No access token
+// ManageRole is Entra's app role of managers of connections. No access token
 // carries it: what an administrator may do on a page of this server, no MCP client
 // does for them.
 const ManageRole = "Mcp.Connections.Manage"

@@ -236,7 +236,7 @@ func (s *Service) putBlock(ctx context.Context, b Block, expires time.Time) erro
 	return s.announceBlocks(ctx)
 }
 
-// Unblock removes a block. One that is not there is no error.
+// Unblock removes a block. It is not an error if there is none.
 func (s *Service) Unblock(ctx context.Context, kind BlockKind, value string) error {
 	if err := checkBlock(kind, value); err != nil {
 		return err

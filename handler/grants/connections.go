@@ -114,7 +114,7 @@ func (s *Service) eachOf(ctx context.Context, subject Subject, do func(record) e
 }
 
 // Disconnect ends a grant on behalf of its user. One that has ended, or never
-// was, is no error.
+// was, is not an error.
 func (s *Service) Disconnect(ctx context.Context, subject Subject, grantID string) error {
 	return s.disconnect(ctx, subject, grantID, byUser)
 }

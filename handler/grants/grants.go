@@ -23,7 +23,7 @@
 //
 // Revoking a grant takes two writes: an announcement, a row that every instance
 // reads within MaxStale and then refuses the grant's access tokens, and the mark
-// on the grant's own row, which ends it for good. An instance that finds the
+// on the grant's own row, which ends it permanently. An instance that finds the
 // first without the second completes the revocation. Blocks and sign-outs revoke
 // nothing by themselves: each grant that they are about is revoked at its next
 // use. Announcements also say that the blocks or the keys have changed.
@@ -58,7 +58,7 @@ const (
 	// yields one of the current generation: clients refresh in parallel and
 	// lose responses.
 	DefaultRefreshGrace = time.Minute
-	// MaxStale bounds how long an instance may go on accepting the access
+	// MaxStale bounds how long an instance may still accept the access
 	// tokens of a grant that another instance has revoked.
 	MaxStale = 15 * time.Second
 

@@ -123,7 +123,7 @@ func (s *Service) live(ctx context.Context, subject Subject, id string) (record,
 	case !r.Revoked.IsZero():
 		return record{}, errRevoked
 	case s.revoked.has(id):
-		// Whoever revoked it ended before the second of its two writes, or is
+		// The instance that revoked it ended before the second of its two writes, or is
 		// about to make it.
 		if err := s.markRevoked(ctx, r, "revocation completed"); err != nil {
 			return record{}, err

@@ -58,7 +58,7 @@ func (s *Service) renewUser(ctx context.Context, r record, user userData) (userD
 //
 // Clients refresh in parallel, come late and lose answers. Requests with one
 // token share one rotation on one instance, and the conditional write decides
-// between instances. Whoever presents a token that was current within the grace
+// between instances. A client that presents a token that was current within the grace
 // gets a handle of the current generation, and nothing changes. A token that was
 // used longer ago is known to two parties, and the grant is revoked. So that the
 // grant can keep every rotation within the grace, a generation younger than a
@@ -172,7 +172,7 @@ func (s *Service) rotate(ctx context.Context, h handle, clientID string) (record
 }
 
 // writeNext writes the next generation. When the write fails, the row says what
-// has happened. Whoever wrote a later generation, this request included if its
+// has happened. The request that wrote a later generation, this one included if its
 // answer was lost: h was current when the request began, so it gets a successor.
 func (s *Service) writeNext(ctx context.Context, h handle, r record, sealed string, identity Identity) (record, error) {
 	const attempts = 4

@@ -18,7 +18,7 @@ const (
 	// pollTail is how long reading goes on after the last request, so that a
 	// client that calls now and then does not wait for it each time.
 	pollTail = 2 * time.Minute
-	// pollLimit bounds one reading, whoever started it.
+	// pollLimit bounds one reading, whichever request started it.
 	pollLimit = 30 * time.Second
 	// pollWait bounds what one request waits for a reading.
 	pollWait = 2 * time.Second

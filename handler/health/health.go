@@ -17,7 +17,7 @@ import (
 const (
 	// checkTimeout bounds the checks of one report.
 	checkTimeout = 10 * time.Second
-	// reportAge is how long a report is given to whoever asks: anonymous
+	// reportAge is how long a report is used again: anonymous
 	// requests must not become storage reads, one each.
 	reportAge = 2 * time.Second
 	// retryAfter is when to ask again, in seconds.
@@ -47,7 +47,7 @@ type Health struct {
 // New makes a Health. It checks nothing yet.
 func New(o Options) *Health { return &Health{Options: o} }
 
-// Drain makes Ready say no, so that whoever distributes requests sends no more
+// Drain makes Ready answer 503, so that a load balancer sends no more
 // of them.
 func (h *Health) Drain() { h.draining.Store(true) }
 

@@ -227,7 +227,7 @@ func (r *Ring) list(ctx context.Context) ([]*epoch, error) {
 	return list, nil
 }
 
-// insert adds an epoch. That another instance was first is no error.
+// insert adds an epoch. It is not an error if another instance was first.
 func (r *Ring) insert(ctx context.Context, sequence uint32, created, activates time.Time) error {
 	rec, err := newRecord(ctx, r.opts.Wrapper, created, activates)
 	if err != nil {
@@ -255,7 +255,7 @@ func (r *Ring) audit(ctx context.Context, what string, sequence uint32) {
 }
 
 // unwrap gives every epoch its keys: those of the ring in memory if it has
-// them, so that an instance goes on when rows are re-wrapped with a key it
+// them, so that an instance can continue when rows are re-wrapped with a key it
 // does not have, and spares the wrapping key the calls.
 func (r *Ring) unwrap(ctx context.Context, all *epochs) {
 	var known map[string]*epoch

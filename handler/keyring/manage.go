@@ -68,7 +68,7 @@ func (r *Ring) Newest() time.Time {
 
 // Rotate publishes the next epoch now; it signs after PublishBefore, as any
 // other. If the newest epoch does not sign yet, a rotation is under way
-// already and Rotate does nothing. Earlier epochs go on verifying.
+// already and Rotate does nothing. Earlier epochs still verify.
 func (r *Ring) Rotate(ctx context.Context) error {
 	if err := r.reload(ctx); err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 
 const (
 	// streamAfter is how long a result may take to be plain JSON. After that
-	// the answer becomes a stream, so that whoever waits sees it begin.
+	// the answer becomes a stream, so that the client sees it begin.
 	streamAfter = time.Second
 	// commentEvery is how often a stream without events shows that it lives.
 	commentEvery = 20 * time.Second

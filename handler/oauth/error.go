@@ -35,7 +35,7 @@ const (
 	TemporarilyUnavailable  Code = "temporarily_unavailable"
 	SlowDown                Code = "slow_down"
 
-	// NoCredentials is no code of the protocol: a request without any
+	// NoCredentials is not a code of the protocol: a request without any
 	// credentials is answered with 401 and no error code (RFC 6750 §3.1).
 	NoCredentials Code = ""
 )

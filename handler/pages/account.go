@@ -16,7 +16,7 @@ type Account struct {
 	Done       AccountDone
 	Apps       []AccountApp
 	Approvals  []AccountApproval
-	// Manage is the path of the page for those who manage, or empty.
+	// Manage is the path of the page for managers, or empty.
 	Manage   string
 	Warnings []Warning
 }
@@ -48,7 +48,7 @@ type AccountErase struct {
 
 func (AccountErase) file() string { return "account-erase.html" }
 
-// Manage is the page of those who manage the connections of a tenant.
+// Manage is the page on which a tenant's connections are managed.
 type Manage struct {
 	// Base is the path of the page, Account that of the user's own.
 	Base, Account, Form string
@@ -62,7 +62,7 @@ type Manage struct {
 	// all connections, and Next where the search goes on.
 	App, Next string
 	Found     []ManageApp
-	// Everywhere is set for those who act on the whole server.
+	// Everywhere is set for managers who act on the whole server.
 	Everywhere bool
 	Blocks     []ManageBlock
 	Warnings   []Warning
@@ -70,7 +70,7 @@ type Manage struct {
 
 func (Manage) file() string { return "manage.html" }
 
-// Warning is for those who manage: what works now and will not later, and what to
+// Warning is for managers: what works now and will stop working, and what to
 // do about it.
 type Warning struct{ Summary, Fix string }
 

@@ -19,7 +19,7 @@ type Brand struct {
 	// Website, Privacy and Terms are https URLs, or empty.
 	Website, Privacy, Terms string
 	// Support is whom to ask: a mail address or an https URL. Without one it is
-	// whoever runs this server.
+	// the operator of this server.
 	Support string
 	// Simulated says that the tenant is the stand-in for local runs.
 	Simulated bool

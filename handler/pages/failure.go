@@ -9,7 +9,7 @@ type Failure struct {
 	ConsentURL string
 	// Reference finds the entry in the log. Time is when it happened.
 	Reference, Time string
-	// Technical is for whoever develops the app: an error code and what it is
+	// Technical is for developers of the app: an error code and what it is
 	// about. It may be empty.
 	Technical string
 	// Client and ReturnTo, if set, lead back to the app that began the

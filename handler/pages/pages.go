@@ -90,7 +90,7 @@ func (p *Pages) write(w http.ResponseWriter, status int, body []byte) {
 // secure sets the headers that every page carries. Cross-Origin-Opener-Policy
 // is left out on purpose: web clients open the sign-in in a popup and wait for
 // it with window.opener, and a page with that header in the middle of the
-// redirect chain would cut the two apart for good (HTML, "browsing context
+// redirect chain would separate the two permanently (HTML, "browsing context
 // group switch").
 func secure(h http.Header, policy string) {
 	h.Set("Content-Security-Policy", policy)

@@ -38,7 +38,7 @@ func link(raw string) template.URL {
 	return template.URL(raw)
 }
 
-// icon lets through pictures that stand in a data URL, as the policy does.
+// icon lets through images in a data URL, as the policy does.
 func icon(raw string) template.URL {
 	if strings.HasPrefix(raw, "data:image/png;base64,") || strings.HasPrefix(raw, "data:image/svg+xml;base64,") {
 		return template.URL(raw)

@@ -1,8 +1,8 @@
 package pages
 
-// The words that the server says to people are here and in html/, for whoever
-// wants to change or translate them. What stands elsewhere all the same, and why,
-// is in TestWordsForPeopleStandInOnePlace.
+// The words that the server says to people are here and in html/, for anybody who
+// wants to change or translate them. The exceptions, and why they are elsewhere, are
+// in TestWordsForPeopleStandInOnePlace.
 
 // Words are what a page says: what happened, and what to do.
 type Words struct {
@@ -175,5 +175,5 @@ var scopeWords = map[string]string{
 	"User.Read":      "Read your Microsoft profile",
 }
 
-// NoDescription is in the place of a server's description where it has none.
+// NoDescription is shown if a server has no description.
 const NoDescription = "An MCP server with a Microsoft sign-in."

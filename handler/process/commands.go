@@ -37,7 +37,7 @@ type call struct {
 	operator func() (*operator.Operator, error)
 }
 
-// errUsage says that the arguments do not fit: its text is for whoever typed
+// errUsage says that the arguments do not fit: its text is for the person who typed
 // them.
 type errUsage string
 

@@ -28,7 +28,7 @@ func tuneCollector(getenv func(string) string) {
 
 // memoryLimit is a quarter of the memory that this process may use, in bytes:
 // of the control group's limit or of the computer's, whichever is less. Where
-// neither can be read there is no limit.
+// neither can be read no limit is set.
 func memoryLimit(read func(string) ([]byte, error)) int64 {
 	least := int64(math.MaxInt64)
 	if text, err := read("/sys/fs/cgroup/memory.max"); err == nil {

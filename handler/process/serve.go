@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// drainTime is how long the server goes on accepting requests after
-	// /readyz has begun to say no.
+	// drainTime is how long the server still accepts requests after
+	// /readyz has begun to answer 503.
 	drainTime = 500 * time.Millisecond
 	// grace is how long requests under way may then take. With drainTime it
 	// ends before the 10 s after which docker stop kills.
@@ -43,7 +43,7 @@ func serve(ctx context.Context, cfg config.Config, deps handler.Dependencies) er
 	if err != nil {
 		return err
 	}
-	// Requests under way need what goes on in the background, and the store
+	// Requests in progress need the work in the background, and the store
 	// last of all.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})

@@ -39,7 +39,7 @@ const (
 )
 
 // Limiter has a budget for each client address and one for the instance. Half
-// of the instance's budget is for whoever comes first. Of the other half, a
+// of the instance's budget is first come, first served. Of the other half, a
 // network gets the less the more it has taken in the last minute: where many
 // ask for more than there is, who has taken nothing is served before those who
 // have. That works as long as fewer networks ask than the budget of a minute

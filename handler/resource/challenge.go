@@ -39,7 +39,7 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error, c chal
 }
 
 // invalidToken says that a token is not good. What exactly is wrong helps only
-// those who try out forgeries, so it goes to the log.
+// anybody who tries out forgeries, so it only goes to the log.
 func invalidToken(cause error) *oauth.Error {
 	return oauth.New(oauth.InvalidToken, "The access token is not valid here, has expired or was revoked.").Because(cause)
 }

@@ -55,7 +55,7 @@ type Options struct {
 	// error to browsers.
 	InAzure bool
 	// Admit is asked before a request is refused that has no token which is
-	// valid. If it says no, it has answered the request.
+	// valid. If it returns false, it has answered the request.
 	Admit func(http.ResponseWriter, *http.Request) bool
 	Log   *slog.Logger
 }

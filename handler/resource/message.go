@@ -56,7 +56,7 @@ func putBack(read []byte, rest io.Reader, closer io.Closer) io.ReadCloser {
 	}{io.MultiReader(bytes.NewReader(read), rest), closer}
 }
 
-// failingReader repeats a read error to whoever reads on.
+// failingReader returns a read error again to every further read.
 type failingReader struct{ err error }
 
 func (f failingReader) Read([]byte) (int, error) { return 0, f.err }

@@ -16,7 +16,7 @@ import (
 	"log/slog"
 )
 
-// Redacted is what every formatter and encoder writes in the place of a secret.
+// Redacted is what every formatter and encoder writes instead of a secret.
 const Redacted = "[redacted]"
 
 // Value is secret text. The zero value is the empty text. Values are compared

@@ -36,7 +36,7 @@ type Kind struct {
 	Prefix string
 	// Before, if not nil, is called with expired rows of this kind that are
 	// about to be removed, at most store.MaxDrop of them. If it fails they
-	// stay for the next sweep, and this one goes on.
+	// stay for the next sweep, and this one continues.
 	Before func(ctx context.Context, rows []store.Row) error
 }
 

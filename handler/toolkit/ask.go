@@ -249,7 +249,7 @@ func (c *Caller) ask(ctx context.Context, params *mcp.ElicitParams) (map[string]
 }
 
 // consume uses the state that came with this request, once among all instances,
-// before the function goes on to act on the answer.
+// before the function acts on the answer.
 func (c *Caller) consume(ctx context.Context, talk *conversation) error {
 	if talk.consumed {
 		return nil

@@ -340,7 +340,7 @@ func EachData(ctx context.Context, table store.Table, subject grants.Subject, vi
 }
 
 // EraseData removes all that tools keep for a user, and returns how many rows that were.
-// Call it again after an error: it goes on with what is left.
+// Call it again after an error: it continues with what is left.
 func EraseData(ctx context.Context, table store.Table, subject grants.Subject) (int, error) {
 	erased := 0
 	for {

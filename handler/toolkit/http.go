@@ -17,7 +17,7 @@ import (
 )
 
 // Handler serves MCP over streamable HTTP in every revision the SDK speaks, without
-// sessions. It trusts that a bearer check stands in front, which also judges Host and
+// sessions. It relies on a bearer check in front of it, which also checks Host and
 // Origin: behind the Functions host every connection comes from loopback and carries
 // the public name, which the SDK's own check would refuse.
 //

@@ -10,7 +10,7 @@ import (
 )
 
 // CallLimit is how many calls each user or tenant may make in a window of time, on
-// one instance: with n instances, up to n times as many. The zero value is no limit.
+// one instance: with n instances, up to n times as many. The zero value means no limit.
 type CallLimit struct {
 	Calls  int
 	Window time.Duration

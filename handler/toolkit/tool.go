@@ -30,7 +30,7 @@ type Tool struct {
 // no maxLength says otherwise. Pointers and omitempty make an argument optional.
 //
 // Out is any type that encodes as JSON, or a Result of one, to send images, audio,
-// links and resources too. What is no object is sent as {"result": …}, a string
+// links and resources too. A result that is not an object is sent as {"result": …}, a string
 // also as plain text. Out may be *mcp.CallToolResult, for what has no schema.
 //
 // The text of an error that call returns is shown to the user and the model. Use
@@ -82,7 +82,7 @@ type parts interface {
 
 // encoder makes results of Out.
 //
-// What is no object is wrapped as {"result": …}, as FastMCP does and marks in the
+// A result that is not an object is wrapped as {"result": …}, as FastMCP does and marks in the
 // schema: structuredContent was an object in every revision until 2026-07-28, and
 // clients written for FastMCP servers unwrap it.
 func encoder[Out any]() (func(Out) (*mcp.CallToolResult, error), *schema, error) {

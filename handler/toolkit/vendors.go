@@ -78,7 +78,7 @@ type schema struct {
 	MinItems             *int            `json:"minItems,omitempty"`
 	MaxItems             *int            `json:"maxItems,omitempty"`
 	Format               string          `json:"format,omitempty"`
-	// WrapsResult marks results that are no objects; see Define.
+	// WrapsResult marks results that are not objects; see Define.
 	WrapsResult bool `json:"x-fastmcp-wrap-result,omitempty"`
 }
 

@@ -4,7 +4,7 @@
 // It uses the wrapKey and unwrapKey operations of the Key Vault REST API with
 // RSA-OAEP-256, for which the identity needs the role Key Vault Crypto User.
 // Each epoch is stored with the version of the key that wrapped it, so a key
-// that Key Vault rotates goes on unwrapping what its earlier versions wrapped.
+// that Key Vault rotates still unwraps what its earlier versions wrapped.
 // Those versions must stay enabled; an expired one still unwraps
 // (https://learn.microsoft.com/azure/key-vault/keys/about-keys-details).
 package keyvault

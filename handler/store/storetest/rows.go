@@ -147,7 +147,7 @@ func testDrop(t *testing.T, table store.Table) {
 	wantSame(t, get(t, table, "p", left[1].Key), left[1])
 	drop("only an absent row", 0, absent)
 
-	// Whoever has used a row since it was listed keeps it, and does not keep
+	// A row that was used since it was listed stays, and does not keep
 	// the others of its batch.
 	many(t, table, "used", 5)
 	rows, _ = list(t, table, store.Partition("used"), nil)

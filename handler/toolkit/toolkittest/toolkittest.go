@@ -84,7 +84,7 @@ func (g Graph) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // GraphHandler is a fake Microsoft Graph that answers as h does.
 func GraphHandler(h http.HandlerFunc) Option { return option(func(s *setup) { s.graph = h }) }
 
-// ConsentURL is where the fake Entra sends those who have not consented.
+// ConsentURL is where the fake Entra sends users who have not consented.
 const ConsentURL = "https://login.microsoftonline.com/organizations/v2.0/adminconsent?client_id=1"
 
 // ConsentMissing makes the fake Entra refuse tokens for scopes, such as
