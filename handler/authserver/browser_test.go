@@ -223,18 +223,3 @@ func TestWhereNothingHoversThePageItselfArms(t *testing.T) {
 		return
 	}
 }
-
-func TestTheDecisionIsInSightWithoutScrolling(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	ctx := chromium(t, "")
-	for _, screen := range [][2]int64{{390, 844}, {1280, 700}} {
-		s.do(ctx, "look", chromedp.EmulateViewport(screen[0], screen[1]), chromedp.Navigate(s.start), chromedp.WaitVisible(`button[value="approve"]`))
-		for _, selector := range []string{"button[value=approve]", "button[value=cancel]", ".facts"} {
-			bottom, err := chromedp.Run(ctx, chromedp.Evaluate[float64](`document.querySelector("`+selector+`").getBoundingClientRect().bottom`))
-			if err != nil || bottom > float64(screen[1]) {
-				t.Errorf("%dx%d: %s ends at %.0f (%v)", screen[0], screen[1], selector, bottom, err)
-			}
-		}
-	}
-}

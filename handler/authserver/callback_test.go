@@ -65,10 +65,7 @@ func TestACookieIsGoodForItsOwnSignInOnly(t *testing.T) {
 // Browsers deliver a callback twice: reload, double navigation, a first request
 // that was cut off.
 func TestTheSameBrowserGetsTheSameAnswerAgain(t *testing.T) {
-	w := newWorld(t)
-	id := w.publicClient()
-	b := w.browser()
-	back := w.upstream.signIn(t, b.approve(request(id)))
+	w, b, back := signedInAtEntra(t)
 	code := b.arrive(back).Get("code")
 	w.restart() // on another instance
 	w.clock.Advance(59 * time.Second)
@@ -182,10 +179,7 @@ func TestManyCallbacksAtOnceMakeOneGrant(t *testing.T) {
 }
 
 func TestASignInWhoseInstanceDiedStartsAgain(t *testing.T) {
-	w := newWorld(t)
-	id := w.publicClient()
-	b := w.browser()
-	back := w.upstream.signIn(t, b.approve(request(id)))
+	w, b, back := signedInAtEntra(t)
 	w.upstream.during(func() { w.table.Before(storetest.Fail(errStorage)) })
 	r := httptest.NewRequest(http.MethodGet, back, nil)
 	b.cookies(r)
@@ -271,9 +265,7 @@ func TestABindingCookieIsGoodInTheBrowserThatApproved(t *testing.T) {
 
 func TestCallbackAfterTheTransactionExpiredIsRefused(t *testing.T) {
 	for _, after := range []time.Duration{10 * time.Minute, time.Hour, 2 * time.Hour} {
-		w := newWorld(t)
-		b := w.browser()
-		back := w.upstream.signIn(t, b.approve(request(w.publicClient())))
+		w, b, back := signedInAtEntra(t)
 		w.clock.Advance(after)
 		wantPage(t, b.get(back), http.StatusBadRequest)
 	}
