@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"entramcp/handler/clocktest"
 )
 
 func TestTheConsoleShowsWhatAPersonWants(t *testing.T) {
@@ -93,9 +95,7 @@ func TestTheWatcherBuildsWhatChanged(t *testing.T) {
 	}
 	go next()
 	file("broken.go", "package main\n\nfunc main() {}\n", 0) // a second main
-	for !strings.Contains(stderr.String(), "one before") {
-		time.Sleep(50 * time.Millisecond)
-	}
+	clocktest.Eventually(t, "the compiler's error is shown", 30*time.Second, func() bool { return strings.Contains(stderr.String(), "one before") })
 	if text, _ := os.ReadFile(binary); string(text) != "the one before" {
 		t.Error("what does not compile replaced the handler")
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	sim "entramcp/dev/tenant"
+	"entramcp/handler/clocktest"
 )
 
 // graphScopes name Graph as the simulated tenant serves it.
@@ -218,9 +219,7 @@ func TestCallsThatCoincideExchangeAndRenewOnce(t *testing.T) {
 	for i := range 16 {
 		callers.Go(func() { mustToken(t, o, user, []string{"a/x", "b/x"}[i%2]) })
 	}
-	for counted.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	clocktest.Eventually(t, "Entra is asked", 10*time.Second, func() bool { return counted.Load() > 0 })
 	time.Sleep(20 * time.Millisecond) // the other callers arrive
 	close(release)
 	callers.Wait()
@@ -237,9 +236,7 @@ func TestACallerThatGivesUpDoesNotEndTheExchangeOfOthers(t *testing.T) {
 	impatient, cancel := context.WithCancel(context.Background())
 	gaveUp := make(chan error)
 	go func() { _, err := o.Token(impatient, user, "a/x"); gaveUp <- err }()
-	for counted.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	clocktest.Eventually(t, "Entra is asked", 10*time.Second, func() bool { return counted.Load() > 0 })
 	cancel()
 	if err := <-gaveUp; !errors.Is(err, context.Canceled) {
 		t.Errorf("the impatient caller got %v", err)

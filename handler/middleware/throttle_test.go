@@ -133,9 +133,7 @@ func TestMoreThanCanBeHeldIsRefusedAtOnce(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { ask(h, post().WithContext(ctx), "192.0.2.1") })
-	for s.held.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	clocktest.Eventually(t, "one is held", 10*time.Second, func() bool { return s.held.Load() > 0 })
 	if w := ask(h, post(), "192.0.2.1"); w.Code != http.StatusTooManyRequests || w.Header().Get("Connection") != "close" || w.Header().Get("Retry-After") == "" {
 		t.Errorf("got %d %v", w.Code, w.Header())
 	}
@@ -188,9 +186,9 @@ func TestAFloodTakesFewOfThePlacesOfTheHost(t *testing.T) {
 	for range 200 {
 		flood.Go(func() { ask(h, post().WithContext(ctx), "192.0.2.1") })
 	}
-	for s.Refused() < 200-heldMostHosted && s.held.Load() <= 2*heldMostHosted {
-		time.Sleep(time.Millisecond)
-	}
+	clocktest.Eventually(t, "all are held or refused", 10*time.Second, func() bool {
+		return s.Refused() >= 200-heldMostHosted || s.held.Load() > 2*heldMostHosted
+	})
 	if held := s.held.Load(); held != heldMostHosted {
 		t.Errorf("%d are held", held)
 	}
