@@ -26,9 +26,9 @@ func TestTheAccountPagesInChromium(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		newApp(t, s.URL, stack.Alice).signIn("openid", "offline_access", "User.Read")
+		newApp(t, s, stack.Alice).signIn("openid", "offline_access", "User.Read")
 	}
-	if _, err := stack.NewBrowser(stack.Alice).Approve((&audited{Local: s, t: t}).authorization(pinnedClient, pinnedRedirect)); err != nil {
+	if _, err := s.Browser(stack.Alice).Approve((&audited{Local: s, t: t}).authorization(pinnedClient, pinnedRedirect)); err != nil {
 		t.Fatal(err)
 	}
 

@@ -27,28 +27,17 @@ type app struct {
 	refresh string
 }
 
-// wire is one answer.
-type wire struct {
-	status int
-	header http.Header
-	body   map[string]any
-}
-
-func (w wire) text(member string) string {
-	s, _ := w.body[member].(string)
-	return s
+// server is a *stack.Stack or a *stack.Local, on a computer that trusts it.
+type server interface {
+	MCP() string
+	Client() *http.Client
+	Browser(user string) *stack.Browser
 }
 
 // newApp registers a client at the server.
-func newApp(t *testing.T, server, user string) *app {
+func newApp(t *testing.T, s server, user string) *app {
 	t.Helper()
-	return registered(&app{t: t, Client: oauthclient.New(server, appCallback), browser: stack.NewBrowser(user)})
-}
-
-// newAppOf is newApp on a computer that trusts the stack.
-func newAppOf(t *testing.T, s *stack.Stack, user string) *app {
-	t.Helper()
-	a := &app{t: t, Client: oauthclient.New(s.URL, appCallback), browser: s.Browser(user)}
+	a := &app{t: t, Client: oauthclient.New(strings.TrimSuffix(s.MCP(), "/mcp"), appCallback), browser: s.Browser(user)}
 	a.HTTP = s.Client()
 	return registered(a)
 }
@@ -88,31 +77,31 @@ func (a *app) signIn(scopes ...string) *app {
 	a.t.Helper()
 	q := a.authorize(scopes...)
 	answer := a.token(url.Values{"grant_type": {"authorization_code"}, "code": {q.Get("code")}, "redirect_uri": {appCallback}, "code_verifier": {appVerifier}})
-	if answer.status != http.StatusOK {
+	if answer.Status != http.StatusOK {
 		a.t.Fatalf("sign-in: %v, then %+v", q, answer)
 	}
 	return a
 }
 
 // renew uses the refresh token.
-func (a *app) renew() wire {
+func (a *app) renew() oauthclient.Answer {
 	a.t.Helper()
 	return a.token(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {a.refresh}})
 }
 
-func (a *app) token(form url.Values) wire {
+func (a *app) token(form url.Values) oauthclient.Answer {
 	a.t.Helper()
 	form.Set("client_id", a.ID)
 	answer := a.send("/token", "application/x-www-form-urlencoded", form.Encode())
-	if answer.status == http.StatusOK {
-		a.access, a.refresh = answer.text("access_token"), answer.text("refresh_token")
+	if answer.Status == http.StatusOK {
+		a.access, a.refresh = answer.Member("access_token"), answer.Member("refresh_token")
 	}
 	return answer
 }
 
 // result is that of a tool.
 type result struct {
-	wire
+	oauthclient.Answer
 	text       string
 	failed     bool
 	structured map[string]any
@@ -127,18 +116,22 @@ func (a *app) call(tool string, header ...string) result {
 	}
 	answer := a.send("/mcp", "application/json", string(body), append(header, "Authorization", "Bearer "+a.access,
 		"Accept", "application/json, text/event-stream", "MCP-Protocol-Version", "2025-06-18")...)
-	r := result{wire: answer}
-	inner, _ := answer.body["result"].(map[string]any)
-	r.failed, _ = inner["isError"].(bool)
-	r.structured, _ = inner["structuredContent"].(map[string]any)
-	if content, _ := inner["content"].([]any); len(content) > 0 {
-		first, _ := content[0].(map[string]any)
-		r.text, _ = first["text"].(string)
+	var message struct {
+		Result struct {
+			IsError           bool
+			StructuredContent map[string]any
+			Content           []struct{ Text string }
+		}
+	}
+	_ = json.Unmarshal(answer.Body, &message) // a refusal is another kind of object, or none
+	r := result{Answer: answer, failed: message.Result.IsError, structured: message.Result.StructuredContent}
+	if content := message.Result.Content; len(content) > 0 {
+		r.text = content[0].Text
 	}
 	return r
 }
 
-func (a *app) send(path, contentType, body string, header ...string) wire {
+func (a *app) send(path, contentType, body string, header ...string) oauthclient.Answer {
 	a.t.Helper()
 	h := http.Header{}
 	for i := 0; i < len(header); i += 2 {
@@ -148,13 +141,7 @@ func (a *app) send(path, contentType, body string, header ...string) wire {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	w := wire{status: answer.Status, header: answer.Header}
-	if len(answer.Body) > 0 {
-		if err := json.Unmarshal(answer.Body, &w.body); err != nil {
-			a.t.Fatalf("%s: %d %s", path, answer.Status, answer.Body)
-		}
-	}
-	return w
+	return answer
 }
 
 // withHeader sends a header with every request.

@@ -56,7 +56,7 @@ func newAudited(t *testing.T, env map[string]string) *audited {
 		app.AppRoles = append(app.AppRoles, tenant.ManageRole)
 		app.ApplicationRoles = append(app.ApplicationRoles, tenant.ManageRole)
 	}))
-	eventually(t, "the first epoch", func() bool { return strings.Contains(a.lines.String(), string(observe.KeyRingChanged)) })
+	logged(t, &a.lines, string(observe.KeyRingChanged))
 	a.news()
 	return a
 }
@@ -75,7 +75,7 @@ func (a *audited) app(user string) *app {
 }
 
 func (a *audited) browser(user string) *stack.Browser {
-	return stack.NewBrowser(user).Through(forwarded)
+	return a.Browser(user).Through(forwarded)
 }
 
 // news are the audit events since the last call.
@@ -383,7 +383,7 @@ func TestEveryDecisionIsOneEvent(t *testing.T) {
 			a.must(err)
 			c := a.app(stack.Bob)
 			a.news()
-			if answer := c.send("/account/manage/api", "application/json", `{"do":"sign-out-user","user":"`+a.Tenant.ObjectID(stack.Bob)+`"}`, "Authorization", "Bearer "+token); answer.status != http.StatusOK {
+			if answer := c.send("/account/manage/api", "application/json", `{"do":"sign-out-user","user":"`+a.Tenant.ObjectID(stack.Bob)+`"}`, "Authorization", "Bearer "+token); answer.Status != http.StatusOK {
 				a.t.Errorf("%+v", answer)
 			}
 		}, []string{"admin_action sign-out-user"}},

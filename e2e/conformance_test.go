@@ -82,7 +82,7 @@ func TestAuthorizationServerConforms(t *testing.T) {
 	s := stack.StartLocal(t, nil, nil)
 	port := stack.FreePort(t)
 	client := s.Register(t, "http://127.0.0.1:"+port+"/callback")
-	person := &approver{browser: stack.NewBrowser(stack.Alice), done: make(chan error, 1)}
+	person := &approver{browser: s.Browser(stack.Alice), done: make(chan error, 1)}
 	out, err := conformance(t, person, "authorization", "--url", s.URL, "--client-id", client, "--resource", s.MCP(), "-p", port)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -56,11 +56,12 @@ func certificate(t *testing.T) pemFile {
 
 // TestACertificateIsACredential, which can be replaced while the server runs.
 func TestACertificateIsACredential(t *testing.T) {
+	t.Parallel()
 	cert := certificate(t)
 	s := stack.Start(t, stack.Options{Env: map[string]string{"ENTRA_CLIENT_SECRET": "", "ENTRA_CLIENT_CERTIFICATE_PATH": cert.path}})
 	reconfigure(t, s, func(a *tenant.App) { a.Secrets, a.Certificates = nil, append(a.Certificates, cert.cert) })
-	a := newApp(t, s.URL, stack.Alice).signIn("openid")
-	if answer := a.renew(); answer.status != http.StatusOK {
+	a := newApp(t, s, stack.Alice).signIn("openid")
+	if answer := a.renew(); answer.Status != http.StatusOK {
 		t.Errorf("renewal: %+v", answer)
 	}
 }
@@ -68,6 +69,7 @@ func TestACertificateIsACredential(t *testing.T) {
 // TestAManagedIdentityIsACredential: no secret exists. azidentity gets the
 // identity's token from the endpoint that App Service gives to the process.
 func TestAManagedIdentityIsACredential(t *testing.T) {
+	t.Parallel()
 	identity := tenant.ManagedIdentity{ClientID: "3c9a52a1-0000-4000-8000-00000000de71", Principal: "3c9a52a1-0000-4000-8000-0000000b1ec7", Header: "only this app knows"}
 	endpoint := httptest.NewUnstartedServer(nil)
 	address := &url.URL{Scheme: "http", Host: endpoint.Listener.Addr().String(), Path: "/msi/token"}
@@ -81,15 +83,15 @@ func TestAManagedIdentityIsACredential(t *testing.T) {
 	reconfigure(t, s, func(a *tenant.App) {
 		a.Secrets, a.Federated = nil, []tenant.FederatedCredential{s.Tenant.Federation(identity)}
 	})
-	a := newApp(t, s.URL, stack.Alice).signIn("openid")
-	if answer := a.renew(); answer.status != http.StatusOK {
+	a := newApp(t, s, stack.Alice).signIn("openid")
+	if answer := a.renew(); answer.Status != http.StatusOK {
 		t.Errorf("renewal: %+v", answer)
 	}
-	another := newApp(t, s.URL, stack.Alice).signIn("openid")
+	another := newApp(t, s, stack.Alice).signIn("openid")
 	// An identity that the app registration does not trust: the operator's
 	// mistake signs nobody out.
 	reconfigure(t, s, func(a *tenant.App) { a.Federated[0].Subject = "3c9a52a1-0000-4000-8000-00000000dead" })
-	if answer := another.renew(); answer.status != http.StatusServiceUnavailable || !strings.Contains(answer.text("error_description"), "AADSTS70021") {
+	if answer := another.renew(); answer.Status != http.StatusServiceUnavailable || !strings.Contains(answer.Member("error_description"), "AADSTS70021") {
 		t.Errorf("renewal with an identity that is not trusted: %+v", answer)
 	}
 }

@@ -20,6 +20,7 @@ import (
 // TestDoctorNamesWhatIsWrong breaks one thing at a time and wants the line that
 // names it with its fix, and the exit status that tells.
 func TestDoctorNamesWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	s := stack.Start(t, stack.Options{Instances: 1})
 	nowhere := httptest.NewServer(http.NotFoundHandler())
 	nowhere.Close()
@@ -87,6 +88,7 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 // TestDoctorSparesTheEmbeddedStore: beside a running server, and before the
 // first start.
 func TestDoctorSparesTheEmbeddedStore(t *testing.T) {
+	t.Parallel()
 	s := stack.Start(t, stack.Options{})
 	out, status := s.Run(nil, "doctor")
 	if status != 0 || !strings.Contains(out, "is in use by a running server") {
@@ -111,6 +113,7 @@ func TestDoctorSparesTheEmbeddedStore(t *testing.T) {
 // TestDoctorFindsThatTheCertificateWasNotUploaded: Entra tells it apart from a
 // wrong secret.
 func TestDoctorFindsThatTheCertificateWasNotUploaded(t *testing.T) {
+	t.Parallel()
 	s := stack.Start(t, stack.Options{})
 	cert := certificate(t)
 	out, status := s.Run(map[string]string{"ENTRA_CLIENT_SECRET": "", "ENTRA_CLIENT_CERTIFICATE_PATH": cert.path}, "doctor")

@@ -15,8 +15,9 @@ import (
 // with it, the profile comes from Graph on behalf of the user. The API is named
 // by the application's GUID, as AADSTS90009 asks for.
 func TestWhoAmIWithGraph(t *testing.T) {
+	t.Parallel()
 	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}, Env: map[string]string{"ENTRA_API_SCOPE": stack.ClientID + "/" + tenant.DefaultScope}})
-	a := newAppOf(t, s, stack.Alice).signIn("openid", "User.Read")
+	a := newApp(t, s, stack.Alice).signIn("openid", "User.Read")
 	got := a.call("identity")
 	if !got.failed || !strings.Contains(got.text, s.URL+"/connect?request=") {
 		t.Errorf("without consent: %+v", got)
@@ -34,7 +35,7 @@ func TestWhoAmIWithGraph(t *testing.T) {
 			t.Errorf("%s %v lack %s", member, list, want)
 		}
 	}
-	got = newAppOf(t, s, stack.Bob).signIn("openid").call("identity")
+	got = newApp(t, s, stack.Bob).signIn("openid").call("identity")
 	if roles, _ := got.structured["roles"].([]any); len(roles) != 0 || got.structured["profile"] != nil {
 		t.Errorf("without roles and User.Read: %+v", got)
 	}
@@ -43,12 +44,13 @@ func TestWhoAmIWithGraph(t *testing.T) {
 // TestAnExpiredAssertionIsRenewedOnce: Entra's clock decides when the user's
 // token is over, and the tool's caller notices nothing.
 func TestAnExpiredAssertionIsRenewedOnce(t *testing.T) {
+	t.Parallel()
 	var b between
 	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}, Between: b.wrap})
 	if err := s.Tenant.GrantConsent(stack.Alice, stack.ClientID, "https://graph.microsoft.com/User.Read"); err != nil {
 		t.Fatal(err)
 	}
-	a := newAppOf(t, s, stack.Alice).signIn("openid", "User.Read")
+	a := newApp(t, s, stack.Alice).signIn("openid", "User.Read")
 	var grantTypes []string
 	b.set(func(grantType string, w http.ResponseWriter) bool {
 		grantTypes = append(grantTypes, grantType[strings.LastIndex(grantType, ":")+1:])
@@ -65,18 +67,19 @@ func TestAnExpiredAssertionIsRenewedOnce(t *testing.T) {
 		t.Errorf("requests %v, want %v: %+v", grantTypes, want, got)
 	}
 	b.set(nil)
-	if answer := a.renew(); answer.status != http.StatusOK {
+	if answer := a.renew(); answer.Status != http.StatusOK {
 		t.Errorf("the grant did not survive: %+v", answer)
 	}
 }
 
 // TestAClaimsChallengeOfAToolIsMetInTheNextSignIn as one at a renewal is.
 func TestAClaimsChallengeOfAToolIsMetInTheNextSignIn(t *testing.T) {
+	t.Parallel()
 	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
 	if err := s.Tenant.GrantConsent(stack.Alice, stack.ClientID, "https://graph.microsoft.com/User.Read"); err != nil {
 		t.Fatal(err)
 	}
-	a := newAppOf(t, s, stack.Alice).signIn("openid", "User.Read")
+	a := newApp(t, s, stack.Alice).signIn("openid", "User.Read")
 	change(t, s, stack.Alice, func(u *tenant.User) { u.Challenge = stepUp })
 	if got := a.call("identity"); !got.failed || !strings.Contains(got.text, "Sign in again") {
 		t.Errorf("%+v", got)
@@ -91,10 +94,11 @@ func TestAClaimsChallengeOfAToolIsMetInTheNextSignIn(t *testing.T) {
 // TestGroupsOverageGivesAdvice: a sign-in with it works, and the operator reads
 // what to do instead of groups.
 func TestGroupsOverageGivesAdvice(t *testing.T) {
+	t.Parallel()
 	s := stack.Start(t, stack.Options{Azure: &stack.Azure{}})
 	reconfigure(t, s, func(a *tenant.App) { a.GroupsClaim = true })
-	newAppOf(t, s, tenant.Heidi).signIn("openid")
-	if log := s.Log(); !strings.Contains(log, "assign app roles to the groups") {
+	newApp(t, s, tenant.Heidi).signIn("openid")
+	if log := s.Log(); !strings.Contains(log, "assign app roles to them") {
 		t.Error("the log does not say what to do instead")
 	}
 }
@@ -103,8 +107,9 @@ func TestGroupsOverageGivesAdvice(t *testing.T) {
 // which names the app and the permission; after Entra's consent the tool works. The link
 // tells nobody who the user is, and somebody else who opens it gives no consent for them.
 func TestAUserConsentsWhenAToolNeedsIt(t *testing.T) {
+	t.Parallel()
 	s := stack.StartLocal(t, nil, nil)
-	a := newApp(t, s.URL, stack.Alice).signIn("openid", "User.Read")
+	a := newApp(t, s, stack.Alice).signIn("openid", "User.Read")
 	got := a.call("identity")
 	i := strings.Index(got.text, s.URL+"/connect?request=")
 	if !got.failed || i < 0 {
@@ -115,7 +120,7 @@ func TestAUserConsentsWhenAToolNeedsIt(t *testing.T) {
 		t.Errorf("the link says too much: %s", link)
 	}
 	_, err := stack.NewBrowser(stack.Bob).SignInAt(link)
-	if err == nil || !strings.Contains(err.Error(), "another account") {
+	if err == nil || !strings.Contains(err.Error(), "a different account") {
 		t.Errorf("somebody else: %v", err)
 	}
 	if got := a.call("identity"); !got.failed {

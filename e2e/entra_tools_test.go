@@ -26,19 +26,20 @@ func answer42(context.Context, *toolkit.Caller, struct{}) (int, error) { return 
 // the tool's error that says who can help, and a new one counts from the next
 // renewal on.
 func TestAToolCanRequireAnAppRole(t *testing.T) {
+	t.Parallel()
 	s := serveTools(t, toolkit.Define("audit", "For administrators.", answer42, toolkit.RequireRole("Mcp.Admin")))
-	if got := newApp(t, s.URL, stack.Alice).signIn("openid").call("audit"); got.failed || got.structured["result"] != 42.0 {
+	if got := newApp(t, s, stack.Alice).signIn("openid").call("audit"); got.failed || got.structured["result"] != 42.0 {
 		t.Errorf("with the role: %+v", got)
 	}
-	bob := newApp(t, s.URL, stack.Bob).signIn("openid")
+	bob := newApp(t, s, stack.Bob).signIn("openid")
 	got := bob.call("audit")
-	if got.status != http.StatusOK || !got.failed || !strings.Contains(got.text, "app role Mcp.Admin") || !strings.Contains(got.text, "Users and groups") {
+	if got.Status != http.StatusOK || !got.failed || !strings.Contains(got.text, "app role Mcp.Admin") || !strings.Contains(got.text, "Users and groups") {
 		t.Errorf("without the role: %+v", got)
 	}
 	if err := s.Tenant.Change(stack.Bob, func(u *tenant.User) { u.Roles = []string{"Mcp.Admin"} }); err != nil {
 		t.Fatal(err)
 	}
-	if answer := bob.renew(); answer.status != http.StatusOK {
+	if answer := bob.renew(); answer.Status != http.StatusOK {
 		t.Fatalf("renewal: %+v", answer)
 	}
 	if got := bob.call("audit"); got.failed {
@@ -50,12 +51,13 @@ func TestAToolCanRequireAnAppRole(t *testing.T) {
 // names all the client needs, and a sign-in for that, whose consent page says
 // what the scope allows, opens the tool.
 func TestAToolCanRequireAScope(t *testing.T) {
+	t.Parallel()
 	s := serveTools(t, toolkit.Define("send", "Send mail.", answer42,
 		toolkit.RequireScopes("Mail.Send"), toolkit.DescribeScope("Mail.Send", "Send mail in your name")))
-	a := newApp(t, s.URL, stack.Alice).signIn("openid")
+	a := newApp(t, s, stack.Alice).signIn("openid")
 	got := a.call("send")
-	challenges := got.header.Values("WWW-Authenticate")
-	if got.status != http.StatusForbidden || len(challenges) != 1 || !strings.Contains(challenges[0], `error="insufficient_scope"`) {
+	challenges := got.Header.Values("WWW-Authenticate")
+	if got.Status != http.StatusForbidden || len(challenges) != 1 || !strings.Contains(challenges[0], `error="insufficient_scope"`) {
 		t.Fatalf("without the scope: %+v", got)
 	}
 	_, rest, _ := strings.Cut(challenges[0], `scope="`)

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"entramcp/handler/clocktest"
 )
 
 // TestMakeStartSaysWhatIsMissing runs make start's script with stand-ins for
@@ -59,11 +61,7 @@ func TestMakeStartEndsTheAzuriteItStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) && !zombie(pid); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("Azurite is still there")
-		}
-	}
+	clocktest.Eventually(t, "Azurite ends", 10*time.Second, func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || zombie(pid) })
 }
 
 // zombie: where nobody reaps orphans, a process that has ended stays listed.

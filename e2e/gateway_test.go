@@ -12,6 +12,7 @@ import (
 func TestBehindAGatewayThatSharesItsHost(t *testing.T) {
 	for name, strips := range map[string]bool{"strips the path": true, "keeps the path": false} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := stack.Start(t, stack.Options{Path: "/tools", Strips: strips})
 			for _, version := range []string{"", "2025-11-25"} {
 				c := connectGo(t, s.MCP(), s.Client(), version, dynamic, s.Browser(stack.Alice))
@@ -19,8 +20,8 @@ func TestBehindAGatewayThatSharesItsHost(t *testing.T) {
 					t.Errorf("%q: %s", version, got)
 				}
 			}
-			a := newAppOf(t, s, stack.Alice).signIn("openid", "offline_access")
-			if got := a.renew(); got.status != http.StatusOK {
+			a := newApp(t, s, stack.Alice).signIn("openid", "offline_access")
+			if got := a.renew(); got.Status != http.StatusOK {
 				t.Errorf("refresh: %+v", got)
 			}
 			res, err := http.Get(s.URL + "/account")

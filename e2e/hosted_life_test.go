@@ -10,29 +10,27 @@ import (
 
 	"entramcp/dev/funchost"
 	"entramcp/e2e/stack"
+	"entramcp/handler/clocktest"
 )
 
 // TestHostedNothingEndsTheServerForGood: the host starts the handler again
 // whatever signal ended it, and requests that come meanwhile wait for it.
 func TestHostedNothingEndsTheServerForGood(t *testing.T) {
+	t.Parallel()
 	s := stack.Start(t, stack.Options{Instances: 1, Azure: &stack.Azure{}})
 	host := s.Hosts[0]
-	a := newAppOf(t, s, stack.Alice).signIn("openid", "offline_access")
+	a := newApp(t, s, stack.Alice).signIn("openid", "offline_access")
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		before := host.Handler()
 		if err := syscall.Kill(before, signal); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(20 * time.Second); host.Handler() == before || host.Handler() == 0; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("not started again after %v:\n%s", signal, host.Log())
-			}
-		}
+		clocktest.Eventually(t, "started again after "+signal.String(), 20*time.Second, func() bool { return host.Handler() != before && host.Handler() != 0 })
 		if got := a.call("greet"); got.failed || !strings.HasPrefix(got.text, "Hello, World!") {
 			t.Errorf("after %v: %+v", signal, got)
 		}
 	}
-	if got := a.renew(); got.status != 200 {
+	if got := a.renew(); got.Status != 200 {
 		t.Errorf("refresh: %+v", got)
 	}
 }
@@ -40,6 +38,7 @@ func TestHostedNothingEndsTheServerForGood(t *testing.T) {
 // TestHostedMistakesInTheSettingsAreErrorsInTheLog: the handler ends, never
 // with 0, and what is wrong stands in the log of the app.
 func TestHostedMistakesInTheSettingsAreErrorsInTheLog(t *testing.T) {
+	t.Parallel()
 	path, err := stack.Package()
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ import (
 // started it.
 func TestMain(m *testing.M) {
 	if os.Getenv("FUNCTIONS_CUSTOMHANDLER_PORT") == "" {
-		os.Exit(m.Run())
+		os.Exit(stack.Main(m))
 	}
 	fmt.Fprintln(os.Stderr, handleWithASlowTool())
 	os.Exit(1)
@@ -57,37 +57,24 @@ func TestHostedTheFirstAnswerWaitsForNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const starts = 5
-	var total time.Duration
-	for n := range starts {
-		began := time.Now()
-		host, err := funchost.Start(funchost.Options{Package: path, Hostname: stack.SiteHost, Settings: map[string]string{
-			"TABLES_CONNECTION_STRING": "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=c2VjcmV0;TableEndpoint=http://" + silent(t) + "/devstoreaccount1",
-			"MASTER_KEY":               strings.Repeat("hosted-master-key-", 3), "ENTRA_AUTHORITY": "http://" + silent(t), "TIMEOUT_SECONDS": "2",
-			"ENTRA_TENANT_ID": stack.TenantID, "ENTRA_CLIENT_ID": stack.ClientID, "ENTRA_CLIENT_SECRET": stack.ClientSecret,
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		err = host.Wait(ctx)
-		cancel()
-		total += time.Since(began)
-		if err == nil && n == 0 {
-			answersWithoutDependencies(t, host)
-		}
-		if strings.Contains(host.Log(), "exited") {
-			t.Error("the handler gave up")
-		}
-		if closed := host.Close(); err != nil || closed != nil {
-			t.Fatalf("no answer: %v, %v\n%s", err, closed, host.Log())
-		}
+	host, err := funchost.Start(funchost.Options{Package: path, Hostname: stack.SiteHost, Settings: map[string]string{
+		"TABLES_CONNECTION_STRING": "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=c2VjcmV0;TableEndpoint=http://" + silent(t) + "/devstoreaccount1",
+		"MASTER_KEY":               strings.Repeat("hosted-master-key-", 3), "ENTRA_AUTHORITY": "http://" + silent(t), "TIMEOUT_SECONDS": "2",
+		"ENTRA_TENANT_ID": stack.TenantID, "ENTRA_CLIENT_ID": stack.ClientID, "ENTRA_CLIENT_SECRET": stack.ClientSecret,
+	}})
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Logf("from unpacking to the first answer: %v on average", total/starts)
-}
-
-func answersWithoutDependencies(t *testing.T, host *funchost.Host) {
-	t.Helper()
+	defer func() {
+		if err := host.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := host.Wait(ctx); err != nil {
+		t.Fatalf("no answer: %v\n%s", err, host.Log())
+	}
 	front := &funchost.FrontEnd{Hostname: stack.SiteHost}
 	front.Use(host)
 	server := httptest.NewServer(front)
@@ -102,6 +89,9 @@ func answersWithoutDependencies(t *testing.T, host *funchost.Host) {
 		if res.StatusCode != want {
 			t.Errorf("%s: %s, want %d", path, res.Status, want)
 		}
+	}
+	if strings.Contains(host.Log(), "exited") {
+		t.Error("the handler gave up")
 	}
 }
 
@@ -163,6 +153,7 @@ func handleWithASlowTool() error {
 // TestHostedProgressArrivesBeforeTheResult: an answer streams through the host
 // and its front end, event by event.
 func TestHostedProgressArrivesBeforeTheResult(t *testing.T) {
+	t.Parallel()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +163,7 @@ func TestHostedProgressArrivesBeforeTheResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := stack.Start(t, stack.Options{Instances: 1, Azure: &stack.Azure{Package: path}})
-	a := newAppOf(t, s, stack.Alice).signIn("openid")
+	a := newApp(t, s, stack.Alice).signIn("openid")
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.MCP(), strings.NewReader(
 		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow","arguments":{},"_meta":{"progressToken":"p"}}}`))
 	if err != nil {

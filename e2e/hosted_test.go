@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 
 	"entramcp/dev/funchost"
 	"entramcp/e2e/stack"
+	"entramcp/handler/clocktest"
 )
 
 const inspector = "http://localhost:6274"
@@ -22,13 +24,12 @@ type hosted struct {
 	t *testing.T
 }
 
-func startHosted(t *testing.T, origins ...string) *hosted {
+func startHosted(t *testing.T) *hosted {
 	t.Helper()
-	s := stack.Start(t, stack.Options{
-		Azure: &stack.Azure{Origins: origins},
-		Env:   map[string]string{"ALLOWED_ORIGINS": strings.Join(origins, ",")},
-	})
-	return &hosted{s, t}
+	return &hosted{stack.Start(t, stack.Options{
+		Azure: &stack.Azure{Origins: []string{inspector}},
+		Env:   map[string]string{"ALLOWED_ORIGINS": inspector},
+	}), t}
 }
 
 func (h *hosted) do(method, path string, body io.Reader, header ...string) *http.Response {
@@ -53,31 +54,32 @@ func (h *hosted) do(method, path string, body io.Reader, header ...string) *http
 }
 
 // line waits for a line of any instance that holds all of texts.
-func (h *hosted) line(texts ...string) funchost.Line {
+func (h *hosted) line(texts ...string) (line funchost.Line) {
 	h.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	clocktest.Eventually(h.t, fmt.Sprintf("a line with %q", texts), 10*time.Second, func() bool {
 		for _, host := range h.Hosts {
 		next:
-			for _, l := range host.Lines() {
+			for _, line = range host.Lines() {
 				for _, text := range texts {
-					if !strings.Contains(l.Text, text) {
+					if !strings.Contains(line.Text, text) {
 						continue next
 					}
 				}
-				return l
+				return true
 			}
 		}
-	}
-	h.t.Fatalf("no line with %q", texts)
-	return funchost.Line{}
+		return false
+	})
+	return line
 }
 
 // TestHostedASignInOutlivesItsInstance: each step reaches another instance than
 // the one before, and that one is gone.
 func TestHostedASignInOutlivesItsInstance(t *testing.T) {
+	t.Parallel()
 	h := startHosted(t)
 	h.FrontEnd.Use(h.Hosts[0])
-	a := newAppOf(t, h.Stack, stack.Alice)
+	a := newApp(t, h, stack.Alice)
 	a.browser.Before = func(r *http.Request) {
 		if r.URL.Path == "/auth/callback" {
 			h.FrontEnd.Use(h.Hosts[1])
@@ -88,26 +90,37 @@ func TestHostedASignInOutlivesItsInstance(t *testing.T) {
 	// The handler that makes the code dies, and the host starts another.
 	h.Hosts[1].KillHandler()
 	answer := a.token(url.Values{"grant_type": {"authorization_code"}, "code": {q.Get("code")}, "redirect_uri": {appCallback}, "code_verifier": {appVerifier}})
-	for attempt := 0; answer.status == http.StatusBadGateway && attempt < 3; attempt++ {
+	for attempt := 0; answer.Status == http.StatusBadGateway && attempt < 3; attempt++ {
 		answer = a.token(url.Values{"grant_type": {"authorization_code"}, "code": {q.Get("code")}, "redirect_uri": {appCallback}, "code_verifier": {appVerifier}})
 	}
-	if answer.status != http.StatusOK {
+	if answer.Status != http.StatusOK {
 		t.Fatalf("token: %+v", answer)
 	}
 	h.FrontEnd.Use(h.Hosts[0])
 	if got := a.call("greet"); got.failed || !strings.HasPrefix(got.text, "Hello, World!") {
 		t.Errorf("%+v", got)
 	}
-	if got := a.renew(); got.status != http.StatusOK {
+	if got := a.renew(); got.Status != http.StatusOK {
 		t.Errorf("refresh: %+v", got)
 	}
 }
 
-// TestHostedCookiesArePinnedToTheHost: the browser keeps __Host- cookies only
-// if they are what the name says, so a sign-in that ends well has set them so.
-func TestHostedCookiesArePinnedToTheHost(t *testing.T) {
+// TestHosted is what holds while nothing happens to the instances.
+func TestHosted(t *testing.T) {
+	t.Parallel()
 	h := startHosted(t)
-	a := newAppOf(t, h.Stack, stack.Alice)
+	for name, test := range map[string]func(*testing.T, *hosted){
+		"cookies are pinned to the host": cookiesArePinnedToTheHost, "CORS is the platform's": corsIsThePlatforms, "names of the server": namesOfTheServer,
+		"claims of App Service authentication are ignored": claimsOfAppServiceAuthenticationAreIgnored, "a request has one ID": aRequestHasOneID, "URLs stay short": urlsStayShort,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, &hosted{h.Stack, t}) })
+	}
+}
+
+// cookiesArePinnedToTheHost: the browser keeps __Host- cookies only
+// if they are what the name says, so a sign-in that ends well has set them so.
+func cookiesArePinnedToTheHost(t *testing.T, h *hosted) {
+	a := newApp(t, h, stack.Alice)
 	a.authorize("openid")
 	set := 0
 	for _, p := range a.browser.Seen {
@@ -126,10 +139,9 @@ func TestHostedCookiesArePinnedToTheHost(t *testing.T) {
 	}
 }
 
-// TestHostedCORSIsThePlatforms: the platform answers preflights, and what the
+// corsIsThePlatforms: the platform answers preflights, and what the
 // handler adds never doubles what the platform adds.
-func TestHostedCORSIsThePlatforms(t *testing.T) {
-	h := startHosted(t, inspector)
+func corsIsThePlatforms(t *testing.T, h *hosted) {
 	for origin, want := range map[string]string{inspector: inspector, "https://evil.example": ""} {
 		for _, path := range []string{"/mcp", "/token", "/register", "/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource/mcp"} {
 			res := h.do("OPTIONS", path, nil, "Origin", origin, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization, mcp-protocol-version")
@@ -151,8 +163,7 @@ func TestHostedCORSIsThePlatforms(t *testing.T) {
 	}
 }
 
-func TestHostedNamesOfTheServer(t *testing.T) {
-	h := startHosted(t)
+func namesOfTheServer(t *testing.T, h *hosted) {
 	for name, want := range map[string]int{stack.SiteHost: http.StatusUnauthorized, "rebound.example": http.StatusForbidden} {
 		if res := h.do("POST", "/mcp", nil, "Host", name); res.StatusCode != want {
 			t.Errorf("as %s: %s, want %d", name, res.Status, want)
@@ -165,16 +176,15 @@ func TestHostedNamesOfTheServer(t *testing.T) {
 	}
 }
 
-// TestHostedClaimsOfAppServiceAuthenticationAreIgnored: with that feature off
+// claimsOfAppServiceAuthenticationAreIgnored: with that feature off
 // nobody removes these headers from what clients send.
-func TestHostedClaimsOfAppServiceAuthenticationAreIgnored(t *testing.T) {
-	h := startHosted(t)
+func claimsOfAppServiceAuthenticationAreIgnored(t *testing.T, h *hosted) {
 	principal := base64.StdEncoding.EncodeToString([]byte(`{"auth_typ":"aad","claims":[{"typ":"name","val":"Mallory"}]}`))
 	claims := []string{"X-Ms-Client-Principal", principal, "X-Ms-Client-Principal-Name", "mallory@contoso.com", "X-Ms-Client-Principal-Id", "1", "X-Ms-Token-Aad-Access-Token", "t"}
 	if res := h.do("POST", "/mcp", nil, claims...); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("without a token: %s", res.Status)
 	}
-	a := newAppOf(t, h.Stack, stack.Alice).signIn("openid", "profile")
+	a := newApp(t, h, stack.Alice).signIn("openid", "profile")
 	if got := a.call("identity", claims...); got.failed || strings.Contains(strings.ToLower(got.text), "mallory") || !strings.Contains(got.text, stack.Alice) {
 		t.Errorf("%+v", got)
 	}
@@ -215,10 +225,9 @@ func TestHostedRegistrationsCountByWhomThePlatformSaw(t *testing.T) {
 	}
 }
 
-// TestHostedARequestHasOneID: the page that a person reads, the answer and the
+// aRequestHasOneID: the page that a person reads, the answer and the
 // log lines name the host's invocation, not what the client made up.
-func TestHostedARequestHasOneID(t *testing.T) {
-	h := startHosted(t)
+func aRequestHasOneID(t *testing.T, h *hosted) {
 	res := h.do("GET", "/authorize?client_id=nobody", nil, "X-Ms-Invocation-Id", "chosen-by-the-client",
 		"Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 	page, err := io.ReadAll(res.Body)
@@ -237,11 +246,10 @@ func TestHostedARequestHasOneID(t *testing.T) {
 	}
 }
 
-// TestHostedURLsStayShort: Azure refuses URLs beyond 4096 bytes, and a client's
+// urlsStayShort: Azure refuses URLs beyond 4096 bytes, and a client's
 // state may be long; it never travels to Entra.
-func TestHostedURLsStayShort(t *testing.T) {
-	h := startHosted(t)
-	a := newAppOf(t, h.Stack, stack.Alice)
+func urlsStayShort(t *testing.T, h *hosted) {
+	a := newApp(t, h, stack.Alice)
 	state := strings.Repeat("s", 1024)
 	back, err := a.browser.Approve(a.Request(url.Values{"state": {state}}).URL)
 	if err != nil || back.Query().Get("state") != state || back.Query().Get("code") == "" {

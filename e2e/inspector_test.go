@@ -19,12 +19,9 @@ import (
 	"entramcp/e2e/stack"
 )
 
-// inspectorPort is where the Inspector listens for the redirect, whatever else
-// it does: one of them signs in at a time.
-var inspectorPort sync.Mutex
-
 // inspectorUser is a person with the MCP Inspector's command line, which is a
-// new process for each call and keeps what it knows in its home directory.
+// new process for each call and keeps what it knows in its home directory. It
+// listens for the redirect at a port of its own: one of them signs in at a time.
 type inspectorUser struct {
 	t        *testing.T
 	endpoint string
@@ -34,19 +31,15 @@ type inspectorUser struct {
 	opener   *opener
 }
 
-func inspectorUserOf(era string) func(registration) func(*testing.T, *stack.Local) user {
-	return func(how registration) func(*testing.T, *stack.Local) user {
-		return func(t *testing.T, s *stack.Local) user {
-			return &inspectorUser{t: t, endpoint: s.MCP(), era: era, how: how, home: t.TempDir(), opener: newOpener(t)}
-		}
+func inspectorUserOf(era string, how registration) func(*testing.T, *stack.Local) user {
+	return func(t *testing.T, s *stack.Local) user {
+		return &inspectorUser{t: t, endpoint: s.MCP(), era: era, how: how, home: t.TempDir(), opener: newOpener(t, s)}
 	}
 }
 
 func (u *inspectorUser) signedIn() int { return u.opener.count() }
 
 func (u *inspectorUser) call(tool string) (string, error) {
-	inspectorPort.Lock()
-	defer inspectorPort.Unlock()
 	ctx, cancel := context.WithTimeout(u.t.Context(), 40*time.Second)
 	defer cancel()
 	args := []string{filepath.Join("node_modules", ".bin", "mcp-inspector"), "--cli", u.endpoint,
@@ -80,10 +73,10 @@ type opener struct {
 	opened  int
 }
 
-func newOpener(t *testing.T) *opener {
+func newOpener(t *testing.T, s *stack.Local) *opener {
 	t.Helper()
 	dir := t.TempDir()
-	o := &opener{t: t, script: filepath.Join(dir, "open"), notes: filepath.Join(dir, "addresses"), browser: stack.NewBrowser(stack.Alice)}
+	o := &opener{t: t, script: filepath.Join(dir, "open"), notes: filepath.Join(dir, "addresses"), browser: s.Browser(stack.Alice)}
 	text := "#!/bin/sh\nprintf '%s\\n' \"$1\" >> '" + o.notes + "'\n"
 	if err := os.WriteFile(o.script, []byte(text), 0o700); err != nil {
 		t.Fatal(err)

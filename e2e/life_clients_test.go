@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"entramcp/e2e/stack"
 )
@@ -12,49 +13,50 @@ import (
 // speak and with each way to register that they have, through expiry, a scope
 // challenge, revocation and the loss of their registration.
 func TestRealClientsForMonths(t *testing.T) {
+	t.Run("inspector", func(t *testing.T) {
+		t.Parallel()
+		// Without any OAuth option on its command line, the Inspector answers
+		// a scope challenge by refreshing too. With one it asks its user.
+		stepUp := faults{stepUp: "without authorization code"}
+		for _, era := range []string{"modern", "legacy"} {
+			t.Run(era+"/DCR", func(t *testing.T) { live(t, dynamic, stepUp, 0, inspectorUserOf(era, dynamic)) })
+			t.Run(era+"/CIMD", func(t *testing.T) { live(t, document, faults{}, 0, inspectorUserOf(era, document)) })
+		}
+	})
+	t.Run("mcp-remote/DCR", func(t *testing.T) {
+		t.Parallel()
+		live(t, dynamic, faults{}, 0, startMCPRemote)
+	})
 	for _, c := range []struct {
 		name  string
-		how   []registration
 		known faults
+		early time.Duration
 		start func(registration) func(*testing.T, *stack.Local) user
 	}{
 		// The Go SDK refreshes by golang.org/x/oauth2, and when that is refused
 		// gives the call up instead of authorizing again.
-		{name: "go-sdk/newest", how: both, known: faults{register: "invalid_client"}, start: goUserOf("")},
-		{name: "go-sdk/2025-11-25", how: both, known: faults{register: "invalid_client"}, start: goUserOf("2025-11-25")},
+		{name: "go-sdk/newest", known: faults{register: "invalid_client"}, early: 10 * time.Second, start: goUserOf("")},
+		{name: "go-sdk/2025-11-25", known: faults{register: "invalid_client"}, early: 10 * time.Second, start: goUserOf("2025-11-25")},
 		// With a refresh token in hand, version 1 answers a scope challenge by
 		// refreshing, which cannot widen a grant (RFC 6749 §6), and gives up.
-		{name: "typescript-1", how: both, known: faults{stepUp: "403"}, start: nodeUserOf("sdk-v1", nil)},
-		{name: "typescript-2/legacy", how: both, start: nodeUserOf("sdk-v2", "legacy")},
-		{name: "typescript-2/auto", how: both, start: nodeUserOf("sdk-v2", "auto")},
-		{name: "typescript-2/2026-07-28", how: both, start: nodeUserOf("sdk-v2", map[string]string{"pin": "2026-07-28"})},
-		// Without any OAuth option on its command line, the Inspector answers
-		// a scope challenge by refreshing too. With one it asks its user.
-		{name: "inspector/modern", how: onlyDynamic, known: faults{stepUp: "without authorization code"}, start: inspectorUserOf("modern")},
-		{name: "inspector/modern", how: onlyDocument, start: inspectorUserOf("modern")},
-		{name: "inspector/legacy", how: onlyDynamic, known: faults{stepUp: "without authorization code"}, start: inspectorUserOf("legacy")},
-		{name: "inspector/legacy", how: onlyDocument, start: inspectorUserOf("legacy")},
-		{name: "mcp-remote", how: onlyDynamic, start: func(registration) func(*testing.T, *stack.Local) user { return startMCPRemote }},
+		{name: "typescript-1", known: faults{stepUp: "403"}, start: nodeUserOf("sdk-v1", nil)},
+		{name: "typescript-2/legacy", start: nodeUserOf("sdk-v2", "legacy")},
+		{name: "typescript-2/auto", start: nodeUserOf("sdk-v2", "auto")},
+		{name: "typescript-2/2026-07-28", start: nodeUserOf("sdk-v2", map[string]string{"pin": "2026-07-28"})},
 	} {
-		for _, how := range c.how {
+		for _, how := range []registration{dynamic, document} {
 			t.Run(fmt.Sprintf("%s/%s", c.name, how), func(t *testing.T) {
 				t.Parallel()
-				live(t, how, c.known, c.start(how))
+				live(t, how, c.known, c.early, c.start(how))
 			})
 		}
 	}
 }
 
-var (
-	both         = []registration{dynamic, document}
-	onlyDynamic  = both[:1]
-	onlyDocument = both[1:]
-)
-
 func goUserOf(version string) func(registration) func(*testing.T, *stack.Local) user {
 	return func(how registration) func(*testing.T, *stack.Local) user {
 		return func(t *testing.T, s *stack.Local) user {
-			return &goUser{connectGo(t, s.MCP(), http.DefaultClient, version, how, stack.NewBrowser(stack.Alice))}
+			return &goUser{connectGo(t, s.MCP(), http.DefaultClient, version, how, s.Browser(stack.Alice))}
 		}
 	}
 }
@@ -72,7 +74,7 @@ func nodeUserOf(script string, era any) func(registration) func(*testing.T, *sta
 			if how == document {
 				settings.ClientMetadataURL = documentURL
 			}
-			return &nodeUser{scriptedClient: startNode(t, script, settings), browser: stack.NewBrowser(stack.Alice)}
+			return &nodeUser{scriptedClient: startNode(t, script, settings), browser: s.Browser(stack.Alice)}
 		}
 	}
 }

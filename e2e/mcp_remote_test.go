@@ -26,7 +26,7 @@ type remoteUser struct {
 
 func startMCPRemote(t *testing.T, s *stack.Local) user {
 	t.Helper()
-	u := &remoteUser{t: t, opener: newOpener(t), answers: make(chan json.RawMessage, 16)}
+	u := &remoteUser{t: t, opener: newOpener(t, s), answers: make(chan json.RawMessage, 16)}
 	cmd := exec.Command(stack.Node(t), filepath.Join("node_modules", ".bin", "mcp-remote"), s.MCP(), "--allow-http")
 	cmd.Env = append(u.opener.env(), "HOME="+t.TempDir(), "MCP_REMOTE_CONFIG_DIR="+t.TempDir())
 	stdin, err := cmd.StdinPipe()

@@ -123,14 +123,14 @@ func TestEveryPageOnEveryScreen(t *testing.T) {
 	}
 }
 
-// approveInSight holds that the decision needs no scrolling, on a phone and on a small
-// window of a desktop.
+// approveInSight holds that the decision, and what it is about, need no scrolling, on a
+// phone and on a small window of a desktop.
 func approveInSight(t *testing.T, c *stack.Chromium, name string) {
 	t.Helper()
 	for screen, size := range map[string][2]int64{"a phone": {390, 844}, "a desktop": {1280, 700}} {
 		c.Do(name, chromedp.EmulateViewport(size[0], size[1]))
-		if bottom := stack.Script[float64](c, `document.querySelector('button[value="approve"]').getBoundingClientRect().bottom`); bottom > float64(size[1]) {
-			t.Errorf("%s: on %s, Approve ends at %.0f of %d", name, screen, bottom, size[1])
+		if bottom := stack.Script[float64](c, `Math.max(...["button[value=approve]", "button[value=cancel]", ".facts"].map(s => document.querySelector(s).getBoundingClientRect().bottom))`); bottom > float64(size[1]) {
+			t.Errorf("%s: on %s, the decision ends at %.0f of %d", name, screen, bottom, size[1])
 		}
 	}
 }

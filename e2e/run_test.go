@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"entramcp/e2e/stack"
+	"entramcp/handler/clocktest"
 )
 
 // devRun is make run: the launcher with the handler that it starts.
@@ -87,20 +88,17 @@ func (d *devRun) command(name string, env ...string) (stdout, stderr string, err
 
 func (d *devRun) waitFor(text string) {
 	d.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if strings.Contains(d.out.String(), text) {
-			return
-		}
+	clocktest.Eventually(d.t, "make run writes "+text, 30*time.Second, func() bool {
 		select {
 		case <-d.ended:
 			if !strings.Contains(d.out.String(), text) {
 				d.t.Fatalf("make run ended without %q:\n%s", text, d.out.String())
 			}
-			return
+			return true
 		default:
+			return strings.Contains(d.out.String(), text)
 		}
-	}
-	d.t.Fatalf("no %q in:\n%s", text, d.out.String())
+	})
 }
 
 // interrupt is Ctrl-C; it returns the exit status.

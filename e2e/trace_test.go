@@ -45,15 +45,15 @@ func TestOneSignInAndCallIsOneTrace(t *testing.T) {
 		d.Telemetry = tel
 		d.Log = observe.NewLogger(observe.LogOptions{Out: log, Errs: log, Text: true, OnEvent: tel.Event})
 	})
-	eventually(t, "the first epoch", func() bool { return strings.Contains(log.String(), "key_ring_changed") })
+	logged(t, log, "key_ring_changed")
 	if err := s.Tenant.GrantConsent(stack.Bob, stack.ClientID, "https://graph.microsoft.com/User.Read"); err != nil {
 		t.Fatal(err)
 	}
 	// What an instance reads only once has been read.
-	newApp(t, s.URL, stack.Alice).signIn("openid").call("greet")
+	newApp(t, s, stack.Alice).signIn("openid").call("greet")
 
 	transport := withHeader{"Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
-	a := &app{t: t, Client: oauthclient.New(s.URL, appCallback), browser: stack.NewBrowser(stack.Bob).Through(transport)}
+	a := &app{t: t, Client: oauthclient.New(s.URL, appCallback), browser: s.Browser(stack.Bob).Through(transport)}
 	a.HTTP = &http.Client{Transport: transport}
 	if got := registered(a).signIn("openid", "offline_access", "User.Read").call("identity"); got.failed {
 		t.Fatalf("%+v", got)

@@ -13,6 +13,7 @@ import (
 	"entramcp/dev/tenant"
 	"entramcp/e2e/stack"
 	"entramcp/handler"
+	"entramcp/handler/clocktest"
 	"entramcp/handler/observe"
 	"entramcp/handler/telemetry"
 )
@@ -35,14 +36,10 @@ func watched(t *testing.T, env map[string]string) (s *stack.Local, log *stack.Ou
 	return s, log, tel
 }
 
-// eventually waits for what goes on in the background.
-func eventually(t *testing.T, what string, is func() bool) {
+// logged waits for what goes on in the background to say so.
+func logged(t *testing.T, log *stack.Output, line string) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-	}
+	clocktest.Eventually(t, line, 20*time.Second, func() bool { return strings.Contains(log.String(), line) })
 }
 
 // TestWhatWillNotWorkLaterIsSaidBefore: a client secret that ends soon is in the
@@ -51,7 +48,7 @@ func TestWhatWillNotWorkLaterIsSaidBefore(t *testing.T) {
 	t.Parallel()
 	ends := time.Now().AddDate(0, 0, 5).UTC().Format(time.DateOnly)
 	s, log, tel := watched(t, map[string]string{"ENTRA_CLIENT_SECRET_EXPIRES": ends})
-	eventually(t, "the line", func() bool { return strings.Contains(log.String(), "warning=secret_expires") })
+	logged(t, log, "warning=secret_expires")
 
 	said := "The client secret of the app registration ends on " + ends
 	for _, tt := range []struct {
@@ -97,10 +94,10 @@ func TestEachMetricOfTheManualIsMeasured(t *testing.T) {
 		d.Telemetry = tel
 		d.Log = observe.NewLogger(observe.LogOptions{Out: log, Errs: log, Text: true, OnEvent: tel.Event})
 	})
-	a := newApp(t, s.URL, stack.Bob).signIn("openid", "offline_access")
+	a := newApp(t, s, stack.Bob).signIn("openid", "offline_access")
 	a.call("greet")
 	a.call("greet")
-	eventually(t, "a sweep", func() bool { return strings.Contains(log.String(), "msg=swept") })
+	logged(t, log, "msg=swept")
 	if err := tel.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}

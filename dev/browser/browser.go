@@ -30,6 +30,9 @@ type Browser struct {
 	Seen []*Page
 	// Before, if set, is called before each request.
 	Before func(*http.Request)
+	// Reads, if set, takes the time that a person takes to read a page, in the
+	// place of time.Sleep: for servers whose clock the test sets.
+	Reads  func(time.Duration)
 	client *http.Client
 }
 
@@ -61,6 +64,8 @@ type Page struct {
 	Refresh string
 	// AppLink leads to an app with its own scheme, if there is such a link.
 	AppLink string
+
+	shown time.Time
 }
 
 // Form is one HTML form with its hidden fields; Buttons are its named submit
@@ -69,8 +74,6 @@ type Form struct {
 	Action, Method string
 	Fields         url.Values
 	Buttons        []string
-
-	shown time.Time
 }
 
 // reading is how long a person takes to read a page at least. The consent page
@@ -136,7 +139,7 @@ func (b *Browser) walk(start string, choose func(*Page) (Form, string, error)) (
 		if err != nil {
 			return nil, err
 		}
-		if req, err = form.submit(page.URL, button); err != nil {
+		if req, err = b.submit(page, form, button); err != nil {
 			return nil, err
 		}
 	}
@@ -163,7 +166,7 @@ func (b *Browser) SignInAt(address string) (*Page, error) {
 				}
 			}
 		}
-		req, err := form.submit(page.URL, button)
+		req, err := b.submit(page, form, button)
 		if err != nil {
 			return nil, err
 		}
@@ -215,7 +218,7 @@ func (b *Browser) Press(p *Page, button string) (*Page, error) {
 	if len(p.Forms) == 0 {
 		return nil, fmt.Errorf("no form on %s (%d):\n%s", p.URL, p.Status, p.Body)
 	}
-	req, err := p.Forms[0].submit(p.URL, button)
+	req, err := b.submit(p, p.Forms[0], button)
 	if err != nil {
 		return nil, err
 	}
@@ -236,7 +239,7 @@ func (b *Browser) fetch(req *http.Request) (page *Page, location string, err err
 	if err != nil {
 		return nil, "", err
 	}
-	page = &Page{URL: req.URL, Status: res.StatusCode, Header: res.Header, Body: string(body)}
+	page = &Page{URL: req.URL, Status: res.StatusCode, Header: res.Header, Body: string(body), shown: time.Now()}
 	root, err := html.Parse(strings.NewReader(page.Body))
 	if err != nil {
 		return nil, "", err
@@ -262,7 +265,7 @@ func (p *Page) read(n *html.Node, form *Form) {
 	if n.Type == html.ElementNode {
 		switch n.Data {
 		case "form":
-			p.Forms = append(p.Forms, Form{Action: attr("action"), Method: attr("method"), Fields: url.Values{}, shown: time.Now()})
+			p.Forms = append(p.Forms, Form{Action: attr("action"), Method: attr("method"), Fields: url.Values{}})
 			form = &p.Forms[len(p.Forms)-1]
 		case "input", "button":
 			switch {
@@ -289,17 +292,22 @@ func (p *Page) read(n *html.Node, form *Form) {
 	}
 }
 
-// submit makes the request that pressing the button makes.
-func (f Form) submit(page *url.URL, button string) (*http.Request, error) {
+// submit makes the request that pressing the button of a form makes, once the
+// person has read the page.
+func (b *Browser) submit(p *Page, f Form, button string) (*http.Request, error) {
 	if strings.HasSuffix(f.Action, "/consent") {
-		time.Sleep(time.Until(f.shown.Add(reading)))
+		if b.Reads != nil {
+			b.Reads(reading)
+		} else {
+			time.Sleep(time.Until(p.shown.Add(reading)))
+		}
 	}
 	fields := url.Values{}
 	maps.Copy(fields, f.Fields)
 	if name, value, ok := strings.Cut(button, "="); ok && name != "" {
 		fields.Set(name, value)
 	}
-	to, err := page.Parse(f.Action)
+	to, err := p.URL.Parse(f.Action)
 	if err != nil {
 		return nil, err
 	}
@@ -312,7 +320,7 @@ func (f Form) submit(page *url.URL, button string) (*http.Request, error) {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Origin", page.Scheme+"://"+page.Host)
+	req.Header.Set("Origin", p.URL.Scheme+"://"+p.URL.Host)
 	req.Header.Set("Sec-Fetch-Site", "same-origin")
 	return req, nil
 }

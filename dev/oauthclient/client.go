@@ -63,6 +63,9 @@ type Answer struct {
 	Took   time.Duration
 }
 
+// String is for the messages of tests: the status and the beginning of the body.
+func (a Answer) String() string { return fmt.Sprintf("%d %.500s", a.Status, a.Body) }
+
 // Member is a text in the JSON object, and empty if there is none.
 func (a Answer) Member(name string) string {
 	var object map[string]any

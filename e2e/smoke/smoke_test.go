@@ -18,7 +18,7 @@ func TestSmokeWalksAServer(t *testing.T) {
 	server := stack.StartLocal(t, nil, nil)
 	var out bytes.Buffer
 	w := &walk{endpoint: server.MCP(), client: http.DefaultClient, out: &out, open: func(ctx context.Context, address string) error {
-		redirect, err := stack.NewBrowser(stack.Alice).Approve(address)
+		redirect, err := server.Browser(stack.Alice).Approve(address)
 		if err != nil {
 			return err
 		}

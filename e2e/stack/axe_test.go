@@ -1,11 +1,14 @@
 package stack
 
 import (
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
 )
+
+func TestMain(m *testing.M) { os.Exit(Main(m)) }
 
 // TestAxeFindsWhatIsWrong: a page that forbids every script of its own is
 // checked all the same.

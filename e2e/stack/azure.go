@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"archive/zip"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"entramcp/dev/funchost"
+	"entramcp/handler/clocktest"
 )
 
 // SiteHost is the name that Azure gives the app; the public URL is another, as
@@ -57,6 +59,22 @@ var Package = sync.OnceValues(func() (string, error) {
 	return path, funchost.Build(context.Background(), root, runtime.GOOS, runtime.GOARCH, path, "-overlay", overlay)
 })
 
+// unpacked is Package in a directory, of which each instance gets a copy: that
+// takes less time than unpacking.
+var unpacked = sync.OnceValues(func() (string, error) {
+	path, err := Package()
+	if err != nil {
+		return "", err
+	}
+	z, err := zip.OpenReader(path)
+	if err != nil {
+		return "", err
+	}
+	defer z.Close()
+	dir := filepath.Join(filepath.Dir(path), "package")
+	return dir, os.CopyFS(dir, z)
+})
+
 // startHosts starts o.Instances instances and waits for them.
 func (s *Stack) startHosts(tb testing.TB, o Options) {
 	tb.Helper()
@@ -69,20 +87,9 @@ func (s *Stack) startHosts(tb testing.TB, o Options) {
 			tb.Fatal(err)
 		}
 	}
-	eventually(tb, "handlers under the Functions host ready", 30*time.Second, func(ctx context.Context) bool {
-		for range s.Hosts {
-			req, _ := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/readyz", nil)
-			res, err := s.Client().Do(req)
-			if err != nil {
-				return false
-			}
-			_ = res.Body.Close()
-			if res.StatusCode != http.StatusOK {
-				return false
-			}
-		}
-		return true
-	})
+	for range s.Hosts { // they take turns
+		clocktest.Eventually(tb, "a handler under the Functions host ready", readyWithin, func() bool { return ready(s.Client(), s.URL) })
+	}
 }
 
 // AddHost starts one more instance, which gets no requests until FrontEnd uses
@@ -92,7 +99,7 @@ func (s *Stack) AddHost(tb testing.TB, a *Azure) *funchost.Host {
 	path := a.Package
 	if path == "" {
 		var err error
-		if path, err = Package(); err != nil {
+		if path, err = unpacked(); err != nil {
 			tb.Fatal(err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,22 +18,41 @@ type Chromium struct {
 	ctx context.Context
 }
 
-// NewChromium starts one without any cookie.
+var (
+	endChromium = func() {}
+
+	// chromium is the process that the tests of a binary share.
+	chromium = sync.OnceValues(func() (context.Context, error) {
+		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox,
+			chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true),
+			// The certificate of a stack under https is its own.
+			chromedp.Flag("ignore-certificate-errors", true))
+		ctx, end := chromedp.NewExecAllocator(context.Background(), options...)
+		endChromium = end
+		ctx, _ = chromedp.NewContext(ctx)
+		return ctx, chromedp.Do(ctx, chromedp.Navigate("about:blank"))
+	})
+)
+
+// Main runs the tests of a binary and ends the process that their Chromiums share.
+func Main(m *testing.M) (status int) {
+	defer func() { endChromium() }()
+	return m.Run()
+}
+
+// NewChromium is one without any cookie, for test binaries that run by Main.
 func NewChromium(tb testing.TB) *Chromium {
 	tb.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true),
-		// The certificate of a stack under https is its own.
-		chromedp.Flag("ignore-certificate-errors", true))
-	ctx, cancel := chromedp.NewExecAllocator(tb.Context(), options...)
-	tb.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	tb.Cleanup(cancel)
-	c := &Chromium{tb, ctx}
-	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+	process, err := chromium()
+	if err != nil {
 		tb.Fatalf("Chromium does not start: %v", err)
 	}
-	return c
+	ctx, cancel := chromedp.NewContext(process, chromedp.WithNewBrowserContext())
+	tb.Cleanup(cancel)
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+		tb.Fatalf("Chromium opens no tab: %v", err)
+	}
+	return &Chromium{tb, ctx}
 }
 
 // Tab is another tab of the same browser: it shares the cookies.

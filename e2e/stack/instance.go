@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"entramcp/handler/clocktest"
 )
 
 // Instance is one handler process.
@@ -211,17 +213,11 @@ func (s *Stack) Run(env map[string]string, args ...string) (output string, statu
 // WaitReady waits until the instance and all it depends on answer.
 func (i *Instance) WaitReady() {
 	i.tb.Helper()
-	eventually(i.tb, "handler at "+i.URL+" ready", 30*time.Second, func(ctx context.Context) bool {
+	clocktest.Eventually(i.tb, "handler at "+i.URL+" ready", readyWithin, func() bool {
 		if !i.Alive() {
 			i.tb.Fatalf("the handler ended:\n%s", i.Log())
 		}
-		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, i.URL+"/readyz", nil)
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return false
-		}
-		_ = res.Body.Close()
-		return res.StatusCode == http.StatusOK
+		return ready(http.DefaultClient, i.URL)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -95,6 +96,17 @@ func StartLocal(tb testing.TB, env map[string]string, more func(*handler.Depende
 
 // MCP is the URL of the MCP endpoint.
 func (l *Local) MCP() string { return l.URL + "/mcp" }
+
+// Browser is NewBrowser for somebody who reads by the server's clock, which takes
+// no time.
+func (l *Local) Browser(user string) *Browser {
+	b := NewBrowser(user)
+	b.Reads = l.Clock.Advance
+	return b
+}
+
+// Client is an HTTP client on the computer of the person.
+func (l *Local) Client() *http.Client { return http.DefaultClient }
 
 // Rows are the rows whose partition begins with prefix.
 func (l *Local) Rows(tb testing.TB, prefix string) []store.Row {

@@ -37,7 +37,7 @@ func (l *Local) SignInWith(tb testing.TB, user string, f Flow) (callback *url.UR
 	tb.Helper()
 	c := l.client(f)
 	request := c.Request(f.Extra)
-	callback, err := NewBrowser(user).Approve(request.URL)
+	callback, err := l.Browser(user).Approve(request.URL)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -72,6 +72,9 @@ type Stack struct {
 	tb        testing.TB
 }
 
+// readyWithin is how long a server may take to start.
+const readyWithin = 30 * time.Second
+
 // MCP is the URL of the MCP endpoint.
 func (s *Stack) MCP() string { return s.URL + "/mcp" }
 
@@ -195,15 +198,18 @@ func portOf(a net.Addr) string {
 	return port
 }
 
-func eventually(tb testing.TB, what string, limit time.Duration, ok func(context.Context) bool) {
-	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+// ready reports whether /readyz of the server at address answers that it is.
+func ready(client *http.Client, address string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
 	defer cancel()
-	for !ok(ctx) {
-		select {
-		case <-ctx.Done():
-			tb.Fatalf("%s: not within %s", what, limit)
-		case <-time.After(20 * time.Millisecond):
-		}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/readyz", nil)
+	if err != nil {
+		return false
 	}
+	res, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = res.Body.Close()
+	return res.StatusCode == http.StatusOK
 }

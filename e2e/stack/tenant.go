@@ -31,7 +31,7 @@ func startTenant(tb testing.TB, publicURL string, now func() time.Time, o Option
 	if o.Via != nil {
 		baseURL = o.Via(server.Listener.Addr().String())
 	}
-	t, err := tenant.New(tenant.Options{BaseURL: baseURL, Now: now})
+	t, err := tenant.New(tenant.Options{BaseURL: baseURL, Now: now, SigningKey: tenant.SharedKey()})
 	if err != nil {
 		tb.Fatal(err)
 	}
