@@ -199,13 +199,3 @@ func (a answer) is(status int, code string) bool {
 func (a answer) unavailable(within time.Duration) bool {
 	return a.is(http.StatusServiceUnavailable, "temporarily_unavailable") && a.header.Get("Retry-After") != "" && a.took < within
 }
-
-// eventually waits until ok, for so long as limit.
-func eventually(t *testing.T, what string, limit time.Duration, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(limit); !ok(); time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within %s", what, limit)
-		}
-	}
-}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"entramcp/e2e/stack"
+	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
 	"entramcp/handler/secret"
 )
@@ -110,7 +111,7 @@ func TestWrongMasterKeyStartsNothing(t *testing.T) {
 
 	wrong := s.Aside(t, map[string]string{"MASTER_KEY": secondKey})
 	there := c.at(wrong)
-	eventually(t, "/readyz answers", patience, func() bool { return listening(wrong) })
+	clocktest.Eventually(t, "/readyz answers", patience, func() bool { return listening(wrong) })
 	if a := there.get("/readyz"); a.status != http.StatusServiceUnavailable || a.text("status") != "not ready" {
 		t.Errorf("/readyz answers %d %s", a.status, a.body)
 	}

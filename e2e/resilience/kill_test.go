@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"entramcp/e2e/stack"
+	"entramcp/handler/clocktest"
 )
 
 // writes are all writes of a connection's life, in their order: the request
@@ -92,7 +93,7 @@ func live(t *testing.T, s *stack.Stack, k *killer, survivor *stack.Instance) *fa
 	if a := there.refresh(got.refresh); !a.is(http.StatusBadRequest, "invalid_grant") {
 		t.Errorf("refresh after the revocation: %d %s", a.status, a.body)
 	}
-	eventually(t, "the survivor refuses the access token", bound, func() bool {
+	clocktest.Eventually(t, "the survivor refuses the access token", bound, func() bool {
 		return there.call(got.access).status == http.StatusUnauthorized
 	})
 	return f
@@ -138,10 +139,10 @@ func TestABegunRevocationIsCompletedByOthers(t *testing.T) {
 		_ = res.Body.Close()
 		t.Fatalf("the victim answered %s", res.Status)
 	}
-	eventually(t, "the access token is refused", bound, func() bool {
+	clocktest.Eventually(t, "the access token is refused", bound, func() bool {
 		return c.at(s.Instances[0]).call(got.access).status == http.StatusUnauthorized
 	})
-	eventually(t, "the refresh token is refused elsewhere", bound, func() bool {
+	clocktest.Eventually(t, "the refresh token is refused elsewhere", bound, func() bool {
 		return c.at(s.Instances[1]).refresh(got.refresh).is(http.StatusBadRequest, "invalid_grant")
 	})
 }

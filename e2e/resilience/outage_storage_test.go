@@ -8,6 +8,7 @@ import (
 
 	"entramcp/e2e/stack"
 	"entramcp/e2e/stack/faultproxy"
+	"entramcp/handler/clocktest"
 )
 
 // TestStorageOutage: while the table does not answer, whatever needs it is
@@ -139,7 +140,7 @@ func TestAStalledStorageStopsCallsAfterTheBound(t *testing.T) {
 		t.Fatalf("before the stall: %d %s", a.status, a.body)
 	}
 	tables.Set(faultproxy.Stall)
-	eventually(t, "/mcp answers 503", bound+5*time.Second, func() bool {
+	clocktest.Eventually(t, "/mcp answers 503", bound+5*time.Second, func() bool {
 		a := c.call(got.access)
 		if a.status != http.StatusOK && !a.unavailable(patience) {
 			t.Fatalf("/mcp answers %d %s after %s", a.status, a.body, a.took)
@@ -147,5 +148,5 @@ func TestAStalledStorageStopsCallsAfterTheBound(t *testing.T) {
 		return a.status != http.StatusOK
 	})
 	tables.Set(faultproxy.None)
-	eventually(t, "/mcp serves again", 10*time.Second, func() bool { return c.call(got.access).status == http.StatusOK })
+	clocktest.Eventually(t, "/mcp serves again", 10*time.Second, func() bool { return c.call(got.access).status == http.StatusOK })
 }

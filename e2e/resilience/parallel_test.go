@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"entramcp/e2e/stack"
+	"entramcp/handler/clocktest"
 )
 
 // instances is how many processes share a table in these tests.
@@ -67,7 +68,7 @@ func refusedEverywhere(t *testing.T, s *stack.Stack, c *client, access string) {
 	t.Helper()
 	revoked := time.Now()
 	for _, i := range s.Instances {
-		eventually(t, "the access token is refused at "+i.URL, bound-time.Since(revoked), func() bool {
+		clocktest.Eventually(t, "the access token is refused at "+i.URL, bound-time.Since(revoked), func() bool {
 			a := c.at(i).call(access)
 			if a.status != http.StatusOK && a.status != http.StatusUnauthorized {
 				t.Errorf("/mcp answers %d %s", a.status, a.body)

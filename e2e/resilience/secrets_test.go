@@ -11,6 +11,7 @@ import (
 	"entramcp/dev/tenant"
 	"entramcp/e2e/stack"
 	"entramcp/e2e/stack/faultproxy"
+	"entramcp/handler/clocktest"
 	"entramcp/handler/store/storetest"
 )
 
@@ -55,7 +56,7 @@ func TestNothingSecretIsEverLogged(t *testing.T) {
 		t.Fatalf("%v: %s", err, rotation)
 	}
 	locked := s.Aside(t, map[string]string{"MASTER_KEY": secondKey})
-	eventually(t, "the instance with the wrong key listens", patience, func() bool { return listening(locked) })
+	clocktest.Eventually(t, "the instance with the wrong key listens", patience, func() bool { return listening(locked) })
 	public.at(locked).refresh(got.refresh)
 	public.at(locked).call(got.access)
 

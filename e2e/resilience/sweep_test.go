@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"entramcp/e2e/stack"
+	"entramcp/handler/clocktest"
 	"entramcp/handler/store"
 )
 
@@ -59,7 +60,7 @@ func TestInstancesSweepWhatHasExpired(t *testing.T) {
 		t.Fatalf("there are records of %v, want all of %v", want, kinds)
 	}
 
-	eventually(t, "the expired rows are gone", 30*time.Second, func() bool {
+	clocktest.Eventually(t, "the expired rows are gone", 30*time.Second, func() bool {
 		return !slices.ContainsFunc(rows(t, s, ""), func(row store.Row) bool { return strings.Contains(row.Key, "-expired-") })
 	})
 	for _, row := range rows(t, s, "") {
@@ -69,7 +70,7 @@ func TestInstancesSweepWhatHasExpired(t *testing.T) {
 	if len(live) != 0 {
 		t.Errorf("swept though live: %v", live)
 	}
-	eventually(t, "the sweeps report what they have removed", 10*time.Second, func() bool { return maps.Equal(swept(s), want) })
+	clocktest.Eventually(t, "the sweeps report what they have removed", 10*time.Second, func() bool { return maps.Equal(swept(s), want) })
 	if a := c.refresh(got.refresh); a.status != http.StatusOK {
 		t.Errorf("refresh after the sweep: %d %s", a.status, a.body)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"entramcp/e2e/stack"
+	"entramcp/handler/clocktest"
 )
 
 const (
@@ -133,5 +134,5 @@ func (u *underway) afterwards(t *testing.T) {
 	if a := u.refresh(u.ended.refresh); !a.is(http.StatusBadRequest, "invalid_grant") {
 		t.Errorf("refresh after the revocation: %d %s", a.status, a.body)
 	}
-	eventually(t, "/readyz is ready", 10*time.Second, func() bool { return u.get("/readyz").status == http.StatusOK })
+	clocktest.Eventually(t, "/readyz is ready", 10*time.Second, func() bool { return u.get("/readyz").status == http.StatusOK })
 }
