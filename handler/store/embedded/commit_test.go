@@ -162,6 +162,20 @@ func TestAWriterFailsAlone(t *testing.T) {
 	}
 }
 
+// TestListingWritesNothing: once the index is complete, which it is from the start in
+// a file that this version made.
+func TestListingWritesNothing(t *testing.T) {
+	table := opened(t)
+	inserted(t, table, "k")()
+	before := transactions(t, table)
+	if _, err := table.ListExpired(t.Context(), time.Unix(1, 0), ""); err != nil {
+		t.Fatal(err)
+	}
+	if n := transactions(t, table) - before; n != 0 {
+		t.Errorf("%d commits", n)
+	}
+}
+
 // TestACommitThatPanicsIsAnError: of all who share it, and of nobody who comes later.
 func TestACommitThatPanicsIsAnError(t *testing.T) {
 	table := opened(t)

@@ -66,12 +66,12 @@ func TestFileOfAVersionWithoutIndexIsIndexedInSteps(t *testing.T) {
 				return err
 			}
 			// As the format says: version and Expires, big-endian.
-			value := fmt.Appendf(nil, "\x01%s%s", be(version), be(uint64(i)))
+			value := fmt.Appendf(nil, "\x01%s%s", be(version), be(uint64(rows-1-i))) // the last ones have expired
 			key := fmt.Sprintf("%06d", i)
 			if err := b.Put([]byte("p\x00"+key), value); err != nil {
 				return err
 			}
-			if i < 1000 {
+			if i >= rows-1000 {
 				want = append(want, key)
 			}
 		}
@@ -79,7 +79,7 @@ func TestFileOfAVersionWithoutIndexIsIndexedInSteps(t *testing.T) {
 	})
 
 	table := open(t, dir)
-	row, err := table.Get(t.Context(), "p", "000500")
+	row, err := table.Get(t.Context(), "p", "011500")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestFileOfAVersionWithoutIndexIsIndexedInSteps(t *testing.T) {
 	if _, err := table.Replace(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
-	want = slices.DeleteFunc(want, func(key string) bool { return key == "000500" })
+	want = slices.DeleteFunc(want, func(key string) bool { return key == "011500" })
 	if _, err := table.Insert(t.Context(), store.Row{Partition: "a", Key: "new", Expires: time.Unix(1, 0)}); err != nil {
 		t.Fatal(err)
 	}
@@ -245,6 +245,11 @@ func TestCursorOfAnotherListingIsRefused(t *testing.T) {
 	}
 	if _, err := table.List(t.Context(), store.Span{First: "m", Last: "p"}, "m/k"); err != nil {
 		t.Errorf("a cursor within the span: %v", err)
+	}
+	for _, from := range []store.Cursor{"m/k", "AAAA", "x!"} {
+		if _, err := table.ListExpired(t.Context(), time.Unix(11, 0), from); !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("cursor %q of a listing of what has expired: %v", from, err)
+		}
 	}
 }
 
