@@ -91,10 +91,10 @@ func parseEpoch(row store.Row) (*epoch, error) {
 	return e, nil
 }
 
-// newEpochs sorts epochs and leaves out those that have expired. The newest
-// stays whatever its row says: without it there would be nothing to sign with.
+// newEpochs leaves out those that have expired of list, which is in ascending
+// sequence. The newest stays whatever its row says: without it there would be
+// nothing to sign with.
 func newEpochs(list []*epoch, now time.Time) *epochs {
-	slices.SortFunc(list, func(a, b *epoch) int { return cmp.Compare(a.row.Key, b.row.Key) })
 	all := &epochs{byKID: make(map[string]*epoch, len(list)), loaded: now}
 	for i, e := range list {
 		if newest := i == len(list)-1; !newest {

@@ -3,6 +3,7 @@ package keyring_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -126,11 +127,57 @@ func TestFailedLoadIsNotRepeatedByEveryRequest(t *testing.T) {
 			if _, err := r.Seal(t.Context(), keyring.RefreshHandle, nil, nil); !errors.Is(err, errStorage) {
 				t.Fatalf("seal: %v", err)
 			}
+			if _, _, err := r.Signing(t.Context(), keyring.AccessToken); !errors.Is(err, errStorage) {
+				t.Fatalf("sign: %v", err)
+			}
 		}
 		if n := table.Count(storetest.List); n != 1+second/2 {
 			t.Errorf("%d reads after %d s, want one in two seconds", n, second)
 		}
 		c.Advance(time.Second)
+	}
+	table.Repair()
+	load(t, r)
+	table.Before(storetest.Fail(errStorage))
+	before := table.Count(storetest.List)
+	for range 50 {
+		if _, err := r.Verifying(t.Context(), keyring.AccessToken, "unknown-kid-", time.Time{}); !errors.Is(err, errStorage) {
+			t.Fatalf("verify: %v", err)
+		}
+	}
+	if n := table.Count(storetest.List) - before; n != 1 {
+		t.Errorf("%d reads for unknown ids", n)
+	}
+}
+
+// An instance that was left behind by a change of the wrapping key has nothing to
+// sign with, which no number of requests changes.
+func TestRingThatCannotSignIsReadOnceInThirtySeconds(t *testing.T) {
+	c := clocktest.New()
+	table := newTable(t)
+	old := storetest.Instrument(table)
+	r := newRing(t, old, masterKey(t, keyA), c)
+	load(t, r)
+	if n, err := newRing(t, table, masterKey(t, keyB, keyA), c).Rewrap(t.Context()); n != 1 || err != nil {
+		t.Fatalf("%d, %v", n, err)
+	}
+	retire(t, newRing(t, table, masterKey(t, keyB), c), nil, 1)
+	load(t, newRing(t, table, masterKey(t, keyB), c))
+	if err := r.Load(t.Context()); !errors.Is(err, keyring.ErrWrongKey) {
+		t.Fatalf("loaded: %v", err)
+	}
+	c.Advance(keyring.Overlap + time.Second)
+	before := old.Count(storetest.List)
+	for range 50 {
+		if _, err := r.Seal(t.Context(), keyring.RefreshHandle, nil, nil); err == nil {
+			t.Fatal("sealed")
+		}
+	}
+	if n := old.Count(storetest.List) - before; n != 1 {
+		t.Errorf("%d reads", n)
+	}
+	if err := r.Ready(t.Context()); err == nil {
+		t.Error("ready")
 	}
 }
 
@@ -153,6 +200,23 @@ func TestReadyReportsAReloadThatFailed(t *testing.T) {
 	load(t, r)
 	if err := r.Ready(t.Context()); err != nil {
 		t.Errorf("after the outage: %v", err)
+	}
+	c.Advance(keyring.Overlap + time.Second) // nothing has read it since
+	if err := r.Ready(t.Context()); err == nil {
+		t.Error("ready with a ring that is too old to sign with")
+	}
+}
+
+// The first epoch is read back before anything relies on it.
+func TestFirstEpochThatGoesAtOnceIsAnError(t *testing.T) {
+	table := newTable(t)
+	wire := storetest.Instrument(table)
+	wire.After(storetest.On(func() error {
+		row := rows(t, table)[0]
+		return table.Delete(t.Context(), row.Partition, row.Key, row.ETag)
+	}, storetest.Insert))
+	if err := newRing(t, wire, masterKey(t, keyA), clocktest.New()).Load(t.Context()); err == nil || !strings.Contains(err.Error(), "the first epoch was inserted") {
+		t.Errorf("loaded: %v", err)
 	}
 }
 

@@ -256,6 +256,12 @@ func TestChangesOfTheRingAreAudited(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("two that rotate", `target="epoch 3" reason=added`)
+	c.Advance(time.Hour)
+	instrumented.Before(storetest.Once(func() error { return r.Retire(t.Context(), 2) }, storetest.Get))
+	if err := second.Retire(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	want("two that retire", `target="epoch 2" reason=retired`)
 }
 
 func TestListShowsTheRingAsItIs(t *testing.T) {
@@ -265,6 +271,9 @@ func TestListShowsTheRingAsItIs(t *testing.T) {
 		t.Errorf("an empty table: %v, %v", list, err)
 	}
 	r := newRing(t, table, masterKey(t, keyA), c)
+	if newest := r.Newest(); !newest.IsZero() {
+		t.Errorf("before the first reading, the newest is of %s", newest)
+	}
 	load(t, r)
 	for range 2 {
 		if err := r.Rotate(t.Context()); err != nil {
@@ -275,6 +284,9 @@ func TestListShowsTheRingAsItIs(t *testing.T) {
 	}
 	if err := r.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if newest := r.Newest(); !newest.Equal(c.Now()) {
+		t.Errorf("the newest is of %s", newest)
 	}
 	retire(t, r, nil, 1)
 	list, err := newRing(t, table, masterKey(t, keyA), c).List(t.Context())

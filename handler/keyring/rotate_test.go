@@ -288,12 +288,34 @@ func TestEpochOfALaterVersionIsNotGuessedAt(t *testing.T) {
 	table := newTable(t)
 	load(t, newRing(t, table, masterKey(t, keyA), c))
 	row := rows(t, table)[0]
-	row.Value = bytes.Replace(row.Value, []byte(`"v":1`), []byte(`"v":2`), 1)
+	whole := row.Value
+	for want, value := range map[string][]byte{"a later version": bytes.Replace(whole, []byte(`"v":1`), []byte(`"v":2`), 1), "is not an epoch": whole[1:]} {
+		row.Value = value
+		var err error
+		if row.ETag, err = table.Replace(t.Context(), row); err != nil {
+			t.Fatal(err)
+		}
+		if err := newRing(t, table, masterKey(t, keyA), c).Load(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("loaded: %v, want %q", err, want)
+		}
+	}
+	// Nor is a row beside a good one whose key is no number.
+	row.Value = whole
 	if _, err := table.Replace(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
-	if err := newRing(t, table, masterKey(t, keyA), c).Load(t.Context()); err == nil || !strings.Contains(err.Error(), "a later version") {
-		t.Errorf("loaded: %v", err)
+	for _, key := range []string{"second", "2", "0000000000"} {
+		row.Key = key
+		etag, err := table.Insert(t.Context(), row)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := newRing(t, table, masterKey(t, keyA), c).Load(t.Context()); err == nil || !strings.Contains(err.Error(), "is not an epoch") {
+			t.Errorf("loaded with a row %s: %v", key, err)
+		}
+		if err := table.Delete(t.Context(), row.Partition, key, etag); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
+	"entramcp/handler/store/storetest"
 )
 
 func TestSealedTextOpensOnlyForItsPurposeAndRow(t *testing.T) {
@@ -39,23 +40,24 @@ func TestSealedTextOpensOnlyForItsPurposeAndRow(t *testing.T) {
 		text    string
 	}
 	attempts := map[string]attempt{
-		"another row":      {keyring.UpstreamTokens, "g-1/b", sealed},
-		"no row":           {keyring.UpstreamTokens, "", sealed},
-		"another purpose":  {keyring.RefreshHandle, "g-1/a", sealed},
-		"another ring":     {keyring.UpstreamTokens, "g-1/a", stranger},
-		"another epoch id": {keyring.UpstreamTokens, "g-1/a", stranger[:12] + rest},
-		"nonce changed":    {keyring.UpstreamTokens, "g-1/a", flip(0)},
-		"text changed":     {keyring.UpstreamTokens, "g-1/a", flip(13)},
-		"tag changed":      {keyring.UpstreamTokens, "g-1/a", flip(len(raw) - 1)},
-		"cut":              {keyring.UpstreamTokens, "g-1/a", sealed[:len(sealed)-4]},
-		"only an id":       {keyring.UpstreamTokens, "g-1/a", kid},
-		"id and a nonce":   {keyring.UpstreamTokens, "g-1/a", sealed[:28]},
-		"empty":            {keyring.UpstreamTokens, "g-1/a", ""},
-		"padded":           {keyring.UpstreamTokens, "g-1/a", sealed + "="},
-		"line break":       {keyring.UpstreamTokens, "g-1/a", sealed[:20] + "\n" + sealed[20:]},
-		"trailing break":   {keyring.UpstreamTokens, "g-1/a", sealed + "\r\n"},
-		"not base64url":    {keyring.UpstreamTokens, "g-1/a", kid + "+/" + rest[2:]},
-		"rubbish":          {keyring.UpstreamTokens, "g-1/a", strings.Repeat("\x00", 80)},
+		"another row":       {keyring.UpstreamTokens, "g-1/b", sealed},
+		"no row":            {keyring.UpstreamTokens, "", sealed},
+		"another purpose":   {keyring.RefreshHandle, "g-1/a", sealed},
+		"another ring":      {keyring.UpstreamTokens, "g-1/a", stranger},
+		"another epoch id":  {keyring.UpstreamTokens, "g-1/a", stranger[:12] + rest},
+		"nonce changed":     {keyring.UpstreamTokens, "g-1/a", flip(0)},
+		"text changed":      {keyring.UpstreamTokens, "g-1/a", flip(13)},
+		"tag changed":       {keyring.UpstreamTokens, "g-1/a", flip(len(raw) - 1)},
+		"cut":               {keyring.UpstreamTokens, "g-1/a", sealed[:len(sealed)-4]},
+		"only an id":        {keyring.UpstreamTokens, "g-1/a", kid},
+		"id and a nonce":    {keyring.UpstreamTokens, "g-1/a", sealed[:28]},
+		"less than a nonce": {keyring.UpstreamTokens, "g-1/a", sealed[:20]},
+		"empty":             {keyring.UpstreamTokens, "g-1/a", ""},
+		"padded":            {keyring.UpstreamTokens, "g-1/a", sealed + "="},
+		"line break":        {keyring.UpstreamTokens, "g-1/a", sealed[:20] + "\n" + sealed[20:]},
+		"trailing break":    {keyring.UpstreamTokens, "g-1/a", sealed + "\r\n"},
+		"not base64url":     {keyring.UpstreamTokens, "g-1/a", kid + "+/" + rest[2:]},
+		"rubbish":           {keyring.UpstreamTokens, "g-1/a", strings.Repeat("\x00", 80)},
 	}
 	for name, a := range attempts {
 		t.Run(name, func(t *testing.T) {
@@ -82,6 +84,30 @@ func TestSealedTextHasOneSpelling(t *testing.T) {
 	}
 	if opened != 1 {
 		t.Errorf("%d spellings open, want 1", opened)
+	}
+}
+
+// A nonce that came twice under one key would give the key stream away, and let
+// anybody forge. Wrapping keys are no exception.
+func TestNonceIsNeverTheSame(t *testing.T) {
+	r := newRing(t, newTable(t), masterKey(t, keyA), clocktest.New())
+	w := masterKey(t, keyA)
+	seen := map[string]bool{}
+	for range 1000 {
+		raw, err := base64.RawURLEncoding.DecodeString(seal(t, r, keyring.CodeHandle, "", "x")[12:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, wrapped, err := w.Wrap(t.Context(), make([]byte, 32))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, nonce := range []string{string(raw[:12]), string(wrapped[:12])} {
+			if seen[nonce] {
+				t.Fatalf("the nonce %x is used again", nonce)
+			}
+			seen[nonce] = true
+		}
 	}
 }
 
@@ -113,7 +139,14 @@ func TestSigningKeysDifferByPurposeAndVerifyEverywhere(t *testing.T) {
 		}
 		seen[string(key)] = true
 	}
-	for _, kid := range []string{"", "AAAAAAAAAAAA", "short", strings.Repeat("A", 500)} {
+	counted := storetest.Instrument(table)
+	r = newRing(t, counted, masterKey(t, keyA), c)
+	load(t, r)
+	read := counted.Count(storetest.List)
+	for _, kid := range []string{"", "short", strings.Repeat("A", 500), "AAAAAAAAAAAA"} { // the last could be an id of ours
+		if n := counted.Count(storetest.List) - read; n != 0 {
+			t.Errorf("%d readings of the ring for what is no id", n)
+		}
 		if _, err := r.Verifying(t.Context(), keyring.AccessToken, kid, time.Time{}); !errors.Is(err, keyring.ErrNotOurs) {
 			t.Errorf("Verifying(%q): %v, want ErrNotOurs", kid, err)
 		}
@@ -135,6 +168,11 @@ func TestKeysAreNeverPrinted(t *testing.T) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
 		_, _ = fmt.Fprintf(&out, verb+verb+"\n", r, w)
 		_, _ = fmt.Fprintf(&out, verb+"\n", keyring.Options{Wrapper: w})
+	}
+	for _, name := range []string{"keyring.Ring", w.ID()} {
+		if !strings.Contains(out.String(), name) {
+			t.Errorf("output does not name %s:\n%s", name, out.String())
+		}
 	}
 	for _, secret := range []string{string(key), fmt.Sprintf("%x", key), "0123456789abcdef0123456789abcdef", keyA,
 		fmt.Sprintf("%d", []byte("0123456789abcdef"))} {

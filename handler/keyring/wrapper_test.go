@@ -40,6 +40,10 @@ func TestWrongWrappingKeyNeverStartsANewRing(t *testing.T) {
 			t.Errorf("%s: %q repeats the key", what, err)
 		}
 	}
+	neither := newRing(t, table, masterKey(t, keyB, keyB+"!"), c)
+	if err := neither.Load(t.Context()); !errors.Is(err, keyring.ErrWrongKey) {
+		t.Errorf("with neither of two keys: %v", err)
+	}
 	after := rows(t, table)
 	if len(after) != 1 || after[0].ETag != before[0].ETag {
 		t.Error("the ring was changed by an instance that cannot read it")
@@ -219,13 +223,19 @@ func TestEpochThatCannotBeUnwrappedIsAnOutageForItsOwnArtefactsOnly(t *testing.T
 }
 
 func TestAlteredRowsAreRefused(t *testing.T) {
-	for name, alter := range map[string]func(a, b *epochRow){
-		"bytes of another epoch": func(a, b *epochRow) { a.Wrapped = b.Wrapped },
-		"id of another epoch":    func(a, _ *epochRow) { a.KeyID = "AAAAAAAAAAAA" },
-		"flipped bit":            func(a, _ *epochRow) { a.Wrapped[20] ^= 1 },
-		"cut":                    func(a, _ *epochRow) { a.Wrapped = a.Wrapped[:5] },
-		"no bytes":               func(a, _ *epochRow) { a.Wrapped = nil },
-		"no times":               func(a, _ *epochRow) { a.Activates = time.Time{} },
+	for name, tt := range map[string]struct {
+		alter func(a, b *epochRow)
+		want  string
+	}{
+		"bytes of another epoch": {func(a, b *epochRow) { a.Wrapped = b.Wrapped }, "was altered"},
+		"id of another epoch":    {func(a, _ *epochRow) { a.KeyID = "AAAAAAAAAAAA" }, "was altered"},
+		"flipped bit":            {func(a, _ *epochRow) { a.Wrapped[20] ^= 1 }, "unwrap epoch 1"},
+		"cut":                    {func(a, _ *epochRow) { a.Wrapped = a.Wrapped[:5] }, "unwrap epoch 1"},
+		"no bytes":               {func(a, _ *epochRow) { a.Wrapped = nil }, "is not an epoch"},
+		"no beginning":           {func(a, _ *epochRow) { a.Activates = time.Time{} }, "is not an epoch"},
+		"no age":                 {func(a, _ *epochRow) { a.Created = time.Time{} }, "is not an epoch"},
+		"no wrapping key":        {func(a, _ *epochRow) { a.Wrapping = "" }, "is not an epoch"},
+		"an id that is too long": {func(a, _ *epochRow) { a.KeyID += "A" }, "is not an epoch"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := clocktest.New()
@@ -233,9 +243,9 @@ func TestAlteredRowsAreRefused(t *testing.T) {
 			load(t, newRing(t, table, masterKey(t, keyA), c))
 			load(t, newRing(t, other, masterKey(t, keyA), c))
 			b := epochsOf(t, other)[0]
-			rewrite(t, table, rows(t, table)[0], func(a *epochRow) { alter(a, &b) })
-			if err := newRing(t, table, masterKey(t, keyA), c).Load(t.Context()); err == nil {
-				t.Error("loaded")
+			rewrite(t, table, rows(t, table)[0], func(a *epochRow) { tt.alter(a, &b) })
+			if err := newRing(t, table, masterKey(t, keyA), c).Load(t.Context()); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("loaded: %v, want %q", err, tt.want)
 			}
 			if n := len(rows(t, table)); n != 1 {
 				t.Errorf("%d epochs: a new ring was started", n)
@@ -296,12 +306,16 @@ func TestMasterKeyForms(t *testing.T) {
 	if masterKey(t, keyB).ID() == id || masterKey(t, keyB+"!").ID() == masterKey(t, keyB).ID() {
 		t.Error("different keys have the same fingerprint")
 	}
+	if _, err := newMasterKey(strings.Repeat("abcdefgh", 4)); err != nil { // as few characters as may be, of as few kinds
+		t.Error(err)
+	}
 	for text, want := range map[string]string{
-		"":                        "MASTER_KEY is too short",
-		"hunter2-hunter2":         "openssl rand -base64 32",
-		strings.Repeat("x", 31):   "31 characters",
-		strings.Repeat("ab", 100): "repeats itself",
-		strings.Repeat("A", 44):   "repeats itself",
+		"":                           "MASTER_KEY is too short",
+		strings.Repeat("abcdefg", 5): "repeats itself",
+		"hunter2-hunter2":            "openssl rand -base64 32",
+		strings.Repeat("x", 31):      "31 characters",
+		strings.Repeat("ab", 100):    "repeats itself",
+		strings.Repeat("A", 44):      "repeats itself",
 	} {
 		_, err := newMasterKey(text)
 		if err == nil || !strings.Contains(err.Error(), want) || (text != "" && strings.Contains(err.Error(), text)) {
