@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"entramcp/handler/clients"
+	"entramcp/handler/keyring"
 	"entramcp/handler/observe"
 	"entramcp/handler/pages"
 )
@@ -48,7 +49,7 @@ func authorizationParams(w http.ResponseWriter, r *http.Request) (params, error)
 
 // askConsent shows the consent page for f.
 func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, f consentForm, client clients.Client) {
-	sealed, err := s.sealConsent(r.Context(), f)
+	sealed, err := s.sealForm(r.Context(), keyring.ConsentForm, f)
 	if err != nil {
 		s.redirectErrorUnasked(w, r, f.Request, client, err)
 		return

@@ -3,7 +3,6 @@ package authserver
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -171,18 +170,6 @@ func (s *Server) allowed(asked oauth.Scopes, p params) oauth.Scopes {
 		}
 	}
 	return oauth.NewScopes(out...)
-}
-
-func (s *Server) sealConsent(ctx context.Context, f consentForm) (string, error) {
-	plain, err := json.Marshal(f)
-	if err != nil {
-		return "", err
-	}
-	sealed, err := s.Ring.Seal(ctx, keyring.ConsentForm, nil, plain)
-	if err != nil {
-		return "", keysUnavailable(err)
-	}
-	return sealed, nil
 }
 
 // registered looks req's client up again and asks whether it may still be

@@ -24,15 +24,7 @@ type formToken struct {
 // FormToken makes the token that a form for purpose carries in a hidden field.
 // It gives the browser its cookie if it has none. No storage I/O.
 func (s *Server) FormToken(w http.ResponseWriter, r *http.Request, purpose string) (string, error) {
-	plain, err := json.Marshal(formToken{purpose, s.ensureBrowser(w, r).hash(), s.Now().Add(consentLifetime)})
-	if err != nil {
-		return "", err
-	}
-	sealed, err := s.Ring.Seal(r.Context(), keyring.FormToken, nil, plain)
-	if err != nil {
-		return "", keysUnavailable(err)
-	}
-	return sealed, nil
+	return s.sealForm(r.Context(), keyring.FormToken, formToken{purpose, s.ensureBrowser(w, r).hash(), s.Now().Add(consentLifetime)})
 }
 
 // CheckForm refuses a submitted form unless three things agree that it was sent
@@ -50,6 +42,19 @@ func (s *Server) CheckForm(r *http.Request, purpose, token string) error {
 		return newPageError(pages.UnreadableForm, oauth.InvalidRequest, "The form was made for something else.")
 	}
 	return s.checkFormOwner(r, f.Browser, f.Expires)
+}
+
+// sealForm makes what a form of ours carries.
+func (s *Server) sealForm(ctx context.Context, purpose keyring.Purpose, v any) (string, error) {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return "", err
+	}
+	sealed, err := s.Ring.Seal(ctx, purpose, nil, plain)
+	if err != nil {
+		return "", keysUnavailable(err)
+	}
+	return sealed, nil
 }
 
 // openForm reads what a form of ours carries.

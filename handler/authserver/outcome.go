@@ -136,12 +136,8 @@ func (s *Server) writeErrorPage(w http.ResponseWriter, r *http.Request, clientID
 
 func (s *Server) writeErrorPageAs(w http.ResponseWriter, r *http.Request, clientID string, err error, page pages.Failure) {
 	s.logRefused(r, clientID, err)
-	status, wait := pageStatus(err), oauth.AsError(err).RetryAfter
-	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
-		wait = max(wait, time.Second)
-	}
-	oauth.SetRetryAfter(w.Header(), wait)
-	s.Pages.Render(w, status, page)
+	oauth.SetRetryAfter(w.Header(), oauth.AsError(err).RetryAfter)
+	s.Pages.Render(w, pageStatus(err), page)
 }
 
 // pageStatus is the status of a page about err. 401 is for who can
