@@ -208,6 +208,32 @@ func TestAnotherAccountCanBeChosen(t *testing.T) {
 	}
 }
 
+// Back from Entra's page, the person decides again on the same page, and for
+// another account this time.
+func TestTheLastDecisionSaysWhoHasToSignIn(t *testing.T) {
+	w, id := withKnownClient(t)
+	b := w.browser()
+	b.signIn(request(id))
+	form := b.open(request(id))
+	first := onward(t, b.decide(form, "approve"))
+	full := match(t, text(t, b.decide(form, "full")), `name="request" value="([^"]+)"`)
+	w.clock.Advance(time.Second)
+	for range 2 { // however often it is sent
+		second := onward(t, b.decide(full, "approve"))
+		if queryOf(t, second).Get("state") != queryOf(t, first).Get("state") || queryOf(t, second).Get("login_hint") != "" || queryOf(t, second).Get("prompt") != "select_account" {
+			t.Errorf("the form leads to %s, then to %s", first, second)
+		}
+		first = second
+	}
+	w.upstream.user = tenant.Bob
+	if got := b.arrive(w.upstream.signIn(t, first)); got.Get("code") == "" {
+		t.Errorf("the client got %v", got)
+	}
+	if n := w.rows("ap-"); n != 2 {
+		t.Errorf("%d approvals are remembered, want one of each account", n)
+	}
+}
+
 // Remembering is a convenience: what fails there fails nothing else, and nobody
 // waits for it.
 func TestAnApprovalThatCannotBeKeptOrReadAsksInFull(t *testing.T) {

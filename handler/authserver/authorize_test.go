@@ -43,6 +43,7 @@ func TestErrorsReachTheClientWithStateAndIssuer(t *testing.T) {
 	w := newWorld(t)
 	const local = "http://127.0.0.1:3118/callback"
 	id, _ := w.register(`{"redirect_uris":["` + callback + `","` + local + `"],"token_endpoint_auth_method":"none"}`)
+	refused := 0
 	for name, tt := range map[string]struct {
 		q    url.Values
 		code oauth.Code
@@ -84,6 +85,10 @@ func TestErrorsReachTheClientWithStateAndIssuer(t *testing.T) {
 			resp = w.browser().get(issuer + "/authorize?" + tt.q.Encode())
 			wantStatus(t, resp, http.StatusSeeOther)
 			check(resp, queryOf(t, resp.Header.Get("Location")))
+			if n := strings.Count(w.log.String(), "sign-in refused"); n != refused+2 {
+				t.Errorf("%d refusals are logged, want 2", n-refused)
+			}
+			refused += 2
 		})
 	}
 }
@@ -164,6 +169,7 @@ func TestAuthorizeIsTolerantWhereClientsDiffer(t *testing.T) {
 		"upper case host":       request(id, "resource", "HTTPS://MCP.EXAMPLE.COM/mcp"),
 		"a query of the user's": request(id, "resource", issuer+"/mcp?x=1"),
 		"an empty resource":     withExtra(request(id, "resource", ""), "resource", ""),
+		"empty beside ours":     withExtra(request(id), "resource", ""),
 		"empty parameters":      withExtra(withExtra(withExtra(request(id), "request", ""), "response_mode", ""), "prompt", ""),
 		"empty beside a value":  withExtra(request(id), "scope", ""),
 		"two forms of us":       withExtra(request(id), "resource", issuer),

@@ -56,7 +56,11 @@ func TestACookieIsGoodForItsOwnSignInOnly(t *testing.T) {
 			b.jar.SetCookies(u, []*http.Cookie{{Name: c.Name, Value: own.Value, Path: "/", Secure: true}})
 		}
 	}
+	w.table.Taken()
 	wantPage(t, b.get(w.upstream.signIn(t, foreign)), http.StatusBadRequest)
+	if reads, writes := w.table.Taken(); reads+writes != 0 {
+		t.Errorf("%d reads and %d writes", reads, writes)
+	}
 	if got := b.arrive(w.upstream.signIn(t, to)); got.Get("code") == "" {
 		t.Errorf("our own sign-in got %v", got)
 	}
@@ -544,13 +548,7 @@ func TestACallbackThatMeetsAnotherDecisionCanBeTriedAgain(t *testing.T) {
 	b := w.browser()
 	id := w.publicClient()
 	form := b.open(request(id))
-	decide := func(choice ...string) *http.Response {
-		f := url.Values{"request": {form}, "decision": {"approve"}, "choice": {"yes"}}
-		for _, scope := range choice {
-			f.Set("allow:"+scope, "yes")
-		}
-		return b.do(formRequest("/consent", f.Encode()))
-	}
+	decide := func(ticked ...string) *http.Response { return b.choose(form, ticked...) }
 	back := w.upstream.signIn(t, onward(t, decide("tasks")))
 	w.beforeReplace(func() { wantStatus(t, decide(), http.StatusOK) })
 	wantStatus(t, b.get(back), http.StatusServiceUnavailable)
@@ -655,11 +653,12 @@ func TestEntraRefusalsReachTheClientInPlainWords(t *testing.T) {
 		want       oauth.Code
 		page       bool
 		says       string
+		after      string
 	}{
-		"declined":       {"access_denied", "AADSTS65004: secret upstream text", oauth.AccessDenied, false, ""},
-		"admin consent":  {"consent_required", "AADSTS90094: secret upstream text", oauth.AccessDenied, true, authority + "/" + tenant.Contoso + "/v2.0/adminconsent"},
-		"not assigned":   {"access_denied", "AADSTS50105: secret upstream text", oauth.AccessDenied, true, "You cannot sign in here"},
-		"unknown reason": {"server_error", "secret upstream text", "", false, ""},
+		"declined":       {"access_denied", "AADSTS65004: secret upstream text", oauth.AccessDenied, false, "", ""},
+		"admin consent":  {"consent_required", "AADSTS90094: secret upstream text", oauth.AccessDenied, true, authority + "/" + tenant.Contoso + "/v2.0/adminconsent", "120"},
+		"not assigned":   {"access_denied", "AADSTS50105: secret upstream text", oauth.AccessDenied, true, "You cannot sign in here", "20"},
+		"unknown reason": {"server_error", "secret upstream text", "", false, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := w.browser()
@@ -669,8 +668,8 @@ func TestEntraRefusalsReachTheClientInPlainWords(t *testing.T) {
 				if to != "" {
 					t.Fatalf("redirected at once to %s", to)
 				}
-				if body := text(t, resp); !strings.Contains(body, tt.says) {
-					t.Errorf("the page does not say %q\n%s", tt.says, body)
+				if body := text(t, resp); !strings.Contains(body, tt.says) || !strings.Contains(body, `content="`+tt.after+`;url=`) {
+					t.Errorf("the page does not say %q, or goes on in other than %s s\n%s", tt.says, tt.after, body)
 				}
 				showsReference(t, resp)
 				to = onward(t, resp)

@@ -14,6 +14,7 @@ import (
 	"entramcp/handler/clients"
 	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
+	"entramcp/handler/ratelimit"
 	"entramcp/handler/store"
 	"entramcp/handler/store/storetest"
 )
@@ -26,15 +27,16 @@ func TestConsentIsAcceptedOnlyFromOurPageInThisBrowser(t *testing.T) {
 		header []string
 		other  bool
 		form   func(string) string
+		says   string
 	}{
 		"another site's form":       {status: http.StatusForbidden, header: []string{"Sec-Fetch-Site", "cross-site"}},
 		"a sibling host's form":     {status: http.StatusForbidden, header: []string{"Sec-Fetch-Site", "same-site"}},
 		"another origin":            {status: http.StatusForbidden, header: []string{"Sec-Fetch-Site", "", "Origin", "https://evil.example"}},
 		"origin in another scheme":  {status: http.StatusForbidden, header: []string{"Sec-Fetch-Site", "", "Origin", "http://mcp.example.com"}},
 		"another browser's form":    {status: http.StatusBadRequest, other: true},
-		"a form cut short":          {status: http.StatusBadRequest, form: func(f string) string { return f[:len(f)-4] }},
-		"a form with a changed bit": {status: http.StatusBadRequest, form: func(f string) string { return f[:40] + flip(f[40]) + f[41:] }},
-		"no form":                   {status: http.StatusBadRequest, form: func(string) string { return "" }},
+		"a form cut short":          {status: http.StatusBadRequest, form: func(f string) string { return f[:len(f)-4] }, says: "not made by this server"},
+		"a form with a changed bit": {status: http.StatusBadRequest, form: func(f string) string { return f[:40] + flip(f[40]) + f[41:] }, says: "not made by this server"},
+		"no form":                   {status: http.StatusBadRequest, form: func(string) string { return "" }, says: "not made by this server"},
 		"JSON":                      {status: http.StatusBadRequest, header: []string{"Content-Type", "application/json"}},
 		"multipart":                 {status: http.StatusBadRequest, header: []string{"Content-Type", "multipart/form-data; boundary=x"}},
 	} {
@@ -51,6 +53,9 @@ func TestConsentIsAcceptedOnlyFromOurPageInThisBrowser(t *testing.T) {
 			w.table.Taken()
 			resp := b.decide(form, "approve", tt.header...)
 			wantPage(t, resp, tt.status)
+			if !strings.Contains(text(t, resp), tt.says) {
+				t.Errorf("the page does not say %q", tt.says)
+			}
 			if _, writes := w.table.Taken(); writes != 0 || len(w.upstream.requests()) != 0 {
 				t.Errorf("%d writes, %d sign-ins begun", writes, len(w.upstream.requests()))
 			}
@@ -106,6 +111,16 @@ func TestOneAddressCannotFloodTheTableWithApprovals(t *testing.T) {
 	}
 	w.clock.Advance(time.Second)
 	wantStatus(t, b.decide(forms[100], "approve"), http.StatusOK)
+
+	slow := newWorld(t, func(o *authserver.Options) { o.SignIns = ratelimit.Limit{PerSecond: 0.1, Burst: 1} })
+	b = slow.browser()
+	b.approve(request(slow.publicClient()))
+	slow.clock.Advance(time.Second)
+	resp = b.decide(b.open(request(slow.publicClient())), "approve")
+	wantPage(t, resp, http.StatusTooManyRequests)
+	if got := resp.Header.Get("Retry-After"); got != "8" {
+		t.Errorf("Retry-After %q by the operator's limit", got)
+	}
 }
 
 // A page of somebody else's can submit our form without the button, or get the
@@ -115,9 +130,9 @@ func TestAFormThatComesBackAtOnceIsAskedAgain(t *testing.T) {
 	id := w.publicClient()
 	b := w.browser()
 	resp := b.get(issuer + "/authorize?" + request(id).Encode())
-	for range 3 {
+	for _, wait := range []time.Duration{0, 699 * time.Millisecond, 699 * time.Millisecond} {
 		form := match(t, text(t, resp), `name="request" value="([^"]+)"`)
-		w.clock.Advance(699 * time.Millisecond)
+		w.clock.Advance(wait)
 		w.table.Taken()
 		resp = b.decide(form, "approve")
 		wantStatus(t, resp, http.StatusOK)
@@ -200,7 +215,11 @@ func TestDoubledParametersAreRefusedAtConsent(t *testing.T) {
 	for _, more := range []string{"&decision=cancel", "&request=x", "&x=1&x=2"} {
 		r := httptest.NewRequest(http.MethodPost, issuer+"/consent", strings.NewReader("request="+form+"&decision=approve"+more))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		wantPage(t, b.do(r), http.StatusBadRequest)
+		resp := b.do(r)
+		wantPage(t, resp, http.StatusBadRequest)
+		if !strings.Contains(text(t, resp), "occurs more than once") {
+			t.Errorf("%s: the page does not say why", more)
+		}
 	}
 	if reads, writes := w.table.Taken(); reads+writes != 0 || len(w.upstream.requests()) != 0 {
 		t.Errorf("%d reads, %d writes, %d sign-ins begun", reads, writes, len(w.upstream.requests()))
@@ -332,6 +351,9 @@ func TestCancelTellsTheClientAndWritesNothing(t *testing.T) {
 	}
 	if _, writes := w.table.Taken(); writes != 0 || len(w.upstream.requests()) != 0 {
 		t.Error("a cancelled consent left traces")
+	}
+	if !strings.Contains(w.log.String(), `msg="sign-in refused" path=/consent`) {
+		t.Errorf("the log says nothing:\n%s", w.log)
 	}
 }
 
@@ -480,11 +502,7 @@ func TestWhatIsUntickedIsNotGranted(t *testing.T) {
 	b := w.browser()
 	decide := func(form string, ticked ...string) string {
 		t.Helper()
-		f := url.Values{"request": {form}, "decision": {"approve"}, "choice": {"yes"}}
-		for _, scope := range ticked {
-			f.Set("allow:"+scope, "yes")
-		}
-		return onward(t, b.do(formRequest("/consent", f.Encode())))
+		return onward(t, b.choose(form, ticked...))
 	}
 	granted := func(to string) any {
 		t.Helper()
@@ -503,6 +521,45 @@ func TestWhatIsUntickedIsNotGranted(t *testing.T) {
 	decide(form, "tasks")
 	if got := granted(decide(form)); got != "email openid profile" {
 		t.Errorf("unticked afterwards: %v", got)
+	}
+}
+
+// Nobody knows which decision the callback will find: the client is told, or the
+// person that this sign-in is over.
+func TestAnotherDecisionThatIsNotKeptIsNotUsed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		hook func(w *world, b *browser, back string) storetest.Hook
+		over bool
+	}{
+		"the sign-in cannot be read": {func(*world, *browser, string) storetest.Hook {
+			return storetest.Fail(errStorage, storetest.Get).In("t-")
+		}, false},
+		"it cannot be written": {func(*world, *browser, string) storetest.Hook {
+			return storetest.Fail(errStorage, storetest.Replace).In("t-")
+		}, false},
+		"it is finished meanwhile": {func(_ *world, b *browser, back string) storetest.Hook {
+			return storetest.Once(func() error { b.arrive(back); return nil }, storetest.Replace)
+		}, true},
+		"it is swept meanwhile": {func(w *world, _ *browser, _ string) storetest.Hook {
+			return storetest.Once(func() error {
+				_, err := w.table.Drop(t.Context(), storetest.Rows(t, w.table, store.Prefix("t-")))
+				return err
+			}, storetest.Replace)
+		}, true},
+	} {
+		w := newWorld(t)
+		b := w.browser()
+		form := b.open(request(w.publicClient()))
+		back := w.upstream.signIn(t, onward(t, b.choose(form, "tasks")))
+		w.table.Before(tt.hook(w, b, back))
+		resp := b.choose(form)
+		if tt.over {
+			wantPage(t, resp, http.StatusBadRequest)
+			continue
+		}
+		if got := reached(t, onward(t, resp)); got.Get("error") != string(oauth.TemporarilyUnavailable) {
+			t.Errorf("%s: the client is told %v", name, got)
+		}
 	}
 }
 

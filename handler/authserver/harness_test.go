@@ -258,6 +258,15 @@ func (b *browser) decide(form, decision string, header ...string) *http.Response
 	return b.do(r)
 }
 
+// choose approves with check boxes, of which those of some scopes are ticked.
+func (b *browser) choose(form string, ticked ...string) *http.Response {
+	f := url.Values{"request": {form}, "decision": {"approve"}, "choice": {"yes"}}
+	for _, scope := range ticked {
+		f.Set("allow:"+scope, "yes")
+	}
+	return b.do(formRequest("/consent", f.Encode()))
+}
+
 // approve goes through consent and returns the URL of Entra's sign-in.
 func (b *browser) approve(q url.Values) string {
 	b.w.t.Helper()
@@ -340,6 +349,9 @@ func wantError(t testing.TB, resp *http.Response, status int, code oauth.Code) {
 	}
 	if got := resp.Header.Get("Cache-Control"); got != "no-store" {
 		t.Errorf("Cache-Control %q on a refusal, want no-store", got)
+	}
+	if got := resp.Header.Get("Pragma"); got != "no-cache" {
+		t.Errorf("Pragma %q on a refusal, want no-cache", got)
 	}
 }
 

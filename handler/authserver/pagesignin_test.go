@@ -51,7 +51,7 @@ func withNotebook(t *testing.T) (*world, *notebook) {
 	})
 	w.mux.HandleFunc("POST /notebook", func(rw http.ResponseWriter, r *http.Request) {
 		if err := w.server.CheckForm(r, "notebook", r.FormValue("token")); err != nil {
-			http.Error(rw, string(oauth.ErrorCode(err)), oauth.AsError(err).Status())
+			w.server.Refuse(rw, r, err)
 			return
 		}
 		w.server.BeginPageSignIn(rw, r, "notebook", authserver.PageSignInRequest{Data: []byte("page one"), Back: "/notebook", Scopes: []string{"openid", "profile", "Mail.Read"}})
@@ -145,7 +145,7 @@ func TestAPageSignInThatFailsSaysSoOnAPageAndLeadsBack(t *testing.T) {
 				if !strings.Contains(body, tt.says) || strings.Contains(body, "secret detail") || strings.Contains(body, "http-equiv") {
 					t.Errorf("the page does not say %q:\n%s", tt.says, body)
 				}
-				if to := html.UnescapeString(match(t, body, `<a [^>]*href="([^"]+)"`)); to != issuer+"/notebook" {
+				if to := html.UnescapeString(match(t, body, `<a [^>]*href="([^"]+)"[^>]*>Back</a>`)); to != issuer+"/notebook" {
 					t.Errorf("it leads to %s", to)
 				}
 				showsReference(t, resp)
@@ -179,8 +179,8 @@ func TestAPageSignInBeginsWithAFormOfOursAlone(t *testing.T) {
 		"a form for another page": b.press(other),
 		"no token":                b.press(""),
 	} {
-		if resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusForbidden {
-			t.Errorf("%s: %d", name, resp.StatusCode)
+		if resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusForbidden || !strings.Contains(text(t, resp), "<h1>This sign-in cannot continue</h1>") {
+			t.Errorf("%s: %d\n%s", name, resp.StatusCode, text(t, resp))
 		}
 	}
 	rec := httptest.NewRecorder()
@@ -242,7 +242,11 @@ func TestAnInstanceThatDoesNotKnowTheKindSaysSo(t *testing.T) {
 	b := w.browser()
 	back := w.upstream.signIn(t, onward(t, b.begin()))
 	w.restart()
-	wantStatus(t, b.get(back), http.StatusInternalServerError)
+	resp := b.get(back)
+	wantStatus(t, resp, http.StatusInternalServerError)
+	if !strings.Contains(text(t, resp), `href="`+issuer+`/notebook"`) {
+		t.Errorf("no way back:\n%s", text(t, resp))
+	}
 	if len(n.entries) != 0 {
 		t.Errorf("the page sign-in finished with %q", n.entries)
 	}
@@ -262,12 +266,23 @@ func TestOneAddressCannotFloodTheTableWithPageSignIns(t *testing.T) {
 	}
 }
 
-func TestAFormTokenIsNotMadeWithoutKeys(t *testing.T) {
+func TestAFormTokenIsNeitherMadeNorRefusedWithoutKeys(t *testing.T) {
 	w := newWorld(t)
 	w.table.Before(storetest.Fail(errStorage).In(keyring.Partition))
-	token, err := w.server.FormToken(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, issuer, nil), "notebook")
+	r := httptest.NewRequest(http.MethodGet, issuer, nil)
+	token, err := w.server.FormToken(httptest.NewRecorder(), r, "notebook")
 	if oauth.ErrorCode(err) != oauth.TemporarilyUnavailable || token != "" {
 		t.Errorf("%q, %v", token, err)
+	}
+	w.table.Repair()
+	w.restart()
+	if token, err = w.server.FormToken(httptest.NewRecorder(), r, "notebook"); err != nil {
+		t.Fatal(err)
+	}
+	w.restart()
+	w.table.Before(storetest.Fail(errStorage).In(keyring.Partition))
+	if err := w.server.CheckForm(r, "notebook", token); oauth.ErrorCode(err) != oauth.TemporarilyUnavailable {
+		t.Errorf("checked: %v", err)
 	}
 }
 

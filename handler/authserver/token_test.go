@@ -1,14 +1,20 @@
 package authserver_test
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"entramcp/dev/tenant"
 	"entramcp/handler/authserver"
@@ -87,8 +93,15 @@ func TestTokenEndpointReadsOnlyTheFormBody(t *testing.T) {
 		wantError(t, w.post("/token", f, "Content-Type", media), http.StatusBadRequest, oauth.InvalidRequest)
 	}
 	f.Set("padding", strings.Repeat("p", 70<<10))
-	wantError(t, w.post("/token", f), http.StatusBadRequest, oauth.InvalidRequest)
+	large := w.post("/token", f)
+	wantError(t, large, http.StatusBadRequest, oauth.InvalidRequest)
+	if got := object(t, large)["error_description"]; got != "The request body is larger than 64 KiB." {
+		t.Errorf("error_description %q", got)
+	}
 	f.Del("padding")
+	broken := formRequest("/token", "")
+	broken.Body = io.NopCloser(io.MultiReader(strings.NewReader(f.Encode()), iotest.ErrReader(errors.New("connection reset"))))
+	wantError(t, w.serve(broken), http.StatusBadRequest, oauth.InvalidRequest)
 	wantStatus(t, w.post("/token", f, "Content-Type", "application/x-www-form-urlencoded; charset=UTF-8"), http.StatusOK)
 }
 
@@ -128,6 +141,40 @@ func TestConfidentialClientsProveThemselves(t *testing.T) {
 		if got := wrong.Header.Get("WWW-Authenticate"); got != `Basic realm="`+issuer+`"` {
 			t.Errorf("WWW-Authenticate %q", got)
 		}
+	}
+}
+
+// RFC 7523 §3: an assertion counts once. What is refused has not used it up, so
+// that the client can come again with the same.
+func TestAClientAssertionIsUsedUpByTheRequestThatHolds(t *testing.T) {
+	w := newWorld(t)
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, _ := w.register(`{"redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"private_key_jwt","jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","use":"sig","alg":"EdDSA","x":"` +
+		base64.RawURLEncoding.EncodeToString(public) + `"}]}}`)
+	forged := redemption(id, "forged")
+	for path, tt := range map[string]struct{ refused, holds url.Values }{
+		"/token":      {forged, redemption(id, w.browser().signIn(request(id)).Get("code"))},
+		"/revoke":     {url.Values{"client_id": {id}}, url.Values{"client_id": {id}, "token": {"unknown"}}},
+		"/introspect": {url.Values{"client_id": {id}}, url.Values{"client_id": {id}, "token": {"unknown"}}},
+	} {
+		token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{"iss": id, "sub": id, "aud": issuer, "jti": path, "exp": w.clock.Now().Unix() + 60})
+		token.Header["kid"] = "1"
+		assertion, err := token.SignedString(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range []url.Values{tt.refused, tt.holds} {
+			f.Set("client_assertion", assertion)
+			f.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+		}
+		if resp := w.post(path, tt.refused); resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: refused with %d %s", path, resp.StatusCode, text(t, resp))
+		}
+		wantStatus(t, w.post(path, tt.holds), http.StatusOK)
+		wantError(t, w.post(path, tt.holds), http.StatusUnauthorized, oauth.InvalidClient)
 	}
 }
 
