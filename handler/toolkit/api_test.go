@@ -353,3 +353,77 @@ func TestCallersWithoutAGrantAreKnownByTheirToken(t *testing.T) {
 		t.Errorf("%q, %v", result.Text, got.Kind)
 	}
 }
+
+// TestConsentIsGivenAtALinkOfOurs by users who can give it; where only an
+// administrator can, the link stays Entra's.
+func TestConsentIsGivenAtALinkOfOurs(t *testing.T) {
+	const ours = "https://mcp.example.com/consent?x"
+	missing := entra.Failure{Kind: entra.ConsentNeeded, Summary: "Not yet.", NextStep: "Ask.", ConsentURL: toolkittest.ConsentURL}
+	forAdmins, other := missing, missing
+	forAdmins.AdminOnly, other.Kind = true, entra.NotAllowed
+	for name, test := range map[string]struct {
+		failure entra.Failure
+		link    func(context.Context, grants.Grant, []string) (string, error)
+		want    string
+	}{
+		"users": {missing, func(_ context.Context, g grants.Grant, scopes []string) (string, error) {
+			return ours + g.ClientID + scopes[0], nil
+		}, "Not yet. Open the link, agree there, and come back. " + ours + "client-1https://graph.example/User.Read"},
+		"administrators":  {forAdmins, func(context.Context, grants.Grant, []string) (string, error) { return ours, nil }, "Not yet. Ask. " + toolkittest.ConsentURL},
+		"no consent":      {other, func(context.Context, grants.Grant, []string) (string, error) { return ours, nil }, "Not yet. Ask. " + toolkittest.ConsentURL},
+		"no link":         {missing, nil, "Not yet. Ask. " + toolkittest.ConsentURL},
+		"storage is away": {missing, func(context.Context, grants.Grant, []string) (string, error) { return "", errors.New("a cause") }, "You cannot be asked for your consent now. Try again in a minute."},
+	} {
+		tool := toolkit.Define("call", "Call.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) {
+			_, err := c.Token(ctx, "User.Read")
+			return "done", err
+		}, toolkit.CallAPI("User.Read"))
+		got := toolkittest.SignIn(t, offering(tool), toolkittest.User{Scopes: []string{"User.Read"}}, toolkittest.ServerOptions(func(o *toolkit.Options) {
+			o.API, o.GraphURL, o.ConsentLink = without{&test.failure}, "https://graph.example/", test.link
+		})).Call("call", nil)
+		if !got.Failed || got.Text != test.want {
+			t.Errorf("%s: %q, want %q", name, got.Text, test.want)
+		}
+	}
+}
+
+// TestNoTokenForASignInThatHasEnded: not for another service, and no identity.
+func TestNoTokenForASignInThatHasEnded(t *testing.T) {
+	for name, use := range map[string]func(context.Context, *toolkit.Caller) error{
+		"token":    func(ctx context.Context, c *toolkit.Caller) error { _, err := c.Token(ctx, "User.Read"); return err },
+		"identity": func(ctx context.Context, c *toolkit.Caller) error { _, err := c.Identity(ctx); return err },
+	} {
+		tool := toolkit.Define("call", "Call.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) { return "done", use(ctx, c) }, toolkit.CallAPI("User.Read"))
+		got := toolkittest.SignIn(t, offering(tool), toolkittest.User{Scopes: []string{"User.Read"}}, toolkittest.Graph{}, toolkittest.SignedOut()).Call("call", nil)
+		if !got.Failed || !strings.Contains(got.Text, "has ended") {
+			t.Errorf("%s: %q", name, got.Text)
+		}
+	}
+}
+
+// TestABodyThatCannotBeReadAgainIsSentOnce: the refusal is the answer.
+func TestABodyThatCannotBeReadAgainIsSentOnce(t *testing.T) {
+	url, tokens := api(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	for name, body := range map[string]func() (io.ReadCloser, error){"no copy": nil, "a copy that fails": func() (io.ReadCloser, error) { return nil, errors.New("gone") }} {
+		before := len(tokens())
+		got := calling(t, &issuer{}, url, []string{"Mail.Send"}, func(ctx context.Context, c *toolkit.Caller) error {
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/x", io.NopCloser(strings.NewReader("a mail")))
+			if err != nil {
+				return err
+			}
+			req.GetBody = body
+			resp, err := c.HTTPClient("Mail.Send").Do(req)
+			if err != nil {
+				return err
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusUnauthorized {
+				t.Errorf("%s: %s", name, resp.Status)
+			}
+			return nil
+		}, toolkit.CallAPI("Mail.Send"))
+		if len(tokens()) != before+1 || got.Failed != (body != nil) {
+			t.Errorf("%s: sent %d times, %q", name, len(tokens())-before, got.Text)
+		}
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"entramcp/handler/clocktest"
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
+	"entramcp/handler/keyring"
 	"entramcp/handler/toolkit"
 	"entramcp/handler/toolkit/toolkittest"
 )
@@ -297,4 +298,102 @@ func TestMissingConsentIsALink(t *testing.T) {
 			t.Errorf("%s: %q", revision, got.Text)
 		}
 	}
+}
+
+// TestResourcesAskToo.
+func TestResourcesAskToo(t *testing.T) {
+	c := toolkit.Catalogue{Resources: []toolkit.Resource{toolkit.DefineResource("ask", "demo://ask", "Ask.", func(ctx context.Context, c *toolkit.Caller) (string, error) {
+		why, err := toolkit.Ask[sure](ctx, c, "Why?")
+		return why.Reason, err
+	})}}
+	client := toolkittest.SignIn(t, c, toolkittest.User{}, toolkittest.Answering(func(string, string) (string, map[string]any) {
+		return "accept", map[string]any{"reason": "age"}
+	}))
+	if got := client.Read("demo://ask"); got != "age" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestAFormIsFlat, as clients can show it; and an answer that does not fit it is
+// refused, whatever the client has checked.
+func TestAFormIsFlat(t *testing.T) {
+	type nested struct {
+		Inner inner `json:"inner"`
+	}
+	type listed struct {
+		Names []string `json:"names"`
+	}
+	type choice struct {
+		Names []string `json:"names" enum:"a,b"`
+	}
+	ask := func(f func(context.Context, *toolkit.Caller) error) toolkittest.Result {
+		tool := toolkit.Define("ask", "Ask.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) { return "asked", f(ctx, c) })
+		return toolkittest.SignIn(t, offering(tool), toolkittest.User{}, toolkittest.Answering(func(string, string) (string, map[string]any) {
+			return "accept", map[string]any{"names": []any{"a"}}
+		})).Call("ask", nil)
+	}
+	for name, test := range map[string]struct {
+		ask  func(context.Context, *toolkit.Caller) error
+		want string
+	}{
+		"an object": {func(ctx context.Context, c *toolkit.Caller) error {
+			_, err := toolkit.Ask[nested](ctx, c, "?")
+			return err
+		}, "failed unexpectedly"},
+		"a list": {func(ctx context.Context, c *toolkit.Caller) error {
+			_, err := toolkit.Ask[listed](ctx, c, "?")
+			return err
+		}, "failed unexpectedly"},
+		"no struct": {func(ctx context.Context, c *toolkit.Caller) error {
+			_, err := toolkit.Ask[string](ctx, c, "?")
+			return err
+		}, "failed unexpectedly"},
+		"a list of values": {func(ctx context.Context, c *toolkit.Caller) error {
+			_, err := toolkit.Ask[choice](ctx, c, "?")
+			return err
+		}, ""},
+	} {
+		if got := ask(test.ask); got.Failed != (test.want != "") || !strings.Contains(got.Text, test.want) {
+			t.Errorf("%s: %q", name, got.Text)
+		}
+	}
+	client := raw(t, offering(asking(new(atomic.Int32))), toolkittest.User{})
+	params := &mcp.CallToolParams{Name: "ask"}
+	asked, err := client.CallTool(t.Context(), params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	params.RequestState, params.InputResponses = asked.RequestState, mcp.InputResponseMap{"question-1": &mcp.ElicitResult{Action: "accept", Content: map[string]any{"reason": 7}}}
+	got, err := client.CallTool(t.Context(), params)
+	if err != nil || !got.IsError || !strings.Contains(got.Content[0].(*mcp.TextContent).Text, "does not fit the question") {
+		t.Errorf("a number for a text: %+v, %v", got, err)
+	}
+}
+
+// TestNobodyIsAskedWithoutAKey: what protects the state of a question fails, and the
+// tool does nothing.
+func TestNobodyIsAskedWithoutAKey(t *testing.T) {
+	var acted atomic.Int32
+	client := toolkittest.SignIn(t, offering(asking(&acted)), toolkittest.User{}, toolkittest.Answering(func(string, string) (string, map[string]any) { return "accept", nil }),
+		toolkittest.ServerOptions(func(o *toolkit.Options) { o.Sealer = brokenSealer{} }))
+	if got := client.Call("ask", nil); !got.Failed || !strings.Contains(got.Text, "cannot be asked now") || strings.Contains(got.Text, "cause") {
+		t.Errorf("%q", got.Text)
+	}
+	got, err := client.Client.CallTool(t.Context(), &mcp.CallToolParams{Name: "ask", RequestState: "state"})
+	if err != nil || !got.IsError {
+		t.Errorf("a state that cannot be opened now: %+v, %v", got, err)
+	}
+	if acted.Load() != 0 {
+		t.Error("it acted")
+	}
+}
+
+type brokenSealer struct{}
+
+func (brokenSealer) Seal(context.Context, keyring.Purpose, []byte, []byte) (string, error) {
+	return "", errors.New("a cause")
+}
+
+func (brokenSealer) Open(context.Context, keyring.Purpose, []byte, string) ([]byte, error) {
+	return nil, errors.New("a cause")
 }

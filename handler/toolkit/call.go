@@ -257,13 +257,25 @@ func (s *Server) audit(ctx context.Context, call *Call, result mcp.Result, err e
 			e.Reason = "cancelled"
 		}
 	}
-	if r, ok := result.(*mcp.CallToolResult); ok && err == nil {
-		switch {
-		case r.NeedsInput():
-			e.Reason = "input required"
-		case r.IsError:
-			e.Reason = "error"
-		}
+	if err == nil && needsInput(result) {
+		e.Reason = "input required"
+	}
+	if r, ok := result.(*mcp.CallToolResult); ok && err == nil && r.IsError {
+		e.Reason = "error"
 	}
 	observe.Audit(ctx, s.log, e)
+}
+
+// needsInput reports whether result is a question. The SDK's method of that name
+// knows it only once the result is on its way.
+func needsInput(result mcp.Result) bool {
+	switch r := result.(type) {
+	case *mcp.CallToolResult:
+		return len(r.InputRequests) > 0
+	case *mcp.GetPromptResult:
+		return len(r.InputRequests) > 0
+	case *mcp.ReadResourceResult:
+		return len(r.InputRequests) > 0
+	}
+	return false
 }

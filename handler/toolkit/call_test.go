@@ -5,6 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,10 +16,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"entramcp/handler/clocktest"
+	"entramcp/handler/grants"
+	"entramcp/handler/observe"
 	"entramcp/handler/toolkit"
 	"entramcp/handler/toolkit/toolkittest"
 )
@@ -432,6 +439,12 @@ func TestKindsOfContents(t *testing.T) {
 	client := toolkittest.SignIn(t, toolkit.Catalogue{Resources: []toolkit.Resource{
 		toolkit.DefineResource("text", "demo://text", "T.", func(context.Context, *toolkit.Caller) (string, error) { return "t", nil }),
 		toolkit.DefineResource("bytes", "demo://bytes", "B.", func(context.Context, *toolkit.Caller) ([]byte, error) { return []byte{1}, nil }, toolkit.MIMEType("image/png")),
+		toolkit.DefineResource("octets", "demo://octets", "B.", func(context.Context, *toolkit.Caller) ([]byte, error) { return []byte{1}, nil }),
+		toolkit.DefineResource("own", "demo://own", "O.", func(context.Context, *toolkit.Caller) (*mcp.ReadResourceResult, error) {
+			return &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: "demo://else", MIMEType: "text/html", Text: "<p>"}}}, nil
+		}),
+		toolkit.DefineResource("broken", "demo://broken", "B.", func(context.Context, *toolkit.Caller) (any, error) { return func() {}, nil }),
+		toolkit.DefineResource("failing", "demo://failing", "F.", func(context.Context, *toolkit.Caller) (string, error) { return "x", errors.New("no") }),
 		toolkit.DefineResource("object", "demo://object", "O.", func(context.Context, *toolkit.Caller) (inner, error) { return inner{"n"}, nil }),
 		toolkit.DefineTemplate("one", "demo://one/{name}", "One.", func(_ context.Context, _ *toolkit.Caller, in named) (string, error) {
 			if in.Name != "here" {
@@ -442,6 +455,7 @@ func TestKindsOfContents(t *testing.T) {
 	}}, toolkittest.User{}).Client
 	for uri, want := range map[string]string{
 		"demo://text": `[{"uri":"demo://text","mimeType":"text/plain","text":"t"}]`, "demo://bytes": `[{"uri":"demo://bytes","mimeType":"image/png","blob":"AQ=="}]`,
+		"demo://octets": `[{"uri":"demo://octets","mimeType":"application/octet-stream","blob":"AQ=="}]`, "demo://own": `[{"uri":"demo://else","mimeType":"text/html","text":"<p>"}]`,
 		"demo://object": `[{"uri":"demo://object","mimeType":"application/json","text":"{\"name\":\"n\"}"}]`, "demo://one/here": `[{"uri":"demo://one/here","mimeType":"text/plain","text":"one"}]`,
 	} {
 		read, err := client.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: uri})
@@ -450,6 +464,11 @@ func TestKindsOfContents(t *testing.T) {
 		}
 		if diff := cmp.Diff(decoded(t, want), decoded(t, read.Contents)); diff != "" {
 			t.Errorf("%s: %s", uri, diff)
+		}
+	}
+	for _, uri := range []string{"demo://broken", "demo://failing"} {
+		if read, err := client.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: uri}); err == nil {
+			t.Errorf("%s: %+v", uri, read)
 		}
 	}
 	_, err := client.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: "demo://one/gone"})
@@ -559,6 +578,270 @@ func TestProgressGoesForwardAndNotTooOften(t *testing.T) {
 			case <-time.After(10 * time.Second):
 				t.Fatalf("%s: %v did not come", revision, want)
 			}
+		}
+	}
+}
+
+// TestCompletionsAreBounded to what one answer may list, and say how many there are.
+// Arguments with an enum need no function.
+func TestCompletionsAreBounded(t *testing.T) {
+	type colour struct {
+		Colour string `json:"colour" enum:"red,green,grey"`
+		Free   string `json:"free,omitempty"`
+		Failed string `json:"failed,omitempty"`
+	}
+	many := func(n int) toolkit.Completer {
+		return func(context.Context, *toolkit.Caller, string) ([]string, error) {
+			values := make([]string, n)
+			for i := range values {
+				values[i] = strconv.Itoa(i)
+			}
+			return values, nil
+		}
+	}
+	paint := func(context.Context, *toolkit.Caller, colour) (string, error) { return "", nil }
+	prompt := func(n int) toolkit.Prompt {
+		return toolkit.DefinePrompt("p"+strconv.Itoa(n), "P.", paint, toolkit.Complete("free", many(n)),
+			toolkit.Complete("failed", func(context.Context, *toolkit.Caller, string) ([]string, error) {
+				return nil, toolkit.Fail("Not now.", nil)
+			}))
+	}
+	client := toolkittest.SignIn(t, toolkit.Catalogue{Prompts: []toolkit.Prompt{prompt(100), prompt(101)}}, toolkittest.User{}).Client
+	complete := func(name, argument, typed string) (*mcp.CompleteResult, error) {
+		return client.Complete(t.Context(), &mcp.CompleteParams{
+			Ref: &mcp.CompleteReference{Type: "ref/prompt", Name: name}, Argument: mcp.CompleteParamsArgument{Name: argument, Value: typed},
+		})
+	}
+	for _, test := range []struct {
+		name, argument, typed string
+		shown, total          int
+		first                 string
+	}{
+		{"p100", "free", "", 100, 100, "0"}, {"p101", "free", "", 100, 101, "0"},
+		{"p100", "colour", "", 3, 3, "red"}, {"p100", "colour", "gr", 2, 2, "green"}, {"p100", "colour", "x", 0, 0, ""}, {"p100", "other", "", 0, 0, ""},
+	} {
+		got, err := complete(test.name, test.argument, test.typed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := got.Completion; len(c.Values) != test.shown || c.Total != test.total || c.HasMore != (test.total > test.shown) || test.shown > 0 && c.Values[0] != test.first {
+			t.Errorf("%+v: %d of %d, more: %v", test, len(c.Values), c.Total, c.HasMore)
+		}
+	}
+	if _, err := complete("p100", "failed", ""); err == nil || !strings.Contains(err.Error(), "Not now.") {
+		t.Errorf("a function that fails: %v", err)
+	}
+	_, err := complete("unknown", "free", "")
+	if protocol := new(jsonrpc.Error); !errors.As(err, &protocol) || protocol.Code != jsonrpc.CodeInvalidParams {
+		t.Errorf("what does not exist: %v", err)
+	}
+}
+
+// TestARefusalOfAHookNamesTheRequest, so that the operator finds it; what the caller
+// can put right themselves needs no reference.
+func TestARefusalOfAHookNamesTheRequest(t *testing.T) {
+	var lines lockedLines
+	refuse := toolkit.Hook{Name: "policy", Before: func(_ context.Context, c *toolkit.Call) error {
+		if c.Name == "stopped" {
+			return toolkit.Fail("Not today.", errors.New("policy 7"))
+		}
+		return nil
+	}}
+	nothing := func(context.Context, *toolkit.Caller, struct{}) (string, error) { return "", nil }
+	s := toolkit.New(toolkit.Options{Log: slog.New(slog.NewTextHandler(&lines, nil)), Catalogue: toolkit.Catalogue{Hooks: []toolkit.Hook{refuse}, Tools: []toolkit.Tool{
+		toolkit.Define("stopped", "Stopped.", nothing), toolkit.Define("forbidden", "Forbidden.", nothing, toolkit.RequireRole("Admin")),
+		toolkit.Define("crash", "Crash.", func(context.Context, *toolkit.Caller, struct{}) (string, error) { panic("x") }),
+	}}})
+	access := &grants.Access{Subject: "s", ClientID: "c"}
+	admitted := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) {
+		return &auth.TokenInfo{Extra: map[string]any{grants.AccessKey: access}}, nil
+	}, &auth.RequireBearerTokenOptions{AllowMissingExpiration: true})(s.Handler())
+	correlated := observe.Correlate(slog.New(slog.DiscardHandler), observe.CorrelateOptions{}, admitted)
+	for tool, want := range map[string]string{"stopped": `Not today. Reference: `, "forbidden": `Users and groups. Sign in again afterwards."`, "crash": `This failed unexpectedly. Reference: `} {
+		r := httptest.NewRequest(http.MethodPost, "/mcp", strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+tool+`","arguments":{}}}`))
+		for name, value := range map[string]string{"Authorization": "Bearer t", "Content-Type": "application/json", "Accept": "application/json, text/event-stream", "Mcp-Protocol-Version": "2025-11-25"} {
+			r.Header.Set(name, value)
+		}
+		w := httptest.NewRecorder()
+		correlated.ServeHTTP(w, r)
+		if got := w.Body.String(); !strings.Contains(got, want) || strings.Contains(got, "policy 7") {
+			t.Errorf("%s: %s", tool, got)
+		}
+	}
+	if log := lines.String(); !strings.Contains(log, "policy 7") || !strings.Contains(log, "reason=policy") {
+		t.Errorf("the log says %s", log)
+	}
+}
+
+// TestTheAuditSaysHowACallEnded: with a question, an error of the tool's own, or
+// because the caller has gone.
+func TestTheAuditSaysHowACallEnded(t *testing.T) {
+	var lines lockedLines
+	started := make(chan struct{})
+	c := everything()
+	c.Tools = append(c.Tools,
+		toolkit.Define("own_error", "Fail.", func(context.Context, *toolkit.Caller, struct{}) (*mcp.CallToolResult, error) {
+			return &mcp.CallToolResult{IsError: true, Content: []mcp.Content{&mcp.TextContent{Text: "no"}}}, nil
+		}),
+		toolkit.Define("question", "Ask.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) {
+			_, err := toolkit.Ask[struct{}](ctx, c, "Sure?")
+			return "", err
+		}),
+		toolkit.Define("none", "Nothing.", func(context.Context, *toolkit.Caller, struct{}) (*mcp.CallToolResult, error) { return nil, nil }),
+		toolkit.Define("wait", "Wait.", func(ctx context.Context, _ *toolkit.Caller, _ struct{}) (string, error) {
+			close(started)
+			<-ctx.Done()
+			return "", ctx.Err()
+		}),
+	)
+	sureOf := func(ctx context.Context, c *toolkit.Caller) (string, error) {
+		_, err := toolkit.Ask[struct{}](ctx, c, "Sure?")
+		return "", err
+	}
+	c.Prompts = append(c.Prompts, toolkit.DefinePrompt("asking", "Ask.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) { return sureOf(ctx, c) }))
+	c.Resources = append(c.Resources, toolkit.DefineResource("asking", "demo://asking", "Ask.", sureOf))
+	client := raw(t, c, toolkittest.User{}, toolkittest.ServerOptions(func(o *toolkit.Options) { o.Log = slog.New(slog.NewTextHandler(&lines, nil)) }))
+	for _, tool := range []string{"own_error", "question", "none"} {
+		if _, err := client.CallTool(t.Context(), &mcp.CallToolParams{Name: tool}); err != nil {
+			t.Errorf("%s: %v", tool, err)
+		}
+	}
+	for _, prompt := range []string{"hail", "asking"} {
+		if _, err := client.GetPrompt(t.Context(), &mcp.GetPromptParams{Name: prompt}); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := client.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: "demo://asking"}); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-started; cancel() }()
+	_, _ = client.CallTool(ctx, &mcp.CallToolParams{Name: "wait"})
+	wants := []string{"tool=own_error reason=error", `tool=question reason="input required"`, "tool=none reason=error", "tool=hail target=prompt",
+		`tool=asking target=prompt reason="input required"`, `tool=asking target=resource reason="input required"`, "tool=wait reason=cancelled"}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		missing := slices.DeleteFunc(slices.Clone(wants), func(want string) bool {
+			return slices.ContainsFunc(strings.Split(lines.String(), "\n"), func(line string) bool {
+				return strings.Contains(line+" ", " "+want+" ")
+			})
+		})
+		if len(missing) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no %q in %s", missing, lines.String())
+		}
+	}
+}
+
+// TestWhatIsDefinedIsPublished: icons, what extensions add, titles and arguments, of
+// each kind.
+func TestWhatIsDefinedIsPublished(t *testing.T) {
+	icon := toolkit.Icon{Source: "https://example.com/x.png", MIMEType: "image/png", Sizes: []string{"48x48"}}
+	rules := []toolkit.Rule{toolkit.Icons(icon), toolkit.Meta("example.com/a", 1), toolkit.Meta("example.com/b", "x"), toolkit.Title("A title")}
+	text := func(context.Context, *toolkit.Caller) (string, error) { return "", nil }
+	client := toolkittest.SignIn(t, toolkit.Catalogue{
+		About:     toolkit.About{Name: "named", Title: "A server", Description: "For tests.", Website: "https://example.com/", Icons: []toolkit.Icon{icon}},
+		Tools:     []toolkit.Tool{toolkit.Define("x", "A tool.", greet, rules...)},
+		Resources: []toolkit.Resource{toolkit.DefineResource("x", "demo://x", "A resource.", text, rules...), toolkit.DefineTemplate("y", "demo://y/{name}", "A template.", greet, rules...)},
+		Prompts:   []toolkit.Prompt{toolkit.DefinePrompt("x", "A prompt.", greet, rules...)},
+	}, toolkittest.User{}).Client
+	const common = `"icons":[{"mimeType":"image/png","sizes":["48x48"],"src":"https://example.com/x.png"}],"_meta":{"example.com/a":1,"example.com/b":"x"},"title":"A title"`
+	published := func(what string, got any, err error, want string) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		members, _ := decoded(t, got).(map[string]any)
+		delete(members, "inputSchema")
+		delete(members, "outputSchema")
+		delete(members, "annotations")
+		if diff := cmp.Diff(decoded(t, want), any(members)); diff != "" {
+			t.Errorf("%s: %s", what, diff)
+		}
+	}
+	tools, err := client.ListTools(t.Context(), nil)
+	published("tool", tools.Tools[0], err, `{"name":"x","description":"A tool.",`+common+`}`)
+	resources, err := client.ListResources(t.Context(), nil)
+	published("resource", resources.Resources[0], err, `{"name":"x","uri":"demo://x","description":"A resource.",`+common+`}`)
+	templates, err := client.ListResourceTemplates(t.Context(), nil)
+	published("template", templates.ResourceTemplates[0], err, `{"name":"y","uriTemplate":"demo://y/{name}","description":"A template.",`+common+`}`)
+	prompts, err := client.ListPrompts(t.Context(), nil)
+	published("prompt", prompts.Prompts[0], err, `{"name":"x","description":"A prompt.","arguments":[{"name":"name"}],`+common+`}`)
+	info := *client.InitializeResult().ServerInfo
+	info.Version = ""
+	published("server", info, nil, `{"name":"named","title":"A server","description":"For tests.","version":"","websiteUrl":"https://example.com/","icons":[{"mimeType":"image/png","sizes":["48x48"],"src":"https://example.com/x.png"}]}`)
+}
+
+// TestToolsForEverybodyAreTold apart from those that need a scope or a role, and each
+// caller is told of those that they may see.
+func TestToolsForEverybodyAreTold(t *testing.T) {
+	var told toolkit.Description
+	c := offering(
+		toolkit.Define("zeta", "Open.", func(_ context.Context, c *toolkit.Caller, _ struct{}) (string, error) {
+			told = c.Server()
+			return "", nil
+		}),
+		toolkit.Define("scoped", "Needs a scope.", greet, toolkit.RequireScopes("X.Read")),
+		toolkit.Define("roled", "Needs a role.", greet, toolkit.RequireRole("Admin"), toolkit.HideUnlessAllowed()),
+		toolkit.Define("alpha", "Open, too.", greet, toolkit.OptionalScopes("X.Read")),
+	)
+	c.Name = "named"
+	open, others := c.OpenTools()
+	if len(open) != 2 || open[0].Name != "alpha" || open[1].Name != "zeta" || open[0].Description != "Open, too." || !slices.Equal(others, []string{"scoped", "roled"}) {
+		t.Errorf("open %v, others %q", open, others)
+	}
+	if diff := cmp.Diff([]toolkit.ToolDescription{{"alpha", "Alpha", "Open, too."}, {"zeta", "Zeta", "Open."}}, toolkit.New(toolkit.Options{Catalogue: c}).Open()); diff != "" {
+		t.Error(diff)
+	}
+	for role, want := range map[string][]string{"Reader": {"alpha", "scoped", "zeta"}, "Admin": {"alpha", "roled", "scoped", "zeta"}} {
+		client := toolkittest.SignIn(t, c, toolkittest.User{Roles: []string{role}}, toolkittest.ServerOptions(func(o *toolkit.Options) { o.Version, o.Authentication = "v7", "By hand" }))
+		if got := client.Call("zeta", nil); got.Failed {
+			t.Fatal(got.Text)
+		}
+		var names []string
+		for _, tool := range told.Tools {
+			names = append(names, tool.Name)
+		}
+		if !slices.Equal(names, want) || told.Name != "named" || told.Version != "v7" || told.Authentication != "By hand" {
+			t.Errorf("%s is told of %+v", role, told)
+		}
+	}
+}
+
+// TestPromptsAreTextOrMessages: what the user says, messages of both, or a whole result.
+func TestPromptsAreTextOrMessages(t *testing.T) {
+	said := &mcp.PromptMessage{Role: "assistant", Content: &mcp.TextContent{Text: "said"}}
+	client := toolkittest.SignIn(t, toolkit.Catalogue{Prompts: []toolkit.Prompt{
+		toolkit.DefinePrompt("text", "T.", greet),
+		toolkit.DefinePrompt("messages", "M.", func(context.Context, *toolkit.Caller, named) ([]*mcp.PromptMessage, error) {
+			return []*mcp.PromptMessage{said}, nil
+		}),
+		toolkit.DefinePrompt("result", "R.", func(context.Context, *toolkit.Caller, named) (*mcp.GetPromptResult, error) {
+			return &mcp.GetPromptResult{Description: "described", Messages: []*mcp.PromptMessage{said}}, nil
+		}),
+		toolkit.DefinePrompt("failing", "F.", func(context.Context, *toolkit.Caller, named) (string, error) { return "", errors.New("no such thing") }),
+	}}, toolkittest.User{}).Client
+	for name, want := range map[string]string{
+		"text":     `{"messages":[{"role":"user","content":{"type":"text","text":"Hello, World!"}}]}`,
+		"messages": `{"messages":[{"role":"assistant","content":{"type":"text","text":"said"}}]}`,
+		"result":   `{"description":"described","messages":[{"role":"assistant","content":{"type":"text","text":"said"}}]}`,
+	} {
+		got, err := client.GetPrompt(t.Context(), &mcp.GetPromptParams{Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Description != map[string]string{"result": "described"}[name] || len(got.Messages) != 1 {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if diff := cmp.Diff(decoded(t, want).(map[string]any)["messages"], decoded(t, got.Messages)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	for name, arguments := range map[string]map[string]string{"failing": nil, "text": {"other": "x"}} {
+		_, err := client.GetPrompt(t.Context(), &mcp.GetPromptParams{Name: name, Arguments: arguments})
+		if protocol := new(jsonrpc.Error); !errors.As(err, &protocol) || protocol.Code != jsonrpc.CodeInvalidRequest {
+			t.Errorf("%s with %v: %v", name, arguments, err)
 		}
 	}
 }

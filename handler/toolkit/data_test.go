@@ -284,6 +284,158 @@ func TestNamesOfDataAreBounded(t *testing.T) {
 			if _, err := notes.Put(ctx, key, entry{}, ""); (err == nil) != fits {
 				t.Errorf("%d bytes of %.1q: %v", len(key), key, err)
 			}
+			_, read := notes.Get(ctx, key)
+			_, _, listed := notes.List(ctx, key)
+			if (read == nil) != fits || (listed == nil) != (fits || key == "") || (notes.Delete(ctx, key, "") == nil) != fits {
+				t.Errorf("%d bytes of %.1q: read %v, listed %v", len(key), key, read, listed)
+			}
+		}
+		return nil
+	})
+}
+
+// TestACountThatCannotBeReadRefusesWhatIsNew, rather than to begin at none.
+func TestACountThatCannotBeReadRefusesWhatIsNew(t *testing.T) {
+	table := storetest.Instrument(toolkittest.Table(t))
+	within(t, table, toolkittest.User{}, func(ctx context.Context, c *toolkit.Caller) error {
+		notes := toolkit.DataOf[entry](c, "notes")
+		if _, err := notes.Put(ctx, "k", entry{}, ""); err != nil {
+			return err
+		}
+		partition := toolkit.DataPrefix + string(c.Subject) + "-notes"
+		for value, fails := range map[string]storetest.Op{"{": "", fmt.Sprintf(`{"v":1,"items":%d}`, toolkit.MaxItems): storetest.List} {
+			row, err := table.Get(ctx, partition, "~items")
+			if err != nil {
+				return err
+			}
+			row.Value = []byte(value)
+			if _, err := table.Replace(ctx, row); err != nil {
+				return err
+			}
+			table.Before(storetest.Fail(errors.New("storage is away"), fails))
+			_, err = notes.Put(ctx, "new", entry{}, toolkit.IfNew)
+			table.Repair()
+			if err == nil || !strings.Contains(err.Error(), "cannot be reached now") {
+				t.Errorf("%s: %v", value, err)
+			}
+			_, err = notes.Get(ctx, "new")
+			want(t, value, err, toolkit.ErrNoItem)
+		}
+		return nil
+	})
+}
+
+// TestDataThatCannotBeReachedIsNotTakenForAbsent: each operation that fails is the
+// user's to try again, says nothing of why, and leaves what there was.
+func TestDataThatCannotBeReachedIsNotTakenForAbsent(t *testing.T) {
+	table := storetest.Instrument(toolkittest.Table(t))
+	away := errors.New("10.0.0.1 does not answer")
+	within(t, table, toolkittest.User{}, func(ctx context.Context, c *toolkit.Caller) error {
+		notes := toolkit.DataOf[entry](c, "notes")
+		etag, err := notes.Put(ctx, "k", entry{"kept"}, "")
+		if err != nil {
+			return err
+		}
+		put := func(key string, etag toolkit.ETag) func() error {
+			return func() error { _, err := notes.Put(ctx, key, entry{"x"}, etag); return err }
+		}
+		for name, test := range map[string]struct {
+			fails storetest.Op
+			use   func() error
+		}{
+			"read":                   {storetest.Get, func() error { _, err := notes.Get(ctx, "k"); return err }},
+			"list":                   {storetest.List, func() error { _, _, err := notes.List(ctx, ""); return err }},
+			"replace":                {storetest.Replace, put("k", etag)},
+			"look before a write":    {storetest.Get, put("k", "")},
+			"add":                    {storetest.Insert, put("new", toolkit.IfNew)},
+			"count":                  {storetest.Replace, put("new", toolkit.IfNew)},
+			"look at the count":      {storetest.Get, put("new", toolkit.IfNew)},
+			"look before a deletion": {storetest.Get, func() error { return notes.Delete(ctx, "k", "") }},
+			"delete":                 {storetest.Delete, func() error { return notes.Delete(ctx, "k", etag) }},
+		} {
+			table.Before(storetest.Fail(away, test.fails))
+			err := test.use()
+			table.Repair()
+			if err == nil || !errors.Is(err, away) || !strings.Contains(toolkit.Explain(err), "cannot be reached now") || strings.Contains(toolkit.Explain(err), "10.0.0.1") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if got, err := notes.Get(ctx, "k"); err != nil || got.Value.Text != "kept" {
+			t.Errorf("%+v, %v", got, err)
+		}
+		_, err = notes.Get(ctx, "new")
+		want(t, "what was not added", err, toolkit.ErrNoItem)
+		table.Before(storetest.Fail(store.ErrConflict, storetest.Replace).In(toolkit.DataPrefix))
+		if err := put("new", toolkit.IfNew)(); err == nil || !strings.Contains(err.Error(), "written at once") {
+			t.Errorf("a count that others always change: %v", err)
+		}
+		table.Repair()
+		return nil
+	})
+}
+
+// TestDataThatCannotBeReadIsSaid: not skipped, and not taken for empty.
+func TestDataThatCannotBeReadIsSaid(t *testing.T) {
+	for value, whole := range map[string]bool{"{": false, `{"v":1,"data":7}`: true} {
+		table := toolkittest.Table(t)
+		within(t, table, toolkittest.User{}, func(ctx context.Context, c *toolkit.Caller) error {
+			partition := toolkit.DataPrefix + string(c.Subject) + "-notes"
+			if _, err := table.Insert(ctx, store.Row{Partition: partition, Key: "k", Value: []byte(value)}); err != nil {
+				return err
+			}
+			notes := toolkit.DataOf[entry](c, "notes")
+			_, read := notes.Get(ctx, "k")
+			_, _, listed := notes.List(ctx, "")
+			for what, err := range map[string]error{"read": read, "listed": listed} {
+				if err == nil || !strings.Contains(err.Error(), "cannot be read") {
+					t.Errorf("%s of %s: %v", what, value, err)
+				}
+			}
+			err := toolkit.EachData(ctx, table, c.Subject, func(string, string, json.RawMessage) error { return nil })
+			if (err == nil) != whole {
+				t.Errorf("each of %s: %v", value, err)
+			}
+			stop := errors.New("enough")
+			if err := toolkit.EachData(ctx, table, c.Subject, func(string, string, json.RawMessage) error { return stop }); whole && !errors.Is(err, stop) {
+				t.Errorf("the visit goes on: %v", err)
+			}
+			return nil
+		})
+	}
+}
+
+// TestAnErasureThatFailsIsNotComplete: what is left is erased by the next.
+func TestAnErasureThatFailsIsNotComplete(t *testing.T) {
+	table := storetest.Instrument(toolkittest.Table(t))
+	away := errors.New("storage is away")
+	within(t, table, toolkittest.User{}, func(ctx context.Context, c *toolkit.Caller) error {
+		if _, err := toolkit.DataOf[entry](c, "notes").Put(ctx, "k", entry{}, ""); err != nil {
+			return err
+		}
+		table.Before(storetest.Fail(away, storetest.Drop))
+		if n, err := toolkit.EraseData(ctx, table, c.Subject); n != 0 || !errors.Is(err, away) {
+			t.Errorf("erased %d rows, %v", n, err)
+		}
+		table.Repair()
+		if n, err := toolkit.EraseData(ctx, table, c.Subject); n != 2 || err != nil {
+			t.Errorf("erased %d rows, %v", n, err)
+		}
+		return nil
+	})
+}
+
+// TestAStoreHasAName that is safe as a part of the table's key.
+func TestAStoreHasAName(t *testing.T) {
+	within(t, toolkittest.Table(t), toolkittest.User{}, func(_ context.Context, c *toolkit.Caller) error {
+		for _, name := range []string{"", "../x", "a-b", "A", strings.Repeat("a", 49)} {
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("%q was taken", name)
+					}
+				}()
+				toolkit.DataOf[entry](c, name)
+			}()
 		}
 		return nil
 	})

@@ -36,10 +36,7 @@ type window struct {
 }
 
 func newLimits(tenant, all, each CallLimit, now func() time.Time) *limits {
-	windows, err := lru.New[string, window](trackedWindows)
-	if err != nil {
-		panic(err) // the size is positive
-	}
+	windows, _ := lru.New[string, window](trackedWindows) // fails only for a size below 1
 	return &limits{tenant: tenant, all: all, each: each, now: now, windows: windows}
 }
 

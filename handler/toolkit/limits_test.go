@@ -32,6 +32,12 @@ func TestATenantHasALimitOfItsOwn(t *testing.T) {
 	call("one", "bob", "Your organization may use this server 3 times in 1m0s. The next call can be made at 2026-11-26T10:01:00Z, in 50s.")
 	call("one", "a robot", "Your organization")
 	call("two", "grace", "")
+	typed := &Call{Kind: completion, Name: "greet", Caller: &Caller{Subject: grants.SubjectOf("one", "alice"), TenantID: "one", definition: &definition{}}}
+	for range 5 { // a call for each letter that is typed
+		if err := l.take(context.Background(), typed); err != nil {
+			t.Error(err)
+		}
+	}
 	c.Advance(50 * time.Second)
 	call("one", "bob", "")
 	call("one", "a robot", "")

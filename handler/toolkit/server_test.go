@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,8 +20,10 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
+	"entramcp/handler/secret"
 )
 
 // revisions are one of each era: with sessions and without.
@@ -428,5 +432,78 @@ func TestToolsCanSpeakTheProtocol(t *testing.T) {
 	_, err := connect(t, serve(t, s, access()), "2026-07-28", nil).CallTool(t.Context(), &mcp.CallToolParams{Name: "refuse"})
 	if refused := new(jsonrpc.Error); !errors.As(err, &refused) || refused.Code != mcp.CodeMissingRequiredClientCapabilities {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestACallerWithEntrasOwnTokenActsWithIt: there is no grant to read.
+func TestACallerWithEntrasOwnTokenActsWithIt(t *testing.T) {
+	who := access("User.Read")
+	who.GrantID, who.Assertion, who.Expires = "", grants.EntraAccessToken{Value: secret.New("entras-own")}, time.Now().Add(time.Hour).Truncate(time.Second)
+	who.Identity = &grants.Identity{ObjectID: "oid-1"}
+	var got grants.Grant
+	s := New(Options{API: takes{&got}, Catalogue: offer(Define("token", "Token.", func(ctx context.Context, c *Caller, _ struct{}) (string, error) {
+		identity, err := c.Identity(ctx)
+		if err == nil {
+			_, err = c.Token(ctx, "User.Read")
+		}
+		return identity.ObjectID, err
+	}, CallAPI("User.Read")))})
+	if result := call(t, connect(t, serve(t, s, who), "2026-07-28", nil), "token", nil); result.IsError || text(t, result) != "oid-1" {
+		t.Fatal(text(t, result))
+	}
+	if got.Assertion.Reveal() != "entras-own" || !got.AssertionExpires.Equal(who.Expires) || got.Subject != who.Subject || got.ClientID != who.ClientID || got.Identity.ObjectID != "oid-1" || got.Scopes.String() != "User.Read" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+type takes struct{ grant *grants.Grant }
+
+func (a takes) Token(_ context.Context, g grants.Grant, _ ...string) (entra.APIToken, error) {
+	*a.grant = g
+	return entra.APIToken{}, nil
+}
+
+func (takes) Refused(grants.Grant, entra.APIToken, ...string) {}
+
+// TestTheLogOfACallerSaysWhoAndWhich, whatever a tool adds to it.
+func TestTheLogOfACallerSaysWhoAndWhich(t *testing.T) {
+	var out bytes.Buffer
+	var lock sync.Mutex
+	s := New(Options{Log: logged(&out, &lock), Catalogue: offer(Define("note", "Note.", func(ctx context.Context, c *Caller, _ struct{}) (string, error) {
+		c.Log.InfoContext(ctx, "plain")
+		c.Log.With("a", 1).InfoContext(ctx, "attribute")
+		c.Log.WithGroup("g").InfoContext(ctx, "group", "b", 2)
+		return "", nil
+	}))})
+	call(t, connect(t, serve(t, s, access()), "2026-07-28", nil), "note", nil)
+	lock.Lock()
+	defer lock.Unlock()
+	for _, want := range []string{`"msg":"plain","tool":"note","subject":"5ab1ec7"`, `"msg":"attribute","tool":"note","subject":"5ab1ec7","a":1`, `"msg":"group","tool":"note","subject":"5ab1ec7","g":{"b":2}`} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %s in %s", want, out.String())
+		}
+	}
+}
+
+// TestABodyIsHandedOnAsItCame: cut off, too long or whole.
+func TestABodyIsHandedOnAsItCame(t *testing.T) {
+	broken := errors.New("connection reset")
+	for name, body := range map[string]io.Reader{
+		"whole":                     strings.NewReader(`{"jsonrpc":"2.0","id":"7","method":"tools/call"}`),
+		"cut off":                   io.MultiReader(strings.NewReader(`{"id":7}`), iotest.ErrReader(broken)),
+		"too long":                  strings.NewReader(strings.Repeat(" ", maxBody+2)),
+		"no JSON":                   strings.NewReader("{"),
+		"cancels what nobody named": strings.NewReader(`{"method":"notifications/cancelled","params":7}`),
+	} {
+		var sent bytes.Buffer
+		r := httptest.NewRequest(http.MethodPost, "/", io.NopCloser(io.TeeReader(body, &sent)))
+		r = New(Options{Catalogue: offer()}).cancellable(r)
+		got, err := io.ReadAll(r.Body)
+		if !bytes.Equal(got, sent.Bytes()) || errors.Is(err, broken) != (name == "cut off") {
+			t.Errorf("%s: %d of %d bytes, %v", name, len(got), sent.Len(), err)
+		}
+		if id, _ := r.Context().Value(requestIDKey{}).(string); (id == `"7"`) != (name == "whole") || id != "" && name != "whole" {
+			t.Errorf("%s: the id is %q", name, id)
+		}
 	}
 }

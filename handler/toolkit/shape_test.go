@@ -3,6 +3,7 @@ package toolkit_test
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -134,6 +135,9 @@ func TestSchemasThatSomeVendorRefusesAreFound(t *testing.T) {
 		"pattern":                   `{"type":"object","properties":{"a":{"type":"string","pattern":"a"}}}`,
 		"format":                    `{"type":"object","properties":{"a":{"type":"string","format":"email"}}}`,
 		"title":                     `{"type":"object","title":"A","properties":{}}`,
+		"list":                      `[]`,
+		"nested":                    `{"type":"object","properties":{"a":{"type":"object","properties":{"b":{"type":"string","format":"uri"}}}}}`,
+		"arbitrary keys":            `{"type":"object","properties":{},"additionalProperties":true}`,
 	} {
 		if err := toolkit.Portable(json.RawMessage(schema)); err == nil {
 			t.Errorf("%s: %s passes", name, schema)
@@ -151,9 +155,17 @@ func TestArgumentsAreHeldToTheirTags(t *testing.T) {
 		toolkit.Define("every", "Every kind.", func(context.Context, *toolkit.Caller, everyKind) (string, error) { ran++; return "ran", nil }),
 	), toolkittest.User{})
 	for arguments, want := range map[string]string{
-		`{}`:                                                  `"text" is missing`,
-		`{"text":null}`:                                       `"text" is missing`,
-		`{"text":7}`:                                          "text: must be of type string",
+		`{}`:                         `"text" is missing`,
+		`{"text":null}`:              `"text" is missing`,
+		`{"text":7}`:                 "text: must be of type string",
+		`{"text":["ab"]}`:            "text: must be of type string",
+		`{"text":{"a":1}}`:           "text: must be of type string",
+		`{"text":"ab","count":"4"}`:  "count: must be of type integer",
+		`{"text":"ab","optional":1}`: "optional: must be of type boolean",
+		`{"text":"ab","big":` + strings.Repeat("1", 65) + `}`: "big: is not a number that can be used",
+		`{"text":"ab","big":1e16}`:                            "big: must be of type integer",
+		`{"text":"ab","tags":"[\"x\"] [\"y\"]"}`:              "tags: must be of type array",
+		`{"text":"ab","inner":[]}`:                            "inner: must be of type object",
 		`{"text":"a"}`:                                        "text: has 1 characters, fewer than 2",
 		`{"text":"äöüßx"}`:                                    "text: has 5 characters, more than 4",
 		`{"text":"ab","colour":"blue"}`:                       `colour: "blue" is not one of red, green`,
@@ -220,13 +232,118 @@ func defined[In any]() {
 
 type recursive struct{ Next *recursive }
 
+type selfDecoding struct{}
+
+func (*selfDecoding) UnmarshalJSON([]byte) error { return nil }
+
+type selfEncoding struct{}
+
+func (selfEncoding) MarshalJSON() ([]byte, error) { return []byte("1"), nil }
+
+// TestResultsHaveTheSchemaOfTheirType, as encoding/json writes it.
+func TestResultsHaveTheSchemaOfTheirType(t *testing.T) {
+	type results struct {
+		Small  uint8              `json:"small"`
+		Large  uint64             `json:"large"`
+		Signed int16              `json:"signed"`
+		Ratio  float32            `json:"ratio"`
+		Pair   [2]string          `json:"pair"`
+		Bytes  []byte             `json:"bytes"`
+		Data   toolkit.Base64     `json:"data"`
+		Life   time.Duration      `json:"life"`
+		Own    selfEncoding       `json:"own"`
+		Raw    json.RawMessage    `json:"raw"`
+		Free   map[string]inner   `json:"free"`
+		Keys   map[netip.Addr]int `json:"keys"`
+		Named  Embedded           `json:"named"`
+		hidden int
+	}
+	tool := toolkit.Define("x", "X.", func(context.Context, *toolkit.Caller, struct{}) (results, error) {
+		return results{Raw: json.RawMessage("{}"), Data: toolkit.Base64("hi"), Bytes: []byte("hi"), hidden: 1, Free: map[string]inner{}, Keys: map[netip.Addr]int{}}, nil
+	})
+	want := `{"small":{"type":"integer","minimum":0,"maximum":255},"large":{"type":"integer","minimum":0},"signed":{"type":"integer","minimum":-32768,"maximum":32767},
+		"ratio":{"type":"number"},"pair":{"type":"array","items":{"type":"string"},"minItems":2,"maxItems":2},"bytes":{"type":"string"},"data":{"type":"string"},
+		"life":{"type":"integer"},"own":{},"raw":{},"free":{"type":"object","additionalProperties":{"type":"object","properties":{"name":{"type":"string"}},"required":["name"],"additionalProperties":false}},
+		"keys":{"type":"object","additionalProperties":{"type":"integer"}},"named":{"type":"object","properties":{"promoted":{"type":"string"}},"additionalProperties":false}}`
+	schema, _ := decoded(t, listed(t, tool)["x"].OutputSchema).(map[string]any)
+	if diff := cmp.Diff(decoded(t, want), schema["properties"]); diff != "" {
+		t.Error(diff)
+	}
+	got := toolkittest.SignIn(t, offering(tool), toolkittest.User{}).Call("x", nil)
+	if structured, _ := got.Structured.(map[string]any); got.Failed || structured["data"] != "aGk=" || structured["bytes"] != "aGk=" {
+		t.Errorf("%q", got.Text)
+	}
+}
+
+// TestAResultThatCannotBeEncodedIsAnError and not half of one.
+func TestAResultThatCannotBeEncodedIsAnError(t *testing.T) {
+	for name, tool := range map[string]toolkit.Tool{
+		"a number": toolkit.Define("x", "X.", func(context.Context, *toolkit.Caller, struct{}) (float64, error) { return math.NaN(), nil }),
+		"a part": toolkit.Define("x", "X.", func(context.Context, *toolkit.Caller, struct{}) (toolkit.Result[any], error) {
+			return toolkit.Result[any]{Value: func() {}}, nil
+		}),
+		"nothing": toolkit.Define("x", "X.", func(context.Context, *toolkit.Caller, struct{}) (*mcp.CallToolResult, error) { return nil, nil }),
+	} {
+		if got := toolkittest.SignIn(t, offering(tool), toolkittest.User{}).Call("x", nil); !got.Failed || got.Structured != nil {
+			t.Errorf("%s: %q", name, got.Text)
+		}
+	}
+}
+
+// TestFormatsOfTextsAreHeld before the tool runs.
+func TestFormatsOfTextsAreHeld(t *testing.T) {
+	type forms struct {
+		Date string `json:"date,omitempty" format:"date"`
+		Time string `json:"time,omitempty" format:"time"`
+		Mail string `json:"mail,omitempty" format:"email"`
+		URI  string `json:"uri,omitempty" format:"uri"`
+		UUID string `json:"uuid,omitempty" format:"uuid"`
+		Host string `json:"host,omitempty" format:"hostname"`
+		IPv4 string `json:"ipv4,omitempty" format:"ipv4"`
+		IPv6 string `json:"ipv6,omitempty" format:"ipv6"`
+	}
+	client := toolkittest.SignIn(t, offering(toolkit.Define("x", "X.", func(context.Context, *toolkit.Caller, forms) (string, error) { return "", nil })), toolkittest.User{})
+	for name, values := range map[string]struct{ good, bad []string }{
+		"date": {[]string{"2026-11-26"}, []string{"2026-11-31", "26.11.2026", "2026-11-26T10:00:00Z"}},
+		"time": {[]string{"10:00:00Z", "10:00:00.5+01:00"}, []string{"10:00", "25:00:00Z"}},
+		"mail": {[]string{"ada@contoso.com"}, []string{"ada", "Ada <ada@contoso.com>"}},
+		"uri":  {[]string{"https://example.com/x", "urn:x:y"}, []string{"/x", "x", "://"}},
+		"uuid": {[]string{"0b1c3f52-7c1e-4d52-9a52-5d5d2b6f0001"}, []string{"0b1c3f527c1e4d529a525d5d2b6f0001", "x"}},
+		"host": {[]string{"a-b.example"}, []string{"-a.example", "a_b", "a..b", strings.Repeat("a.", 127)}},
+		"ipv4": {[]string{"192.0.2.1"}, []string{"::1", "192.0.2"}},
+		"ipv6": {[]string{"2001:db8::1"}, []string{"192.0.2.1", "fe80::1%eth0"}},
+	} {
+		for _, value := range values.good {
+			if got := client.Call("x", map[string]any{name: value}); got.Failed {
+				t.Errorf("%s %q: %s", name, value, got.Text)
+			}
+		}
+		for _, value := range values.bad {
+			if got := client.Call("x", map[string]any{name: value}); !got.Failed || !strings.Contains(got.Text, "is not of the format") {
+				t.Errorf("%s %q: %q", name, value, got.Text)
+			}
+		}
+	}
+}
+
 // TestToolsThatCannotWorkDoNotStart: the program says which field is wrong and why.
 func TestToolsThatCannotWorkDoNotStart(t *testing.T) {
 	named := func(name, description string) {
 		toolkit.Define(name, description, func(context.Context, *toolkit.Caller, struct{}) (string, error) { return "", nil })
 	}
 	for want, define := range map[string]func(){
-		"not a struct":                           func() { defined[string]() },
+		"not a struct": func() { defined[string]() },
+		"decodes itself": func() {
+			defined[struct {
+				N json.Number
+				M selfDecoding
+			}]()
+		},
+		"List: chan int cannot be": func() { defined[struct{ List []chan int }]() },
+		"Keys: [4]uint8 would be":  func() { defined[struct{ Keys [4]byte }]() },
+		"keys that are not strings": func() {
+			toolkit.Define("x", "x", func(context.Context, *toolkit.Caller, struct{}) (map[int]string, error) { return nil, nil })
+		},
 		"Any: interface {} says":                 func() { defined[struct{ Any any }]() },
 		"Raw: json.RawMessage says":              func() { defined[struct{ Raw json.RawMessage }]() },
 		"Bytes: []uint8 would":                   func() { defined[struct{ Bytes []byte }]() },
@@ -304,7 +421,18 @@ func TestToolsThatCannotWorkDoNotStart(t *testing.T) {
 				N int `examples:"12" maximum:"10"`
 			}]()
 		},
-		"the name must match":     func() { named("Bad-Name", "x") },
+		"the name must match": func() { named("Bad-Name", "x") },
+		`tool "": the name`:   func() { named("", "x") },
+		`the tag enum: "abc"`: func() {
+			defined[struct {
+				S string `enum:"a,abc" maxLength:"2"`
+			}]()
+		},
+		"the tag minItems: \"x\"": func() {
+			defined[struct {
+				L []string `minItems:"x"`
+			}]()
+		},
 		"there is no description": func() { named("x", "") },
 		"the description has":     func() { named("x", strings.Repeat("x", 1024)) },
 		"the result: chan int": func() {
@@ -329,9 +457,11 @@ func TestToolsThatCannotWorkDoNotStart(t *testing.T) {
 // TestResultsNeverHoldNull: what is empty has the form that the schema says.
 func TestResultsNeverHoldNull(t *testing.T) {
 	type row struct {
-		Tags  []string       `json:"tags"`
-		Notes map[string]int `json:"notes"`
-		Next  *inner         `json:"next"`
+		Tags  []string            `json:"tags"`
+		Notes map[string]int      `json:"notes"`
+		Next  *inner              `json:"next"`
+		Lists map[string][]string `json:"lists"`
+		Free  []any               `json:"free"`
 	}
 	type result struct {
 		Rows []row `json:"rows"`
@@ -340,13 +470,14 @@ func TestResultsNeverHoldNull(t *testing.T) {
 	}
 	tools := []toolkit.Tool{
 		toolkit.Define("rows", "Rows.", func(context.Context, *toolkit.Caller, struct{}) (result, error) {
-			return result{Rows: []row{{}}, Any: "null"}, nil
+			return result{Rows: []row{{}}, One: row{Lists: map[string][]string{"a": nil}, Free: []any{nil, 1}}, Any: []any{"null", nil}}, nil
 		}),
 		toolkit.Define("list", "List.", func(context.Context, *toolkit.Caller, struct{}) ([]string, error) { return nil, nil }),
 	}
 	client := toolkittest.SignIn(t, offering(tools...), toolkittest.User{})
-	empty := map[string]any{"tags": []any{}, "notes": map[string]any{}}
-	if diff := cmp.Diff(map[string]any{"rows": []any{empty}, "one": empty, "any": "null"}, client.Call("rows", nil).Structured); diff != "" {
+	empty := map[string]any{"tags": []any{}, "notes": map[string]any{}, "lists": map[string]any{}, "free": []any{}}
+	one := map[string]any{"tags": []any{}, "notes": map[string]any{}, "lists": map[string]any{"a": []any{}}, "free": []any{nil, 1.0}}
+	if diff := cmp.Diff(map[string]any{"rows": []any{empty}, "one": one, "any": []any{"null", nil}}, client.Call("rows", nil).Structured); diff != "" {
 		t.Error(diff)
 	}
 	list := client.Call("list", nil)
