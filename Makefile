@@ -81,12 +81,13 @@ check: e2e/node_modules/.installed ## The inner loop, in a minute: vet, and the 
 	go test -short -vet off -p 4 . ./handler/... ./dev/... ./infra/...
 
 .PHONY: test
-test: deps ## Everything: vet, linters, race detector, real clients, browser, conformance
+test: deps ## Everything: vet, linters, race detector, real clients, browser, conformance, five seconds of each fuzz
 	go vet ./...
 	$(LINT) run ./...
 	go test -race -timeout 18m ./...
 	@for module in $(MODULES); do echo "$$module"; (cd $$module && go vet ./... && go test ./...) || exit 1; done
 	go test -skip '$(SDK_RACE)' $(SDK)/internal/... $(SDK)/mcp
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=5s
 
 # The other modules of the repository.
 MODULES = $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -path '*/node_modules/*' -not -path './tools/*'))

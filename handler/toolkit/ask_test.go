@@ -146,7 +146,9 @@ func TestTheStateOfAQuestionIsForOneCall(t *testing.T) {
 		"another tool":    func() (*mcp.CallToolResult, error) { return again(client, "two", "7", asked.RequestState) },
 		"other arguments": func() (*mcp.CallToolResult, error) { return again(client, "one", "8", asked.RequestState) },
 		"changed": func() (*mcp.CallToolResult, error) {
-			return again(client, "one", "7", asked.RequestState[:len(asked.RequestState)-1]+"A")
+			middle := len(asked.RequestState) / 2 // the last character may stand for fewer bits
+			other := map[bool]string{true: "B", false: "A"}[asked.RequestState[middle] == 'A']
+			return again(client, "one", "7", asked.RequestState[:middle]+other+asked.RequestState[middle+1:])
 		},
 		"made up": func() (*mcp.CallToolResult, error) { return again(client, "one", "7", "state") },
 	} {
