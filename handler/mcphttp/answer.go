@@ -29,7 +29,7 @@ const (
 // time, from the goroutine of the call.
 type answer struct {
 	w            http.ResponseWriter
-	r            *http.Request
+	body         *Body       // nil if nobody has read it before the SDK
 	header       http.Header // the SDK's: it is copied when the answer begins
 	takes        accepted
 	commentEvery time.Duration
@@ -145,19 +145,9 @@ func (a *answer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// batch reports whether the request is a batch, whose answer is one too.
-func (a *answer) batch() bool {
-	if a.r.GetBody == nil {
-		return false
-	}
-	body, err := a.r.GetBody()
-	if err != nil {
-		return false
-	}
-	first := make([]byte, 64)
-	n, _ := body.Read(first)
-	return bytes.HasPrefix(bytes.TrimLeft(first[:n], " \t\r\n"), []byte("["))
-}
+// batch reports whether the request is a batch, whose answer is one too. Revisions
+// whose bodies are not read here have none.
+func (a *answer) batch() bool { return a.body != nil && a.body.Batch() }
 
 // Flush is called by the SDK after each event.
 func (a *answer) Flush() {
@@ -275,22 +265,16 @@ func (a *answer) refuse() {
 	oauth.WriteJSON(a.w, a.status, rpcError(id, invalidRequest, text))
 }
 
-// requestID is the id of the one request of the body, or nil.
+// requestID is the id of the one request of the body, as it was written, or nil.
 func (a *answer) requestID() json.RawMessage {
-	if a.r.GetBody == nil {
+	if a.body == nil {
 		return nil
 	}
-	body, err := a.r.GetBody()
-	if err != nil {
+	m, err := a.body.Message()
+	if err != nil || string(m.ID) == "null" {
 		return nil
 	}
-	var request struct {
-		ID json.RawMessage `json:"id"`
-	}
-	if json.NewDecoder(body).Decode(&request) != nil || string(request.ID) == "null" {
-		return nil
-	}
-	return request.ID
+	return m.ID
 }
 
 type rpcFailure struct {

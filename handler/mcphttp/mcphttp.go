@@ -42,8 +42,12 @@ func handler(next http.Handler, streamAfter, commentEvery time.Duration) http.Ha
 		}
 		// The SDK wants both. The header is the guard's copy.
 		r.Header["Accept"] = acceptBoth
-		a := &answer{w: w, r: r, header: http.Header{}, takes: takes, commentEvery: commentEvery}
-		if takes.stream {
+		a := &answer{w: w, body: ReadBody(r), header: http.Header{}, takes: takes, commentEvery: commentEvery}
+		switch {
+		case !takes.stream:
+		case a.body != nil && a.body.rest == nil:
+			a.start(streamAfter)
+		default:
 			r.Body = &readBody{r.Body, func() { a.start(streamAfter) }}
 		}
 		defer a.end()

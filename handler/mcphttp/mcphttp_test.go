@@ -39,14 +39,7 @@ func serve(t *testing.T) *httptest.Server {
 	add("slow", func(context.Context, *mcp.CallToolRequest) { time.Sleep(soon + 4*comment) })
 	add("progress", notify)
 	sdk := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{Stateless: true, MaxRequestBodyBytes: 1 << 20})
-	// The guard lets the SDK's errors find the request again.
-	h := handler(sdk, soon, comment)
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-		h.ServeHTTP(w, r)
-	}))
+	s := httptest.NewServer(handler(sdk, soon, comment))
 	t.Cleanup(s.Close)
 	return s
 }

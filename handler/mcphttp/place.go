@@ -23,6 +23,16 @@ func PlaceIn(ctx context.Context) (Place, bool) {
 	return Place{a}, ok
 }
 
+// RequestID is the id of the call in the request of ctx, as it was written. It is
+// empty in a batch, and in the revisions whose bodies nobody reads before the SDK.
+func RequestID(ctx context.Context) string {
+	a, ok := ctx.Value(placeKey{}).(*answer)
+	if !ok {
+		return ""
+	}
+	return string(a.requestID())
+}
+
 // placed is one value. Its mark is a string in JSON that nobody else can have
 // written: it is random and never sent.
 type placed struct{ mark, value []byte }

@@ -20,6 +20,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/auth"
 
 	"entramcp/handler/grants"
+	"entramcp/handler/mcphttp"
 	"entramcp/handler/oauth"
 )
 
@@ -197,7 +198,7 @@ func TestLackingScopeIs403InEveryRevision(t *testing.T) {
 		"modern, harmless":                  {modern, "tools/call", "hello", rpc("tools/call", "hello"), ""},
 		"modern, by its headers":            {modern, "tools/call", "send", rpc("tools/call", "hello"), "Mail.Read Mail.Send email openid profile"},
 		"legacy":                            {legacy, "", "", rpc("tools/call", "send"), "Mail.Read Mail.Send email openid profile"},
-		"legacy, as large as it may be":     {legacy, "", "", rpc("tools/call", "send") + strings.Repeat(" ", maxPeek-len(rpc("tools/call", "send"))), "Mail.Read Mail.Send email openid profile"},
+		"legacy, as large as it may be":     {legacy, "", "", rpc("tools/call", "send") + strings.Repeat(" ", mcphttp.MaxBody-len(rpc("tools/call", "send"))), "Mail.Read Mail.Send email openid profile"},
 		"legacy, harmless":                  {legacy, "", "", rpc("tools/call", "hello"), ""},
 		"legacy, other method":              {legacy, "", "", rpc("prompts/get", "send"), ""},
 		"prompt":                            {legacy, "", "", rpc("prompts/get", "secret"), "Mail.Read Notes.Read email openid profile"},
@@ -388,16 +389,16 @@ func TestABodyThatBreaksOffIsNotTakenForAWholeOne(t *testing.T) {
 
 // TestBodyOfAnySizeReachesTheHandler, which can read one that was judged again.
 func TestBodyOfAnySizeReachesTheHandler(t *testing.T) {
-	for _, size := range []int{0, 2, maxPeek, maxPeek + 1, maxPeek + 4096} {
+	for _, size := range []int{0, 2, mcphttp.MaxBody, mcphttp.MaxBody + 1, mcphttp.MaxBody + 4096} {
 		body := "{}"[:min(size, 2)] + strings.Repeat(" ", max(size-2, 0))
 		twice := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			reached(w, r)
-			if again, err := r.GetBody(); err == nil {
-				_, _ = io.Copy(w, again)
+			if again, whole := mcphttp.ReadBody(r).Whole(); whole {
+				_, _ = w.Write(again)
 			}
 		})
 		handler, want := twice, body+body
-		if size > maxPeek {
+		if size > mcphttp.MaxBody {
 			handler, want = reached, body
 		}
 		w := httptest.NewRecorder()
@@ -420,16 +421,16 @@ func TestABodyWithoutAMessageIsNotRead(t *testing.T) {
 // TestABodyThatIsTooLargeIsNotJudgedByItsBeginning: it is the SDK that refuses
 // it, with its own status, and nobody takes the beginning for all of it.
 func TestABodyThatIsTooLargeIsNotJudgedByItsBeginning(t *testing.T) {
-	body := `{"jsonrpc":"2.0","id":1,"method":"` + strings.Repeat("x", maxPeek) + `"}`
-	var again bool
+	body := `{"jsonrpc":"2.0","id":1,"method":"` + strings.Repeat("x", mcphttp.MaxBody) + `"}`
+	var judged bool
 	var read []byte
 	w := httptest.NewRecorder()
 	New(options()).Protect(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		again = r.GetBody != nil
+		_, judged = mcphttp.ReadBody(r).Whole()
 		read, _ = io.ReadAll(r.Body)
 	})).ServeHTTP(w, request("POST", endpoint, body, "Authorization", "Bearer good"))
-	if w.Code != http.StatusOK || again || string(read) != body {
-		t.Errorf("%d, GetBody %v, %d of %d bytes", w.Code, again, len(read), len(body))
+	if w.Code != http.StatusOK || judged || string(read) != body {
+		t.Errorf("%d, taken for whole %v, %d of %d bytes", w.Code, judged, len(read), len(body))
 	}
 }
 

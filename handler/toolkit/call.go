@@ -12,6 +12,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"entramcp/handler/grants"
+	"entramcp/handler/mcphttp"
 	"entramcp/handler/observe"
 )
 
@@ -101,7 +102,7 @@ func (s *Server) run(ctx context.Context, d *definition, call *Call, req mcp.Req
 // that cancels the call.
 func (s *Server) bounded(ctx context.Context, caller *Caller, limit time.Duration) (context.Context, func()) {
 	ctx, timeout := context.WithTimeoutCause(ctx, limit, errDeadline)
-	id, _ := ctx.Value(requestIDKey{}).(string)
+	id := mcphttp.RequestID(ctx)
 	if id == "" {
 		return ctx, timeout
 	}

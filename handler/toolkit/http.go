@@ -1,19 +1,17 @@
 package toolkit
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"sync"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-	sdkjson "github.com/segmentio/encoding/json"
 
 	"entramcp/handler/grants"
+	"entramcp/handler/mcphttp"
 )
 
 // Handler serves MCP over streamable HTTP in every revision the SDK speaks, without
@@ -28,73 +26,37 @@ func (s *Server) Handler() http.Handler {
 	sdk := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return s.mcp }, &mcp.StreamableHTTPOptions{
 		Stateless:                    true,
 		DisableLocalhostProtection:   true,
-		MaxRequestBodyBytes:          maxBody,
+		MaxRequestBodyBytes:          mcphttp.MaxBody,
 		PropagateRequestCancellation: true,
 		Logger:                       s.log,
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost && r.Header.Get("Mcp-Protocol-Version") < firstRounds {
-			r = s.cancellable(r)
+		if body := mcphttp.ReadBody(r); body != nil {
+			s.passOnCancellation(r.Context(), body)
 		}
 		sdk.ServeHTTP(w, r)
 	})
 }
 
-// requestIDKey is the context key of the JSON-RPC id of the one call of a request,
-// as it was written, in earlier revisions.
-type requestIDKey struct{}
-
-// cancellable does what the SDK leaves undone in revisions before 2026-07-28: it
-// passes on notifications that cancel a call, and tells a call its id.
-func (s *Server) cancellable(r *http.Request) *http.Request {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	r.Body = again(body, err, r.Body)
-	var m struct {
-		ID     json.RawMessage `json:"id"`
-		Method string          `json:"method"`
-		Params json.RawMessage `json:"params"`
+// passOnCancellation does what the SDK leaves undone in revisions before 2026-07-28:
+// it passes on the notification that cancels a call.
+func (s *Server) passOnCancellation(ctx context.Context, body *mcphttp.Body) {
+	m, err := body.Message()
+	if err != nil || m.Method != "notifications/cancelled" {
+		return
 	}
-	if err != nil || len(body) > maxBody || unmarshal(body, &m) != nil {
-		return r // for the SDK to refuse; a batch has no id of its own either
+	var params struct {
+		RequestID json.RawMessage `json:"requestId"`
 	}
-	if m.Method == "notifications/cancelled" {
-		var params struct {
-			RequestID json.RawMessage `json:"requestId"`
-		}
-		if unmarshal(m.Params, &params) != nil {
-			return r
-		}
-		if info := auth.TokenInfoFromContext(r.Context()); info != nil {
-			if access, ok := info.Extra[grants.AccessKey].(*grants.Access); ok && access != nil {
-				s.running.cancel(runKey(access), string(params.RequestID))
-			}
+	if mcphttp.Decode(m.Params, &params) != nil {
+		return
+	}
+	if info := auth.TokenInfoFromContext(ctx); info != nil {
+		if access, ok := info.Extra[grants.AccessKey].(*grants.Access); ok && access != nil {
+			s.running.cancel(runKey(access), string(params.RequestID))
 		}
 	}
-	return r.WithContext(context.WithValue(r.Context(), requestIDKey{}, string(m.ID)))
 }
-
-// unmarshal reads as the SDK does.
-func unmarshal(data []byte, v any) error {
-	in := sdkjson.NewDecoder(bytes.NewReader(data))
-	in.DontMatchCaseInsensitiveStructFields()
-	return in.Decode(v)
-}
-
-// again is a body that begins with what was read of it, and ends as that did.
-func again(read []byte, err error, rest io.ReadCloser) io.ReadCloser {
-	tail := io.Reader(rest)
-	if err != nil {
-		tail = failing{err}
-	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(read), tail), rest}
-}
-
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 // running are the calls of earlier revisions on this instance, which a notification
 // can cancel: there, a closed connection means nothing.

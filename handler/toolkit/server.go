@@ -109,9 +109,6 @@ type Server struct {
 // or with the caller's roles only.
 const listTTL = 5 * time.Minute
 
-// maxBody is the largest request body, in bytes: more is answered with 413.
-const maxBody = 4 << 20
-
 const defaultDeadline = 10 * time.Minute
 
 // New makes the server of a catalogue. It panics where the catalogue cannot work:

@@ -22,6 +22,7 @@ import (
 
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
+	"entramcp/handler/mcphttp"
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
 )
@@ -352,7 +353,7 @@ func TestGetAndDeleteAreNotAllowed(t *testing.T) {
 }
 
 func TestLargeBodiesAreRefused(t *testing.T) {
-	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, serve(t, New(Options{Catalogue: offer()}), access()), bytes.NewReader(make([]byte, maxBody+1)))
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, serve(t, New(Options{Catalogue: offer()}), access()), bytes.NewReader(make([]byte, mcphttp.MaxBody+1)))
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, text/event-stream")
 	resp, err := (&http.Client{Transport: bearer{}}).Do(req)

@@ -30,6 +30,7 @@ import (
 	"entramcp/handler/entra"
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
+	"entramcp/handler/mcphttp"
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
 	"entramcp/handler/store"
@@ -124,14 +125,14 @@ type Session struct {
 func SignIn(t testing.TB, catalogue toolkit.Catalogue, user User, options ...Option) *Session {
 	t.Helper()
 	s := newSetup(t, catalogue, user, options)
-	return &Session{t: t, Client: connect(t, serve(t, admit(user.access(), toolkit.New(s.options).Handler())), s)}
+	return &Session{t: t, Client: connect(t, serve(t, admit(user.access(), mcphttp.Handler(toolkit.New(s.options).Handler()))), s)}
 }
 
 // Serve serves catalogue to several users from one server, for tests that speak HTTP
 // themselves, and returns a URL for each. Any bearer token will do.
 func Serve(t testing.TB, catalogue toolkit.Catalogue, users ...User) []string {
 	t.Helper()
-	handler := toolkit.New(newSetup(t, catalogue, users[0], nil).options).Handler()
+	handler := mcphttp.Handler(toolkit.New(newSetup(t, catalogue, users[0], nil).options).Handler())
 	var urls []string
 	for _, user := range users {
 		urls = append(urls, serve(t, admit(user.access(), handler)))
