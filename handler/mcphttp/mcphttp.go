@@ -82,7 +82,7 @@ type accepted struct {
 // parseAccept reads Accept (RFC 9110 §12.5.1): the most specific range counts,
 // and a weight of 0 refuses.
 func parseAccept(lines []string) accepted {
-	if len(lines) == 0 {
+	if len(lines) == 0 || lines[0] == acceptBoth[0] && len(lines) == 1 { // nearly always
 		return accepted{json: true, stream: true}
 	}
 	weights := map[string]float64{}

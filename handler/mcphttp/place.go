@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"math/rand/v2"
+	"strconv"
 )
 
 // Place is where values that are JSON already can go into the answer of one
@@ -47,7 +47,9 @@ func (p Place) Put(value []byte) []byte {
 			value = line.Bytes()
 		}
 	}
-	mark := fmt.Appendf(nil, `"placed %016x%016x"`, rand.Uint64(), rand.Uint64())
+	mark := append(make([]byte, 0, 48), `"placed `...)
+	mark = strconv.AppendUint(strconv.AppendUint(mark, rand.Uint64(), 36), rand.Uint64(), 36)
+	mark = append(mark, '"')
 	p.answer.mu.Lock()
 	defer p.answer.mu.Unlock()
 	p.answer.places = append(p.answer.places, placed{mark, value})

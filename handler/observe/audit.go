@@ -148,10 +148,17 @@ func Audit(ctx context.Context, log *slog.Logger, e Event) {
 	_ = log.Handler().Handle(context.WithValue(ctx, kindKey{}, kind), r)
 }
 
+func unprintable(r rune) bool {
+	if r < utf8.RuneSelf { // nearly always
+		return r < ' ' || r > '~'
+	}
+	return r == utf8.RuneError || !unicode.IsPrint(r)
+}
+
 // auditText bounds text and takes out what would change how a viewer shows the
 // line, such as control characters and changes of writing direction.
 func auditText(text string) string {
-	if len(text) <= maxAuditText && !strings.ContainsFunc(text, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) {
+	if len(text) <= maxAuditText && !strings.ContainsFunc(text, unprintable) {
 		return text
 	}
 	out := make([]rune, 0, len(text))

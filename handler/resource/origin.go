@@ -39,10 +39,11 @@ func newOriginPolicy(endpoint *url.URL, origins, hosts []string) originPolicy {
 // that its author has in DNS.
 func (p originPolicy) allowsHost(header string) bool {
 	name := hostName(header)
-	if _, err := netip.ParseAddr(name); err == nil || name == "localhost" {
+	if name == "localhost" || slices.Contains(p.hosts, name) {
 		return true
 	}
-	return slices.Contains(p.hosts, name)
+	_, err := netip.ParseAddr(name)
+	return err == nil
 }
 
 // allowsOrigin reports whether a request may come from a page of that origin.

@@ -142,8 +142,8 @@ func (q *question) Error() string {
 }
 
 func asks(err error) bool {
-	q := new(question)
-	return errors.As(err, &q)
+	_, ok := errors.AsType[*question](err)
+	return ok
 }
 
 // answer is what the user did about a question.

@@ -61,6 +61,7 @@ func (s *Server) run(ctx context.Context, d *definition, call *Call, req mcp.Req
 	if !ok {
 		return s.answerTo(ctx, d, Fail("Nobody is signed in.", nil))
 	}
+	caller.prepare = prepare
 	call.Caller = caller
 	start := s.now()
 	limit := d.deadline
@@ -70,7 +71,7 @@ func (s *Server) run(ctx context.Context, d *definition, call *Call, req mcp.Req
 	ctx, stop := s.bounded(ctx, caller, limit)
 	defer stop()
 
-	result, err := s.throughHooks(ctx, call, prepare, func(ctx context.Context) (mcp.Result, error) {
+	result, err := s.throughHooks(ctx, call, func(ctx context.Context) (mcp.Result, error) {
 		result, err := protected(ctx, caller, func() (mcp.Result, error) { return invoke(ctx, call) })
 		if err == nil {
 			err = s.bound(d, result)
@@ -90,7 +91,7 @@ func (s *Server) run(ctx context.Context, d *definition, call *Call, req mcp.Req
 	if err == nil {
 		return result, nil
 	}
-	if r := new(refusal); errors.As(err, &r) {
+	if r, ok := errors.AsType[*refusal](err); ok {
 		if ref := reference(ctx); ref != "" && !ownHook(r.hook) {
 			err = Fail(Explain(err)+ref, cause(err))
 		}
@@ -126,19 +127,8 @@ func runKey(access *grants.Access) string {
 var errDeadline = errors.New("the deadline of the call is over")
 
 // throughHooks runs the function between the hooks.
-func (s *Server) throughHooks(ctx context.Context, call *Call, prepare func(*Call) error, function func(context.Context) (mcp.Result, error)) (mcp.Result, error) {
-	hooks := append([]Hook{
-		{Name: hookAccess, Before: func(_ context.Context, c *Call) error {
-			return c.Caller.definition.allowed(c.Caller.Scopes, c.Caller.Roles)
-		}},
-		{Name: hookArguments, Before: func(_ context.Context, c *Call) error {
-			err := prepare(c)
-			c.Caller.arguments = c.Arguments
-			return err
-		}},
-		{Name: hookLimit, Before: s.limits.take},
-	}, s.hooks...)
-	for _, h := range hooks {
+func (s *Server) throughHooks(ctx context.Context, call *Call, function func(context.Context) (mcp.Result, error)) (mcp.Result, error) {
+	for _, h := range s.hooks {
 		if h.Before == nil {
 			continue
 		}
@@ -150,7 +140,7 @@ func (s *Server) throughHooks(ctx context.Context, call *Call, prepare func(*Cal
 	if asks(err) {
 		return nil, err // nothing has been done yet, and nothing goes out
 	}
-	for _, hook := range slices.Backward(hooks) {
+	for _, hook := range slices.Backward(s.hooks) {
 		if hook.After == nil {
 			continue
 		}
@@ -167,6 +157,21 @@ const (
 	hookArguments = "arguments"
 	hookLimit     = "limit"
 )
+
+// ownHooks come before those of the catalogue.
+func (s *Server) ownHooks() []Hook {
+	return []Hook{
+		{Name: hookAccess, Before: func(_ context.Context, c *Call) error {
+			return c.Caller.definition.allowed(c.Caller.Scopes, c.Caller.Roles)
+		}},
+		{Name: hookArguments, Before: func(_ context.Context, c *Call) error {
+			err := c.Caller.prepare(c)
+			c.Caller.arguments = c.Arguments
+			return err
+		}},
+		{Name: hookLimit, Before: s.limits.take},
+	}
+}
 
 func ownHook(name string) bool {
 	return name == hookAccess || name == hookArguments || name == hookLimit
@@ -250,7 +255,7 @@ func (s *Server) audit(ctx context.Context, call *Call, result mcp.Result, err e
 	if call.Kind != string(tool) {
 		e.Target = call.Kind
 	}
-	if r := new(refusal); errors.As(err, &r) {
+	if r, ok := errors.AsType[*refusal](err); ok {
 		e.Name, e.Reason = observe.ToolRefused, r.hook
 	} else if err != nil {
 		e.Reason = "error"

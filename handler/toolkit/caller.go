@@ -39,7 +39,8 @@ type Caller struct {
 	server     *Server
 	definition *definition
 	access     *grants.Access
-	arguments  []byte // checked, for the state of a question
+	prepare    func(*Call) error // checks the arguments
+	arguments  []byte            // checked, for the state of a question
 	grant      lazy[grants.Grant]
 	talk       lazy[*conversation]
 	progressed progressed

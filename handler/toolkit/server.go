@@ -118,7 +118,6 @@ func New(o Options) *Server {
 		about:          o.Catalogue.About,
 		authentication: cmp.Or(o.Authentication, "OAuth 2.1 with Microsoft Entra ID"),
 		version:        cmp.Or(o.Version, version.String()),
-		hooks:          o.Catalogue.Hooks,
 		deadline:       cmp.Or(o.Deadline, defaultDeadline),
 		grants:         o.Grants,
 		table:          o.Table,
@@ -141,6 +140,7 @@ func New(o Options) *Server {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.limits = newLimits(o.TenantCalls, o.UserCalls, o.ToolCalls, s.now)
+	s.hooks = append(s.ownHooks(), o.Catalogue.Hooks...)
 	if err := s.about.Check(); err != nil {
 		panic("toolkit: " + err.Error())
 	}
@@ -248,11 +248,19 @@ func (s *Server) ScopesFor(method, name string) oauth.Scopes {
 
 // definitionOf is what a request is about, or nil.
 func (s *Server) definitionOf(method, name string) *definition {
+	var about kind
+	switch method {
+	case "tools/call":
+		about = tool
+	case "prompts/get":
+		about = prompt
+	case "resources/read":
+		about = resource
+	default:
+		return nil
+	}
 	for _, d := range s.definitions {
-		switch {
-		case method == "tools/call" && d.kind == tool && d.name == name,
-			method == "prompts/get" && d.kind == prompt && d.name == name,
-			method == "resources/read" && d.kind == resource && d.matches(name):
+		if d.kind == about && (d.name == name && about != resource || about == resource && d.matches(name)) {
 			return d
 		}
 	}
@@ -323,6 +331,9 @@ func (s *Server) cacheable(_ context.Context, req mcp.Request, c *mcp.Cacheable)
 
 // traced makes a span of every request. Names that a client made up stay out of it.
 func (s *Server) traced(next mcp.MethodHandler) mcp.MethodHandler {
+	if s.telemetry == nil {
+		return next
+	}
 	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
 		o := telemetry.Operation{Method: method, Protocol: revisionOf(req)}
 		if access, ok := accessOf(req); ok {
@@ -350,7 +361,7 @@ func (s *Server) traced(next mcp.MethodHandler) mcp.MethodHandler {
 
 // errorType is "error.type" of the semantic conventions for MCP.
 func errorType(result mcp.Result, err error) string {
-	if protocol := new(jsonrpc.Error); errors.As(err, &protocol) {
+	if protocol, ok := errors.AsType[*jsonrpc.Error](err); ok {
 		return strconv.FormatInt(protocol.Code, 10)
 	}
 	if called, ok := result.(*mcp.CallToolResult); err == nil && ok && called.IsError {
