@@ -32,6 +32,7 @@ type Decoder struct {
 	exact  bool              // names of struct fields match exactly
 	stream *jsontext.Decoder // nil for a *bytes.Reader
 	rest   []byte            // of a *bytes.Reader
+	scanner
 }
 
 // NewDecoder reads from r. A *bytes.Reader is read without a copy; no decoded
@@ -65,7 +66,8 @@ func (d *Decoder) Decode(v any) error {
 		return cutOff(jsonv2.UnmarshalDecode(d.stream, v, d.options()))
 	}
 	if d.exact {
-		if n, taken, err := plain(d.rest, v); taken {
+		d.scanner = scanner{data: d.rest}
+		if n, taken, err := d.plain(v); taken {
 			d.rest = d.rest[n:]
 			return err
 		}

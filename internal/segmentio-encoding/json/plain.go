@@ -16,7 +16,7 @@ import (
 	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
-// plain decodes the first value of data into v, which points to a zero value, if
+// plain decodes the first value of s into v, which points to a zero value, if
 // neither has anything unusual, and says how many bytes that value has. It is what
 // Decode does first: messages are small, and most of what the full decoder takes
 // for one is not the reading. What it does not take, taken is false for and v is
@@ -25,22 +25,22 @@ import (
 // object is no slice, which is how the SDK asks whether a message is a batch.
 //
 // FuzzPlainAgrees holds it to the full decoder.
-func plain(data []byte, v any) (n int, taken bool, err error) {
+func (s *scanner) plain(v any) (n int, taken bool, err error) {
 	to := reflect.ValueOf(v)
 	if to.Kind() != reflect.Pointer || to.IsNil() || !to.Elem().IsZero() {
 		return 0, false, nil
 	}
 	to = to.Elem()
-	s := scanner{data: data}
+	r := readerOf(to.Type())
 	s.space()
-	if s.at('{') && to.Kind() == reflect.Slice && !unmarshals(to.Type()) {
+	if s.at('{') && to.Kind() == reflect.Slice && !r.unmarshals {
 		if !s.skip(0) {
 			return 0, false, nil
 		}
 		return s.pos, true, &jsonv1.UnmarshalTypeError{Value: "object", Type: to.Type()}
 	}
 	scalar := !s.at('{') && !s.at('[') && !s.at('"')
-	if !readerOf(to.Type()).read(&s, to, 0) || scalar && s.pos < len(data) && !bytes.ContainsRune([]byte(" \t\r\n"), rune(data[s.pos])) {
+	if !r.read(s, to, 0) || scalar && s.pos < len(s.data) && strings.IndexByte(" \t\r\n", s.data[s.pos]) < 0 {
 		to.SetZero()
 		return 0, false, nil
 	}
@@ -290,9 +290,10 @@ func (s *scanner) object(depth int) (map[string]any, bool) {
 
 // reader reads values of one type.
 type reader struct {
-	typ   reflect.Type
-	build sync.Once
-	into  func(s *scanner, v reflect.Value, depth int) bool
+	typ        reflect.Type
+	unmarshals bool // the type has a say in how it is decoded
+	build      sync.Once
+	into       func(s *scanner, v reflect.Value, depth int) bool
 }
 
 var readers sync.Map // of *reader by reflect.Type
@@ -301,7 +302,7 @@ func readerOf(t reflect.Type) *reader {
 	if r, ok := readers.Load(t); ok {
 		return r.(*reader)
 	}
-	r, _ := readers.LoadOrStore(t, &reader{typ: t})
+	r, _ := readers.LoadOrStore(t, &reader{typ: t, unmarshals: unmarshals(t)})
 	return r.(*reader)
 }
 

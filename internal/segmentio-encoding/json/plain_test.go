@@ -77,7 +77,7 @@ func FuzzPlainAgrees(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		for _, target := range targets {
 			got, want := reflect.New(target), reflect.New(target)
-			n, taken, err := plain(text, got.Interface())
+			n, taken, err := (&scanner{data: text}).plain(got.Interface())
 			if !taken {
 				if n != 0 || err != nil || !got.Elem().IsZero() {
 					t.Fatalf("%q into %s: not taken, and left %v %v", text, target, got.Elem(), err)
@@ -105,7 +105,7 @@ func TestPlainTakesWhatIsUsual(t *testing.T) {
 		`{"properties":{"a":{"x-mcp-header":"H","minimum":1,"count":2}}}`: &property{},
 		`"tools/call"`: new(string),
 	} {
-		if _, taken, _ := plain([]byte(text), v); !taken {
+		if _, taken, _ := (&scanner{data: []byte(text)}).plain(v); !taken {
 			t.Errorf("%s is not taken into %T", text, v)
 		}
 	}
