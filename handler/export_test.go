@@ -2,8 +2,10 @@ package handler
 
 import (
 	"context"
+	"net/http"
 	"time"
 
+	"entramcp/handler/config"
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
 	"entramcp/handler/warnings"
@@ -15,4 +17,9 @@ func Inside(s *Server) (*keyring.Ring, *grants.Service) { return s.ring, s.grant
 // SayWarnings is one look at what will not work later.
 func SayWarnings(s *Server, said map[warnings.Name]time.Time) {
 	s.sayWarnings(context.Background(), said)
+}
+
+// DefaultHTTPClient is that of a server to which Dependencies bring none.
+func DefaultHTTPClient() *http.Client {
+	return Dependencies{}.withDefaults(config.Config{}).HTTPClient
 }

@@ -61,7 +61,7 @@ func (d Dependencies) withDefaults(cfg config.Config) Dependencies {
 		d.HTTPClient = &http.Client{Timeout: cfg.Timeout}
 	}
 	client := *d.HTTPClient
-	client.Transport = d.Telemetry.Transport(cmp.Or(client.Transport, http.DefaultTransport))
+	client.Transport = d.Telemetry.Transport(cmp.Or(client.Transport, newTransport()))
 	d.HTTPClient = &client
 	if d.Now == nil {
 		d.Now = time.Now
@@ -70,6 +70,22 @@ func (d Dependencies) withDefaults(cfg config.Config) Dependencies {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
 	return d
+}
+
+// idleConnections is how many connections to one host stay open between requests.
+// Nearly all go to Entra: with Go's default of 2, most sign-ins and refreshes that
+// overlap would open a connection and agree on TLS each time.
+const idleConnections = 64
+
+// newTransport is Go's default otherwise.
+func newTransport() http.RoundTripper {
+	standard, ok := http.DefaultTransport.(*http.Transport)
+	if !ok { // the program has one of its own
+		return http.DefaultTransport
+	}
+	t := standard.Clone()
+	t.MaxIdleConnsPerHost = idleConnections
+	return t
 }
 
 // Offered is what the server offers: Catalogue, or that of package tools.
