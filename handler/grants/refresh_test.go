@@ -300,6 +300,22 @@ func TestRotationsOfEarlierVersionsAreHonoured(t *testing.T) {
 	wantCode(t, err, oauth.InvalidGrant)
 }
 
+// Without a way to ask Entra nothing is refreshed; a token is refused by nobody
+// for that.
+func TestServiceWithTheRequiredOptionsAlone(t *testing.T) {
+	table := newTable(t)
+	s := New(Options{Table: table, Ring: keyring.New(keyring.Options{Table: table, Wrapper: testWrapper(t)}), Issuer: testIssuer, Resource: testResource})
+	begun := time.Now()
+	tokens := signIn(t, s)
+	if access := mustVerify(t, s, tokens.Access); access.Issued.Before(begun.Add(-2*time.Second)) || access.Expires.Sub(access.Issued) != defaultAccessLifetime {
+		t.Errorf("issued %s, expires %s", access.Issued, access.Expires)
+	}
+	for range 2 {
+		_, err := refresh(s, tokens.Refresh)
+		wantCode(t, err, oauth.TemporarilyUnavailable)
+	}
+}
+
 // The grace may not be so long that a stolen token is never noticed.
 func TestGraceIsAtMostHalfTheLifeOfAccessTokens(t *testing.T) {
 	for life, want := range map[time.Duration]time.Duration{
