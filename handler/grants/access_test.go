@@ -335,17 +335,19 @@ func TestKeysOutOfReachAre503(t *testing.T) {
 	i := withRingOn(t, newInstance(t, table, c.Now), cut)
 	ctx := context.Background()
 	for name, call := range map[string]func() error{
-		"unredeemed":      func() error { _, err := i.Unredeemed(ctx, code); return err },
-		"upstream":        func() error { _, err := i.Upstream(ctx, tokens.Grant); return err },
-		"update upstream": func() error { _, err := i.UpdateUpstream(ctx, tokens.Grant, Upstream{}); return err },
-		"create":          func() error { _, err := i.Create(ctx, testAuthorization()); return err },
-		"redeem":          func() error { _, err := i.Redeem(ctx, code, testRedemption()); return err },
-		"refresh":         func() error { _, err := refresh(i.Service, tokens.Refresh); return err },
-		"verify":          func() error { _, err := i.Verify(ctx, tokens.Access.Reveal()); return err },
-		"revoke":          func() error { return i.Revoke(ctx, tokens.Access.Reveal(), testClient) },
-		"introspect":      func() error { _, err := i.Introspect(ctx, tokens.Access.Reveal(), testClient); return err },
-		"get":             func() error { _, err := i.Get(ctx, tokens.Grant.Subject, tokens.Grant.ID); return err },
-		"list":            func() error { _, err := i.List(ctx, tokens.Grant.Subject); return err },
+		"unredeemed":                  func() error { _, err := i.Unredeemed(ctx, code); return err },
+		"upstream":                    func() error { _, err := i.Upstream(ctx, tokens.Grant); return err },
+		"update upstream":             func() error { _, err := i.UpdateUpstream(ctx, tokens.Grant, Upstream{}); return err },
+		"create":                      func() error { _, err := i.Create(ctx, testAuthorization()); return err },
+		"redeem":                      func() error { _, err := i.Redeem(ctx, code, testRedemption()); return err },
+		"refresh":                     func() error { _, err := refresh(i.Service, tokens.Refresh); return err },
+		"verify":                      func() error { _, err := i.Verify(ctx, tokens.Access.Reveal()); return err },
+		"revoke":                      func() error { return i.Revoke(ctx, tokens.Access.Reveal(), testClient) },
+		"introspect":                  func() error { _, err := i.Introspect(ctx, tokens.Access.Reveal(), testClient); return err },
+		"revoke, a refresh token":     func() error { return i.Revoke(ctx, tokens.Refresh.Reveal(), testClient) },
+		"introspect, a refresh token": func() error { _, err := i.Introspect(ctx, tokens.Refresh.Reveal(), testClient); return err },
+		"get":                         func() error { _, err := i.Get(ctx, tokens.Grant.Subject, tokens.Grant.ID); return err },
+		"list":                        func() error { _, err := i.List(ctx, tokens.Grant.Subject); return err },
 	} {
 		t.Run(name, func(t *testing.T) { wantCode(t, call(), oauth.TemporarilyUnavailable) })
 	}

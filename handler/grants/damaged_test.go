@@ -28,6 +28,14 @@ func TestAGrantWhoseSealedPartIsAnothersGivesNothing(t *testing.T) {
 			_, err := refresh(i.Service, tokens.Refresh)
 			return err
 		},
+		"Entra's tokens that are renewed": func(i *instance, _ Code, tokens Tokens) error {
+			r, err := i.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
+			if err != nil {
+				return err
+			}
+			_, err = i.UpdateUpstream(context.Background(), r.grant(Identity{}), Upstream{RefreshToken: entraRefresh("new")})
+			return err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			table := newTable(t)
@@ -159,6 +167,12 @@ func TestRowsSayTheirVersion(t *testing.T) {
 			if err := json.Unmarshal(row.Value, &value); err != nil || value.V != 1 {
 				t.Errorf("%s/%s is of version %d, %v", row.Partition, row.Key, value.V, err)
 			}
+		}
+	}
+	// The keys of blocks are what earlier versions look for.
+	for _, key := range []string{"block-client-" + partyHash("c"), "out-client-" + partyHash("c"), "block-allowed-tenant-" + TenantHash(otherTenant)} {
+		if _, err := table.Get(ctx, BlockPartition, key); err != nil {
+			t.Errorf("%s: %v", key, err)
 		}
 	}
 	if seen[GrantPrefix] != 2 || seen[RevocationPrefix] == 0 || seen[LegacyRevocationPartition] != 1 || seen[BlockPartition] != 4 {
