@@ -95,7 +95,7 @@ func (f *field) scenarios() []scenario {
 		{key: "large", title: "A result of 100 kB", body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"large","arguments":{}}}`, contains: "0123456789abcdef", connections: 16, entrants: mcps},
 		{key: "refresh-1", title: "Refresh, 1 worker", connections: 1, entrants: withCeiling, work: refreshing()},
 		{key: "refresh-8", title: "Refresh, 8 workers", connections: 8, entrants: withCeiling, work: refreshing()},
-		{key: "sign-in", title: "Sign-in from the authorization request to tokens, 128 workers", connections: 128, entrants: withCeiling, work: signingIn(), most: 400},
+		{key: "sign-in", title: "Sign-in from the authorization request to tokens, 400 workers", connections: 400, entrants: withCeiling, work: signingIn(), most: 600},
 	}
 }
 
@@ -213,7 +213,7 @@ func once(sc scenario, s server, limit time.Duration, rate float64) (result, err
 		wg     sync.WaitGroup
 	)
 	start := time.Now()
-	for worker := range sc.connections {
+	for worker := range min(sc.connections, cmp.Or(s.workers, sc.connections)) {
 		wg.Go(func() {
 			for time.Since(start) < limit && failed.Load() == nil {
 				if sc.most > 0 && begun.Add(1) > int64(sc.most) {

@@ -55,6 +55,16 @@ func (l load) run(limit time.Duration, rate float64) (result, error) {
 		wg   sync.WaitGroup
 		due  chan time.Time
 	)
+	// All are connected before the first request is due: what connecting takes is
+	// not what a request takes.
+	conns := make([]net.Conn, l.connections)
+	for i := range conns {
+		var err error
+		if conns[i], err = net.Dial("tcp", l.address); err != nil {
+			return result{}, err
+		}
+		defer conns[i].Close()
+	}
 	start := time.Now()
 	end := start.Add(limit)
 	if rate > 0 {
@@ -66,9 +76,9 @@ func (l load) run(limit time.Duration, rate float64) (result, error) {
 			}
 		})
 	}
-	for range l.connections {
+	for _, conn := range conns {
 		wg.Go(func() {
-			own, err := l.converse(end, due)
+			own, err := l.converse(conn, end, due)
 			if err != nil {
 				errs <- err
 			}
@@ -109,16 +119,10 @@ func pace(due chan<- time.Time, start, end time.Time, rate float64) error {
 	}
 }
 
-// converse has one connection send requests, each when the last is answered and,
-// if due is not nil, one is due. It returns the latencies.
-func (l load) converse(end time.Time, due <-chan time.Time) ([]time.Duration, error) {
-	conn, err := net.Dial("tcp", l.address)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
+// converse sends requests, each when the last is answered and, if due is not nil,
+// one is due. It returns the latencies.
+func (l load) converse(conn net.Conn, end time.Time, due <-chan time.Time) (own []time.Duration, err error) {
 	in := bufio.NewReaderSize(conn, 64<<10)
-	own := make([]time.Duration, 0, 1<<16)
 	var body []byte
 	for {
 		from := time.Now()
