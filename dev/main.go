@@ -84,7 +84,7 @@ func serve(ctx context.Context, s settings, path string, watch *watcher, stdout,
 		if !again {
 			return status
 		}
-		console.say("restart", "the handler was built again; who is signed in stays signed in")
+		console.say("restart", "the handler was rebuilt and restarted; users stay signed in")
 	}
 }
 
@@ -135,7 +135,7 @@ func serveOnce(ctx context.Context, s settings, path string, watch *watcher, con
 func listen(port, setting string) (net.Listener, error) {
 	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("port %s is in use: stop what listens there, or set %s to another one", port, setting)
+		return nil, fmt.Errorf("port %s is in use: stop the program that listens on it, or set %s to another one", port, setting)
 	}
 	return l, err
 }

@@ -195,7 +195,7 @@ func callTool(ctx context.Context, s settings, getenv func(string) string, out i
 	}
 	tool := getenv("DEV_TOOL")
 	if !slices.Contains(names, tool) {
-		wrong := "write which tool"
+		wrong := "name the tool"
 		if tool != "" {
 			wrong = "this caller sees no tool " + tool
 		}

@@ -44,7 +44,7 @@ func (w *watcher) next(ctx context.Context, c *console, stderr io.Writer) bool {
 		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", w.binary+".next", cmp.Or(os.Getenv("MAIN"), "."))
 		build.Dir, build.Env = w.root, append(os.Environ(), "CGO_ENABLED=0")
 		if text, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(stderr, "%sThe handler that runs is the one before.\n", text)
+			fmt.Fprintf(stderr, "%sThe previous handler is still running.\n", text)
 			continue
 		}
 		if err := os.Rename(w.binary+".next", w.binary); err != nil {

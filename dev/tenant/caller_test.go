@@ -190,7 +190,7 @@ func TestTheSignInPageSaysWhomItIsForAndWhatWillHappen(t *testing.T) {
 	rec := httptest.NewRecorder()
 	w.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, w.authorizeURL(nil), nil))
 	page := rec.Body.String()
-	for _, want := range []string{"This is not Microsoft", "no password", outcomeSignsIn, outcomeStep, outcomeRefused, "begin with him"} {
+	for _, want := range []string{"This is not Microsoft", "no password", outcomeSignsIn, outcomeStep, outcomeRefused, "start with him"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}

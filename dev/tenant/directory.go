@@ -82,7 +82,7 @@ func defaultUsers() []*User {
 	}
 	alice := user("a1", Alice, "Alice Ames", "Head of IT", "Administrator with the roles Mcp.Admin, Mcp.Reader and Mcp.Connections.Manage: may use every tool")
 	alice.Roles, alice.Admin = []string{"Mcp.Admin", "Mcp.Reader", ManageRole}, true
-	bob := user("b2", Bob, "Bob Berg", "Accountant", "Ordinary member without roles: begin with him")
+	bob := user("b2", Bob, "Bob Berg", "Accountant", "Ordinary member without roles: start with him")
 	bob.Manager = alice.ObjectID
 	carol := user("c3", Carol, "Carol Cruz", "Consultant", "Guest from Fabrikam with the role Mcp.Reader")
 	carol.Roles, carol.Home, carol.GuestIn = []string{"Mcp.Reader"}, Fabrikam, Contoso

@@ -86,7 +86,7 @@ func (t *Tenant) accountPage(w http.ResponseWriter, r *http.Request, req *reques
 	t.mu.Unlock()
 	p := page{
 		Title: "Pick an account", App: req.client.Name, Groups: groups,
-		Intro:   "These people are made up. One click signs in as one of them: there is no password, and nothing leaves this computer. At a real server, Microsoft's own sign-in page is in this place.",
+		Intro:   "These people are made up. One click signs in as one of them: there is no password, and nothing leaves this computer. A real server uses Microsoft's own sign-in page instead.",
 		Buttons: []button{{Name: "cancel", Value: "1", Label: "Cancel: go back without signing in"}},
 	}
 	if r.PostForm.Get("user") != "" {
@@ -157,5 +157,5 @@ func (t *Tenant) formPost(w http.ResponseWriter, to string, q url.Values) {
 
 func (t *Tenant) home(w http.ResponseWriter, _ *http.Request) {
 	t.render(w, http.StatusOK, page{Title: "Simulated tenant",
-		Text: "This stands in for Microsoft Entra ID on this machine. Sign-in starts at the application."})
+		Text: "This replaces Microsoft Entra ID on this machine. Sign-in starts at the application."})
 }

@@ -133,7 +133,7 @@ func (p *program) checkDeletedRegistration(ctx context.Context) []finding {
 			return []finding{{check: "registration-name",
 				what: fmt.Sprintf("the app registration %s (%s) was deleted and keeps its unique name for 30 days", app.AppID, name),
 				remedy: "az rest --method POST --url " + items + app.ID + "/restore     to use it again, or\n" +
-					"az rest --method DELETE --url " + items + app.ID + "           to delete it for good"}}
+					"az rest --method DELETE --url " + items + app.ID + "           to delete it permanently"}}
 		}
 	}
 	return nil
@@ -157,7 +157,7 @@ func (p *program) checkRegistering(ctx context.Context) []finding {
 	}
 	err := p.az(ctx, &policy, "rest", "--method", "GET", "--url", graph+"policies/authorizationPolicy")
 	if allowed := policy.DefaultUserRolePermissions.AllowedToCreateApps; err != nil || allowed == nil {
-		return unknown("registering", "whether you may register applications could not be found out")
+		return unknown("registering", "whether you may register applications could not be checked")
 	} else if *allowed {
 		return nil
 	}
@@ -172,8 +172,8 @@ func (p *program) checkRegistering(ctx context.Context) []finding {
 			return nil
 		}
 	}
-	return []finding{{check: "registering", what: "this tenant lets nobody register applications who has no role for it, and you have none",
-		remedy: "Ask for the Entra role Application Developer, or have an administrator make the registration:\ngo run ./infra/hooks registration"}}
+	return []finding{{check: "registering", what: "in this tenant only users with a role for it may register applications, and you have none",
+		remedy: "Ask for the Entra role Application Developer, or have an administrator create the registration:\ngo run ./infra/hooks registration"}}
 }
 
 var namespaces = regexp.MustCompile(`'(Microsoft\.[A-Za-z]+)/`)

@@ -25,7 +25,7 @@ const (
 // arguments; it fails for what is not there.
 type answers map[string]string
 
-// signedIn is a subscription and a tenant in which nothing stands in the way.
+// signedIn is a subscription and a tenant in which no problem was found.
 func signedIn() answers {
 	providers := []string{"Web", "Storage", "KeyVault", "ManagedIdentity", "OperationalInsights", "Insights", "Network", "Authorization", "App"}
 	for i, name := range providers {

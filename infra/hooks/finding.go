@@ -36,11 +36,11 @@ func (p *program) report(findings []finding) int {
 		}
 	}
 	if refused > 0 {
-		p.say("\nNothing was created. Do what is said above and run the command again. A check that is wrong about your case\nis left out by its name: azd env set MCP_PREFLIGHT_SKIP \"<name>\"\n")
+		p.say("\nNothing was created. Do what is listed above and run the command again. To skip a check that is wrong about your\ncase: azd env set MCP_PREFLIGHT_SKIP \"<name>\"\n")
 		return 1
 	}
 	if len(findings) == 0 {
-		p.say("Checked before provisioning: nothing stands in the way.\n")
+		p.say("Checked before provisioning: no problem was found.\n")
 	}
 	return 0
 }

@@ -108,7 +108,7 @@ func TestPreflightLetsPass(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			printed, status := hook(t, "preprovision", c.env, map[string]answers{"az": merge(signedIn(), c.az)}, http.DefaultClient)
-			if status != 0 || printed != "Checked before provisioning: nothing stands in the way.\n" {
+			if status != 0 || printed != "Checked before provisioning: no problem was found.\n" {
 				t.Errorf("status %d:\n%s", status, printed)
 			}
 		})
@@ -150,7 +150,7 @@ func TestAPublicURLAnswersByTLSFirst(t *testing.T) {
 		status int
 	}{"a certificate that is trusted": {server.Client(), 0}, "another": {&http.Client{Transport: other}, 1}} {
 		printed, status := hook(t, "preprovision", env, map[string]answers{"az": signedIn()}, c.client)
-		if status != c.status || (status == 1) != strings.Contains(printed, "does not answer by TLS") {
+		if status != c.status || (status == 1) != strings.Contains(printed, "does not answer over TLS") {
 			t.Errorf("%s: status %d:\n%s", name, status, printed)
 		}
 	}

@@ -42,7 +42,7 @@ func (p *program) checkPublicURL(ctx context.Context) *finding {
 	}
 	response, err := p.client.Do(request)
 	if err != nil {
-		f.what = fmt.Sprintf("MCP_PUBLIC_URL is %s, and it does not answer by TLS: %v", u, err)
+		f.what = fmt.Sprintf("MCP_PUBLIC_URL is %s, and it does not answer over TLS: %v", u, err)
 		return f
 	}
 	_ = response.Body.Close()

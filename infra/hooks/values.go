@@ -137,7 +137,7 @@ func (p *program) oldNames() []finding {
 	for lines := bufio.NewScanner(file); lines.Scan(); {
 		name, _, _ := strings.Cut(lines.Text(), "=")
 		if now := renamed[name]; now != "" {
-			findings = append(findings, finding{check: "renamed", what: name + " is set in this environment and no longer read; it is now " + now,
+			findings = append(findings, finding{check: "renamed", what: name + " is set in this environment and is no longer read; its name is now " + now,
 				remedy: "azd env set <new name> <value>, and delete the line from " + file.Name()})
 		}
 	}
