@@ -30,8 +30,8 @@ func TestTheToolOfAddAToolWorks(t *testing.T) {
 		t.Helper()
 		cmd := exec.CommandContext(ctx, name, args...)
 		cmd.Dir = dir
-		// Without its path in them, packages need not be compiled again for each clone.
-		cmd.Env = append(os.Environ(), "GOFLAGS=-trimpath")
+		// As make builds: what that has compiled, or an earlier clone, is not compiled again.
+		cmd.Env = append(os.Environ(), "GOFLAGS=-trimpath", "CGO_ENABLED=0")
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
