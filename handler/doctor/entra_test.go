@@ -167,7 +167,7 @@ func TestEntraIsCheckedFromOutside(t *testing.T) {
 		"token endpoint away": {change: func(_ *testing.T, u *upstream) { u.Throttle(9, time.Second) },
 			check: "credential", want: doctor.Undecided},
 		"certificate not uploaded": {change: func(t *testing.T, u *upstream) { u.useCertificate(t, time.Now().Add(90*24*time.Hour)) },
-			check: "credential (ENTRA_CLIENT_CERTIFICATE_PATH)", want: doctor.Failed, fix: "ENTRA_CLIENT_CERTIFICATE_PATH"},
+			check: "credential (ENTRA_CLIENT_CERTIFICATE_PATH)", want: doctor.Failed, detail: "700027", fix: "ENTRA_CLIENT_CERTIFICATE_PATH"},
 		"certificate": {change: func(t *testing.T, u *upstream) { u.useCertificate(t, time.Now().Add(90*24*time.Hour)) },
 			check: "certificate", want: doctor.Passed, detail: "valid until"},
 		"certificate about to end": {change: func(t *testing.T, u *upstream) { u.useCertificate(t, time.Now().Add(10*24*time.Hour)) },
