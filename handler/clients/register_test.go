@@ -230,7 +230,7 @@ func TestARegistrationThatBreaksOffIsRefused(t *testing.T) {
 	r := newRegistry(t, Options{})
 	whole := realRegistrations[0].body
 	for want, body := range map[string]io.Reader{
-		"to its end": io.MultiReader(strings.NewReader(whole), iotest.ErrReader(errors.New("10.0.0.1: reset"))),
+		"completely": io.MultiReader(strings.NewReader(whole), iotest.ErrReader(errors.New("10.0.0.1: reset"))),
 		"16384":      http.MaxBytesReader(nil, io.NopCloser(strings.NewReader(whole+" ")), int64(len(whole))),
 	} {
 		_, err := r.Register(t.Context(), "application/json", body)

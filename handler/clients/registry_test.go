@@ -124,7 +124,7 @@ func TestAClientThatIsNotKeptAliveIsSaidInTheLog(t *testing.T) {
 		}
 		table.Before(storetest.Fail(tt.err, storetest.Replace))
 		r.Touch(t.Context(), c)
-		if strings.Contains(log.String(), "not kept alive") != tt.said {
+		if strings.Contains(log.String(), "was not extended") != tt.said {
 			t.Errorf("%s: the log says %s", name, log.String())
 		}
 	}

@@ -125,7 +125,7 @@ func TestCertificateSignsAssertionsAndIsReadAgainWhenItChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.signedInAs(c, sim.Alice) // a file caught half-written stops no sign-in
-	if !strings.Contains(log.String(), "the one in memory stays in use") {
+	if !strings.Contains(log.String(), "the one in memory is still used") {
 		t.Errorf("the log says %s", &log)
 	}
 	e.must(os.Remove(path))
