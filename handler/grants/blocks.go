@@ -79,9 +79,6 @@ func (b Block) key() blockKey {
 // find returns the block of one of h, or the sign-out that ends what was granted
 // at granted.
 func (t *blockTable) find(h partyHashes, granted time.Time) (Block, bool) {
-	if t == nil || len(t.list) == 0 {
-		return Block{}, false
-	}
 	for _, key := range [...]blockKey{
 		{BlockClient, h.client}, {BlockDocumentHost, h.documentHost}, {BlockRedirectHost, h.redirectHost},
 		{BlockApp, h.app}, {BlockUser, h.user}, {BlockTenant, h.tenant}, {everyone, ""},

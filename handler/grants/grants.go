@@ -184,6 +184,7 @@ func New(o Options) *Service {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.blocks.Store(&blockTable{})
 	s.parser = newParser(s.issuer, string(s.resource), s.now)
 	s.verified, _ = lru.New[[32]byte, *Access](verifiedTokens) // fails only for a size below 1
 	s.confirmed, _ = lru.New[string, confirmation](confirmedGrants)

@@ -235,11 +235,8 @@ func (s *Service) awaitReading(ctx context.Context) error {
 // if the rest fails.
 func (s *Service) readAnnouncements(ctx context.Context) error {
 	now := s.now()
-	last := s.revoked.readAt()
+	last := s.revoked.readAt() // before the first reading: in the year 1
 	from := min(last.UnixMilli(), now.UnixMilli()) - rereadWindow.Milliseconds()
-	if last.IsZero() {
-		from = 0
-	}
 	first := time.UnixMilli(from).UTC()
 	// The hours in which something can matter to a token are read in parallel.
 	// What is before them can matter to a grant that was never marked; the

@@ -41,9 +41,6 @@ func (s *Service) AllowTenant(ctx context.Context, id, reason string) error {
 	if err := s.putBlock(ctx, Block{Kind: allowedTenant, Value: id, Reason: reason, At: s.now().UTC()}, time.Time{}); err != nil {
 		return err
 	}
-	if !s.blocks.Load().denies(partyHash(id)) {
-		return nil
-	}
 	return s.Unblock(ctx, BlockTenant, id)
 }
 
@@ -59,13 +56,11 @@ func (s *Service) DenyTenant(ctx context.Context, id, reason string) error {
 	}
 	// The denial outweighs the admission, which could come back with the
 	// removal of the block.
-	switch err := s.removeBlock(ctx, Block{Kind: allowedTenant, Value: id}); {
-	case errors.Is(err, store.ErrNotFound):
+	err = s.removeBlock(ctx, Block{Kind: allowedTenant, Value: id})
+	if errors.Is(err, store.ErrNotFound) {
 		return nil
-	case err != nil:
-		return err
 	}
-	return s.announceBlocks(ctx)
+	return err
 }
 
 // Tenants lists what the table says of tenants, by ID.
@@ -102,17 +97,11 @@ func (s *Service) TenantAllowed(ctx context.Context, id string) (bool, error) {
 
 // denies and allows report what the table says of a tenant, by its hash.
 func (t *blockTable) denies(tenant string) bool {
-	if t == nil {
-		return false
-	}
 	_, denied := t.blocks[blockKey{BlockTenant, tenant}]
 	return denied
 }
 
 func (t *blockTable) allows(tenant string) bool {
-	if t == nil {
-		return false
-	}
 	_, allowed := t.allowed[tenant]
 	return allowed
 }
