@@ -282,6 +282,31 @@ func TestWhatARetiredKeySignedIsRefusedEverywhereWithinMaxStale(t *testing.T) {
 	}
 }
 
+// An instance that has heard of a retirement and cannot read the ring does not go on
+// with the keys that it has.
+func TestRetirementWhoseKeysCannotBeReadIs503(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	cut := storetest.Instrument(table)
+	a, b := newInstance(t, table, c.Now), withRingOn(t, newInstance(t, table, c.Now), cut)
+	leaked := signIn(t, a.Service)
+	mustVerify(t, b.Service, leaked.Access)
+	if err := a.ring.Retire(context.Background(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.AnnounceKeyChange(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	cut.Before(storetest.Fail(errDown))
+	c.Advance(MaxStale + time.Second)
+	_, err := b.Verify(context.Background(), leaked.Access.Reveal())
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+	cut.Repair()
+	c.Advance(2 * time.Second)
+	_, err = b.Verify(context.Background(), leaked.Access.Reveal())
+	wantCode(t, err, oauth.InvalidToken)
+}
+
 // A newer handle may point to a grant that was sealed with an older key. When
 // that has leaked and is retired, the grant cannot go on: its client is told to
 // sign in again, not to try again.
@@ -470,12 +495,22 @@ func TestSubjectsDifferByTenant(t *testing.T) {
 func TestRunKeepsTheListFreshWhileThereIsTraffic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newInstance(t, newTable(t), time.Now)
-		tokens := signIn(t, i.Service)
-		mustVerify(t, i.Service, tokens.Access)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { i.Run(ctx); close(done) }()
+		synctest.Wait()
+		if i.revoked.readAt().IsZero() {
+			t.Error("the list is not read at the start")
+		}
+		if lag, known := i.RevocationLag(); known {
+			t.Errorf("a lag of %s is told of a list that is not read without requests", lag)
+		}
+		tokens := signIn(t, i.Service)
+		mustVerify(t, i.Service, tokens.Access)
 		time.Sleep(pollTail - time.Second)
+		if lag, known := i.RevocationLag(); !known || lag > pollInterval {
+			t.Errorf("the list is %s old, known: %t", lag, known)
+		}
 		reads, _ := i.wire.Counts()
 		mustVerify(t, i.Service, tokens.Access)
 		if r, _ := i.wire.Counts(); r != reads {
@@ -503,6 +538,7 @@ func TestEveryKindOfRequestKeepsTheListCurrent(t *testing.T) {
 		"revoke":     func(i *instance, _ Code, tokens Tokens) { _ = i.Revoke(ctx, tokens.Access.Reveal(), testClient) },
 		"introspect": func(i *instance, _ Code, tokens Tokens) { _, _ = i.Introspect(ctx, tokens.Access.Reveal(), testClient) },
 		"blocked":    func(i *instance, _ Code, _ Tokens) { _, _ = i.Blocked(ctx, Parties{}) },
+		"tenant":     func(i *instance, _ Code, _ Tokens) { _, _ = i.TenantAllowed(ctx, otherTenant) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -209,6 +209,24 @@ func TestDecisionsAreAudited(t *testing.T) {
 			}
 		}
 	}
+	// The end of a grant is a warning, unless somebody who may has asked for it; the
+	// audit event, where there is one, says why.
+	ended := func(level, reason string) {
+		t.Helper()
+		found := false
+		for line := range strings.Lines(i.log.String()) {
+			if strings.Contains(line, " presented_by=") && strings.Contains(line, reason) {
+				found = strings.Contains(line, "level="+level)
+			}
+			if strings.Contains(line, "category=audit") && !strings.Contains(line, "event=signed_in") && !strings.Contains(line, "event=code_redeemed") &&
+				!strings.Contains(line, reason) {
+				t.Errorf("audited without its reason: %s", line)
+			}
+		}
+		if !found {
+			t.Errorf("the end of a grant, %s, is not logged as %s: %s", reason, level, i.log)
+		}
+	}
 	a := testAuthorization()
 	a.AuthorizationID = "authorization-1"
 	code, err := i.Create(ctx, a)
@@ -241,12 +259,8 @@ func TestDecisionsAreAudited(t *testing.T) {
 	}
 	want("within the grace", slices.Repeat([]string{"token_repeated"}, manyRepeats)...)
 	// A rotation between them begins a new row.
-	next, err := refresh(i.Service, tokens.Refresh)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		c.Advance(DefaultRefreshGrace / 15)
+	tokens = signIn(t, i.Service)
+	for next := tokens; next.Grant.LastUsed.Sub(tokens.Grant.LastUsed) < DefaultRefreshGrace/5; c.Advance(DefaultRefreshGrace / 15) {
 		if next, err = refresh(i.Service, next.Refresh); err != nil {
 			t.Fatal(err)
 		}
@@ -263,6 +277,7 @@ func TestDecisionsAreAudited(t *testing.T) {
 	c.Advance(DefaultRefreshGrace + time.Second)
 	_, _ = refresh(i.Service, tokens.Refresh)
 	logged("reuse", "generation=1", `reason="refresh token reuse"`)
+	ended("WARN", `reason="refresh token reuse"`)
 	want("after the grace", "token_reused")
 
 	code = create(t, i.Service)
@@ -283,14 +298,21 @@ func TestDecisionsAreAudited(t *testing.T) {
 	want("over at Entra, which says why", "signed_in", "code_redeemed", "refresh_refused")
 	tokens = signIn(t, i.Service)
 	_ = i.Revoke(ctx, tokens.Refresh.Reveal(), testClient)
+	ended("INFO", "revoked by the client")
 	want("revoked", "signed_in", "code_redeemed", "grant_revoked")
 	tokens = signIn(t, i.Service)
 	_ = i.Disconnect(ctx, tokens.Grant.Subject, tokens.Grant.ID)
+	ended("INFO", "disconnected by the user")
 	want("disconnected", "signed_in", "code_redeemed", "disconnected")
+	tokens = signIn(t, i.Service)
+	_ = i.DisconnectForUser(ctx, tokens.Grant.Subject, tokens.Grant.ID)
+	ended("INFO", "revoked by an administrator")
+	want("disconnected by an administrator", "signed_in", "code_redeemed") // whom the caller audits
 	tokens = signIn(t, i.Service)
 	_ = i.Block(ctx, BlockClient, testClient, "")
 	_, _ = refresh(i.Service, tokens.Refresh)
 	_ = i.Unblock(ctx, BlockClient, testClient)
+	ended("WARN", "blocked: client")
 	want("blocked", "signed_in", "code_redeemed", "block_enforced")
 }
 

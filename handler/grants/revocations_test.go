@@ -263,6 +263,77 @@ func TestListNeverLosesARevocation(t *testing.T) {
 	}
 }
 
+// Whoever revoked a grant may have ended between its two writes, and nobody have
+// looked for hours: an instance that starts knows it nevertheless.
+func TestRevocationOfHoursAgoThatWasNotCompletedIsKnown(t *testing.T) {
+	for _, age := range []time.Duration{time.Hour, 5 * time.Hour, 40 * 24 * time.Hour} {
+		c := newClock()
+		table := newTable(t)
+		a := newInstance(t, table, c.Now)
+		tokens := signIn(t, a.Service)
+		if err := a.announce(context.Background(), announcement{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID}); err != nil {
+			t.Fatal(err)
+		}
+		c.Advance(age)
+		b := newInstance(t, table, c.Now)
+		_, err := refresh(b.Service, tokens.Refresh)
+		wantCode(t, err, oauth.InvalidGrant)
+		wantMarked(t, b, tokens)
+	}
+}
+
+// A change is acted on once by an instance, however often it is read.
+func TestChangeIsActedOnOnce(t *testing.T) {
+	c := newClock()
+	table := newTable(t)
+	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
+	mustBeCurrent(t, b)
+	if err := a.Block(context.Background(), BlockClient, blockedClient, ""); err != nil {
+		t.Fatal(err)
+	}
+	var loads atomic.Int32
+	b.wire.Before(storetest.On(func() error { loads.Add(1); return nil }, storetest.List).In(BlockPartition))
+	for range 5 {
+		c.Advance(MaxStale + time.Second)
+		mustBeCurrent(t, b)
+	}
+	if n := loads.Load(); n != 1 {
+		t.Errorf("the blocks are read %d times", n)
+	}
+}
+
+// What Run cannot do is logged, unless it is told to end.
+func TestPollThatFailsIsLogged(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	tokens := signIn(t, i.Service)
+	if err := i.announce(context.Background(), announcement{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID}); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(time.Hour)
+	ended, end := context.WithCancel(context.Background())
+	end()
+	for _, tt := range []struct {
+		ctx   context.Context
+		fault storetest.Hook
+		want  bool
+	}{
+		{context.Background(), storetest.Fail(errDown), true},
+		{ended, storetest.Fail(errDown), false},
+		{context.Background(), storetest.Fail(errDown, storetest.Get), true}, // the grant to be completed
+	} {
+		i.log.Reset()
+		i.wire.Before(tt.fault)
+		i.poll(tt.ctx)
+		i.wire.Repair()
+		if got := strings.Contains(i.log.String(), errDown.Error()); got != tt.want {
+			t.Errorf("logged %t, want %t: %s", got, tt.want, i.log)
+		}
+	}
+	i.poll(context.Background())
+	wantMarked(t, i, tokens)
+}
+
 // Of two entries about one grant the one that reaches further counts: the whole
 // grant before some of its tokens, more tokens before fewer, longer before shorter.
 func TestListKeepsWhatReachesFurther(t *testing.T) {

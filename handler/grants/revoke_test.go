@@ -76,6 +76,20 @@ func TestRevocationKeepsNoUpstreamToken(t *testing.T) {
 	}
 }
 
+// The row of a revoked grant stays as long as its access tokens, and no longer.
+func TestRevokedGrantIsKeptAsLongAsItsAccessTokens(t *testing.T) {
+	c := newClock()
+	i := newInstance(t, newTable(t), c.Now)
+	tokens := signIn(t, i.Service)
+	if err := i.Disconnect(context.Background(), tokens.Grant.Subject, tokens.Grant.ID); err != nil {
+		t.Fatal(err)
+	}
+	r, err := i.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
+	if kept := r.expires.Sub(c.Now()); err != nil || kept < tokens.ExpiresIn+leeway || kept > tokens.ExpiresIn+leeway+2*margin {
+		t.Errorf("kept for %s, %v", kept, err)
+	}
+}
+
 func TestRevocationOfUselessTokensSucceeds(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)

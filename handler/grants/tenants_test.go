@@ -121,6 +121,14 @@ func TestTheTableSaysWhichTenantsItAdmits(t *testing.T) {
 	if list, err := a.Tenants(ctx); err != nil || len(list) != 1 || list[0].Allowed || list[0].Reason != "left" {
 		t.Errorf("%+v, %v", list, err)
 	}
+	for _, id := range []string{testIdentity.TenantID, "00000000-0000-0000-0000-00000000000f"} {
+		if err := a.AllowTenant(ctx, id, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if list, err := a.Tenants(ctx); err != nil || len(list) != 3 || list[0].ID > list[1].ID || list[1].ID > list[2].ID {
+		t.Errorf("not by ID: %+v, %v", list, err)
+	}
 	if err := a.AllowTenant(ctx, "contoso.com", ""); oauth.ErrorCode(err) != oauth.InvalidRequest {
 		t.Errorf("a domain, which no token names: %v", err)
 	}
