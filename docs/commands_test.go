@@ -51,6 +51,7 @@ var notRun = map[string]string{
 	"curl":                                "needs Azure's token; the endpoints have tests of their own",
 	"docker":                              "the image is not built here, as the page says",
 	"git":                                 "needs the address of a repository; TestTheToolOfAddAToolWorks clones one",
+	"go test -modfile":                    "a flag, named in a sentence",
 	"goose configure":                     "Goose is not part of the tests",
 	"npx @modelcontextprotocol/inspector": "e2e runs the version that it installs",
 	"npx mcp-remote":                      "e2e runs the version that it installs",
@@ -233,7 +234,7 @@ func (c checker) checkGo(args []string) string {
 		pattern := "."
 		for _, flag := range []string{"-run", "-bench"} {
 			if i := slices.Index(args, flag); i >= 0 && i+1 < len(args) {
-				pattern = args[i+1]
+				pattern, _, _ = strings.Cut(args[i+1], "/") // what follows names a subtest
 			}
 		}
 		directory := args[slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "./") })]
