@@ -136,7 +136,7 @@ func TestTheBannerSaysWhatWorksAsItStands(t *testing.T) {
 		"  make call TOOL=hello_world USER=bob ":                            nil,
 		"  make call PORT=8080 TENANT_PORT=8081 TOOL=hello_world USER=bob ": {"PORT": "8080", "TENANT_PORT": "8081"},
 		"  make call PORT=8080 TOOL=hello_world USER=bob ":                  {"PORT": "8080"},
-		"claude mcp add --transport http entra http://localhost:8080/mcp":   {"PORT": "8080"},
+		"claude mcp add --transport http entramcp http://localhost:8080/mcp":   {"PORT": "8080"},
 	} {
 		if banner := settingsFrom(func(name string) string { return env[name] }).banner(); !strings.Contains(banner, want) {
 			t.Errorf("no %q in\n%s", want, banner)

@@ -106,8 +106,8 @@ func (s settings) banner() string {
 	return fmt.Sprintf(`
   Ready. Next: connect a client, or open %[1]s/ in a browser.
 
-  Connect        claude mcp add --transport http entra %[1]s/mcp
-                 claude mcp login entra
+  Connect        claude mcp add --transport http entramcp %[1]s/mcp
+                 claude mcp login entramcp
   Sign-in        a simulated tenant at %[2]s (no Microsoft account is involved)
   Try it now     make call %[4]sTOOL=hello_world USER=bob    (in another terminal)
   Data           %[3]s

@@ -1,7 +1,6 @@
 package oauth
 
 import (
-	"net"
 	"net/url"
 	"strings"
 )
@@ -49,11 +48,4 @@ func Origin(u *url.URL) string {
 		host = strings.TrimSuffix(host, ":80")
 	}
 	return u.Scheme + "://" + host
-}
-
-// Loopback reports whether host, without a port, names the computer it is used
-// on: localhost, which needs no look-up (RFC 6761 §6.3), or an address of
-// 127.0.0.0/8 or ::1 (RFC 8252 §7.3), with or without brackets.
-func Loopback(host string) bool {
-	return strings.EqualFold(host, "localhost") || net.ParseIP(strings.Trim(host, "[]")).IsLoopback()
 }

@@ -216,8 +216,8 @@ func TestAfterUpPeopleKnowHowToConnectAndWhen(t *testing.T) {
 	printed, status := hook(t, "postup", outputs(server.URL), nil, server.Client())
 	url := server.URL + "/mcp"
 	for _, want := range []string{
-		"Your MCP server: " + url + "\n", "claude mcp add --transport http entra " + url + "\n",
-		`code --add-mcp '{"name":"entra","type":"http","url":"` + url + `"}'`, `{"mcpServers":{"entra":{"url":"` + url + `"}}}`,
+		"Your MCP server: " + url + "\n", "claude mcp add --transport http entramcp " + url + "\n",
+		`code --add-mcp '{"name":"entramcp","type":"http","url":"` + url + `"}'`, `{"mcpServers":{"entramcp":{"url":"` + url + `"}}}`,
 		"npx mcp-remote " + url + "\n", server.URL + "/account\n", "  https://login.example/adminconsent\n",
 		"Waiting, 0s: status 503, not from the server\nWaiting, 10s: the server runs, and storage, keys or Entra do not answer yet; new roles take up to ten minutes\nWaiting, 20s\nReady after 30s: storage, keys and Entra answer.\n",
 	} {

@@ -27,9 +27,9 @@ func (p *program) postUp(ctx context.Context) int {
 	p.say(`
 Your MCP server: %[1]s
 
-  Claude Code      claude mcp add --transport http entra %[1]s
-  VS Code          code --add-mcp '{"name":"entra","type":"http","url":"%[1]s"}'
-  Cursor           ~/.cursor/mcp.json: {"mcpServers":{"entra":{"url":"%[1]s"}}}
+  Claude Code      claude mcp add --transport http entramcp %[1]s
+  VS Code          code --add-mcp '{"name":"entramcp","type":"http","url":"%[1]s"}'
+  Cursor           ~/.cursor/mcp.json: {"mcpServers":{"entramcp":{"url":"%[1]s"}}}
   Claude, ChatGPT  add a custom connector with the URL
   Inspector        npx @modelcontextprotocol/inspector
   stdio clients    npx mcp-remote %[1]s
