@@ -5,14 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
-	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -482,29 +480,6 @@ func TestTheLogOfACallerSaysWhoAndWhich(t *testing.T) {
 	for _, want := range []string{`"msg":"plain","tool":"note","subject":"5ab1ec7"`, `"msg":"attribute","tool":"note","subject":"5ab1ec7","a":1`, `"msg":"group","tool":"note","subject":"5ab1ec7","g":{"b":2}`} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %s in %s", want, out.String())
-		}
-	}
-}
-
-// TestABodyIsHandedOnAsItCame: cut off, too long or whole.
-func TestABodyIsHandedOnAsItCame(t *testing.T) {
-	broken := errors.New("connection reset")
-	for name, body := range map[string]io.Reader{
-		"whole":                     strings.NewReader(`{"jsonrpc":"2.0","id":"7","method":"tools/call"}`),
-		"cut off":                   io.MultiReader(strings.NewReader(`{"id":7}`), iotest.ErrReader(broken)),
-		"too long":                  strings.NewReader(strings.Repeat(" ", maxBody+2)),
-		"no JSON":                   strings.NewReader("{"),
-		"cancels what nobody named": strings.NewReader(`{"method":"notifications/cancelled","params":7}`),
-	} {
-		var sent bytes.Buffer
-		r := httptest.NewRequest(http.MethodPost, "/", io.NopCloser(io.TeeReader(body, &sent)))
-		r = New(Options{Catalogue: offer()}).cancellable(r)
-		got, err := io.ReadAll(r.Body)
-		if !bytes.Equal(got, sent.Bytes()) || errors.Is(err, broken) != (name == "cut off") {
-			t.Errorf("%s: %d of %d bytes, %v", name, len(got), sent.Len(), err)
-		}
-		if id, _ := r.Context().Value(requestIDKey{}).(string); (id == `"7"`) != (name == "whole") || id != "" && name != "whole" {
-			t.Errorf("%s: the id is %q", name, id)
 		}
 	}
 }
