@@ -292,13 +292,10 @@ func (s *Server) answerQuestion(ctx context.Context, call *Call, failed error) (
 	if _, again := talk.answers[q.key]; again {
 		return nil, failed // a consent that the client reported, or was refused
 	}
-	sealed, err := json.Marshal(sealedTalk{
+	sealed, _ := json.Marshal(sealedTalk{ // the answers came as JSON
 		Version: talkVersion, ID: rand.Text(), Caller: c.identity(), Call: c.callDigest(),
 		Expires: s.now().Add(answerLife).Unix(), Asked: q.key, Answers: talk.answers,
 	})
-	if err != nil {
-		return nil, unexpected(ctx, err)
-	}
 	state, err := s.sealer.Seal(ctx, keyring.ToolQuestion, nil, sealed)
 	if err != nil {
 		return nil, Fail("You cannot be asked now. Try again in a minute.", err)
@@ -315,12 +312,9 @@ func (s *Server) answerQuestion(ctx context.Context, call *Call, failed error) (
 
 // missingCapability is what a client of 2026-07-28 is owed that cannot show a form.
 func missingCapability() error {
-	data, err := json.Marshal(mcp.MissingRequiredClientCapabilityData{RequiredCapabilities: &mcp.ClientCapabilities{
+	data, _ := json.Marshal(mcp.MissingRequiredClientCapabilityData{RequiredCapabilities: &mcp.ClientCapabilities{ // a constant
 		Elicitation: &mcp.ElicitationCapabilities{Form: &mcp.FormElicitationCapabilities{}},
 	}})
-	if err != nil {
-		return err
-	}
 	return &jsonrpc.Error{Code: mcp.CodeMissingRequiredClientCapabilities, Message: "This needs a client with elicitation.", Data: data}
 }
 

@@ -444,7 +444,7 @@ func TestKindsOfContents(t *testing.T) {
 			return &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: "demo://else", MIMEType: "text/html", Text: "<p>"}}}, nil
 		}),
 		toolkit.DefineResource("broken", "demo://broken", "B.", func(context.Context, *toolkit.Caller) (any, error) { return func() {}, nil }),
-		toolkit.DefineResource("failing", "demo://failing", "F.", func(context.Context, *toolkit.Caller) (string, error) { return "x", errors.New("no") }),
+		toolkit.DefineResource("failing", "demo://failing", "F.", func(context.Context, *toolkit.Caller) (string, error) { return "x", errors.New("no such moon") }),
 		toolkit.DefineResource("object", "demo://object", "O.", func(context.Context, *toolkit.Caller) (inner, error) { return inner{"n"}, nil }),
 		toolkit.DefineTemplate("one", "demo://one/{name}", "One.", func(_ context.Context, _ *toolkit.Caller, in named) (string, error) {
 			if in.Name != "here" {
@@ -466,9 +466,10 @@ func TestKindsOfContents(t *testing.T) {
 			t.Errorf("%s: %s", uri, diff)
 		}
 	}
-	for _, uri := range []string{"demo://broken", "demo://failing"} {
-		if read, err := client.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: uri}); err == nil {
-			t.Errorf("%s: %+v", uri, read)
+	for uri, want := range map[string]string{"demo://broken": "encode the resource", "demo://failing": "no such moon"} {
+		read, err := client.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: uri})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %+v, %v", uri, read, err)
 		}
 	}
 	_, err := client.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: "demo://one/gone"})

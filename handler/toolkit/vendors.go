@@ -98,10 +98,7 @@ func (p properties) MarshalJSON() ([]byte, error) {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		name, err := json.Marshal(property.name)
-		if err != nil {
-			return nil, err
-		}
+		name, _ := json.Marshal(property.name) // a string always encodes
 		value, err := json.Marshal(property.schema)
 		if err != nil {
 			return nil, err
