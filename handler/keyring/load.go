@@ -43,7 +43,7 @@ func (r *Ring) current(ctx context.Context) (*keys, error) {
 	if err == nil {
 		return e.keys, nil
 	}
-	if all, err = r.loadedWithin(ctx, UnknownInterval); err != nil {
+	if all, err = r.loadedAgain(ctx); err != nil {
 		return nil, err
 	}
 	if e, err = all.signing(r.opts.Now()); err != nil {
@@ -87,18 +87,14 @@ func (r *Ring) loaded(ctx context.Context) (*epochs, error) {
 	if all := r.epochs.Load(); all != nil {
 		return all, nil
 	}
-	return r.loadedWithin(ctx, 0)
+	return r.loadedAgain(ctx)
 }
 
-// loadedWithin returns the ring if it was read within maxAge, else reads it,
-// unless that has just failed.
-func (r *Ring) loadedWithin(ctx context.Context, maxAge time.Duration) (*epochs, error) {
+// loadedAgain returns the ring after reading it, unless that has just failed.
+func (r *Ring) loadedAgain(ctx context.Context) (*epochs, error) {
 	failed, all := r.failure.Load(), r.epochs.Load()
 	if err := r.recentFailure(); err != nil {
 		return nil, err
-	}
-	if all != nil && r.opts.Now().Sub(all.loaded) < maxAge {
-		return all, nil
 	}
 	// Of many callers that find the ring too old, some get here only when
 	// another's reading is over: what it brought serves them too.
