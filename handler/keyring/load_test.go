@@ -152,7 +152,7 @@ func TestFailedLoadIsNotRepeatedByEveryRequest(t *testing.T) {
 
 // An instance that was left behind by a change of the wrapping key has nothing to
 // sign with, which no number of requests changes.
-func TestRingThatCannotSignIsReadOnceInThirtySeconds(t *testing.T) {
+func TestRingThatCannotSignIsNotReadByEveryRequest(t *testing.T) {
 	c := clocktest.New()
 	table := newTable(t)
 	old := storetest.Instrument(table)

@@ -146,6 +146,26 @@ func TestRetiringWhatIsNotThereChangesNothing(t *testing.T) {
 	}
 }
 
+// An epoch that is swept while it is being retired is gone as well.
+func TestRetiringWhatIsSweptMeanwhile(t *testing.T) {
+	c, table, r := loadedRing(t)
+	if err := r.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(time.Hour)
+	wire := storetest.Instrument(table)
+	wire.Before(storetest.Once(func() error {
+		first := rows(t, table)[0]
+		return table.Delete(t.Context(), first.Partition, first.Key, first.ETag)
+	}, storetest.Get))
+	if err := newRing(t, wire, masterKey(t, keyA), c).Retire(t.Context(), 1); err != nil {
+		t.Error(err)
+	}
+	if n := len(rows(t, table)); n != 1 {
+		t.Errorf("%d epochs", n)
+	}
+}
+
 // Operators, instances that rotate and instances that update rows meet.
 func TestRacingRetirementsAndRotations(t *testing.T) {
 	c := clocktest.New()
@@ -243,10 +263,16 @@ func TestChangesOfTheRingAreAudited(t *testing.T) {
 		}
 	}
 	load(t, r)
+	if kid := epochsOf(t, table)[0].KeyID; !strings.Contains(log.String(), "kid="+kid) {
+		t.Errorf("the key id %s of the epoch is not logged: %s", kid, log.String())
+	}
 	want("the first start", `target="epoch 1" reason=added`)
 	load(t, r)
 	want("another reading")
 	retire(t, r, nil, 1)
+	if kid := epochsOf(t, table)[0].KeyID; !strings.Contains(log.String(), "kid="+kid) || !strings.Contains(log.String(), "level=WARN") {
+		t.Errorf("the key id %s of the retired epoch is not logged: %s", kid, log.String())
+	}
 	want("retirement", `target="epoch 2" reason=added`, `target="epoch 1" reason=retired`)
 	instrumented := storetest.Instrument(table)
 	second := keyring.New(keyring.Options{Table: instrumented, Wrapper: masterKey(t, keyA), Now: c.Now, Log: slog.New(slog.NewTextHandler(&log, nil))})

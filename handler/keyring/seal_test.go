@@ -169,6 +169,9 @@ func TestKeysAreNeverPrinted(t *testing.T) {
 		_, _ = fmt.Fprintf(&out, verb+verb+"\n", r, w)
 		_, _ = fmt.Fprintf(&out, verb+"\n", keyring.Options{Wrapper: w})
 	}
+	if got := fmt.Sprint(r, " ", w); got != "keyring.Ring "+w.ID() {
+		t.Errorf("printed as %s", got)
+	}
 	for _, name := range []string{"keyring.Ring", w.ID()} {
 		if !strings.Contains(out.String(), name) {
 			t.Errorf("output does not name %s:\n%s", name, out.String())

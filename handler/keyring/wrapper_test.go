@@ -1,9 +1,11 @@
 package keyring_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +94,9 @@ func TestMasterKeyIsChangedAndNobodyIsSignedOut(t *testing.T) {
 	if err := old.Rotate(t.Context()); !errors.Is(err, keyring.ErrWrongKey) {
 		t.Errorf("an instance left behind rotates: %v", err)
 	}
+	if err := old.Retire(t.Context(), 2); !errors.Is(err, keyring.ErrWrongKey) || len(rows(t, table)) != 2 {
+		t.Errorf("an instance left behind replaces the newest: %v, %d epochs", err, len(rows(t, table)))
+	}
 
 	done := newRing(t, table, masterKey(t, keyB), c)
 	opens(t, done, keyring.RefreshHandle, "", first, "first")
@@ -154,10 +159,16 @@ func TestEveryChangeOfTheMasterKeyGivesInstancesTheirTime(t *testing.T) {
 	c := clocktest.New()
 	table := newTable(t)
 	load(t, newRing(t, table, masterKey(t, keyA), c))
-	changing := newRing(t, table, masterKey(t, keyB, keyA), c)
-	load(t, changing)
-	c.Advance(keyring.RewrapAfter)
-	load(t, changing)
+	var log bytes.Buffer
+	changing := keyring.New(keyring.Options{Table: table, Wrapper: masterKey(t, keyB, keyA), Now: c.Now, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	for _, want := range []string{"rewrapped_after=", "wrapping=" + masterKey(t, keyB).ID()} { // so that nobody drops the old key too early
+		load(t, changing)
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("%q is not logged: %s", want, log.String())
+		}
+		log.Reset()
+		c.Advance(keyring.RewrapAfter)
+	}
 	if n, err := newRing(t, table, masterKey(t, keyA, keyB), c).Rewrap(t.Context()); n != 1 || err != nil {
 		t.Fatalf("changed back: %d, %v", n, err)
 	}
