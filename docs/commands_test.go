@@ -48,7 +48,7 @@ var notRun = map[string]string{
 	"claude":                              "Claude Code is not part of the tests",
 	"code --add-mcp":                      "VS Code is not part of the tests",
 	"codex":                               "Codex is not part of the tests",
-	"curl":                                "needs Azure's token; the endpoints have tests of their own",
+	"curl":                                "needs Azure's token; account.TestAutomationSignsAUserOut and handler_test.TestEachWayOfMicrosoftsCallersReachesATool send the same",
 	"docker":                              "the image is not built here, as the page says",
 	"git":                                 "needs the address of a repository; TestTheToolOfAddAToolWorks clones one",
 	"go test -modfile":                    "a flag, named in a sentence",

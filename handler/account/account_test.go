@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -332,7 +333,15 @@ func TestAutomationSignsAUserOut(t *testing.T) {
 		w.mux.ServeHTTP(rec, r)
 		return rec.Code
 	}
-	const action = `{"do":"sign-out-user","user":"` + bob + `"}`
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := regexp.MustCompile(`curl -X POST PUBLIC-URL/account/manage/api [^\x60]* -d '(\{.*\})'`).FindSubmatch(page)
+	if documented == nil {
+		t.Fatal("docs/operations.md has no action")
+	}
+	action := strings.Replace(string(documented[1]), "OBJECT-ID", bob, 1)
 	for name, tt := range map[string]struct {
 		token, contentType, body string
 		status                   int
