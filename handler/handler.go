@@ -118,6 +118,7 @@ type Server struct {
 	health     *health.Health
 	anonymous  *middleware.Throttle
 	refreshes  *middleware.Throttle // see limitTokens
+	admission  *middleware.Admission
 	started    time.Time
 	// prepare is what must be done once before the table can be used.
 	prepare func(context.Context) error
@@ -138,8 +139,9 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	s := &Server{
 		cfg: cfg, deps: deps, started: deps.Now(), pages: pages.New(brand(cfg, catalogue.About)),
 		anonymous: middleware.NewThrottle(limits), refreshes: middleware.NewThrottle(limits),
-		prepare: func(context.Context) error { return nil },
-		close:   func() error { return nil },
+		admission: middleware.NewAdmission(cfg.InAzure, deps.Log),
+		prepare:   func(context.Context) error { return nil },
+		close:     func() error { return nil },
 	}
 	s.ring = keyring.New(keyring.Options{
 		Table: deps.Table, Wrapper: deps.Wrapper, Retention: max(cfg.RefreshLifetime, cfg.AccessTokenLifetime),
@@ -212,7 +214,7 @@ func (s *Server) Run(ctx context.Context) {
 		return
 	}
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context){s.ring.Run, s.grants.Run, s.entra.Run, s.sweep.Run, s.watch} {
+	for _, run := range []func(context.Context){s.ring.Run, s.grants.Run, s.entra.Run, s.sweep.Run, s.watch, s.admission.Run} {
 		wg.Go(func() { run(ctx) })
 	}
 	wg.Wait()

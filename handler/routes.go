@@ -76,7 +76,7 @@ func (s *Server) surrounded(routes http.Handler) http.Handler {
 	h := observe.Correlate(s.deps.Log, observe.CorrelateOptions{
 		Hosted: s.cfg.Hosted, Proxies: observe.Proxies{Appended: s.cfg.InAzure, Trusted: s.cfg.TrustedProxies},
 	}, s.deps.Telemetry.Middleware(routes))
-	short, long := middleware.BodyDeadline(bodyTime, h), middleware.BodyDeadline(callBodyTime, h)
+	short, long := middleware.BodyDeadline(bodyTime, h), s.admission.Limit(middleware.BodyDeadline(callBodyTime, h))
 	h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.TrimSuffix(r.URL.Path, "/") == config.MCPPath {
 			long.ServeHTTP(w, r)

@@ -106,6 +106,9 @@ func (s *Server) measure() error {
 		t.Counter("entramcp.overload.requests", "{request}", "Requests without a valid access token that were refused because of their number.", "outcome", func() telemetry.Counts {
 			return telemetry.Counts{"refused": s.anonymous.Refused() + s.refreshes.Refused()}
 		}),
+		t.Counter("entramcp.overload.calls", "{call}", "Calls that were refused because the processors could not keep up.", "outcome", func() telemetry.Counts {
+			return telemetry.Counts{"refused": s.admission.Refused()}
+		}),
 		t.Counter("entramcp.tokens.verified", "{token}", "Access tokens of calls, by whether they had been verified before.", "cache", looks(s.grants.VerifiedTokens)),
 		t.Counter("entramcp.clients.read", "{client}", "Reads of a client's registration, by whether it was in memory.", "cache", looks(s.clients.CachedClients)),
 	)

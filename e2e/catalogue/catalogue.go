@@ -4,18 +4,21 @@ package tools
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 
 	"entramcp/handler/toolkit"
 )
 
 // Catalogue has a tool that needs nothing, one that reads the grant and calls
-// Microsoft Graph, and nothing else.
+// Microsoft Graph, and one that computes.
 func Catalogue() toolkit.Catalogue {
 	return toolkit.Catalogue{
 		About: toolkit.About{Name: "e2e", Title: "End-to-end tests"},
 		Tools: []toolkit.Tool{
 			toolkit.Define("greet", "Greet someone by name.", greet, toolkit.ReadOnly()),
 			toolkit.Define("identity", "Who is signed in.", identify, toolkit.ReadOnly(), toolkit.CallAPI("User.Read")),
+			toolkit.Define("compute", "Compute for a few milliseconds.", compute, toolkit.ReadOnly()),
 		},
 	}
 }
@@ -26,6 +29,14 @@ type greeting struct {
 
 func greet(_ context.Context, _ *toolkit.Caller, in greeting) (string, error) {
 	return "Hello, " + in.Name + "!", nil
+}
+
+func compute(context.Context, *toolkit.Caller, struct{}) (string, error) {
+	sum := sha256.Sum256(nil)
+	for range 20_000 {
+		sum = sha256.Sum256(sum[:])
+	}
+	return fmt.Sprintf("computed %x", sum[:2]), nil
 }
 
 type identity struct {

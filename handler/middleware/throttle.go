@@ -160,13 +160,7 @@ var tooManyHTML = pages.Plain(pages.TooManyRequests)
 func (t *Throttle) refuse(w http.ResponseWriter, r *http.Request, wait time.Duration) {
 	t.refused.Add(1)
 	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	oauth.SetRetryAfter(h, wait)
-	// A client in a browser is told why, too; the answer is the same for all.
-	if !t.options.InAzure && h.Get("Access-Control-Allow-Origin") == "" {
-		h.Set("Access-Control-Allow-Origin", "*")
-		h.Set("Access-Control-Expose-Headers", "Retry-After")
-	}
+	refusalHeaders(h, wait, t.options.InAzure)
 	body := tooManyJSON
 	if r.Method == http.MethodGet && pages.Accepted(r.Header.Values("Accept"), "text/html") {
 		body = tooManyHTML
@@ -176,6 +170,17 @@ func (t *Throttle) refuse(w http.ResponseWriter, r *http.Request, wait time.Dura
 	}
 	w.WriteHeader(http.StatusTooManyRequests)
 	_, _ = io.WriteString(w, body)
+}
+
+// refusalHeaders are those of a refusal for wait, whatever its body. A client in a
+// browser may read it, too: it is the same for all.
+func refusalHeaders(h http.Header, wait time.Duration, inAzure bool) {
+	h.Set("Cache-Control", "no-store")
+	oauth.SetRetryAfter(h, wait)
+	if !inAzure && h.Get("Access-Control-Allow-Origin") == "" {
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Access-Control-Expose-Headers", "Retry-After")
+	}
 }
 
 // servedWriter sees whether the status is 200.

@@ -54,6 +54,13 @@ var logAlerts = [
     query: '${lines} | where line.metric == "entramcp.overload.requests" | summarize refused = sum(tolong(line["count"])) | where refused > 0'
   }
   {
+    name: 'busy'
+    severity: 2
+    periods: 2
+    text: 'Calls were refused for half an hour because there were more than the processors can serve: let more instances start, give them more memory, or limit calls (CALLS_PER_USER).'
+    query: '${lines} | where line.metric == "entramcp.overload.calls" | summarize refused = sum(tolong(line["count"])) | where refused > 0'
+  }
+  {
     name: 'revocation-lag'
     severity: 1
     periods: 1

@@ -1,0 +1,240 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// queued is a call in simulated: it waits to be accepted, then to be read, and, if
+// it is not refused, for its share of the processor, 10 ms at a time.
+type queued struct {
+	arrived time.Duration
+	probe   bool
+	read    bool
+	left    time.Duration
+}
+
+// simulated is a server with one processor and a queue, on which calls of cost
+// arrive at load times what it can serve, until it has been offered them for
+// lasting. It returns how many were served, how long those took that came after the
+// first seconds, and the share that is refused some seconds after the last has come.
+func simulated(load float64, cost, lasting time.Duration) (served int, took []time.Duration, after float64) {
+	const refusal = 60 * time.Microsecond
+	random := rand.New(rand.NewPCG(1, 2))
+	next := func(mean time.Duration) time.Duration { return time.Duration(random.ExpFloat64() * float64(mean)) }
+	between := time.Duration(float64(cost) / load)
+	var (
+		share                            shareControl
+		queue                            []queued
+		now, sent, waited, arrives, tick time.Duration
+		underWay                         bool
+	)
+	for now < lasting+5*time.Second {
+		for arrives <= now || tick <= now {
+			if arrives <= tick {
+				if arrives < lasting {
+					queue = append(queue, queued{arrived: arrives})
+				}
+				arrives += next(between)
+				continue
+			}
+			if !underWay {
+				underWay, sent = true, tick
+				queue = append(queue, queued{arrived: tick, probe: true})
+			}
+			wait := waited
+			if underWay {
+				wait = max(wait, now-sent)
+			}
+			rate := 0.0
+			if tick < lasting {
+				rate = float64(time.Second) / float64(between)
+			}
+			share.adapt(wait, rate, measureEvery)
+			tick += measureEvery
+		}
+		if len(queue) == 0 {
+			now = min(arrives, tick)
+			continue
+		}
+		q := queue[0]
+		queue = queue[1:]
+		switch {
+		case q.probe:
+			waited, underWay = now-q.arrived, false
+		case !q.read:
+			now += refusal / 3
+			q.read = true
+			queue = append(queue, q)
+		case q.left == 0 && random.Float64() < share.share:
+			now += refusal
+		default:
+			if q.left == 0 {
+				q.left = cost
+			}
+			slice := min(q.left, 10*time.Millisecond)
+			now += slice
+			if q.left -= slice; q.left > 0 {
+				queue = append(queue, q)
+				continue
+			}
+			if now < lasting {
+				served++
+			}
+			if q.arrived > 3*time.Second {
+				took = append(took, now-q.arrived)
+			}
+		}
+	}
+	return served, took, share.share
+}
+
+// TestAnOverloadIsServedAtNearlyTheCapacity: however much more is offered, the
+// server is as busy with calls as if no more came than it can serve, and those are
+// answered soon. When it is over, nothing is refused any more.
+func TestAnOverloadIsServedAtNearlyTheCapacity(t *testing.T) {
+	const lasting = 20 * time.Second
+	for _, cost := range []time.Duration{2 * time.Millisecond, 11 * time.Millisecond, 40 * time.Millisecond} {
+		for _, load := range []float64{1.2, 2, 4, 8} {
+			served, took, after := simulated(load, cost, lasting)
+			slices.Sort(took)
+			capacity := float64(lasting) / float64(cost)
+			// Reading and refusing the others is not to be had for nothing.
+			possible := min(1, 1-(load-1)*float64(80*time.Microsecond)/float64(cost))
+			if kept := float64(served) / capacity; kept < 0.9*possible || kept > 1.01 {
+				t.Errorf("%g times what can be served, of %s each: %.0f %% of the capacity is served", load, cost, 100*kept)
+			}
+			if most := took[len(took)*99/100]; load <= 4 && most > 2*time.Second {
+				t.Errorf("%g times what can be served, of %s each: one in a hundred takes more than %s", load, cost, most)
+			}
+			if after != 0 {
+				t.Errorf("%g times what can be served, of %s each: %.2f is refused when it is over", load, cost, after)
+			}
+		}
+	}
+}
+
+// TestWhatIsNoOverloadRefusesNothing: neither a machine that paused for once, nor
+// one that is busy with something else while few calls come, nor a wait that is
+// shorter than the target.
+func TestWhatIsNoOverloadRefusesNothing(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		waits []time.Duration
+		calls float64
+		every time.Duration
+	}{
+		{"a pause of the machine", []time.Duration{time.Millisecond, 5 * time.Second, time.Millisecond}, 1000, 5 * time.Second},
+		{"few calls", slices.Repeat([]time.Duration{5 * time.Second}, 100), leastCalls - 1, measureEvery},
+		{"a wait below the target", slices.Repeat([]time.Duration{waitTarget}, 100), 1000, measureEvery},
+	} {
+		var share shareControl
+		for _, wait := range c.waits {
+			if got := share.adapt(wait, c.calls, c.every); got != 0 {
+				t.Errorf("%s: %.2f is refused", c.name, got)
+				break
+			}
+		}
+	}
+}
+
+// standing is a wait that does not change.
+type standing time.Duration
+
+func (s standing) measure(time.Time) time.Duration { return time.Duration(s) }
+func (standing) close()                            {}
+
+// TestOnlyCallsAreRefused: in an overload calls are answered with 503 and told when
+// to come again, browsers may read it, and everything else goes on. It is logged, and
+// ends when no calls come.
+func TestOnlyCallsAreRefused(t *testing.T) {
+	for _, inAzure := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var log strings.Builder
+			a := NewAdmission(inAzure, slog.New(slog.NewTextHandler(&log, nil)))
+			a.measure = func() (waitMeter, error) { return standing(time.Second), nil }
+			h := a.Limit(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
+			ask := func(method string) *httptest.ResponseRecorder {
+				rec := httptest.NewRecorder()
+				h.ServeHTTP(rec, httptest.NewRequest(method, "/mcp", nil))
+				return rec
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { a.Run(ctx); close(ended) }()
+			refused := 0
+			for range 1000 {
+				if rec := ask(http.MethodPost); rec.Code != http.StatusOK {
+					refused++
+					cors := rec.Header().Get("Access-Control-Allow-Origin")
+					if rec.Code != http.StatusServiceUnavailable || rec.Header().Get("Retry-After") != "2" || (cors == "*") == inAzure {
+						t.Fatalf("%d %v", rec.Code, rec.Header())
+					}
+				}
+				for _, method := range []string{http.MethodGet, http.MethodOptions, http.MethodDelete} {
+					if rec := ask(method); rec.Code != http.StatusOK {
+						t.Fatalf("%s: %d", method, rec.Code)
+					}
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			if refused < 700 || refused > 990 || a.Refused() != int64(refused) {
+				t.Errorf("%d calls of 1000 were refused; %d are counted", refused, a.Refused())
+			}
+			if lines := strings.Count(log.String(), "overloaded"); lines < 1 || lines > 2 {
+				t.Errorf("%d log lines in ten seconds: %s", lines, &log)
+			}
+			time.Sleep(time.Minute)
+			if rec := ask(http.MethodPost); rec.Code != http.StatusOK {
+				t.Errorf("a minute later: %d", rec.Code)
+			}
+			stop()
+			<-ended
+		})
+	}
+}
+
+// TestWithoutAMeterNothingIsRefused: what cannot be measured is said once, and
+// refuses nothing.
+func TestWithoutAMeterNothingIsRefused(t *testing.T) {
+	var log strings.Builder
+	a := NewAdmission(false, slog.New(slog.NewTextHandler(&log, nil)))
+	a.measure = func() (waitMeter, error) { return nil, errors.New("too many open files") }
+	a.Limit(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/mcp", nil))
+	a.Run(t.Context())
+	if !strings.Contains(log.String(), "too many open files") || a.refusing() != 0 {
+		t.Errorf("%s, %.2f", &log, a.refusing())
+	}
+}
+
+// TestTheWaitIsThatOfAByteAmongTheRequests: one that is under way counts before it
+// has arrived, and the last one that has arrived until the next one does.
+func TestTheWaitIsThatOfAByteAmongTheRequests(t *testing.T) {
+	meter, err := newWaitProbe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer meter.close()
+	p := meter.(*waitProbe)
+	now := time.Now()
+	p.sent.Store(int64(now.Sub(p.start))) // a byte that does not arrive
+	if got := p.measure(now.Add(3 * time.Second)); got != 3*time.Second {
+		t.Errorf("%s after three seconds", got)
+	}
+	p.sent.Store(0)
+	p.took.Store(int64(time.Hour))
+	for deadline := time.Now().Add(10 * time.Second); p.measure(time.Now()) >= time.Hour; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the byte does not arrive")
+		}
+	}
+}
