@@ -95,7 +95,7 @@ func TestTheWatcherBuildsWhatChanged(t *testing.T) {
 	}
 	go next()
 	file("broken.go", "package main\n\nfunc main() {}\n", 0) // a second main
-	clocktest.Eventually(t, "the compiler's error is shown", 30*time.Second, func() bool { return strings.Contains(stderr.String(), "one before") })
+	clocktest.Eventually(t, "the compiler's error is shown", 30*time.Second, func() bool { return strings.Contains(stderr.String(), "previous handler") })
 	if text, _ := os.ReadFile(binary); string(text) != "the one before" {
 		t.Error("what does not compile replaced the handler")
 	}
