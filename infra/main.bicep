@@ -76,7 +76,7 @@ param maximumInstanceCount int = 40
 @maxValue(100)
 param alwaysReadyInstances int = 0
 
-@description('Requests that one instance serves at a time before another is started.')
+@description('Requests that one instance serves at a time before another one is started.')
 @minValue(1)
 @maxValue(1000)
 param requestsPerInstance int = 100
@@ -97,23 +97,23 @@ param raiseAlerts bool = true
 @description('E-mail address for alerts. Empty: alerts are shown in the portal only.')
 param alertEmail string = ''
 
-@description('Let whoever deploys use the operator commands of the server from their own computer.')
+@description('Let the person who deploys use the operator commands of the server from their own computer.')
 param deployerIsOperator bool = false
 
-@description('Object id of whoever deploys, and what it is. azd fills both in.')
+@description('Object ID and type of the principal that deploys. azd sets both.')
 param deployerPrincipalId string = ''
 @allowed(['User', 'Group', 'ServicePrincipal'])
 param deployerPrincipalType string = 'User'
 
-@description('Object id of somebody else who may use the operator commands, and what it is.')
+@description('Object ID and type of another principal that may use the operator commands.')
 param operatorPrincipalId string = ''
 @allowed(['User', 'Group', 'ServicePrincipal'])
 param operatorPrincipalType string = 'User'
 
-@description('Set once to take back the Key Vault that an earlier "azd down" of this environment deleted.')
+@description('Set once to recover the Key Vault that an earlier "azd down" of this environment deleted.')
 param recoverKeyVault bool = false
 
-@description('Client id of an app registration that somebody else made. Empty: one is made.')
+@description('Client ID of an existing app registration. Empty: one is created.')
 param existingClientId string = ''
 
 @description('Tenant of the existing registration, organizations or common. Empty: the tenant of the subscription.')
@@ -125,10 +125,10 @@ param existingAuthority string = ''
 @description('Name of the Key Vault secret with the client secret, where the registration cannot trust the identity.')
 param vaultCredentialName string = ''
 
-@description('Let users of other tenants sign in, of those in ENTRA_ALLOWED_TENANTS.')
+@description('Let users of other tenants sign in: those in ENTRA_ALLOWED_TENANTS.')
 param multiTenant bool = false
 
-@description('Let only users and groups sign in that are assigned to the enterprise application.')
+@description('Only users and groups that are assigned to the enterprise application can sign in.')
 param assignmentRequired bool = false
 
 @description('Ask for a token for the own API at sign-in. Tools that act for the user need it; signing in does not.')
@@ -149,13 +149,13 @@ param invokePrincipals string = ''
 @description('Object ids of users, groups and service principals that may see and end connections of others.')
 param managePrincipals string = ''
 
-@description('Service or asset id that the tenant demands of app registrations, if it does.')
+@description('Service or asset ID, if the tenant requires one for app registrations.')
 param serviceManagementReference string = ''
 
 @description('Admit the clients in docs/pinned-clients.json without fetching their metadata.')
 param pinnedClients bool = false
 
-@description('Settings of the server by name, as in the README. Empty ones are left out.')
+@description('Settings of the server by name, as in docs/configuration.md. Empty ones are omitted.')
 param serverSettings Settings = {}
 
 var suffix = toLower(uniqueString(subscription().id, environmentName, location))
