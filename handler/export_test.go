@@ -14,7 +14,7 @@ import (
 // Inside is what tests sign tokens and users in with.
 func Inside(s *Server) (*keyring.Ring, *grants.Service) { return s.ring, s.grants }
 
-// SayWarnings is one look at what will not work later.
+// SayWarnings is one look at what will stop working.
 func SayWarnings(s *Server, said map[warnings.Name]time.Time) {
 	s.sayWarnings(context.Background(), said)
 }

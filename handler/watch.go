@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// watchEvery is how often the server looks for what will not work later.
+	// watchEvery is how often the server looks for what will stop working.
 	watchEvery = time.Minute
 	// sayEvery is how often a warning that stays is said again.
 	sayEvery = 24 * time.Hour
@@ -65,7 +65,7 @@ func (s *Server) sayWarnings(ctx context.Context, said map[warnings.Name]time.Ti
 			continue
 		}
 		said[w.Name] = now
-		s.deps.Log.WarnContext(ctx, "this will not work later", slog.String("warning", string(w.Name)), slog.String("summary", w.Summary), slog.String("fix", w.Fix))
+		s.deps.Log.WarnContext(ctx, "this will stop working", slog.String("warning", string(w.Name)), slog.String("summary", w.Summary), slog.String("fix", w.Fix))
 	}
 	for name := range said {
 		if !standing[name] {
@@ -100,7 +100,7 @@ func (s *Server) measure() error {
 		t.Gauge("entramcp.entra.clock.ahead", "s", "By how much this machine's clock is ahead of Entra's.", func() (float64, bool) {
 			return s.entra.ClockAhead().Seconds(), true
 		}),
-		t.Gauge("entramcp.warnings", "{warning}", "Warnings of what will not work later.", func() (float64, bool) {
+		t.Gauge("entramcp.warnings", "{warning}", "Warnings of what will stop working.", func() (float64, bool) {
 			return float64(len(s.warnings(context.Background()))), true
 		}),
 		t.Counter("entramcp.overload.requests", "{request}", "Requests without a valid access token that were refused because of their number.", "outcome", func() telemetry.Counts {

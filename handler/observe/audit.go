@@ -102,7 +102,7 @@ var ofOperators = map[EventName]bool{AdminAction: true, Blocked: true, Unblocked
 
 // Audit writes e to log, whatever level the log is set to. Events that name
 // neither a grant nor a subject are a stranger's: they are sampled, and counted
-// in the line "lines left out".
+// in the line "log lines omitted".
 func Audit(ctx context.Context, log *slog.Logger, e Event) {
 	level := slog.LevelInfo
 	if suspicious[e.Name] {

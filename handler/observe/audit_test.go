@@ -98,9 +98,9 @@ func TestStrangersCannotFillTheLog(t *testing.T) {
 			out.Reset()
 			log.Info("anything")
 			left := requests - lines/3
-			want := `"msg":"lines left out","since":"1970-01-01T00:16:40Z","counts":{`
+			want := `"msg":"log lines omitted","since":"1970-01-01T00:16:40Z","counts":{`
 			if !strings.Contains(out.String(), want) || strings.Count(out.String(), fmt.Sprintf(`":%d`, left)) != 3 {
-				t.Errorf("no count of %d lines left out in: %s", left, out.String())
+				t.Errorf("no count of %d omitted lines in: %s", left, out.String())
 			}
 		})
 	}

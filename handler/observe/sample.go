@@ -74,7 +74,7 @@ func (s *sampler) admit(ctx context.Context, r slog.Record, client string, reque
 }
 
 func (s *sampler) report() *slog.Record {
-	r := slog.NewRecord(s.now(), slog.LevelInfo, "lines left out", 0)
+	r := slog.NewRecord(s.now(), slog.LevelInfo, "log lines omitted", 0)
 	r.AddAttrs(slog.String("since", s.since.UTC().Format(time.RFC3339)))
 	var counts []slog.Attr
 	for kind, n := range s.leftOut {

@@ -121,7 +121,7 @@ func (s *Sweeper) Once(ctx context.Context) (Report, error) {
 	case err != nil:
 		s.opts.Log.WarnContext(ctx, "sweep ended early", "sweep", work.report, "cause", err)
 	case work.behind():
-		s.opts.Log.WarnContext(ctx, "swept, but behind", "sweep", work.report)
+		s.opts.Log.WarnContext(ctx, "a sweep ended, but is behind", "sweep", work.report)
 	default:
 		s.opts.Log.InfoContext(ctx, "swept", "sweep", work.report)
 	}

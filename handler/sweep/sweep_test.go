@@ -128,7 +128,7 @@ func TestSweepGoesOnWhileThereIsWork(t *testing.T) {
 			t.Errorf("report %+v", report)
 		}
 		wantLeft(t, table)
-		if text := log.String(); strings.Count(text, `"level":"WARN","msg":"the sweep is behind"`) != 5 || strings.Count(text, `"level":"WARN","msg":"swept, but behind"`) != 1 {
+		if text := log.String(); strings.Count(text, `"level":"WARN","msg":"the sweep is behind"`) != 5 || strings.Count(text, `"level":"WARN","msg":"a sweep ended, but is behind"`) != 1 {
 			t.Errorf("logged %s", text)
 		}
 	})
