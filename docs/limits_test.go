@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -92,3 +93,20 @@ var (
 	duration = regexp.MustCompile(`\b(\d+) (ms|s|seconds|minutes|hours|days)\b`)
 	spaces   = regexp.MustCompile(`\s+`)
 )
+
+// TestThePageCountsTheAlerts: they are most of what an idle deployment costs.
+func TestThePageCountsTheAlerts(t *testing.T) {
+	template := read(t, "infra/modules/alerts.bicep")
+	logs, metrics := strings.Count(template, "\n    periods: "), strings.Count(template, "\n    metric: ")
+	cents := logs*50 + metrics*10
+	page := read(t, "docs/deploy.md")
+	for _, want := range []string{
+		fmt.Sprintf("only; %d alerts and a workbook", logs+metrics),
+		fmt.Sprintf("%d × 0.50 + %d × 0.10 = $%d.%02d.", logs, metrics, cents/100, cents%100),
+		fmt.Sprintf("%d × 0.50 + %d × 0.10 = $%d.%02d | $", logs, metrics, cents/100, cents%100),
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("deploy.md does not say %q", want)
+		}
+	}
+}
