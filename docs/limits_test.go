@@ -110,3 +110,25 @@ func TestThePageCountsTheAlerts(t *testing.T) {
 		}
 	}
 }
+
+// TestTheRatesOfThePagesAreTheCodes: what the pages say of limits, beside the settings.
+func TestTheRatesOfThePagesAreTheCodes(t *testing.T) {
+	for _, tt := range []struct{ page, says, file, code string }{
+		{"security.md", "a burst of 800 and 50 a second for each address", "middleware/throttle.go", "throttleAddress = ratelimit.Limit{PerSecond: 50, Burst: 800}"},
+		{"security.md", "a burst of 1,600 and 400 a second for all addresses", "middleware/throttle.go", "throttleInstance = ratelimit.Limit{PerSecond: 400, Burst: 1600}"},
+		{"security.md", "a burst of 100 rows and 10 a second", "authserver/server.go", "approveAddress = ratelimit.Limit{PerSecond: 10, Burst: 100}"},
+		{"security.md", "a burst of 1,000 and 50 a second", "authserver/server.go", "everyAddress = ratelimit.Limit{PerSecond: 50, Burst: 1000}"},
+		{"security.md", "1,200 rows", "clients/registry.go", "instanceRegistrations = ratelimit.Limit{PerSecond: 20, Burst: 400}"},
+		{"security.md", "1,200 registrations and 3,000 approvals, with 400 and 1,000 more in the first minute", "clients/registry.go", "instanceRegistrations = ratelimit.Limit{PerSecond: 20, Burst: 400}"},
+		{"security.md", "640 for fetches", "clients/fetchlimits.go", "instanceFetches = ratelimit.Limit{PerSecond: 10, Burst: 40}"},
+		{"audit.md", "a burst of 20 and one in 10 s for each client address", "observe/sample.go", "linesEach = ratelimit.Limit{PerSecond: 0.1, Burst: 20}"},
+		{"audit.md", "a burst of 200 and 2 a second", "observe/sample.go", "linesTotal = ratelimit.Limit{PerSecond: 2, Burst: 200}"},
+	} {
+		if !strings.Contains(spaces.ReplaceAllString(read(t, filepath.Join("docs", tt.page)), " "), tt.says) {
+			t.Errorf("%s does not say %q", tt.page, tt.says)
+		}
+		if !strings.Contains(spaces.ReplaceAllString(read(t, filepath.Join("handler", tt.file)), " "), tt.code) {
+			t.Errorf("%s says %q, and %s has no %s", tt.page, tt.says, tt.file, tt.code)
+		}
+	}
+}
