@@ -11,23 +11,38 @@ import (
 	"entramcp/handler/store/storetest"
 )
 
-// failNth fails the nth call of the table alone, before it has an effect or
-// after, and tells whether there was one.
-func failNth(wire *storetest.Instrumented, n int32, late bool) (hit func() bool) {
-	var calls atomic.Int32
-	fault := storetest.On(func() error {
-		if calls.Add(1) == n {
+// nthFails has the nth call of a table alone fail, before it has an effect or after.
+type nthFails struct {
+	n                 int32
+	calls             atomic.Int32
+	readFailed, wrote atomic.Bool
+}
+
+func failNth(wire *storetest.Instrumented, n int32, late bool) *nthFails {
+	f := &nthFails{n: n}
+	fault := func(c storetest.Call) error {
+		switch k := f.calls.Add(1); {
+		case k == n:
+			f.readFailed.Store(c.Reads() && !late)
 			return errDown
+		case k > n && f.readFailed.Load() && !c.Reads():
+			f.wrote.Store(true)
 		}
 		return nil
-	})
+	}
 	if late {
 		wire.After(fault)
 	} else {
 		wire.Before(fault)
 	}
-	return func() bool { return calls.Load() >= n }
+	return f
 }
+
+// happened tells whether there was an nth call.
+func (f *nthFails) happened() bool { return f.calls.Load() >= f.n }
+
+// wroteAfter tells whether something was written though it was a read that failed.
+func (f *nthFails) wroteAfter() bool { return f.wrote.Load() }
 
 // One call of the table fails and the others do not: wherever that is, the answer
 // is a 503 and never a verdict, and the same request is answered as if nothing had
@@ -301,10 +316,13 @@ func TestOneStorageFaultIsNoVerdictAndTheRequestCanBeRepeated(t *testing.T) {
 						tt.set(first, s)
 					}
 					i := newInstance(t, s.table, s.clock.Now)
-					hit := failNth(i.wire, n, late)
+					fault := failNth(i.wire, n, late)
 					err := tt.run(i, s)
 					i.wire.Repair()
-					if hit() && !(late && codeOf(err) == tt.want) {
+					if fault.wroteAfter() {
+						t.Errorf("call %d, which reads, fails, and something is written", n)
+					}
+					if fault.happened() && !(late && codeOf(err) == tt.want) {
 						if codeOf(err) != oauth.TemporarilyUnavailable {
 							t.Fatalf("call %d fails (late: %t): %v", n, late, err)
 						}
@@ -317,7 +335,7 @@ func TestOneStorageFaultIsNoVerdictAndTheRequestCanBeRepeated(t *testing.T) {
 						_, err := refresh(i.Service, s.first.Refresh)
 						wantCode(t, err, oauth.InvalidGrant)
 					}
-					if !hit() {
+					if !fault.happened() {
 						break
 					}
 				}

@@ -353,10 +353,13 @@ func TestOneStorageFaultDuringARecheckIsNoVerdict(t *testing.T) {
 						w.entra = tt.entra
 						time.Sleep(overdueAfter*recheckEvery + time.Second)
 						mustBeCurrent(t, w.a)
-						hit := failNth(w.a.wire, n, late)
+						fault := failNth(w.a.wire, n, late)
 						err := w.call(w.a)
 						w.a.wire.Repair()
-						if faults = hit(); faults && codeOf(err) != oauth.TemporarilyUnavailable && !(late && codeOf(err) == tt.want) {
+						if fault.wroteAfter() {
+							t.Errorf("call %d, which reads, fails, and something is written", n)
+						}
+						if faults = fault.happened(); faults && codeOf(err) != oauth.TemporarilyUnavailable && !(late && codeOf(err) == tt.want) {
 							t.Errorf("call %d fails (late: %t): %v", n, late, err)
 						}
 						time.Sleep(recheckClaim + recheckRetry)
