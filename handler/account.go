@@ -15,8 +15,8 @@ import (
 	"entramcp/handler/toolkit"
 )
 
-// newAccount makes the page of connected apps, which signs in through s.as and
-// has its sign-ins finish there.
+// newAccount makes the page of connected apps. Its sign-ins start and end at the
+// authorization server.
 func (s *Server) newAccount(words map[string]string) *account.Account {
 	const kind = "account"
 	page := account.New(account.Options{

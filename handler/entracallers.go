@@ -9,9 +9,9 @@ import (
 	"entramcp/handler/oauth"
 )
 
-// entraCallers admits callers with Entra's own tokens to the MCP endpoint; nil
-// where none is accepted. Their scopes are those that the token names and this
-// server knows, and for a user those that every call needs.
+// entraCallers verifies tokens that Entra issued, for the MCP endpoint; it is nil if
+// none are accepted. A caller's scopes are those in the token that this server knows,
+// and for a user also those that every call needs.
 func (s *Server) entraCallers(known oauth.Scopes) func(context.Context, string) (*grants.Access, error) {
 	policy := CallerPolicy(s.cfg)
 	if policy.Off() {
@@ -38,7 +38,7 @@ func refusedBy(block *grants.Block, caller entra.Caller) *entra.Refusal {
 	return &entra.Refusal{AppID: caller.AppID, TenantID: caller.TenantID, Reason: "blocked: " + string(block.Kind), Message: "The operator of this server has blocked this " + string(block.Kind) + "."}
 }
 
-// CallerPolicy is what cfg says of callers with Entra's own tokens.
+// CallerPolicy converts the settings of callers with tokens that Entra issued.
 func CallerPolicy(cfg config.Config) entra.CallerPolicy {
 	audience := "api://" + cfg.Entra.ClientID
 	if cfg.Entra.ResourceURI {

@@ -88,7 +88,7 @@ func newTransport() http.RoundTripper {
 	return t
 }
 
-// Offered is what the server offers: Catalogue, or that of package tools.
+// Offered is the server's catalogue: Catalogue, or that of package tools.
 func (d Dependencies) Offered() toolkit.Catalogue {
 	if d.Catalogue != nil {
 		return *d.Catalogue
@@ -220,8 +220,8 @@ func (s *Server) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// prepared readies the table, as often as it takes, and says whether ctx still
-// lasts.
+// prepared prepares the table, retrying until it succeeds, and reports whether ctx
+// is still valid.
 func (s *Server) prepared(ctx context.Context) bool {
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		err := s.prepare(ctx)

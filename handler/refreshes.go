@@ -13,10 +13,9 @@ import (
 // maxRefresh is how much of the body of a token request is looked at, in bytes.
 const maxRefresh = 16 << 10
 
-// limitTokens limits requests to the token endpoint. One that shows a refresh token
-// of ours which has not expired has budgets apart from those of strangers, who have
-// none to show: a flood of theirs, from however many addresses, would else refuse
-// every client whose access token expires meanwhile. No storage I/O.
+// limitTokens limits requests to the token endpoint. Requests with an unexpired refresh
+// token of this server have budgets of their own: otherwise a flood of other requests
+// would keep out every client whose access token expires meanwhile. No storage I/O.
 func (s *Server) limitTokens(next http.Handler) http.Handler {
 	refreshes, others := s.refreshes.LimitUnlessServed(next), s.anonymous.LimitUnlessServed(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

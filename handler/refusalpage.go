@@ -11,9 +11,9 @@ import (
 	"entramcp/handler/pages"
 )
 
-// refusalPages shows a page to people whose browser opens an address that has
-// none: one that does not exist, or one that is for apps. Status, challenge and
-// all other headers are what an app gets.
+// refusalPages adds a page to refusals that a browser gets at an address without a
+// page: one that does not exist, or one for apps. Status, challenge and all other
+// headers are the same as for an app.
 func (s *Server) refusalPages(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		opened := r.Method == http.MethodGet || r.Method == http.MethodHead
@@ -47,7 +47,7 @@ func (w *refusalWriter) WriteHeader(status int) {
 	s.pages.Render(w.ResponseWriter, status, page)
 }
 
-// isRefusal reports whether status says that there is nothing for a browser here.
+// isRefusal reports whether status is a refusal for which a browser gets a page.
 func isRefusal(status int) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed:
@@ -56,7 +56,7 @@ func isRefusal(status int) bool {
 	return false
 }
 
-// Write drops what would have been said to an app.
+// Write drops the body for an app.
 func (w *refusalWriter) Write(p []byte) (int, error) {
 	if w.shown {
 		return len(p), nil
@@ -67,7 +67,7 @@ func (w *refusalWriter) Write(p []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (w *refusalWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// problemAt says why a person sees nothing at path.
+// problemAt is the problem of a browser that opens path.
 func (s *Server) problemAt(path string, status int) pages.Problem {
 	switch {
 	case status == http.StatusNotFound:

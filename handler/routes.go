@@ -22,15 +22,15 @@ const (
 	// callBodyTime that of a call, which may have 4 MiB.
 	bodyTime     = 10 * time.Second
 	callBodyTime = 30 * time.Second
-	// retryAfter is for callers that are told 503.
+	// retryAfter is the Retry-After of answers with status 503.
 	retryAfter = 5 * time.Second
 
 	healthPath = "/healthz"
 	readyPath  = "/readyz"
 )
 
-// routes is the whole route table. What needs no access token is limited by its
-// sender's address, and so is what has none at the MCP endpoint.
+// routes is the whole route table. Requests without an access token are limited by
+// address, on every route.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for _, path := range s.guard.MetadataPaths() {
@@ -71,7 +71,7 @@ func (s *Server) routes() http.Handler {
 	return outer
 }
 
-// surrounded is what every request passes before its route, from the outside in.
+// surrounded wraps the routes in what every request passes first; the last is outermost.
 func (s *Server) surrounded(routes http.Handler) http.Handler {
 	h := observe.Correlate(s.deps.Log, observe.CorrelateOptions{
 		Hosted: s.cfg.Hosted, Proxies: observe.Proxies{Appended: s.cfg.InAzure, Trusted: s.cfg.TrustedProxies},
@@ -88,8 +88,8 @@ func (s *Server) surrounded(routes http.Handler) http.Handler {
 	return middleware.Headers(strings.HasPrefix(s.cfg.Issuer, "https:"), h)
 }
 
-// accountPath is where the page of connected apps is, or empty: others who serve
-// under the same host could act with its cookie.
+// accountPath is the path of the page of connected apps. It is empty on a shared host,
+// where other services could use the page's cookie.
 func (s *Server) accountPath() string {
 	if s.cfg.SharedHost {
 		return ""

@@ -75,7 +75,7 @@ func (s *Server) sayWarnings(ctx context.Context, said map[warnings.Name]time.Ti
 	}
 }
 
-// measure gives telemetry what is only known when it is asked for.
+// measure registers metrics whose values are read when they are collected.
 func (s *Server) measure() error {
 	t := s.deps.Telemetry
 	age := func(of func() time.Time) func() (float64, bool) {

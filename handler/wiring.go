@@ -51,7 +51,7 @@ func (s *Server) newRegistry() (*clients.Registry, error) {
 
 func addressLimit(r config.Rate) ratelimit.Limit { return ratelimit.Per(r.Calls, r.Window) }
 
-// EntraConfig is what cfg says of Entra, as entra.New takes it.
+// EntraConfig converts the settings of Entra for entra.New.
 func EntraConfig(cfg config.Config) entra.Config {
 	e := cfg.Entra
 	return entra.Config{
@@ -64,7 +64,7 @@ func EntraConfig(cfg config.Config) entra.Config {
 	}
 }
 
-// scopes are those that tools ask for.
+// scopes are the scopes that tools require or can use.
 func (s *Server) scopes(catalogue toolkit.Catalogue) oauth.Scopes {
 	return catalogue.Scopes(s.cfg.Entra.APIScope != "")
 }
@@ -141,7 +141,7 @@ func (s *Server) newGuard(catalogue toolkit.Catalogue) *resource.Guard {
 	})
 }
 
-// siteHosts are names beside that of the issuer under which the platform calls.
+// siteHosts are host names other than the issuer's that the platform uses to call.
 func siteHosts(cfg config.Config) []string {
 	if cfg.SiteHost == "" {
 		return nil
@@ -149,7 +149,7 @@ func siteHosts(cfg config.Config) []string {
 	return []string{cfg.SiteHost}
 }
 
-// brand is how the server of cfg looks to people.
+// brand is the server's appearance on its pages.
 func brand(cfg config.Config, about toolkit.About) pages.Brand {
 	b := pages.Brand{
 		Title: cmp.Or(about.Title, about.Name), Accent: about.Accent, Website: about.Website, Privacy: about.Privacy, Terms: about.Terms,
@@ -181,7 +181,7 @@ func (s *Server) newHealth() *health.Health {
 	})
 }
 
-// storageReady reads a row that never exists.
+// storageReady reads a row that never exists, to see whether the table answers.
 func (s *Server) storageReady(ctx context.Context) error {
 	if _, err := s.deps.Table.Get(ctx, "ready", "ready"); !errors.Is(err, store.ErrNotFound) {
 		return err
@@ -189,7 +189,7 @@ func (s *Server) storageReady(ctx context.Context) error {
 	return nil
 }
 
-// kinds are the records that expire, by the prefixes of their owners. The table
+// kinds are the kinds of rows that expire, by the prefix of their partitions. The table
 // of docs/architecture.md says more of each.
 func (s *Server) kinds() []sweep.Kind {
 	return []sweep.Kind{
