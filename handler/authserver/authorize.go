@@ -58,7 +58,7 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, f consentFor
 		Action: s.base + consentPath, Form: sealed,
 		App:    appOf(client, f.Request.RedirectURI),
 		Target: pages.TargetOf(f.Request.RedirectURI),
-		Scopes: pages.Permissions(f.Request.Scopes, s.Required, s.ScopeWords), StaysConnected: registeredFor(client, grantRefresh),
+		Scopes: pages.Permissions(f.Request.Scopes, s.Required, s.ScopeWords), StaysConnected: mayRefresh(client),
 		Tenant: s.Tenant, OtherAccount: f.OtherAccount,
 	}
 	if f.Approver != nil {

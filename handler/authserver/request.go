@@ -73,8 +73,6 @@ func (s *Server) validate(req *request, client clients.Client, p params) error {
 		return oauth.New(oauth.UnsupportedResponseType, "The only response_type is code.")
 	case p.Has("response_mode") && p.Get("response_mode") != "query":
 		return oauth.New(oauth.InvalidRequest, "The only response_mode is query.")
-	case !registeredFor(client, grantCode):
-		return oauth.New(oauth.UnauthorizedClient, "The client has not registered for authorization_code.")
 	}
 	if err := validatePKCE(client, p); err != nil {
 		return err
@@ -104,10 +102,10 @@ func validatePKCE(client clients.Client, p params) error {
 	return nil
 }
 
-// registeredFor reports whether client may use a grant type. One that named
-// none registered for all there are.
-func registeredFor(client clients.Client, grantType string) bool {
-	return len(client.GrantTypes) == 0 || slices.Contains(client.GrantTypes, grantType)
+// mayRefresh reports whether client may have refresh tokens. One that named no
+// grant types registered for all there are.
+func mayRefresh(client clients.Client) bool {
+	return len(client.GrantTypes) == 0 || slices.Contains(client.GrantTypes, grantRefresh)
 }
 
 // grantable are the scopes for a client that asks for some. Those required

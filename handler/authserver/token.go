@@ -100,7 +100,7 @@ func (s *Server) checkTokenRequest(ctx context.Context, client clients.Client, t
 		return s.Grants.CheckCode(ctx, t.code)
 	case grantRefresh:
 		switch {
-		case !registeredFor(client, grantRefresh):
+		case !mayRefresh(client):
 			return oauth.New(oauth.UnauthorizedClient, "The client has not registered for refresh_token.")
 		case t.refreshToken.IsZero():
 			return oauth.New(oauth.InvalidRequest, "The refresh_token is missing.")
@@ -120,7 +120,7 @@ func (s *Server) issueTokens(ctx context.Context, client clients.Client, t token
 		return s.Grants.Refresh(ctx, t.refreshToken, client.ID, t.scope)
 	}
 	return s.Grants.Redeem(ctx, t.code, grants.Redemption{
-		ClientID: client.ID, RedirectURI: t.redirectURI, Verifier: t.verifier, WithoutRefresh: !registeredFor(client, grantRefresh),
+		ClientID: client.ID, RedirectURI: t.redirectURI, Verifier: t.verifier, WithoutRefresh: !mayRefresh(client),
 	})
 }
 
