@@ -260,7 +260,7 @@ func TestAnApprovalThatCannotBeKeptOrReadAsksInFull(t *testing.T) {
 	if reads, _ := w.table.Taken(); reads != 0 {
 		t.Errorf("a forged cookie costs %d reads", reads)
 	}
-	if n := strings.Count(w.log.String(), "level=WARN"); n != 1 {
+	if n := strings.Count(w.log.String(), "level=WARN"); n != 1 || !strings.Contains(w.log.String(), errStorage.Error()) {
 		t.Errorf("%d warnings, want one about the approval that was not kept:\n%s", n, w.log)
 	}
 }

@@ -239,6 +239,25 @@ func TestConsentPageSaysWhoKnowsTheApp(t *testing.T) {
 	}
 }
 
+// Users are shown whose word a connection's name is.
+func TestANameIsVerifiedByADocumentAlone(t *testing.T) {
+	w := newWorld(t)
+	stranger := w.publicClient()
+	w.pin(t)
+	for _, id := range []string{stranger, pinnedClient} {
+		w.tokens(id, w.browser().signIn(request(id)).Get("code"))
+	}
+	connected, err := w.grants.List(t.Context(), w.subject())
+	if err != nil || len(connected) != 2 {
+		t.Fatalf("%+v, %v", connected, err)
+	}
+	for _, g := range connected {
+		if g.Verified != (g.ClientID == pinnedClient) {
+			t.Errorf("%s, %q: verified %v", g.ClientID, g.ClientName, g.Verified)
+		}
+	}
+}
+
 func TestRedirectKeepsTheQueryOfTheRegisteredAddress(t *testing.T) {
 	w := newWorld(t)
 	registered := callback + "?tenant=a%2Bb&x"

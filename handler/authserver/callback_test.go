@@ -287,7 +287,11 @@ func TestStatesThatCannotBeOursCostNoStorage(t *testing.T) {
 		for _, q := range []string{"", "state=", "state=x", "state=2026112312-a", "state=2026112310-a-" + secret, "state=2026112314-a-" + secret,
 			"state=2026112312-g-" + secret, "state=2026112399-a-" + secret, "state=2026112312-a-" + secret + "A", "state=..%2F..%2F12-a-" + secret,
 			"state=2026112312-a-" + secret, "state=%zz"} {
-			wantPage(t, b.get(issuer+"/auth/callback?code=c&"+q), http.StatusBadRequest)
+			resp := b.get(issuer + "/auth/callback?code=c&" + q)
+			wantPage(t, resp, http.StatusBadRequest)
+			if q == "state=x" && !strings.Contains(text(t, resp), "This sign-in is over") {
+				t.Errorf("%s: the page does not say why", q)
+			}
 		}
 		if at != 0 { // our own state, and the cookie for it, in another hour
 			resp := b.get(issuer + "/auth/callback?code=c&state=" + own)
@@ -402,6 +406,7 @@ func TestTransactionsOfOtherVersions(t *testing.T) {
 			t.Errorf("%s: answer %d %s", name, resp.StatusCode, resp.Header.Get("Location"))
 		}
 		if tt.status != http.StatusSeeOther {
+			wantPage(t, resp, tt.status)
 			continue
 		}
 		row = storetest.Rows(t, w.table, store.Prefix("t-"))[0]

@@ -67,13 +67,16 @@ func TestAFormIsOneTransactionHoweverOftenItIsSent(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	form := b.open(request(w.publicClient()))
-	w.table.Taken()
 	first := onward(t, b.decide(form, "approve"))
+	w.table.Taken()
 	for range 3 {
 		again := onward(t, b.decide(form, "approve"))
 		if queryOf(t, again).Get("state") != queryOf(t, first).Get("state") || queryOf(t, again).Get("nonce") != queryOf(t, first).Get("nonce") {
 			t.Errorf("the form leads to %s, then to %s", first, again)
 		}
+	}
+	if _, writes := w.table.Taken(); writes != 3 { // to insert what is there
+		t.Errorf("%d writes to decide the same three times again", writes)
 	}
 	if n := w.rows("t-"); n != 1 {
 		t.Errorf("%d transactions", n)
@@ -382,6 +385,16 @@ func TestNothingOfTheClientReachesEntra(t *testing.T) {
 	r := w.upstream.requests()[0]
 	if r.State == "" || r.Nonce == "" || r.CodeChallenge == "" || r.State == r.Nonce {
 		t.Errorf("Entra was asked with %+v", r)
+	}
+}
+
+// Without ENTRA_PROMPT's select_account, Entra takes whoever is signed in there.
+func TestWhatEntraAsksIsTheOperatorsChoice(t *testing.T) {
+	for setting, want := range map[string]string{"select_account": "select_account", "login": "login", "none": "", "": ""} {
+		w := newWorld(t, func(o *authserver.Options) { o.Prompt = setting })
+		if to := w.browser().approve(request(w.publicClient())); queryOf(t, to).Get("prompt") != want || queryOf(t, to).Has("prompt") != (want != "") {
+			t.Errorf("%s: the browser goes to %s", setting, to)
+		}
 	}
 }
 

@@ -312,6 +312,22 @@ func TestARefusedClientRedeemsNothing(t *testing.T) {
 	wantStatus(t, w.post("/token", f), http.StatusOK)
 }
 
+// Whoever makes codes and tokens up has nothing read for them.
+func TestWhatWeHaveNotIssuedCostsNoStorage(t *testing.T) {
+	w := newWorld(t)
+	id := w.publicClient()
+	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
+	forged := renewal(id, tokens)
+	forged.Set("refresh_token", forged.Get("refresh_token")+"x")
+	w.table.Taken()
+	for _, f := range []url.Values{redemption(id, "forged"), forged} {
+		wantError(t, w.post("/token", f), http.StatusBadRequest, oauth.InvalidGrant)
+	}
+	if reads, writes := w.table.Taken(); reads+writes != 0 {
+		t.Errorf("%d reads and %d writes", reads, writes)
+	}
+}
+
 func TestClientsWithoutRefreshTokensGetNone(t *testing.T) {
 	w := newWorld(t)
 	id, _ := w.register(`{"redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"none","grant_types":["authorization_code"]}`)
@@ -435,6 +451,10 @@ func TestIntrospectionIsForConfidentialClientsOnly(t *testing.T) {
 		t.Errorf("unknown token: %v", got)
 	}
 	wantError(t, w.post("/introspect", url.Values{"client_id": {id}, "client_secret": {secret}}), http.StatusBadRequest, oauth.InvalidRequest)
+	w.clock.Advance(grants.MaxStale + time.Second)
+	w.table.Before(storetest.Fail(errStorage).In(grants.RevocationPrefix))
+	unknown := w.post("/introspect", url.Values{"client_id": {id}, "client_secret": {secret}, "token": {tokens["access_token"].(string)}})
+	wantError(t, unknown, http.StatusServiceUnavailable, oauth.TemporarilyUnavailable)
 }
 
 func TestNothingSecretIsLogged(t *testing.T) {
