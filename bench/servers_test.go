@@ -215,7 +215,7 @@ func (f *field) startWith(b *testing.B, name string, command []string, probe str
 
 // fastMCPWorkers is how many FastMCP signs in at a time: with more its throughput
 // is the same, and its callback takes longer than the 20 s that a browser waits.
-const fastMCPWorkers = 128
+const fastMCPWorkers = 64
 
 func (f *field) startFastMCP(b *testing.B, prefix []string) server {
 	s := f.startWith(b, "FastMCP 4.2.3, AzureProvider", append(prefix, f.python, "fastmcp/server.py"), "/.well-known/oauth-authorization-server")
