@@ -20,6 +20,8 @@ type record struct {
 	id      string
 	etag    store.ETag
 	expires time.Time
+	// unsealed is what Sealed holds, where this request has just sealed it.
+	unsealed *userData
 
 	// Version is that of the format, absent in rows of before it was counted.
 	// A reader of an earlier version ignores fields that it does not know, and

@@ -168,13 +168,13 @@ func (s *Service) rotate(ctx context.Context, h handle, clientID string) (record
 	if err != nil {
 		return record{}, err
 	}
-	return s.writeNext(ctx, h, r, sealed, user.Identity)
+	return s.writeNext(ctx, h, r, sealed, user)
 }
 
 // writeNext writes the next generation. When the write fails, the row says what
 // has happened. The request that wrote a later generation, this one included if its
 // answer was lost: h was current when the request began, so it gets a successor.
-func (s *Service) writeNext(ctx context.Context, h handle, r record, sealed string, identity Identity) (record, error) {
+func (s *Service) writeNext(ctx context.Context, h handle, r record, sealed string, user userData) (record, error) {
 	const attempts = 4
 	var cause error
 	for range attempts {
@@ -186,8 +186,9 @@ func (s *Service) writeNext(ctx context.Context, h handle, r record, sealed stri
 		}
 		var err error
 		if next, err = s.replace(ctx, next); err == nil {
-			observe.Audit(ctx, s.log, next.event(observe.TokenRefreshed, identity))
+			observe.Audit(ctx, s.log, next.event(observe.TokenRefreshed, user.Identity))
 			s.graceAnswers.Remove(next.id)
+			next.unsealed = &user
 			return next, nil
 		}
 		cause = err

@@ -123,6 +123,9 @@ func (s *Service) unseal(ctx context.Context, r record) (userData, error) {
 
 // unsealFor is unseal for a request with a code or a refresh token.
 func (s *Service) unsealFor(ctx context.Context, purpose keyring.Purpose, r record) (userData, error) {
+	if r.unsealed != nil {
+		return *r.unsealed, nil
+	}
 	user, err := s.unseal(ctx, r)
 	if ended(err) {
 		err = invalidGrant(purpose, err)
