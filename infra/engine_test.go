@@ -33,10 +33,14 @@ func TestEvaluatorAgreesWithTheEngine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if len(files) == 0 {
+			continue
+		}
+		parsed := parseAll(t, readSourcesIn(t, at.template))[0]
 		for _, path := range files {
 			t.Run(path, func(t *testing.T) {
 				compared++
-				compareWithEngine(t, at.template, path)
+				compareWithEngine(t, parsed, path)
 			})
 		}
 	}
@@ -45,11 +49,11 @@ func TestEvaluatorAgreesWithTheEngine(t *testing.T) {
 	}
 }
 
-func compareWithEngine(t *testing.T, dir, path string) {
+func compareWithEngine(t *testing.T, parsed template, path string) {
 	t.Helper()
 	var want snapshot
 	readJSON(t, path, &want)
-	d := &deployment{template: parseAll(t, readSourcesIn(t, dir))[0], cloud: "AzureCloud"}
+	d := &deployment{template: parsed, cloud: "AzureCloud"}
 	params := readParameterSet(t, strings.TrimSuffix(path, ".snapshot.json")+".bicepparam")
 	outputs := d.run("main.bicep", params, path, "")
 	for _, p := range d.problems {
