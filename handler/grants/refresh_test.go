@@ -522,14 +522,14 @@ func TestRotationSurvivesClientThatHangsUp(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	first := signIn(t, i.Service)
 	ctx, hangUp := context.WithCancel(context.Background())
-	done := make(chan struct{})
+	gone := make(chan struct{})
 	_, err := i.Refresh(ctx, first.Refresh, testClient, nil, func(ctx context.Context, u Upstream, id Identity) (Renewal, error) {
 		hangUp()
-		defer close(done)
+		<-gone
 		return renewOK(ctx, u, id)
 	})
+	close(gone)
 	wantCode(t, err, oauth.TemporarilyUnavailable)
-	<-done
 	if next, err := refresh(i.Service, first.Refresh); err != nil || generation(t, i.Service, next.Refresh) != 2 {
 		t.Errorf("the retry: %v", err)
 	}
