@@ -21,8 +21,8 @@ const (
 	// approvalLifetime is how long an approval is remembered. Using it does not
 	// lengthen it: after a year the page asks in full.
 	approvalLifetime = 365 * 24 * time.Hour
-	// approverLifetime is how long a browser says who approved in it. It must
-	// not be longer than what the key ring keeps.
+	// approverLifetime is the lifetime of the cookie that says who approved in a
+	// browser. It must not exceed the retention of the key ring.
 	approverLifetime = 90 * 24 * time.Hour
 	approvalVersion  = 1
 )
@@ -68,9 +68,9 @@ func (s *Server) rememberable(client clients.Client, redirectURI string) bool {
 	return s.RememberApprovals && known && hasScheme(redirectURI, "https") && !client.LeavesHost(redirectURI)
 }
 
-// rememberedApprover is who has approved req before, in r's browser: the cookie
-// and the row agree, and nothing more is asked for than then. One read, for a
-// browser with a cookie of ours. Whatever cannot be read is not remembered.
+// rememberedApprover is the user who approved req before in r's browser: cookie and
+// row agree, and req asks for nothing more. One read, for a browser with the cookie.
+// An approval that cannot be read is treated as not remembered.
 func (s *Server) rememberedApprover(r *http.Request, req request, client clients.Client) *approver {
 	if !s.rememberable(client, req.RedirectURI) {
 		return nil
@@ -95,8 +95,8 @@ func (s *Server) rememberedApprover(r *http.Request, req request, client clients
 	return &by
 }
 
-// approverCookie makes the browser say that the user of claims has approved in
-// it. An error leaves it out: the next page asks in full.
+// approverCookie is the cookie that says that the user of claims has approved in this
+// browser. On an error there is none, and the next page is the full one.
 func (s *Server) approverCookie(ctx context.Context, claims *entra.Claims) string {
 	plain, err := json.Marshal(approver{grants.SubjectOf(claims.TenantID, claims.ObjectID), claims.Username})
 	if err != nil {
@@ -109,8 +109,8 @@ func (s *Server) approverCookie(ctx context.Context, claims *entra.Claims) strin
 	return s.cookie(s.cookieName("approver"), sealed, int(approverLifetime.Seconds())).String()
 }
 
-// keepApproval remembers that the user has approved req. It is made when the
-// browser has its answer; if it fails, the next page asks in full.
+// keepApproval stores that the user has approved req. It runs after the browser has
+// its answer; if it fails, the next page is the full one.
 func (s *Server) keepApproval(ctx context.Context, user entra.Claims, req request) {
 	a := RememberedApproval{
 		ClientID: req.ClientID, ClientName: req.ClientName, RedirectURI: req.RedirectURI, Scopes: req.Scopes, At: s.Now().UTC(),

@@ -9,10 +9,9 @@ import (
 	"entramcp/handler/pages"
 )
 
-// authorize is the authorization endpoint (RFC 6749 §3.1). It validates
-// everything and asks the user. It writes nothing and sends nobody to Entra, so
-// a link that someone else made, a prefetch, or the same request twice costs
-// and leaves nothing.
+// authorize is the authorization endpoint (RFC 6749 §3.1). It validates the request
+// and shows the consent page. It writes nothing and does not redirect to Entra, so a
+// link that someone else made, a prefetch, or a repeated request has no effect.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 	p, err := authorizationParams(w, r)
 	if err != nil {
@@ -67,7 +66,7 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, f consentFor
 	s.Pages.Render(w, http.StatusOK, page)
 }
 
-// appOf is what the page says of client.
+// appOf is what the consent page shows about client.
 func appOf(client clients.Client, redirectURI string) pages.App {
 	return pages.App{
 		Name: client.Name, Host: client.Host, Unchecked: client.Source == clients.SourceBuiltIn,

@@ -76,15 +76,15 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// unattended reports whether nobody is waiting for the answer to r: a HEAD, as
-// scanners of links send it, or a browser that fetches ahead.
+// unattended reports whether r is a HEAD request, as link scanners send it, or a
+// prefetch of a browser: nobody sees the answer.
 func unattended(r *http.Request) bool {
 	purpose := r.Header.Get("Sec-Purpose") + r.Header.Get("Purpose") + r.Header.Get("X-Moz")
 	return r.Method == http.MethodHead || strings.Contains(strings.ToLower(purpose), "prefetch")
 }
 
-// refuseUnattended answers so that nothing is kept: browsers throw a prefetched
-// answer away that is not a success, and ask again when it is needed.
+// refuseUnattended answers so that nothing is cached: browsers discard a prefetched
+// answer that is not a success, and request it again when it is needed.
 func refuseUnattended(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	if r.Method != http.MethodHead {
@@ -111,8 +111,8 @@ func (s *Server) transactionOf(r *http.Request, raw string) (transaction, error)
 	return t, nil
 }
 
-// complete does what is left of a claimed sign-in. It fails only if Entra says
-// that somebody else has redeemed its code.
+// complete finishes a claimed sign-in. It fails only if Entra answers that the code
+// was redeemed before.
 func (s *Server) complete(r *http.Request, t transaction, q url.Values) (answer, error) {
 	if f := s.Upstream.FromRedirect(q); f != nil {
 		return s.answerEntraFailure(r, t, f), nil

@@ -22,9 +22,9 @@ import (
 const (
 	// consentLifetime is how long a consent page can be approved.
 	consentLifetime = 10 * time.Minute
-	// consentDelay is how soon after a page was shown no person can have
-	// decided. The page's own button waits as long, in CSS; this is for what
-	// submits the form without the button.
+	// consentDelay is the time after a page was shown in which no person can have
+	// decided. The page's button waits as long, in CSS; this is for submissions without
+	// the button.
 	consentDelay = 700 * time.Millisecond
 )
 
@@ -44,12 +44,12 @@ type consentForm struct {
 	// Shown is when the page was made. It and State are not set in forms of
 	// the version before.
 	Shown time.Time `json:"shown,omitzero"`
-	// State is that of the transaction which this form begins: however often
-	// it is sent, it is one.
+	// State is that of the transaction that this form starts: a form that is sent again
+	// starts no other one.
 	State string `json:"state,omitempty"`
-	// Approver is who has approved the same before; nil if the page asks in full.
+	// Approver is the user who approved the same before; nil if the full page is shown.
 	Approver *approver `json:"approver,omitempty"`
-	// OtherAccount is set if somebody else signed in than that.
+	// OtherAccount is set if a different user signed in.
 	OtherAccount bool `json:"other_account,omitempty"`
 }
 
@@ -59,8 +59,8 @@ func (s *Server) newConsentForm(req request, browser browserID) consentForm {
 	return consentForm{Request: req, Expires: expires, Browser: browser.hash(), Shown: now, State: newState(expires).Reveal()}
 }
 
-// hasty reports whether f comes back sooner than a person decides. An instance
-// whose clock is behind cannot tell.
+// hasty reports whether f was sent sooner than a person can decide. An instance whose
+// clock is behind cannot tell.
 func (f consentForm) hasty(now time.Time) bool {
 	elapsed := now.Sub(f.Shown)
 	return !f.Shown.IsZero() && elapsed >= 0 && elapsed < consentDelay
@@ -172,8 +172,8 @@ func (s *Server) allowed(asked oauth.Scopes, p params) oauth.Scopes {
 	return oauth.NewScopes(out...)
 }
 
-// registered looks req's client up again and asks whether it may still be
-// answered where it wants to be: both may have changed while the page was open.
+// registered reads req's client again and checks that its redirect URI is still
+// allowed: both may have changed while the page was open.
 func (s *Server) registered(ctx context.Context, req request) (clients.Client, error) {
 	client, err := s.Clients.Lookup(ctx, req.ClientID)
 	if err != nil {
@@ -185,9 +185,8 @@ func (s *Server) registered(ctx context.Context, req request) (clients.Client, e
 	return client, nil
 }
 
-// beginTransaction stores the transaction of an approved form and returns where
-// the browser signs in. A form that is sent again continues the transaction
-// that it began, while that is pending.
+// beginTransaction stores the transaction of an approved form and returns the URL at
+// Entra. A form that is sent again continues its transaction while that is pending.
 func (s *Server) beginTransaction(ctx context.Context, f consentForm, rememberable bool) (to string, state upstreamState, err error) {
 	if state = (upstreamState{secret.New(f.State)}); state.IsZero() {
 		state = newState(f.Expires)

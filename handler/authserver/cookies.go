@@ -30,13 +30,12 @@ import (
 //     approve it.
 //   - approver says who has approved in it; see approval.go.
 //
-// The callback asks for the first two. csrf alone would let anyone have the
-// table read, and on http://localhost, where a program on another port can plant
-// cookies, signin-… alone could come from another browser's sign-in.
+// The callback requires the first two. With csrf alone anyone could cause reads of
+// the table; with signin-… alone, on http://localhost, where a program on another
+// port can plant cookies, the cookie could come from another browser's sign-in.
 
-// maxBindings is how many sign-ins one browser can have under way. With more
-// abandoned tabs than that its request headers would outgrow what servers
-// accept, so the oldest give way.
+// maxBindings is how many sign-ins one browser can have in progress. With more, its
+// request headers would exceed what servers accept, so the oldest are dropped.
 const maxBindings = 8
 
 // browserID is the random value of the CSRF cookie. It is the same for all tabs
@@ -77,9 +76,9 @@ func (s *Server) browser(r *http.Request) browserID {
 	return browserID{secret.New(c.Value)}
 }
 
-// bind ties the sign-in of state to this browser. The value is sealed for that
-// state alone, so no other cookie can stand in for it; the time before it only
-// says which cookie is the oldest.
+// bind binds the sign-in of state to this browser. The value is sealed for that
+// state, so no other cookie can replace it; the time in front only tells which cookie
+// is the oldest.
 func (s *Server) bind(w http.ResponseWriter, r *http.Request, state upstreamState) error {
 	sealed, err := s.Ring.Seal(r.Context(), keyring.BrowserBinding, []byte(state.Reveal()), nil)
 	if err != nil {
@@ -121,7 +120,8 @@ func (s *Server) shortenBinding(w http.ResponseWriter, r *http.Request, state up
 	}
 }
 
-// surplusBindings are the oldest bindings, so many that one more fits.
+// surplusBindings are the oldest bindings that have to be dropped to make room for
+// one more.
 func (s *Server) surplusBindings(r *http.Request) []string {
 	prefix := s.cookieName("signin-")
 	var found []*http.Cookie
@@ -138,7 +138,8 @@ func (s *Server) surplusBindings(r *http.Request) []string {
 	return names
 }
 
-// bindingTime is when a binding was made; what is not ours is oldest.
+// bindingTime is when a binding was made; one that this server did not make is the
+// oldest.
 func bindingTime(c *http.Cookie) int64 {
 	when, _, _ := strings.Cut(c.Value, ".")
 	seconds, _ := strconv.ParseInt(when, 36, 64)
@@ -163,8 +164,8 @@ func (s *Server) cookieName(name string) string {
 	return "mcp-" + name
 }
 
-// cookie is Lax because the callback is a navigation that begins at Entra. A
-// Domain attribute would void __Host-.
+// cookie is Lax because the callback is a navigation that starts at Entra. The
+// __Host- prefix forbids a Domain attribute.
 func (s *Server) cookie(name, value string, maxAge int) *http.Cookie {
 	return &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: maxAge,
 		Secure: s.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}

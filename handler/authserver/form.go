@@ -12,9 +12,9 @@ import (
 	"entramcp/handler/pages"
 )
 
-// formToken is what protects a form of ours against requests that another site
-// makes in the person's name: it is good for one purpose, in the browser that
-// got the page, for as long as the page is good.
+// formToken protects a form against requests that another site makes for the user
+// (CSRF): it is valid for one purpose, in the browser that got the page, for as long
+// as the page is.
 type formToken struct {
 	Purpose string    `json:"purpose"`
 	Browser string    `json:"browser"`

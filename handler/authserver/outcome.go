@@ -58,7 +58,7 @@ func (s *Server) redirect(w http.ResponseWriter, r *http.Request, req request, t
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-// isWebURL tells what a browser opens itself from what opens an app beside it.
+// isWebURL reports whether a browser opens the URL itself, and not another app.
 func isWebURL(to string) bool { return hasScheme(to, "https") || hasScheme(to, "http") }
 
 func hasScheme(uri, scheme string) bool { return strings.HasPrefix(uri, scheme+"://") }
@@ -69,10 +69,10 @@ func (s *Server) redirectError(w http.ResponseWriter, r *http.Request, req reque
 	s.redirect(w, r, req, s.errorURL(req, err))
 }
 
-// redirectErrorUnasked is redirectError before the person has agreed to
-// anything. A client is whatever a stranger registered, so a link to this server
-// that cannot succeed would be a link to any web site under our name, or into
-// any app: there the person decides (RFC 9700 §4.11.2).
+// redirectErrorUnasked is redirectError before the user has agreed to anything.
+// Anybody can register a client, so an authorization request that fails would
+// redirect to any web site or app (an open redirector): a page lets the user decide
+// instead (RFC 9700 §4.11.2).
 func (s *Server) redirectErrorUnasked(w http.ResponseWriter, r *http.Request, req request, client clients.Client, err error) {
 	if isWebURL(req.RedirectURI) && client.MayRedirectUnasked(req.RedirectURI) {
 		s.redirectError(w, r, req, err)
@@ -83,7 +83,8 @@ func (s *Server) redirectErrorUnasked(w http.ResponseWriter, r *http.Request, re
 	s.writeErrorPageAs(w, r, req.ClientID, err, page)
 }
 
-// pageError is an error whose words for people say more than its code.
+// pageError is an error with a problem for the page, which is more specific than its
+// code.
 type pageError struct {
 	problem pages.Problem
 	err     *oauth.Error
@@ -140,8 +141,8 @@ func (s *Server) writeErrorPageAs(w http.ResponseWriter, r *http.Request, client
 	s.Pages.Render(w, pageStatus(err), page)
 }
 
-// pageStatus is the status of a page about err. 401 is for who can
-// authenticate.
+// pageStatus is the status of a page about err. It is never 401, which is for clients
+// that can authenticate.
 func pageStatus(err error) int {
 	if status := oauth.AsError(err).Status(); status != http.StatusUnauthorized {
 		return status
@@ -202,8 +203,8 @@ func (s *Server) writeFailurePage(w http.ResponseWriter, r *http.Request, t tran
 	s.Pages.Render(w, f.Status, page)
 }
 
-// writeRetryPage is shown where the same callback can be tried again. The client is
-// told if the person does not.
+// writeRetryPage is shown if the same callback can be tried again. If the user does
+// not, the client gets the error.
 func (s *Server) writeRetryPage(w http.ResponseWriter, r *http.Request, t transaction, err error) {
 	page := s.newErrorPage(r, pages.WordsFor(pages.TryReload))
 	to := s.Issuer + t.page.Back
@@ -243,8 +244,8 @@ func (s *Server) redirectDenied(w http.ResponseWriter, r *http.Request, req requ
 	s.Pages.Render(w, http.StatusOK, pages.Done{Client: req.ClientName, To: to, App: !isWebURL(to), Denied: true})
 }
 
-// maxLogged bounds what of a client_id goes to the log, in bytes. It is the text
-// of the author of the link; those in use are shorter.
+// maxLogged is how much of a client_id is logged, in bytes. Anybody can write it into
+// a link; those in use are shorter.
 const maxLogged = 200
 
 func (s *Server) logRefused(r *http.Request, clientID string, err error) {

@@ -28,9 +28,8 @@ type request struct {
 
 var errIncomplete = newPageError(pages.IncompleteLink, oauth.InvalidRequest, "The request must name one client_id and one redirect_uri.")
 
-// recipient establishes who asks and where answers go. Until both are known
-// nothing may be redirected anywhere (RFC 6749 §4.1.2.1), so an error here is
-// for the person at the browser.
+// recipient determines the client and the redirect URI. Until both are known there
+// must be no redirect (RFC 6749 §4.1.2.1), so an error here is shown to the user.
 func (s *Server) recipient(ctx context.Context, p params) (request, clients.Client, error) {
 	if p.Get("client_id") == "" || p.isRepeated("client_id", "redirect_uri") {
 		return request{}, clients.Client{}, errIncomplete
@@ -41,7 +40,7 @@ func (s *Server) recipient(ctx context.Context, p params) (request, clients.Clie
 	}
 	redirectURI := p.Get("redirect_uri")
 	if redirectURI == "" {
-		// RFC 6749 §3.1.2.3: it may be left out if there is no choice.
+		// RFC 6749 §3.1.2.3: it may be omitted if only one is registered.
 		if len(client.RedirectURIs) != 1 {
 			return request{}, clients.Client{}, errIncomplete
 		}
@@ -85,8 +84,8 @@ func (s *Server) validate(req *request, client clients.Client, p params) error {
 	return nil
 }
 
-// validatePKCE requires a challenge of every client but those whose operator
-// waived it. One that is sent binds in any case.
+// validatePKCE requires a challenge, except from clients for which the operator
+// waived PKCE. A challenge that is sent must be met in any case.
 func validatePKCE(client clients.Client, p params) error {
 	switch {
 	case client.WithoutPKCE && !p.Has("code_challenge") && !p.Has("code_challenge_method"):
@@ -108,9 +107,9 @@ func mayRefresh(client clients.Client) bool {
 	return len(client.GrantTypes) == 0 || slices.Contains(client.GrantTypes, grantRefresh)
 }
 
-// grantable are the scopes for a client that asks for some. Those required
-// always belong to them, and unknown ones are left out rather than refused:
-// clients ask for what they know from other servers (RFC 6749 §3.3).
+// grantable are the scopes that a client can get for those that it asked for.
+// Required scopes are always included. Unknown ones are ignored and not refused,
+// because clients ask for scopes that they know from other servers (RFC 6749 §3.3).
 func (s *Server) grantable(asked oauth.Scopes) oauth.Scopes {
 	return s.Required.Union(asked.Intersect(s.knownScopes()))
 }

@@ -32,7 +32,7 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
 func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
 	p, client, err := s.authenticated(w, r)
 	if err == nil && client.Public() && !p.Has("client_assertion") {
-		// Whatever stood in the request, nothing was proven by it.
+		// The request proved nothing about the client.
 		err = oauth.New(oauth.InvalidClient, "Introspection is for clients that authenticate.")
 	}
 	if err == nil && !p.Has("token") {

@@ -67,8 +67,8 @@ type Options struct {
 	// RememberApprovals shortens the page of a known client that the same user
 	// has approved in the same browser.
 	RememberApprovals bool
-	// Prompt and DomainHint are what Entra shows to whom it does not know yet:
-	// those of entra.AuthorizeRequest, or none.
+	// Prompt and DomainHint are those of entra.AuthorizeRequest, for users without a
+	// remembered approval; they may be empty.
 	Prompt, DomainHint string
 	// SignIns is how many sign-ins one address may begin; the zero Limit has a
 	// default. What the instance begins stays limited.
@@ -98,8 +98,9 @@ type Server struct {
 	answerWaits []time.Duration
 }
 
-// What one client address may do, for a whole office may share one, and all of
-// them at one instance. Each approval writes a row before anybody has signed in.
+// Limits of approvals for one client address, which a whole office may share, and for
+// all addresses at one instance. Each approval writes a row before the user has
+// signed in.
 var (
 	approveAddress = ratelimit.Limit{PerSecond: 10, Burst: 100}
 	everyAddress   = ratelimit.Limit{PerSecond: 50, Burst: 1000}

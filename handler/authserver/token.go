@@ -124,8 +124,8 @@ func (s *Server) issueTokens(ctx context.Context, client clients.Client, t token
 	})
 }
 
-// tokenResponse is the answer of RFC 6749 §5.1. The scope is always there:
-// clients ask for more than there is.
+// tokenResponse is the response of RFC 6749 §5.1. It always has the scope, because
+// clients ask for more than exists.
 type tokenResponse struct {
 	AccessToken  string `json:"access_token"`
 	TokenType    string `json:"token_type"`
@@ -142,9 +142,9 @@ func writeTokens(w http.ResponseWriter, t grants.Tokens) {
 	})
 }
 
-// touch keeps the registration of a client alive that got its tokens. The
-// answer is complete and on its way: the client does not wait for the write, and
-// hanging up does not stop it.
+// touch extends the lifetime of a client's registration after it got tokens. The
+// answer has been sent: the client does not wait for the write, and closing the
+// connection does not stop it.
 func (s *Server) touch(w http.ResponseWriter, r *http.Request, client clients.Client) {
 	_ = http.NewResponseController(w).Flush() // else it goes out when we return
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), touchTimeout)

@@ -28,9 +28,9 @@ const (
 // TransactionPrefix begins the partitions of transactions.
 const TransactionPrefix = "t-"
 
-// transactionVersion is the version of the records that are written. Version 0
-// knew neither Browser nor what follows it; its records are pending. A record of
-// a later version is not read: it may be of a kind that is finished otherwise.
+// transactionVersion is the version of the records that are written. Records of
+// version 0 have neither Browser nor the members after it, and are pending. A record
+// of a later version is not read: it may have to be finished in another way.
 const transactionVersion = 1
 
 type (
@@ -40,9 +40,9 @@ type (
 	nonce struct{ secret.Value }
 )
 
-// transaction is a sign-in that is under way at Entra, from the approved
-// consent to the callback. It is pending until one callback claims it, claimed
-// while that callback asks Entra, and answered with what the browser was told.
+// transaction is a sign-in in progress at Entra, from the approved consent to the
+// callback. It is pending until a callback claims it, claimed while that callback
+// asks Entra, and then answered, with the answer that the browser got.
 type transaction struct {
 	state    upstreamState
 	etag     store.ETag
@@ -72,8 +72,8 @@ type transaction struct {
 	answer *answer
 }
 
-// transactionRecord is the stored form, sealed as a whole: verifier and nonce
-// are what makes Entra's code worth something, and the answer holds our own.
+// transactionRecord is the stored form. It is sealed as a whole: Entra's code can be
+// used with verifier and nonce, and the answer contains our own code.
 type transactionRecord struct {
 	Version   int               `json:"v,omitempty"`
 	Request   request           `json:"request"`
@@ -117,7 +117,7 @@ func newState(t time.Time) upstreamState {
 
 func (u upstreamState) partition() string { return TransactionPrefix + u.Reveal()[:12] }
 
-// key is a hash, so that who reads the table cannot finish a sign-in.
+// key is a hash, so that read access to the table does not allow finishing a sign-in.
 func (u upstreamState) key() string {
 	sum := sha256.Sum256([]byte(u.Reveal()))
 	return hex.EncodeToString(sum[:])
@@ -201,9 +201,9 @@ func (s *Server) readTransaction(ctx context.Context, state upstreamState) (tran
 	return t, nil
 }
 
-// claimTransaction makes a pending t ours. Of any number of callbacks one
-// succeeds; the others get errClaimed. If the write has failed, for whatever
-// reason, reading t once more says whether it was claimed, and by which callback.
+// claimTransaction claims a pending t. Of several callbacks one succeeds; the others
+// get errClaimed. If the write fails for any reason, reading t once more tells
+// whether it was claimed, and by which callback.
 func (s *Server) claimTransaction(ctx context.Context, t transaction) (transaction, error) {
 	t.claim, t.claimed = oauth.RandomID(), s.Now().UTC()
 	etag, err := s.replaceTransaction(ctx, t)
@@ -224,8 +224,8 @@ func (s *Server) claimTransaction(ctx context.Context, t transaction) (transacti
 	return found, nil
 }
 
-// answerTransaction keeps how t, which we claimed, ended. The secrets towards
-// Entra are of no more use and go.
+// answerTransaction stores the answer of t, which this callback claimed, and removes
+// the secrets towards Entra, which are no longer needed.
 func (s *Server) answerTransaction(ctx context.Context, t transaction, a answer) {
 	t.answer, t.verifier, t.nonce = &a, codeVerifier{}, nonce{}
 	if _, err := s.replaceTransaction(ctx, t); err != nil {
