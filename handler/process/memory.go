@@ -8,10 +8,20 @@ import (
 	"strings"
 )
 
-// gcPercent lets the heap grow to five times what is in use before it is
-// collected. A tool call leaves a few kilobytes behind and nothing that stays,
-// so that the collector, at the default of 100, would take half of the time.
-const gcPercent = 400
+// gcPercent lets the heap grow by one and a half of what is in use, ballast
+// included, before it is collected. A tool call leaves a few kilobytes behind and
+// nothing that stays: at Go's default, a small heap would be collected so often that
+// the collector took half of the time.
+const gcPercent = 150
+
+// ballast counts as in use and is never touched, so that it takes none of the
+// computer's memory. It is the least that a collection is worth: without it, the
+// percentage that lets a small heap grow far enough lets that of many connections,
+// which is larger, grow too far.
+var ballast []byte
+
+// ballastSize is in bytes.
+const ballastSize = 6 << 20
 
 // tuneCollector sets the garbage collector from the memory that there is,
 // unless GOGC or GOMEMLIMIT say otherwise: the heap may grow up to a quarter of
@@ -19,6 +29,7 @@ const gcPercent = 400
 // instance's memory, and the smallest plan has 512 MB.
 func tuneCollector(getenv func(string) string) {
 	if getenv("GOGC") == "" {
+		ballast = make([]byte, ballastSize)
 		debug.SetGCPercent(gcPercent)
 	}
 	if getenv("GOMEMLIMIT") == "" {

@@ -3,6 +3,8 @@ package process
 import (
 	"math"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"testing"
 )
 
@@ -27,6 +29,33 @@ func TestTheHeapIsBoundedByTheMemoryThereIs(t *testing.T) {
 		}
 		if got := memoryLimit(read); got != tt.want {
 			t.Errorf("%s: %d, want %d", name, got, tt.want)
+		}
+	}
+}
+
+// TestASmallHeapIsNotCollectedAllTheTime, and the memory that is kept for that is not
+// taken.
+func TestASmallHeapIsNotCollectedAllTheTime(t *testing.T) {
+	defer func(percent int, limit int64) {
+		ballast = nil
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
+	}(debug.SetGCPercent(-1), debug.SetMemoryLimit(-1))
+	for name, tt := range map[string]struct {
+		env   map[string]string
+		least uint64
+	}{
+		"settings that ship": {nil, ballastSize * (100 + gcPercent) / 100},
+		"GOGC of their own":  {map[string]string{"GOGC": "100", "GOMEMLIMIT": "off"}, 0},
+	} {
+		ballast = nil
+		debug.SetGCPercent(100)
+		tuneCollector(func(name string) string { return tt.env[name] })
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		if m.NextGC < tt.least || tt.least == 0 && len(ballast) > 0 {
+			t.Errorf("%s: the next collection is at %d bytes, with %d of ballast", name, m.NextGC, len(ballast))
 		}
 	}
 }
