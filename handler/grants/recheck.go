@@ -22,6 +22,9 @@ const (
 	// recheckClaim is how long an instance has to ask Entra before another one
 	// asks.
 	recheckClaim = 30 * time.Second
+	// confirmationPoll is how often the grant is read while another instance asks.
+	// pollWait is no multiple of it, so that the last reading is not cut.
+	confirmationPoll = 150 * time.Millisecond
 	// confirmedGrants bounds the cache of confirmations.
 	confirmedGrants = 8192
 )
@@ -133,7 +136,7 @@ func (s *Service) awaitConfirmation(ctx context.Context, subject Subject, id str
 		select {
 		case <-ctx.Done():
 			return time.Time{}, errNotConfirmed
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(confirmationPoll):
 		}
 		r, err := s.live(ctx, subject, id)
 		if err != nil {
