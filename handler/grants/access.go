@@ -35,9 +35,9 @@ type Access struct {
 	Roles   []string
 	Issued  time.Time
 	Expires time.Time
-	// Kind and Identity are set for callers with a token of Entra's own, who have
-	// no grant: what that token says. Assertion is that token where a user
-	// stands behind it; other APIs are called on behalf of the user with it.
+	// Kind and Identity are set for callers with a token that Entra issued, who have no
+	// grant: they are from that token. Assertion is that token if it is a user's, for
+	// calling other APIs on behalf of the user.
 	Kind      CallerKind
 	Identity  *Identity
 	Assertion EntraAccessToken
@@ -219,14 +219,15 @@ func (s *Service) parseAndCache(ctx context.Context, key [32]byte, raw string) (
 	return access, nil
 }
 
-// forgetVerified makes every token be verified with the keys that there are now.
+// forgetVerified empties the cache, so that every token is verified with the current
+// keys.
 func (s *Service) forgetVerified() {
 	s.keyChanges.Add(1)
 	s.verified.Purge()
 }
 
-// maxToken bounds the access tokens that are looked at, in bytes. None of ours is
-// as long.
+// maxToken is the longest access token that is parsed, in bytes. This server's are
+// shorter.
 const maxToken = 8 << 10
 
 // parse checks everything that the token alone can say.
@@ -275,8 +276,8 @@ func (s *Service) parse(ctx context.Context, raw string) (*Access, error) {
 	}, nil
 }
 
-// invalid is the one text for every access token that is of no use; the reason is
-// in the log.
+// invalid has the same text for every access token that is refused; the reason is in
+// the log.
 func invalid(cause error) error {
 	return oauth.New(oauth.InvalidToken, "The access token is invalid, expired or revoked.").Because(cause)
 }

@@ -48,7 +48,7 @@ type Block struct {
 	Version         int       `json:"v"`
 }
 
-// reasonOf is why a grant ends that b is about.
+// reasonOf is the reason that is recorded for a grant that b ends.
 func reasonOf(b Block) string {
 	if b.SignedOutBefore.IsZero() {
 		return "blocked: " + string(b.Kind)

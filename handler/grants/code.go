@@ -31,10 +31,10 @@ type Authorization struct {
 	AuthorizationID string
 }
 
-// Create inserts a grant at generation 0 and returns its code, which can be
-// redeemed within CodeLifetime. One write. If it fails there is no grant a client
-// could reach: a row whose code nobody was given is swept. Tokens of Entra's that
-// are too large to be kept are a server_error.
+// Create inserts a grant at generation 0 and returns its code, which can be redeemed
+// within CodeLifetime. One write. If the answer of the write is lost, a row can exist
+// whose code nobody has; it is swept. If Entra's tokens are too large to be stored,
+// the error is a server_error.
 func (s *Service) Create(ctx context.Context, a Authorization) (Code, error) {
 	if a.CodeChallenge != "" && !oauth.ValidChallenge(a.CodeChallenge) {
 		return Code{}, oauth.New(oauth.InvalidRequest, "The code_challenge is not an S256 challenge.")
@@ -179,8 +179,7 @@ func (s *Service) Redeem(ctx context.Context, code Code, by Redemption) (Tokens,
 	return Tokens{}, unavailable(err)
 }
 
-// repeatRedemption answers a code that has been redeemed already, to a client
-// that has proved to be its own.
+// repeatRedemption answers a code that was redeemed before, for its own client.
 func (s *Service) repeatRedemption(ctx context.Context, r record, by Redemption) (Tokens, error) {
 	redeemed, known := r.rotatedAt(0)
 	if !known || r.Code.CodeChallenge == "" || s.now().Sub(redeemed) > RepeatWindow {
@@ -197,8 +196,8 @@ func (s *Service) repeatRedemption(ctx context.Context, r record, by Redemption)
 	return s.mint(ctx, r, user.Identity, r.Scopes)
 }
 
-// liveForCode is the grant of a code, presented by somebody who proves what the
-// code was bound to.
+// liveForCode is the grant of a code whose bindings (client, redirect URI, verifier)
+// by meets.
 func (s *Service) liveForCode(ctx context.Context, h handle, by Redemption) (record, error) {
 	r, err := s.live(ctx, h.subjectID(), h.grantID())
 	if ended(err) {

@@ -17,9 +17,9 @@ import (
 // the user was disabled, removed, or has to sign in again.
 var ErrSignInOver = errors.New("grants: the upstream sign-in is over")
 
-// Renewal is what Entra answered to a refresh. Without a new refresh token the
-// old one stays good (RFC 6749 §6). Identity is nil if Entra said nothing new
-// about the user; otherwise it replaces names and roles.
+// Renewal is Entra's answer to a refresh. Without a new refresh token the old one
+// remains valid (RFC 6749 §6). Identity is nil if the answer has no ID token;
+// otherwise it replaces names and roles.
 type Renewal struct {
 	Upstream Upstream
 	Identity *Identity
@@ -221,9 +221,9 @@ func (s *Service) answerOld(ctx context.Context, h handle, r record, clientID st
 	return record{}, invalidGrant(keyring.RefreshHandle, errReused)
 }
 
-// manyRepeats is how many answers within the grace, without a rotation between
-// them, are suspicious: a client that has stored the answer has no reason to ask
-// with the old token again.
+// manyRepeats is the number of answers within the grace, without a rotation in
+// between, that is suspicious: a client that has stored the answer has no reason to
+// use the old token again.
 const manyRepeats = 10
 
 // auditRepeated says that a token was used again within the grace, and warns when

@@ -31,8 +31,8 @@ const (
 	parallelReads = 4
 )
 
-// revocationList is this instance's copy of what was revoked. Nothing of it is
-// taken back, so the copy only ever lacks the newest.
+// revocationList is this instance's copy of the list of revocations. Revocations are
+// never undone, so the copy can only lack the newest.
 //
 // An entry stays until the tokens of its grant have expired and the grant itself
 // is known to be marked or gone: a revocation whose author ended between its two
@@ -162,8 +162,8 @@ func (l *revocationList) staleAt(now time.Time) bool {
 	return asOf.IsZero() || now.Sub(asOf) > MaxStale
 }
 
-// Run reads what was announced and keeps it current while there are requests,
-// until ctx ends. Without it, a request now and then waits for the reading.
+// Run keeps the list current while there are requests, until ctx ends. Without it,
+// some requests wait for a reading.
 func (s *Service) Run(ctx context.Context) {
 	s.poll(ctx)
 	tick := time.NewTicker(pollInterval)
@@ -215,7 +215,7 @@ func (s *Service) ensureCurrent(ctx context.Context) error {
 	return nil
 }
 
-// awaitReading reads once for all who wait for it.
+// awaitReading reads once for all requests that wait.
 func (s *Service) awaitReading(ctx context.Context) error {
 	result := s.readings.DoChan("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pollLimit)
@@ -317,8 +317,8 @@ func (n *changes) add(key, kind string) {
 	n.rows[key] = kind
 }
 
-// RevocationLag is how old this instance's knowledge of what was revoked is. It is
-// known while there are requests; without them the list is not read.
+// RevocationLag is the age of this instance's list of revocations. It is only known
+// while there are requests; without them the list is not read.
 func (s *Service) RevocationLag() (lag time.Duration, known bool) {
 	read := s.revoked.readAt()
 	if read.IsZero() || !s.inUse() {
