@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -218,17 +219,17 @@ func (f *field) startWith(b *testing.B, name string, command []string, probe str
 const fastMCPWorkers = 64
 
 func (f *field) startFastMCP(b *testing.B, prefix []string) server {
-	s := f.startWith(b, "FastMCP 4.2.3, AzureProvider", append(prefix, f.python, "fastmcp/server.py"), "/.well-known/oauth-authorization-server")
+	s := f.startWith(b, "FastMCP 4.2.3, AzureProvider", slices.Concat(prefix, []string{f.python, "fastmcp/server.py"}), "/.well-known/oauth-authorization-server")
 	s.workers = fastMCPWorkers
 	return s
 }
 
 func (f *field) startOwn(b *testing.B, prefix []string) server {
-	return f.startWith(b, "this server", append(prefix, f.own), "/readyz")
+	return f.startWith(b, "this server", slices.Concat(prefix, []string{f.own}), "/readyz")
 }
 
 func (f *field) startFloor(b *testing.B, prefix []string) server {
-	command := append(prefix, f.floor)
+	command := slices.Concat(prefix, []string{f.floor})
 	return start(b, "MCP SDK without authentication", command[0], command[1:], map[string]string{"TOOLS": strconv.Itoa(manyTools)}, "/echo")
 }
 
