@@ -63,6 +63,7 @@ func TestOrigins(t *testing.T) {
 		"two in one":                   {endpoint, []string{"https://mcp.example.com https://evil.example"}, false},
 		"loopback page, public server": {endpoint, []string{"http://localhost:6274"}, false},
 		"loopback page, local server":  {"http://localhost:7071/mcp", []string{"http://localhost:6274"}, true},
+		"the same over TLS":            {"http://localhost:7071/mcp", []string{"https://localhost:6274"}, true},
 		"loopback address":             {"http://localhost:7071/mcp", []string{"http://127.0.0.1:6274"}, true},
 		"loopback IPv6":                {"http://127.0.0.1:7071/mcp", []string{"http://[::1]:6274"}, true},
 		"like loopback, local server":  {"http://localhost:7071/mcp", []string{"http://localhost.evil.example"}, false},
