@@ -117,9 +117,13 @@ func TestCertificateSignsAssertionsAndIsReadAgainWhenItChanges(t *testing.T) {
 
 	var log strings.Builder
 	c.credential.(*certificateCredential).deps.Log = slog.New(slog.NewTextHandler(&log, nil))
+	before, err := os.Stat(path)
+	e.must(err)
+	e.must(os.WriteFile(path, make([]byte, before.Size()), 0o600))
+	e.must(os.Chtimes(path, before.ModTime(), before.ModTime()))
 	e.signedInAs(c, sim.Alice)
 	if log.Len() != 0 {
-		t.Errorf("the log says %s", &log)
+		t.Errorf("a file that looks the same is read again: %s", &log)
 	}
 	if err := os.WriteFile(path, []byte("half a fi"), 0o600); err != nil {
 		t.Fatal(err)

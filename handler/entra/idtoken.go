@@ -111,10 +111,8 @@ func (c *Client) verifyIDToken(ctx context.Context, raw string, nonce *string) (
 			return nil, errVersion1
 		}
 		kid, _ := token.Header["kid"].(string)
-		if signer, keyFault = c.key(ctx, kid); keyFault != nil {
-			return nil, keyFault
-		}
-		return signer.public, nil
+		signer, keyFault = c.key(ctx, kid)
+		return signer.public, keyFault
 	})
 	switch {
 	case errors.Is(err, errVersion1):

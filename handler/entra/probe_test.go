@@ -24,6 +24,13 @@ func TestDiscoverySaysWhatThereIs(t *testing.T) {
 	if d, err := c.Discover(t.Context()); err == nil || !strings.Contains(err.Error(), "signing keys") {
 		t.Errorf("without keys: %+v, %v", d, err)
 	}
+	e.set(func() {
+		delete(e.edits, keysPath)
+		e.replace[metadataPath] = func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) }
+	})
+	if d, err := c.Discover(t.Context()); err == nil {
+		t.Errorf("without metadata: %+v", d)
+	}
 	e.set(func() { e.down = true })
 	if d, err := c.Discover(t.Context()); err == nil || d != (Discovery{}) {
 		t.Errorf("during an outage: %+v, %v", d, err)
