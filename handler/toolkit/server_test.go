@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -23,6 +24,7 @@ import (
 	"entramcp/handler/mcphttp"
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
+	"entramcp/handler/telemetry"
 )
 
 // revisions are one of each era: with sessions and without.
@@ -283,6 +285,39 @@ func TestEachCallIsOneAuditEventWithoutArguments(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "a-secret") || strings.Contains(out.String(), "made-up") {
 		t.Errorf("the log tells too much: %s", &out)
+	}
+}
+
+// TestNamesThatAClientMadeUpAreInNoSpan: a span is named for a tool or prompt that
+// there is, and for nothing else that a client sent.
+func TestNamesThatAClientMadeUpAreInNoSpan(t *testing.T) {
+	var lock sync.Mutex
+	var exported bytes.Buffer
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		lock.Lock()
+		defer lock.Unlock()
+		_, _ = io.Copy(&exported, r.Body)
+	}))
+	defer collector.Close()
+	traced, err := telemetry.New(telemetry.Options{Name: "mcp", Getenv: func(name string) string {
+		return map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL}[name]
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := connect(t, serve(t, New(Options{Telemetry: traced, Catalogue: offer()}), access()), "2026-07-28", nil)
+	call(t, session, "greet", map[string]any{"name": "Ada"})
+	_, _ = session.CallTool(t.Context(), &mcp.CallToolParams{Name: "made-up"})
+	_, _ = session.GetPrompt(t.Context(), &mcp.GetPromptParams{Name: "made-up"})
+	if err := traced.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	lock.Lock()
+	defer lock.Unlock()
+	for name, want := range map[string]bool{"tools/call greet": true, "prompts/get": true, "made-up": false} {
+		if strings.Contains(exported.String(), name) != want {
+			t.Errorf("%q in the spans: %t", name, !want)
+		}
 	}
 }
 
