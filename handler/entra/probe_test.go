@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -113,7 +114,7 @@ func TestTheRedirectURIIsProbedWithoutASignIn(t *testing.T) {
 			}
 			test.change(e)
 			err := c.ProbeRedirect(t.Context())
-			f, verdict := err.(*Failure)
+			f, verdict := errors.AsType[*Failure](err)
 			if (err == nil) != test.ok || verdict != (test.verdict != 0) || verdict && (f.AADSTS != test.verdict || f.Kind != Misconfigured) {
 				t.Errorf("got %v", err)
 			}
