@@ -190,15 +190,15 @@ func TestOnlyCallsAreRefused(t *testing.T) {
 			if refused < 700 || refused > 990 || a.Refused() != int64(refused) {
 				t.Errorf("%d calls of 1000 were refused; %d are counted", refused, a.Refused())
 			}
-			if lines := strings.Count(log.String(), "overloaded"); lines < 1 || lines > 2 {
-				t.Errorf("%d log lines in ten seconds: %s", lines, &log)
-			}
 			time.Sleep(time.Minute)
 			if rec := ask(http.MethodPost); rec.Code != http.StatusOK {
 				t.Errorf("a minute later: %d", rec.Code)
 			}
 			stop()
 			<-ended
+			if lines := strings.Count(log.String(), "overloaded"); lines < 1 || lines > 2 {
+				t.Errorf("%d log lines for ten seconds: %s", lines, &log)
+			}
 		})
 	}
 }
