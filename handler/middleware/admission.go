@@ -181,11 +181,11 @@ const (
 	// integral is by how much the share changes in a second while the wait is
 	// off the target by as much as the target, and proportional by how much when
 	// it has changed by as much.
-	integral     = 0.3
+	integral     = 0.5
 	proportional = 0.3
 	// fallMost is what counts of a wait that has become shorter, in targets: it is
 	// known late, and a share that followed it would make the next wait longer.
-	fallMost = 0.3
+	fallMost = 0.7
 	// shareMost leaves some calls, by which the end of an overload is seen.
 	shareMost = 0.95
 )
