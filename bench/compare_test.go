@@ -77,17 +77,17 @@ func median(v []float64) float64 {
 // spread is how far the runs lie apart, in percent of their median.
 func spread(v []float64) float64 { return 100 * (slices.Max(v) - slices.Min(v)) / median(v) }
 
-func (f *field) scenarios() []scenario {
-	all := []entrant{f.startFastMCP, f.startOwn, f.startFloor, f.startEcho}
+func (p *programs) scenarios() []scenario {
+	all := []entrant{p.startFastMCP, p.startOwn, p.startFloor, p.startEcho}
 	mcps := all[:3]
-	withCeiling := []entrant{f.startFastMCP, f.startOwn, f.startNone}
+	withCeiling := []entrant{p.startFastMCP, p.startOwn, p.startNone}
 	return []scenario{
 		{key: "calls-16", title: "`tools/call hello_world`, 16 connections", body: hello, contains: "Ada", connections: 16, entrants: all},
 		{key: "calls-256", title: "The same, 256 connections", body: hello, contains: "Ada", connections: 256, entrants: all},
 		{key: "one-core", title: "The same, 16 connections, one processor for the server and one for the load", body: hello, contains: "Ada",
 			connections: 16, entrants: all, apart: true, paced: 1},
 		{key: "hosted", title: "The same, 16 connections, behind the emulated Functions host", body: hello, contains: "Ada", connections: 16,
-			entrants: []entrant{f.startFastMCP, f.startOwn, f.startHosted}},
+			entrants: []entrant{p.startFastMCP, p.startOwn, p.startHosted}},
 		{key: "list", title: "`tools/list` with 50 tools", body: `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`, contains: "tool_49", connections: 16, entrants: mcps},
 		{key: "initialize", title: "`initialize`", body: `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}`,
 			contains: "serverInfo", connections: 16, entrants: mcps},
@@ -104,9 +104,9 @@ func (f *field) scenarios() []scenario {
 // that the ratios hold on any computer. What the figures say about this one
 // alone is in the spread.
 func BenchmarkCompare(b *testing.B) {
-	f := newField(b)
+	p := newPrograms(b)
 	var found []outcome
-	scenarios := f.scenarios()
+	scenarios := p.scenarios()
 	for _, sc := range scenarios {
 		b.Run(sc.key, func(b *testing.B) {
 			var prefix []string

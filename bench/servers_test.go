@@ -162,9 +162,9 @@ func fastMCPPython(b *testing.B) string {
 	return python
 }
 
-// field are the servers that are compared. Each is started anew for each
+// programs are those that are compared. Each is started anew for each
 // scenario, so that its memory is that of this scenario.
-type field struct {
+type programs struct {
 	tenant    *tenant.Tenant
 	authority string
 	python    string // with FastMCP
@@ -174,15 +174,15 @@ type field struct {
 	apps      int    // how many app registrations there are
 }
 
-func newField(b *testing.B) *field {
+func newPrograms(b *testing.B) *programs {
 	b.Helper()
-	f := &field{python: fastMCPPython(b), own: binary(b, "..", "./bench/own"), floor: binary(b, "floor", ".")}
-	f.tenant, f.authority = startTenant(b)
-	f.ownZip = filepath.Join(b.TempDir(), "package.zip")
-	if err := funchost.Pack(f.ownZip, f.own, "../host.json"); err != nil {
+	p := &programs{python: fastMCPPython(b), own: binary(b, "..", "./bench/own"), floor: binary(b, "floor", ".")}
+	p.tenant, p.authority = startTenant(b)
+	p.ownZip = filepath.Join(b.TempDir(), "package.zip")
+	if err := funchost.Pack(p.ownZip, p.own, "../host.json"); err != nil {
 		b.Fatal(err)
 	}
-	return f
+	return p
 }
 
 // entrant starts one of the servers until the benchmark ends, with its program
@@ -190,12 +190,12 @@ func newField(b *testing.B) *field {
 type entrant func(b *testing.B, prefix []string) server
 
 // settings are those of the servers, for an app registration of their own.
-func (f *field) settings(b *testing.B) (env map[string]string, clientID string) {
+func (p *programs) settings(b *testing.B) (env map[string]string, clientID string) {
 	b.Helper()
-	f.apps++
-	clientID = fmt.Sprintf("44444444-4444-4444-8444-%012d", f.apps)
+	p.apps++
+	clientID = fmt.Sprintf("44444444-4444-4444-8444-%012d", p.apps)
 	return map[string]string{
-		"ENTRA_AUTHORITY": f.authority, "ENTRA_TENANT_ID": stack.TenantID, "ENTRA_CLIENT_ID": clientID, "ENTRA_CLIENT_SECRET": stack.ClientSecret,
+		"ENTRA_AUTHORITY": p.authority, "ENTRA_TENANT_ID": stack.TenantID, "ENTRA_CLIENT_ID": clientID, "ENTRA_CLIENT_SECRET": stack.ClientSecret,
 		"TOOLS": strconv.Itoa(manyTools), "LOG_LEVEL": "warn", "DATA_DIR": b.TempDir(),
 		// Refreshes that follow each other at once are to be rotations.
 		"REFRESH_GRACE": "1s",
@@ -205,11 +205,11 @@ func (f *field) settings(b *testing.B) (env map[string]string, clientID string) 
 }
 
 // startWith starts one that has users, and signs one in.
-func (f *field) startWith(b *testing.B, name string, command []string, probe string) server {
+func (p *programs) startWith(b *testing.B, name string, command []string, probe string) server {
 	b.Helper()
-	env, clientID := f.settings(b)
+	env, clientID := p.settings(b)
 	s := start(b, name, command[0], command[1:], env, probe)
-	register(b, f.tenant, clientID, s)
+	register(b, p.tenant, clientID, s)
 	s.token = accessTo(b, s)
 	return s
 }
@@ -218,23 +218,23 @@ func (f *field) startWith(b *testing.B, name string, command []string, probe str
 // is the same, and its callback takes longer than the 20 s that a browser waits.
 const fastMCPWorkers = 64
 
-func (f *field) startFastMCP(b *testing.B, prefix []string) server {
-	s := f.startWith(b, "FastMCP 4.2.3, AzureProvider", slices.Concat(prefix, []string{f.python, "fastmcp/server.py"}), "/.well-known/oauth-authorization-server")
+func (p *programs) startFastMCP(b *testing.B, prefix []string) server {
+	s := p.startWith(b, "FastMCP 4.2.3, AzureProvider", slices.Concat(prefix, []string{p.python, "fastmcp/server.py"}), "/.well-known/oauth-authorization-server")
 	s.workers = fastMCPWorkers
 	return s
 }
 
-func (f *field) startOwn(b *testing.B, prefix []string) server {
-	return f.startWith(b, "this server", slices.Concat(prefix, []string{f.own}), "/readyz")
+func (p *programs) startOwn(b *testing.B, prefix []string) server {
+	return p.startWith(b, "this server", slices.Concat(prefix, []string{p.own}), "/readyz")
 }
 
-func (f *field) startFloor(b *testing.B, prefix []string) server {
-	command := slices.Concat(prefix, []string{f.floor})
+func (p *programs) startFloor(b *testing.B, prefix []string) server {
+	command := slices.Concat(prefix, []string{p.floor})
 	return start(b, "MCP SDK without authentication", command[0], command[1:], map[string]string{"TOOLS": strconv.Itoa(manyTools)}, "/echo")
 }
 
-func (f *field) startEcho(b *testing.B, prefix []string) server {
-	s := f.startFloor(b, prefix)
+func (p *programs) startEcho(b *testing.B, prefix []string) server {
+	s := p.startFloor(b, prefix)
 	s.name, s.path = "net/http echo", "/echo"
 	return s
 }
@@ -242,13 +242,13 @@ func (f *field) startEcho(b *testing.B, prefix []string) server {
 // startHosted starts this server as the Functions host does, with the tables of
 // Azurite, and the emulated host in front of it, in the process of the load
 // generator. TLS, which the platform takes off, is left out.
-func (f *field) startHosted(b *testing.B, _ []string) server {
+func (p *programs) startHosted(b *testing.B, _ []string) server {
 	b.Helper()
 	const name = "func-bench.azurewebsites.net"
 	front := &funchost.FrontEnd{Hostname: name}
 	listener := httptest.NewServer(front)
 	b.Cleanup(listener.Close)
-	env, clientID := f.settings(b)
+	env, clientID := p.settings(b)
 	_, port, err := net.SplitHostPort(listener.Listener.Addr().String())
 	if err != nil {
 		b.Fatal(err)
@@ -259,7 +259,7 @@ func (f *field) startHosted(b *testing.B, _ []string) server {
 		"PUBLIC_URL": s.url, "TABLES_CONNECTION_STRING": storetest.Azurite(b), "TABLES_NAME": "bench" + port,
 		"MASTER_KEY": strings.Repeat("bench-master-key", 3),
 	})
-	host, err := funchost.Start(funchost.Options{Package: f.ownZip, Settings: env, Hostname: name})
+	host, err := funchost.Start(funchost.Options{Package: p.ownZip, Settings: env, Hostname: name})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -274,24 +274,24 @@ func (f *field) startHosted(b *testing.B, _ []string) server {
 	}
 	await(b, s.name, s.url+"/readyz", host.Log)
 	s.pid = host.Handler()
-	register(b, f.tenant, clientID, s)
+	register(b, p.tenant, clientID, s)
 	s.token = accessTo(b, s)
 	return s
 }
 
 // startNone is the tenant alone: what clients get who sign in there, and refresh
 // there, as a server would for them. No server can be faster.
-func (f *field) startNone(b *testing.B, _ []string) server {
+func (p *programs) startNone(b *testing.B, _ []string) server {
 	b.Helper()
-	_, clientID := f.settings(b)
-	err := f.tenant.Register(tenant.App{
+	_, clientID := p.settings(b)
+	err := p.tenant.Register(tenant.App{
 		ClientID: clientID, Name: "clients of the tenant", Secrets: []tenant.Secret{{Value: stack.ClientSecret}},
 		RedirectURIs: []string{back}, Scopes: []string{tenant.DefaultScope}, TokenVersion: 2,
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	return server{name: "the tenant and the driver alone", url: f.authority, app: clientID}
+	return server{name: "the tenant and the driver alone", url: p.authority, app: clientID}
 }
 
 // client is one client registration with one user's grant.
