@@ -68,7 +68,7 @@ func (l load) run(limit time.Duration, rate float64) (result, error) {
 	start := time.Now()
 	end := start.Add(limit)
 	if rate > 0 {
-		// All that are due find room, however late the answers.
+		// It holds every time of the run, so that late answers do not hold up pace.
 		due = make(chan time.Time, int(rate*limit.Seconds())+1)
 		wg.Go(func() {
 			if err := pace(due, start, end, rate); err != nil {

@@ -120,8 +120,8 @@ func (s *Server) shortenBinding(w http.ResponseWriter, r *http.Request, state up
 	}
 }
 
-// surplusBindings are the oldest bindings that have to be dropped to make room for
-// one more.
+// surplusBindings are the names of the oldest binding cookies: those to delete so
+// that one more stays within the limit.
 func (s *Server) surplusBindings(r *http.Request) []string {
 	prefix := s.cookieName("signin-")
 	var found []*http.Cookie

@@ -13,8 +13,8 @@ import (
 // MaxBody is the largest body of a request, in bytes.
 const MaxBody = 4 << 20
 
-// presized is how much of what Content-Length announces is made room for at once,
-// in bytes.
+// presized is the most that is allocated for a body because its Content-Length says
+// so, before any of it has been read, in bytes.
 const presized = 16 << 10
 
 // Body is that of a request, read once for all layers that look at it before the SDK
