@@ -81,13 +81,13 @@ check: e2e/node_modules/.installed ## The inner loop, in a minute: vet, and the 
 	go test -short -vet off -p 4 . ./handler/... ./dev/... ./infra/...
 
 .PHONY: test
-test: deps ## Everything: vet, linters, race detector, real clients, browser, conformance, five seconds of each fuzz
+test: deps ## Everything: vet, linters, race detector, real clients, browser, conformance, some seconds of each fuzz
 	go vet ./...
 	$(LINT) run ./...
 	go test -race -timeout 18m ./...
 	@for module in $(MODULES); do echo "$$module"; (cd $$module && go vet ./... && go test ./...) || exit 1; done
 	go test -skip '$(SDK_RACE)' $(SDK)/internal/... $(SDK)/mcp
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=5s
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=10000x
 
 # The other modules of the repository.
 MODULES = $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -path '*/node_modules/*' -not -path './tools/*'))
@@ -99,10 +99,12 @@ SDK = github.com/modelcontextprotocol/go-sdk
 SDK_RACE = ^TestStreamableStateful_DiscoverDoesNotLeakSession$$
 
 # Each package that has Fuzz functions, in whatever module, and in it each that
-# go test lists: go test fuzzes one function at a time.
-FUZZTIME ?= 10s
+# go test lists: go test fuzzes one function at a time. It counts inputs: before
+# Go 1.27 a function that is fuzzed for a time fails now and then at its end with
+# "context deadline exceeded" although nothing was found (https://go.dev/issue/75804).
+FUZZTIME ?= 50000x
 .PHONY: fuzz
-fuzz: ## Fuzz every Fuzz function for a while: FUZZTIME=10s each
+fuzz: ## Fuzz every Fuzz function for a while: FUZZTIME=50000x inputs each
 	@failed=0; \
 	for dir in $$(grep -rl --include='*_test.go' --exclude-dir=node_modules '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
 		names=$$(cd $$dir && go test -list '^Fuzz' .) || exit 1; \
