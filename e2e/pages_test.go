@@ -21,8 +21,8 @@ import (
 // gallery is each page that is not the account's, in each of its forms, by the name of
 // its picture. The name begins with that of the page's template.
 func gallery() map[string]pages.Page {
-	failed := func(p pages.Problem) pages.Failure {
-		return pages.FailureOf(pages.WordsFor(p), "LG2VUPAWSYVAIX4MA4F7FSQAMZ", time.Date(2026, 11, 26, 11, 30, 0, 0, time.UTC))
+	failed := func(p pages.Problem) pages.ErrorPage {
+		return pages.NewErrorPage(pages.WordsFor(p), "LG2VUPAWSYVAIX4MA4F7FSQAMZ", time.Date(2026, 11, 26, 11, 30, 0, 0, time.UTC))
 	}
 	scopes := pages.Permissions([]string{"openid", "profile", "email", "Tasks.Read", "Tasks.Write"}, []string{"openid", "profile", "email", "Tasks.Read"},
 		map[string]string{"Tasks.Read": "See your tasks", "Tasks.Write": "Change your tasks"})
@@ -34,7 +34,7 @@ func gallery() map[string]pages.Page {
 	consentNeeded.ConsentURL = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0/adminconsent?client_id=x&scope=y"
 	consentNeeded.Client, consentNeeded.ReturnTo, consentNeeded.ReturnAfter = "Claude", "https://claude.ai/cb", 120
 	noPage, apps, step := failed(pages.NoPage), failed(pages.AppAddress), failed(pages.NotOpened)
-	for _, f := range []*pages.Failure{&noPage, &apps, &step} {
+	for _, f := range []*pages.ErrorPage{&noPage, &apps, &step} {
 		f.ReturnTo, f.HomePage = "http://localhost:7071/", true
 	}
 	return map[string]pages.Page{

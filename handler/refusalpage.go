@@ -42,7 +42,7 @@ func (w *refusalWriter) WriteHeader(status int) {
 	s, ctx := w.server, w.request.Context()
 	problem := s.problemAt(w.request.URL.Path, status)
 	s.deps.Log.LogAttrs(ctx, slog.LevelInfo, "address without a page opened in a browser", slog.String("path", w.request.URL.Path), slog.Int("status", status))
-	page := pages.FailureOf(pages.WordsFor(problem), observe.CorrelationID(ctx), s.deps.Now())
+	page := pages.NewErrorPage(pages.WordsFor(problem), observe.CorrelationID(ctx), s.deps.Now())
 	page.ReturnTo, page.HomePage = s.cfg.Issuer+"/", true
 	s.pages.Render(w.ResponseWriter, status, page)
 }

@@ -281,5 +281,5 @@ func (a *Account) fail(w http.ResponseWriter, r *http.Request, problem pages.Pro
 	a.Log.LogAttrs(r.Context(), level, "account page refused", slog.String("problem", string(problem)), slog.Any("cause", cause))
 	words := pages.WordsFor(problem)
 	words.NextStep = pages.OpenAccountAgain
-	a.Pages.Render(w, status, pages.FailureOf(words, observe.CorrelationID(r.Context()), a.Now()))
+	a.Pages.Render(w, status, pages.NewErrorPage(words, observe.CorrelationID(r.Context()), a.Now()))
 }

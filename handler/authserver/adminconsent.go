@@ -22,26 +22,26 @@ func fromAdminConsent(q url.Values) bool {
 // by its address, so it does nothing, shows nothing that it was sent, and claims
 // nothing that only Entra knows.
 func (s *Server) adminConsent(w http.ResponseWriter, r *http.Request, q url.Values) {
-	f := s.Upstream.FromRedirect(q)
-	if f == nil && strings.EqualFold(q.Get("admin_consent"), "true") {
+	e := s.Upstream.FromRedirect(q)
+	if e == nil && strings.EqualFold(q.Get("admin_consent"), "true") {
 		s.Pages.Render(w, http.StatusOK, pages.Notice{Words: pages.BackFromAdminConsent})
 		return
 	}
 	page := s.newErrorPage(r, pages.WordsFor(pages.AdminNotApproved))
 	// Here Entra words the administrator's own no as consent_required, or as
 	// permission_denied without a number.
-	if f != nil && f.AADSTS != 0 && f.Kind != entra.Declined && f.Kind != entra.ConsentNeeded {
-		page.Summary, page.NextStep = f.Summary, f.NextStep
+	if e != nil && e.AADSTS != 0 && e.Kind != entra.Declined && e.Kind != entra.ConsentNeeded {
+		page.Summary, page.NextStep = e.Summary, e.NextStep
 	}
-	if f != nil {
-		s.logAdminConsent(r, f)
+	if e != nil {
+		s.logAdminConsent(r, e)
 	}
 	s.Pages.Render(w, http.StatusForbidden, page)
 }
 
 // logAdminConsent writes one short line: the request is anybody's, and so is
 // its text.
-func (s *Server) logAdminConsent(r *http.Request, f *entra.Failure) {
+func (s *Server) logAdminConsent(r *http.Request, e *entra.Error) {
 	s.Log.LogAttrs(r.Context(), slog.LevelInfo, "administrator's consent not given",
-		slog.Int("aadsts", f.AADSTS), slog.String("description", excerpt(f.Summary, maxLogged)))
+		slog.Int("aadsts", e.AADSTS), slog.String("description", excerpt(e.Summary, maxLogged)))
 }

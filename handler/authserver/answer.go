@@ -21,8 +21,8 @@ type answer struct {
 	Code string `json:"code,omitempty"`
 	// Next is the state of the transaction that To continues with at Entra.
 	Next string `json:"next,omitempty"`
-	// Failure, if set, is said on a page first.
-	Failure *failurePage `json:"failure,omitempty"`
+	// Failed, if set, is shown on an error page first.
+	Failed *failedSignIn `json:"failure,omitempty"`
 	// Ask is set if the consent page is to be shown in full, because somebody else
 	// has signed in than has approved before.
 	Ask bool `json:"ask,omitempty"`
@@ -85,8 +85,8 @@ func (s *Server) answerBlocked(r *http.Request, t transaction, err error) answer
 	} else {
 		a = s.answerError(r, t, err)
 	}
-	a.Failure = failurePageFor(err)
-	a.Failure.After = returnAfter
+	a.Failed = failedWith(err)
+	a.Failed.After = returnAfter
 	return a
 }
 
@@ -101,30 +101,30 @@ func (s *Server) answerError(r *http.Request, t transaction, err error) answer {
 func (s *Server) answerRefused(r *http.Request, t transaction, err error) answer {
 	s.logRefused(r, t.request.ClientID, err)
 	if t.kind != "" {
-		return answer{To: s.Issuer + t.page.Back, Failure: failurePageFor(err)}
+		return answer{To: s.Issuer + t.page.Back, Failed: failedWith(err)}
 	}
 	return answer{To: s.errorURL(t.request, err)}
 }
 
 // reasonOf is why a sign-in failed.
 func reasonOf(err error) string {
-	if f, ok := errors.AsType[*entra.Failure](err); ok {
-		return f.AuditReason()
+	if e, ok := errors.AsType[*entra.Error](err); ok {
+		return e.AuditReason()
 	}
 	return string(oauth.ErrorCode(err))
 }
 
-// answerEntraFailure is a sign-in that failed at Entra. The client always gets its
-// redirect. What the person can do something about, or has to ask for, is said
-// on a page first, because many clients show nothing of an error_description.
-// What the person just decided, and what passes by itself, goes to the client
-// at once.
-func (s *Server) answerEntraFailure(r *http.Request, t transaction, f *entra.Failure) answer {
-	a := s.answerError(r, t, f.AtCallback())
-	if page := failurePageAtEntra(f); page != nil {
-		a.Failure = page
-	} else if a.Failure != nil {
-		a.Failure.Summary, a.Failure.NextStep = f.Summary, f.NextStep
+// answerEntraError is a sign-in that ends with an error of Entra's. The client
+// always gets its redirect. What the person can do something about, or has to ask
+// for, is shown on a page first, because many clients show nothing of an
+// error_description. What the person just decided, and what passes by itself,
+// goes to the client at once.
+func (s *Server) answerEntraError(r *http.Request, t transaction, e *entra.Error) answer {
+	a := s.answerError(r, t, e.AtCallback())
+	if page := failedAtEntra(e); page != nil {
+		a.Failed = page
+	} else if a.Failed != nil {
+		a.Failed.Summary, a.Failed.NextStep = e.Summary, e.NextStep
 	}
 	return a
 }
@@ -150,8 +150,8 @@ func (s *Server) writeAnswer(w http.ResponseWriter, r *http.Request, t transacti
 		s.askInFull(w, r, t.request)
 		return
 	}
-	if a.Failure != nil {
-		s.writeFailurePage(w, r, t, *a.Failure, a.To)
+	if a.Failed != nil {
+		s.writeFailedSignIn(w, r, t, *a.Failed, a.To)
 		return
 	}
 	s.redirect(w, r, t.request, a.To)

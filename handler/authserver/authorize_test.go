@@ -322,7 +322,7 @@ func TestTheNameOfADoubledParameterIsRepeatedInPlainCharacters(t *testing.T) {
 // Typographic characters come from our own words, and from Entra's.
 func TestDescriptionsInRedirectsAreASCII(t *testing.T) {
 	w, b, back := signedInAtEntra(t)
-	w.upstream.breakWith(&entra.Failure{Kind: entra.Unavailable, Summary: "Entra’s “service”\u202e \\is – busy…\x7f"})
+	w.upstream.breakWith(&entra.Error{Kind: entra.Unavailable, Summary: "Entra’s “service”\u202e \\is – busy…\x7f"})
 	if got := b.arrive(back).Get("error_description"); !strings.HasPrefix(got, "Entra's 'service' is - busy...") {
 		t.Errorf("error_description %q", got)
 	}

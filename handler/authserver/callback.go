@@ -114,8 +114,8 @@ func (s *Server) transactionOf(r *http.Request, raw string) (transaction, error)
 // complete finishes a claimed sign-in. It fails only if Entra answers that the code
 // was redeemed before.
 func (s *Server) complete(r *http.Request, t transaction, q url.Values) (answer, error) {
-	if f := s.Upstream.FromRedirect(q); f != nil {
-		return s.answerEntraFailure(r, t, f), nil
+	if e := s.Upstream.FromRedirect(q); e != nil {
+		return s.answerEntraError(r, t, e), nil
 	}
 	if q.Get("code") == "" {
 		return s.answerError(r, t, oauth.New(oauth.ServerError, "The sign-in returned no result.")), nil
@@ -123,11 +123,11 @@ func (s *Server) complete(r *http.Request, t transaction, q url.Values) (answer,
 	signIn, err := s.Upstream.Exchange(r.Context(), entra.Callback{
 		Code: entra.Code{Value: secret.New(q.Get("code"))}, Verifier: entra.Verifier(t.verifier), Nonce: t.nonce.Reveal(), Scopes: t.page.Scopes})
 	if err != nil {
-		f := entra.AsFailure(err)
-		if f.AADSTS == redeemedTwice {
-			return answer{}, f
+		e := entra.AsError(err)
+		if e.AADSTS == redeemedTwice {
+			return answer{}, e
 		}
-		return s.answerEntraFailure(r, t, f), nil
+		return s.answerEntraError(r, t, e), nil
 	}
 	if t.kind != "" {
 		return s.answerPageSignIn(r, t, signIn), nil

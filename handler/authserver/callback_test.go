@@ -208,7 +208,7 @@ func TestASignInWhoseInstanceDiedStartsAgain(t *testing.T) {
 // without our knowing, and its answer is the one that counts.
 func TestACodeThatEntraHasSeenBeforeIsNotAnAnswer(t *testing.T) {
 	w, b, back := signedInAtEntra(t)
-	w.upstream.breakWith(&entra.Failure{Kind: entra.InteractionNeeded, AADSTS: 54005, OAuth: oauth.AccessDenied, Summary: "Used."})
+	w.upstream.breakWith(&entra.Error{Kind: entra.InteractionNeeded, AADSTS: 54005, OAuth: oauth.AccessDenied, Summary: "Used."})
 	w.server.ShortenAnswerWaits()
 	resp := b.get(back)
 	wantPage(t, resp, http.StatusBadRequest)
@@ -692,7 +692,7 @@ func TestEntraRefusalsReachTheClientInPlainWords(t *testing.T) {
 
 func TestAnOperatorsMistakeIsSaidToTheUser(t *testing.T) {
 	w, b, back := signedInAtEntra(t)
-	w.upstream.breakWith(&entra.Failure{Kind: entra.Misconfigured, OAuth: oauth.ServerError, Summary: "The client secret is wrong.", NextStep: "Set ENTRA_CLIENT_SECRET anew."})
+	w.upstream.breakWith(&entra.Error{Kind: entra.Misconfigured, OAuth: oauth.ServerError, Summary: "The client secret is wrong.", NextStep: "Set ENTRA_CLIENT_SECRET anew."})
 	resp := b.get(back)
 	wantStatus(t, resp, http.StatusInternalServerError)
 	if body := text(t, resp); !strings.Contains(body, "Set ENTRA_CLIENT_SECRET anew.") {
@@ -709,7 +709,7 @@ func TestAnOperatorsMistakeIsSaidToTheUser(t *testing.T) {
 // To sign in again would be blocked again: the address is the server's.
 func TestAPolicyAgainstTheServersAddressIsSaidToTheUser(t *testing.T) {
 	w, b, back := signedInAtEntra(t)
-	w.upstream.breakWith(&entra.Failure{Kind: entra.PolicyBlocked, OAuth: oauth.AccessDenied, AADSTS: 53003,
+	w.upstream.breakWith(&entra.Error{Kind: entra.PolicyBlocked, OAuth: oauth.AccessDenied, AADSTS: 53003,
 		Summary: "A policy blocked the server.", NextStep: "An administrator allows the server's addresses."})
 	resp := b.get(back)
 	wantStatus(t, resp, http.StatusForbidden)

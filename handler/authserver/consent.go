@@ -242,7 +242,7 @@ func (s *Server) authorizeURL(ctx context.Context, t transaction) (string, error
 	}
 	to, err := s.Upstream.AuthorizeURL(ctx, r)
 	if err != nil {
-		return "", entra.AsFailure(err).AtCallback()
+		return "", entra.AsError(err).AtCallback()
 	}
 	return to, nil
 }

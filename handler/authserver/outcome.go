@@ -17,7 +17,7 @@ import (
 
 // A request of a browser ends in one of these: redirect and redirectError take
 // the browser to the client; writeErrorPage shows an error and takes nobody
-// anywhere; writeFailurePage shows how a transaction failed, with a way on, and
+// anywhere; writeFailedSignIn shows how a transaction failed, with a link back, and
 // writeRetryPage that the same callback can be tried again; redirectErrorUnasked
 // redirects, or shows a page with the redirect as a link. A request of a client
 // ends in JSON: writeJSONError.
@@ -117,13 +117,13 @@ func problemOf(err error) pages.Problem {
 	return pages.RejectedRequest
 }
 
-// newErrorPage is a page with words for people, and without a way on.
-func (s *Server) newErrorPage(r *http.Request, words pages.Words) pages.Failure {
-	return pages.FailureOf(words, observe.CorrelationID(r.Context()), s.Now())
+// newErrorPage is a page with words for people, and without a link back.
+func (s *Server) newErrorPage(r *http.Request, words pages.Words) pages.ErrorPage {
+	return pages.NewErrorPage(words, observe.CorrelationID(r.Context()), s.Now())
 }
 
-// errorPageFor is the page for err, without a way on.
-func (s *Server) errorPageFor(r *http.Request, err error) pages.Failure {
+// errorPageFor is the page for err, without a link back.
+func (s *Server) errorPageFor(r *http.Request, err error) pages.ErrorPage {
 	e := oauth.AsError(err)
 	page := s.newErrorPage(r, pages.WordsFor(problemOf(err)))
 	page.Technical = string(e.Code) + ": " + oauth.Describe(e.Description)
@@ -135,7 +135,7 @@ func (s *Server) writeErrorPage(w http.ResponseWriter, r *http.Request, clientID
 	s.writeErrorPageAs(w, r, clientID, err, s.errorPageFor(r, err))
 }
 
-func (s *Server) writeErrorPageAs(w http.ResponseWriter, r *http.Request, clientID string, err error, page pages.Failure) {
+func (s *Server) writeErrorPageAs(w http.ResponseWriter, r *http.Request, clientID string, err error, page pages.ErrorPage) {
 	s.logRefused(r, clientID, err)
 	oauth.SetRetryAfter(w.Header(), oauth.AsError(err).RetryAfter)
 	s.Pages.Render(w, pageStatus(err), page)
@@ -150,9 +150,9 @@ func pageStatus(err error) int {
 	return http.StatusBadRequest
 }
 
-// failurePage is what writeFailurePage says of a sign-in that failed. It is
-// stored with the answer, so that a repeated callback shows the same.
-type failurePage struct {
+// failedSignIn is what the error page of a transaction says. It is stored with
+// the answer, so that a repeated callback shows the same.
+type failedSignIn struct {
 	Status     int    `json:"status"`
 	Title      string `json:"title"`
 	Summary    string `json:"summary"`
@@ -163,19 +163,19 @@ type failurePage struct {
 	After int `json:"after"`
 }
 
-// How many seconds a failure can be read before the browser goes back to the
-// client by itself; the way back is also a link. To pass on the link for an
+// How many seconds an error page can be read before the browser goes back to the
+// client by itself; a link leads back at once. Passing on the link for an
 // administrator takes longer.
 const (
 	returnAfter        = 20
 	returnAfterConsent = 120
 )
 
-// failurePageAtEntra is the page for a failure at Entra that the person can do
-// something about; nil for all others.
-func failurePageAtEntra(f *entra.Failure) *failurePage {
+// failedAtEntra is for an error of Entra's that the person can do something about;
+// nil for all others.
+func failedAtEntra(e *entra.Error) *failedSignIn {
 	problem, status, after := pages.NotAllowedThere, http.StatusForbidden, returnAfter
-	switch f.Kind {
+	switch e.Kind {
 	case entra.NotAllowed:
 	case entra.PolicyBlocked:
 		problem = pages.AdminPolicy
@@ -186,17 +186,17 @@ func failurePageAtEntra(f *entra.Failure) *failurePage {
 	default:
 		return nil
 	}
-	return &failurePage{Status: status, Title: pages.WordsFor(problem).Title, Summary: f.Summary, NextStep: f.NextStep, ConsentURL: f.ConsentURL, After: after}
+	return &failedSignIn{Status: status, Title: pages.WordsFor(problem).Title, Summary: e.Summary, NextStep: e.NextStep, ConsentURL: e.ConsentURL, After: after}
 }
 
-// failurePageFor is the page for err.
-func failurePageFor(err error) *failurePage {
+// failedWith is for any other error.
+func failedWith(err error) *failedSignIn {
 	words := pages.WordsFor(problemOf(err))
-	return &failurePage{Status: pageStatus(err), Title: words.Title, Summary: words.Summary, NextStep: words.NextStep}
+	return &failedSignIn{Status: pageStatus(err), Title: words.Title, Summary: words.Summary, NextStep: words.NextStep}
 }
 
-// writeFailurePage shows how t failed, with a link back to the client.
-func (s *Server) writeFailurePage(w http.ResponseWriter, r *http.Request, t transaction, f failurePage, to string) {
+// writeFailedSignIn shows how t failed, with a link back to the client.
+func (s *Server) writeFailedSignIn(w http.ResponseWriter, r *http.Request, t transaction, f failedSignIn, to string) {
 	page := s.newErrorPage(r, pages.Words{Title: f.Title, Summary: f.Summary, NextStep: f.NextStep})
 	page.ConsentURL = f.ConsentURL
 	s.withReturn(&page, t, to, f.After)
@@ -215,9 +215,9 @@ func (s *Server) writeRetryPage(w http.ResponseWriter, r *http.Request, t transa
 	s.writeErrorPageAs(w, r, t.request.ClientID, err, page)
 }
 
-// withReturn adds the way on, which the browser takes by itself only to a
+// withReturn adds the link back, which the browser follows by itself only to a
 // client, and only if that opens no app.
-func (s *Server) withReturn(page *pages.Failure, t transaction, to string, after int) {
+func (s *Server) withReturn(page *pages.ErrorPage, t transaction, to string, after int) {
 	page.Client, page.ReturnTo = t.request.ClientName, to
 	if t.kind == "" && isWebURL(to) {
 		page.ReturnAfter = after

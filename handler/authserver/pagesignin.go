@@ -34,7 +34,7 @@ type PageSignInEnd struct {
 type PageSignInRequest struct {
 	// Data is given to the PageSignIn. It is sealed with the transaction.
 	Data []byte `json:"data,omitempty"`
-	// Back is the path of this server that a failure's page leads to.
+	// Back is the path of this server that an error page leads back to.
 	Back string `json:"back,omitempty"`
 	// LoginHint preselects an account; Prompt is that of entra.AuthorizeRequest.
 	LoginHint string `json:"login_hint,omitempty"`

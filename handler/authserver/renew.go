@@ -29,16 +29,16 @@ func (r Renewer) Renew(ctx context.Context, old grants.Upstream, user grants.Ide
 	}
 	signIn, err := r.Upstream.Refresh(ctx, entra.RefreshToken(old.RefreshToken))
 	if err != nil {
-		f := entra.AsFailure(err)
-		if !f.EndsGrant() {
-			return grants.Renewal{}, f.AtToken()
+		e := entra.AsError(err)
+		if !e.EndsGrant() {
+			return grants.Renewal{}, e.AtToken()
 		}
-		if f.Claims != "" {
-			if err := r.Challenges.Keep(ctx, grants.SubjectOf(user.TenantID, user.ObjectID), f.Claims); err != nil {
+		if e.Claims != "" {
+			if err := r.Challenges.Keep(ctx, grants.SubjectOf(user.TenantID, user.ObjectID), e.Claims); err != nil {
 				return grants.Renewal{}, err
 			}
 		}
-		return grants.Renewal{}, errors.Join(grants.ErrSignInOver, f)
+		return grants.Renewal{}, errors.Join(grants.ErrSignInOver, e)
 	}
 	renewal := grants.Renewal{Upstream: upstreamOf(signIn)}
 	if signIn.Claims != nil {

@@ -28,13 +28,13 @@ import (
 )
 
 // Upstream is where users sign in: *entra.Client. Every error is, or is taken
-// as, an *entra.Failure.
+// as, an *entra.Error.
 type Upstream interface {
 	AuthorizeURL(context.Context, entra.AuthorizeRequest) (string, error)
 	// Exchange says who signed in, or fails.
 	Exchange(context.Context, entra.Callback) (entra.SignIn, error)
 	// FromRedirect explains the error on a callback, nil if there is none.
-	FromRedirect(url.Values) *entra.Failure
+	FromRedirect(url.Values) *entra.Error
 }
 
 // Options are what a Server is made of. Those without a stated default are

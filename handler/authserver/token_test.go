@@ -204,9 +204,9 @@ func TestOutageAtRefreshIsTemporaryAndConsumesNothing(t *testing.T) {
 	tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
 	for name, err := range map[string]error{
 		"no answer":     errors.New("dial tcp: i/o timeout"),
-		"throttled":     &entra.Failure{Kind: entra.Unavailable, RetryAfter: 17 * time.Second, Summary: "Busy."},
-		"wrong secret":  &entra.Failure{Kind: entra.Misconfigured, Summary: "The client secret is wrong."},
-		"unknown error": &entra.Failure{Kind: entra.Unavailable},
+		"throttled":     &entra.Error{Kind: entra.Unavailable, RetryAfter: 17 * time.Second, Summary: "Busy."},
+		"wrong secret":  &entra.Error{Kind: entra.Misconfigured, Summary: "The client secret is wrong."},
+		"unknown error": &entra.Error{Kind: entra.Unavailable},
 	} {
 		w.upstream.breakWith(err)
 		resp := w.post("/token", renewal(id, tokens))
@@ -227,7 +227,7 @@ func TestAUserEntraNoLongerHonoursLosesAccess(t *testing.T) {
 	id := w.publicClient()
 	for _, kind := range []entra.Kind{entra.SignInOver, entra.NotAllowed, entra.InteractionNeeded, entra.ConsentNeeded} {
 		tokens := w.tokens(id, w.browser().signIn(request(id)).Get("code"))
-		w.upstream.breakWith(&entra.Failure{Kind: kind, OAuth: oauth.AccessDenied, Summary: "It is over."})
+		w.upstream.breakWith(&entra.Error{Kind: kind, OAuth: oauth.AccessDenied, Summary: "It is over."})
 		wantError(t, w.post("/token", renewal(id, tokens)), http.StatusBadRequest, oauth.InvalidGrant)
 		w.upstream.breakWith(nil)
 		wantError(t, w.post("/token", renewal(id, tokens)), http.StatusBadRequest, oauth.InvalidGrant)

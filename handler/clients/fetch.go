@@ -28,7 +28,7 @@ const (
 	maxFresh     = 24 * time.Hour
 )
 
-// fetcher gets small JSON documents from hosts that strangers name.
+// fetcher gets JSON of at most maxDocument bytes from hosts that strangers name.
 type fetcher struct {
 	client  *http.Client
 	timeout time.Duration
@@ -40,7 +40,7 @@ func newFetcher(resolver *net.Resolver, roots *x509.CertPool, loopback bool) fet
 		// A redirect would let a permitted URL lead to any other.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			Proxy:                  nil, // a proxy would do the dialling, unguarded
+			Proxy:                  nil, // a proxy would connect without dialGuard
 			DialContext:            dialer.DialContext,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 			ForceAttemptHTTP2:      true,
@@ -51,7 +51,7 @@ func newFetcher(resolver *net.Resolver, roots *x509.CertPool, loopback bool) fet
 	}}
 }
 
-// fetched is a good answer: a body, or the news that the old one still holds.
+// fetched is a usable answer: a body, or that the earlier one has not changed.
 type fetched struct {
 	body      []byte
 	etag      string
@@ -59,32 +59,32 @@ type fetched struct {
 	unchanged bool
 }
 
-// fetchFailure is a bad answer or none.
-type fetchFailure struct {
+// fetchError is an answer that cannot be used, or that none came.
+type fetchError struct {
 	what string // completes "The document …"
-	// down: the other side may answer the same request later.
+	// down is set if the host may answer the same request later.
 	down bool
-	// final: the other side has said that there is no such document, or a
-	// different one, so an older copy is not used either.
+	// final is set if the host has said that the document does not exist, or has
+	// sent one that is not valid, so that an older copy is not used either.
 	final bool
 	cause error
 }
 
-func (f *fetchFailure) Error() string {
-	if f.cause != nil {
-		return f.what + ": " + f.cause.Error()
+func (e *fetchError) Error() string {
+	if e.cause != nil {
+		return e.what + ": " + e.cause.Error()
 	}
-	return f.what
+	return e.what
 }
 
-func (f *fetchFailure) Unwrap() error { return f.cause }
+func (e *fetchError) Unwrap() error { return e.cause }
 
 func (f fetcher) get(ctx context.Context, url, etag string) (fetched, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return fetched{}, &fetchFailure{what: "has a URL that cannot be fetched", cause: err}
+		return fetched{}, &fetchError{what: "has a URL that cannot be fetched", cause: err}
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "entramcp")
@@ -93,7 +93,7 @@ func (f fetcher) get(ctx context.Context, url, etag string) (fetched, error) {
 	}
 	resp, err := f.client.Do(req)
 	if err != nil {
-		return fetched{}, dialFailure(err)
+		return fetched{}, unreachable(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNotModified && etag != "" {
@@ -104,14 +104,14 @@ func (f fetcher) get(ctx context.Context, url, etag string) (fetched, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
 	if err == nil {
-		// A host that sees us hang up can still end its answer in good form.
+		// A host that sees our side close can still end its answer regularly.
 		err = ctx.Err()
 	}
 	switch {
 	case err != nil:
-		return fetched{}, &fetchFailure{what: "broke off", down: true, cause: err}
+		return fetched{}, &fetchError{what: "broke off", down: true, cause: err}
 	case len(body) > maxDocument:
-		return fetched{}, &fetchFailure{what: fmt.Sprintf("is longer than %d bytes", maxDocument)}
+		return fetched{}, &fetchError{what: fmt.Sprintf("is longer than %d bytes", maxDocument)}
 	}
 	return fetched{body: body, etag: resp.Header.Get("ETag"), fresh: freshness(resp.Header)}, nil
 }
@@ -119,7 +119,7 @@ func (f fetcher) get(ctx context.Context, url, etag string) (fetched, error) {
 func checkAnswer(resp *http.Response) error {
 	status := resp.StatusCode
 	if status != http.StatusOK {
-		return &fetchFailure{
+		return &fetchError{
 			what:  fmt.Sprintf("was answered with HTTP status %d", status),
 			down:  status >= 500 || status == http.StatusTooManyRequests,
 			final: status == http.StatusNotFound || status == http.StatusGone,
@@ -127,15 +127,16 @@ func checkAnswer(resp *http.Response) error {
 	}
 	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil || (kind != "application/json" && !(strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json"))) {
-		return &fetchFailure{what: "is not of type application/json"}
+		return &fetchError{what: "is not of type application/json"}
 	}
 	return nil
 }
 
-// dialFailure is one answer for whatever kept this server from asking: which
-// names exist inside its network, and at what addresses, is not for strangers.
-func dialFailure(err error) *fetchFailure {
-	return &fetchFailure{what: "could not be fetched", down: true, cause: err}
+// unreachable has the same text for every reason for which no answer came:
+// strangers must not learn which names exist inside this server's network, and
+// at what addresses.
+func unreachable(err error) *fetchError {
+	return &fetchError{what: "could not be fetched", down: true, cause: err}
 }
 
 // freshness is how long an answer stays fresh (RFC 9111 §4.2), within our
@@ -160,16 +161,16 @@ func freshness(h http.Header) time.Duration {
 	return defaultFresh
 }
 
-// wireServer answers for the Azure fabric on every virtual machine. It is in a
-// public range, so that no registry of special-use addresses lists it
+// wireServer is Azure's own service on every virtual machine. It is in a public
+// range, so that no registry of special-use addresses lists it
 // (https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16).
 var wireServer = netip.MustParsePrefix("168.63.129.16/32")
 
-// dialGuard is a net.Dialer.Control function. It sees the address that is about
-// to be connected to, after all name resolution, so a name that changes its
-// address between two looks gains nothing. It refuses everything that is not
-// global unicast (RFC 6890) and, unless loopback is permitted, this machine.
-// Which ports may be used is decided by checkFetchURL.
+// dialGuard is a net.Dialer.Control function. It gets the address that is about
+// to be connected to, after all name resolution, so a name that resolves to
+// another address the second time (DNS rebinding) gains nothing. It refuses
+// everything that is not global unicast (RFC 6890) and, unless loopback is
+// permitted, this machine. Which ports may be used is decided by checkFetchURL.
 func dialGuard(loopback bool) func(network, address string, _ syscall.RawConn) error {
 	options := []ssrf.Option{ssrf.WithAnyPort(), ssrf.WithDeniedV4Prefixes(wireServer)}
 	if loopback {

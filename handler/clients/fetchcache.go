@@ -208,7 +208,7 @@ func (d *fetchCache) fetch(ctx context.Context, rawURL, etag string, check func(
 	answer, err := d.fetcher.get(ctx, rawURL, etag)
 	if err == nil && !answer.unchanged {
 		if err = check(answer.body); err != nil {
-			err = &fetchFailure{what: "is not valid", final: true, cause: err}
+			err = &fetchError{what: "is not valid", final: true, cause: err}
 		}
 	}
 	return answer, err
@@ -218,13 +218,13 @@ func (d *fetchCache) fetch(ctx context.Context, rawURL, etag string, check func(
 // that was fetched comes before one that is built in; neither is used if the
 // host has said that there is no such document, or a different one.
 func (d *fetchCache) standIn(ctx context.Context, rawURL string, c cachedCopy, err error) (cachedCopy, error) {
-	var f *fetchFailure
-	failed := errors.As(err, &f)
+	var fetchErr *fetchError
+	failed := errors.As(err, &fetchErr)
 	if failed && c.Used {
 		before, _ := d.failing.Get(rawURL)
 		d.failing.Add(rawURL, failing{since: cmp.Or(before.since, d.now()), last: d.now()})
 	}
-	if !failed || !f.final {
+	if !failed || !fetchErr.final {
 		old := !c.builtIn && d.now().Before(c.Fresh.Add(staleFor))
 		if body, known := d.builtIn[rawURL]; known && !old {
 			c, old = cachedCopy{URL: rawURL, body: body, builtIn: true, row: c.row, shared: true}, true
@@ -241,14 +241,14 @@ func (d *fetchCache) standIn(ctx context.Context, rawURL string, c cachedCopy, e
 		return cachedCopy{}, err
 	}
 	d.log.WarnContext(ctx, "a client's metadata document cannot be fetched (PINNED_CLIENTS can hold one)", "url", rawURL, "cause", err)
-	if refusal := new(oauth.Error); errors.As(f.cause, &refusal) && f.final {
+	if refusal := new(oauth.Error); errors.As(fetchErr.cause, &refusal) && fetchErr.final {
 		return cachedCopy{}, refusal
 	}
-	text := "The client's document at " + quoteForClient(rawURL) + " " + f.what + ". "
-	if !f.final {
+	text := "The client's document at " + quoteForClient(rawURL) + " " + fetchErr.what + ". "
+	if !fetchErr.final {
 		text += "If this persists, the operator of this server can add the document to PINNED_CLIENTS. "
 	}
-	if f.down {
+	if fetchErr.down {
 		return cachedCopy{}, oauth.Unavailable(text+"Try again in a moment.", tryAgain, err)
 	}
 	return cachedCopy{}, unknownClient(text[:len(text)-1]).Because(err)

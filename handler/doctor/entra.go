@@ -65,7 +65,7 @@ func clock(d entra.Discovery, now time.Time) Finding {
 
 func redirect(ctx context.Context, c *entra.Client, uri string) Finding {
 	const check = "redirect URI"
-	var refused *entra.Failure
+	var refused *entra.Error
 	switch err := c.ProbeRedirect(ctx); {
 	case err == nil:
 		return OK(check, uri+" is registered")
@@ -82,11 +82,11 @@ func credential(ctx context.Context, c *entra.Client) Finding {
 	if err == nil {
 		return OK(check, "Entra did not reject it")
 	}
-	f := entra.AsFailure(err)
-	if f.Kind == entra.Misconfigured {
-		return Wrong(check, f.Description(), f.NextStep)
+	e := entra.AsError(err)
+	if e.Kind == entra.Misconfigured {
+		return Wrong(check, e.Description(), e.NextStep)
 	}
-	return Unknown(check, f.Description(), f.NextStep)
+	return Unknown(check, e.Description(), e.NextStep)
 }
 
 // certificate reports when the certificate in use ends, if there is one.

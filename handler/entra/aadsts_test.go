@@ -28,7 +28,7 @@ func TestEveryNumberIsExplainedInSentences(t *testing.T) {
 			if e.Kind == Misconfigured && !strings.HasPrefix(e.NextStep, "The administrator ") {
 				t.Errorf("an operator's step does not say whose it is: %q", e.NextStep)
 			}
-			f := answer{Error: "invalid_grant", Codes: []int{code}, Description: "AADSTS" + strconv.Itoa(code) + ": raw text"}.failure()
+			f := errorResponse{Error: "invalid_grant", Codes: []int{code}, Description: "AADSTS" + strconv.Itoa(code) + ": raw text"}.explain()
 			if d := f.Description(); !strings.HasSuffix(d, "(AADSTS"+strconv.Itoa(code)+")") || strings.Contains(d, "raw text") || len(d) > 400 {
 				t.Errorf("description is %q", d)
 			}

@@ -166,7 +166,7 @@ func LooksLikeEntra(raw string) bool {
 const maxCallerToken = 16 << 10
 
 // Verify admits a caller to the MCP endpoint. The error is a *Refusal, or a
-// *Failure of kind Unavailable if Entra's keys cannot be had, or if it cannot be
+// *Error of kind Unavailable if Entra's keys cannot be had, or if it cannot be
 // known whether the tenant is allowed.
 func (c *Callers) Verify(ctx context.Context, raw string) (Caller, error) {
 	return c.VerifyRole(ctx, raw, c.policy.AppRole)

@@ -304,7 +304,7 @@ func TestUnknownKeysOfCallersFetchRarely(t *testing.T) {
 	e.clock.Advance(unknownKeyEvery)
 	e.set(func() { e.down = true })
 	for range 5 {
-		if _, err := c.Verify(t.Context(), e.issue(byRobot(nil))); err == nil || AsFailure(err).Kind != Unavailable {
+		if _, err := c.Verify(t.Context(), e.issue(byRobot(nil))); err == nil || AsError(err).Kind != Unavailable {
 			t.Errorf("while the keys cannot be read: %v", err)
 		}
 	}
@@ -383,7 +383,7 @@ func TestACallerIsNoVerdictWhileEntraIsAway(t *testing.T) {
 	e := newTenant(t)
 	token := e.issue(byRobot(nil))
 	e.set(func() { e.down = true })
-	if _, err := e.callers().Verify(t.Context(), token); err == nil || AsFailure(err).Kind != Unavailable {
+	if _, err := e.callers().Verify(t.Context(), token); err == nil || AsError(err).Kind != Unavailable {
 		t.Errorf("before the first fetch: %v", err)
 	}
 	for name, ok := range map[string]bool{testTenant: true, otherTenant: false} {
@@ -461,7 +461,7 @@ func TestACallerWhoseTenantNobodyKnowsIsNoVerdict(t *testing.T) {
 	token := e.issue(byRobot(func(claims map[string]any) {
 		claims["tid"], claims["iss"] = otherTenant, e.server.URL+"/"+otherTenant+"/v2.0"
 	}))
-	if _, err := c.Verify(t.Context(), token); err == nil || AsFailure(err).Kind != Unavailable || !errors.Is(err, unknown) {
+	if _, err := c.Verify(t.Context(), token); err == nil || AsError(err).Kind != Unavailable || !errors.Is(err, unknown) {
 		t.Errorf("got %v", err)
 	}
 	unknown = nil

@@ -15,7 +15,7 @@ import (
 
 // credential proves to the token endpoint that we are the app registration.
 type credential interface {
-	// authenticate adds the proof to a token request. Its errors are *Failure.
+	// authenticate adds the proof to a token request. Its errors are *Error.
 	authenticate(ctx context.Context, form url.Values, tokenEndpoint string) error
 	// setting is the environment variable that names it.
 	setting() string
@@ -43,13 +43,13 @@ func setAssertion(form url.Values, assertion string) {
 
 // nameCredential names the setting in use where Entra only says that client
 // authentication failed.
-func (c *Client) nameCredential(f *Failure) {
-	if f.Kind == Misconfigured && f.code == "invalid_client" && explanations[f.AADSTS].NextStep == "" {
-		f.NextStep = "The administrator checks " + c.credential.setting() + "."
+func (c *Client) nameCredential(e *Error) {
+	if e.Kind == Misconfigured && e.code == "invalid_client" && explanations[e.AADSTS].NextStep == "" {
+		e.NextStep = "The administrator checks " + c.credential.setting() + "."
 	}
 }
 
-func credentialUnusable(summary, next string, cause error) *Failure {
+func credentialUnusable(summary, next string, cause error) *Error {
 	return refused(summary, next, Misconfigured, cause)
 }
 
@@ -94,15 +94,15 @@ func (identityCredential) setting() string { return "ENTRA_MANAGED_IDENTITY_CLIE
 func (c identityCredential) authenticate(ctx context.Context, form url.Values, _ string) error {
 	token, err := c.source.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{c.scope}})
 	if err != nil {
-		return identityFailure(err)
+		return identityError(err)
 	}
 	setAssertion(form, token.Token)
 	return nil
 }
 
-// identityFailure tells an identity that does not exist from an endpoint that
+// identityError tells an identity that does not exist from an endpoint that
 // is slow: the platform answers 400 for the former.
-func identityFailure(err error) *Failure {
+func identityError(err error) *Error {
 	var refusal *azidentity.AuthenticationFailedError
 	if errors.As(err, &refusal) && refusal.RawResponse != nil {
 		switch status := refusal.RawResponse.StatusCode; {

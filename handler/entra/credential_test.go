@@ -165,9 +165,9 @@ func TestCertificateThatCannotBeReadNamesTheSetting(t *testing.T) {
 			c := e.client(func(c *Config) {
 				c.Secret, c.CertificatePath, c.CertificatePassword = Secret{}, cfg.CertificatePath, cfg.CertificatePassword
 			})
-			f := e.refreshFailure(c)
+			f := e.refreshError(c)
 			if f.Kind != Misconfigured || f.EndsGrant() || !strings.Contains(f.NextStep, "ENTRA_CLIENT_CERTIFICATE_PATH") {
-				t.Errorf("failure is %v: %s", f, f.NextStep)
+				t.Errorf("error is %v: %s", f, f.NextStep)
 			}
 			if _, ok, err := c.CertificateExpiry(t.Context()); !ok || err == nil {
 				t.Errorf("its expiry is known: %t, %v", ok, err)
@@ -257,7 +257,7 @@ func TestWrongFederationNamesTheFix(t *testing.T) {
 			trust := e.Federation(i.ManagedIdentity)
 			test.spoil(&trust)
 			e.reconfigure(func(a *sim.App) { a.Federated = []sim.FederatedCredential{trust} })
-			f := e.exchangeFailure(e.client(i.use))
+			f := e.exchangeError(e.client(i.use))
 			if f.AADSTS != test.code || f.Kind != Misconfigured || !strings.Contains(f.NextStep, name) {
 				t.Errorf("got %v: %s", f, f.NextStep)
 			}
@@ -265,16 +265,16 @@ func TestWrongFederationNamesTheFix(t *testing.T) {
 	}
 }
 
-func TestManagedIdentityFailuresNameTheSettingOrWait(t *testing.T) {
+func TestManagedIdentityErrorsNameTheSettingOrWait(t *testing.T) {
 	e := newTenant(t)
 	i := e.newIdentityEndpoint()
 	c := e.client(i.use)
 	i.fail.Store(http.StatusBadRequest)
-	if f := e.refreshFailure(c); f.Kind != Misconfigured || !strings.Contains(f.NextStep, "ENTRA_MANAGED_IDENTITY_CLIENT_ID") {
+	if f := e.refreshError(c); f.Kind != Misconfigured || !strings.Contains(f.NextStep, "ENTRA_MANAGED_IDENTITY_CLIENT_ID") {
 		t.Errorf("a missing identity gives %v", f)
 	}
 	i.fail.Store(http.StatusServiceUnavailable)
-	if f := e.refreshFailure(c); f.Kind != Unavailable {
+	if f := e.refreshError(c); f.Kind != Unavailable {
 		t.Errorf("an outage gives %v", f)
 	}
 }
@@ -289,9 +289,9 @@ func TestWrongCredentialNamesTheSetting(t *testing.T) {
 		t.Run(strconv.Itoa(code), func(t *testing.T) {
 			e := newTenant(t)
 			e.respond = func(w http.ResponseWriter, _ *http.Request) { refuse(w, "invalid_client", code) }
-			f := e.refreshFailure(e.client())
+			f := e.refreshError(e.client())
 			if f.Kind != Misconfigured || f.AADSTS != code || !strings.Contains(f.NextStep, setting) {
-				t.Errorf("failure is %v, next step %q", f, f.NextStep)
+				t.Errorf("error is %v, next step %q", f, f.NextStep)
 			}
 			if f.EndsGrant() || f.AtToken().Status() != http.StatusServiceUnavailable {
 				t.Error("an operator's mistake ended the grant")

@@ -16,7 +16,7 @@ import (
 	"entramcp/handler/oauth"
 )
 
-// Kind says what a Failure means for the sign-in or the grant.
+// Kind says what an Error means for the sign-in or the grant.
 type Kind string
 
 // The kinds. EndsGrant tells which of them end a grant.
@@ -31,9 +31,10 @@ const (
 	Unavailable       Kind = "unavailable"        // no answer, or none that can be trusted
 )
 
-// Failure is an error of Entra's in words for people. Summary, NextStep and
-// ConsentURL may be shown to the user; Error and LogValue are for the log.
-type Failure struct {
+// Error is an error of Entra's, or the lack of a usable answer, in words for
+// people. Summary, NextStep and ConsentURL may be shown to the user; Error() and
+// LogValue are for the log.
+type Error struct {
 	// AADSTS is Entra's own number, or 0.
 	AADSTS int
 	// OAuth is the error for the MCP client when this ends an authorization
@@ -61,90 +62,90 @@ type Failure struct {
 }
 
 // Error is for the log: it holds Entra's own text, which may name the user.
-func (f *Failure) Error() string {
-	s := "entra: " + string(f.Kind)
-	if f.code != "" {
-		s += ": " + f.code
+func (e *Error) Error() string {
+	s := "entra: " + string(e.Kind)
+	if e.code != "" {
+		s += ": " + e.code
 	}
-	if f.AADSTS != 0 {
-		s += fmt.Sprintf(" AADSTS%d", f.AADSTS)
+	if e.AADSTS != 0 {
+		s += fmt.Sprintf(" AADSTS%d", e.AADSTS)
 	}
-	if f.CorrelationID != "" {
-		s += " (correlation " + f.CorrelationID + ")"
+	if e.CorrelationID != "" {
+		s += " (correlation " + e.CorrelationID + ")"
 	}
-	if f.cause != nil {
-		s += ": " + f.cause.Error()
+	if e.cause != nil {
+		s += ": " + e.cause.Error()
 	}
 	return s
 }
 
 // Unwrap returns what Entra or the network said.
-func (f *Failure) Unwrap() error { return f.cause }
+func (e *Error) Unwrap() error { return e.cause }
 
 // LogValue is what an operator needs to find the event in Entra.
-func (f *Failure) LogValue() slog.Value {
-	attrs := []slog.Attr{slog.String("kind", string(f.Kind)), slog.String("error", f.code)}
-	if f.AADSTS != 0 {
-		attrs = append(attrs, slog.Int("aadsts", f.AADSTS))
+func (e *Error) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.String("kind", string(e.Kind)), slog.String("error", e.code)}
+	if e.AADSTS != 0 {
+		attrs = append(attrs, slog.Int("aadsts", e.AADSTS))
 	}
-	attrs = append(attrs, slog.String("correlation_id", f.CorrelationID), slog.String("trace_id", f.TraceID))
-	if f.cause != nil {
-		attrs = append(attrs, slog.String("cause", f.cause.Error()))
+	attrs = append(attrs, slog.String("correlation_id", e.CorrelationID), slog.String("trace_id", e.TraceID))
+	if e.cause != nil {
+		attrs = append(attrs, slog.String("cause", e.cause.Error()))
 	}
 	return slog.GroupValue(attrs...)
 }
 
 // Description is the short text for error_description: what happened, what
 // comes next and, for administrators, Entra's number.
-func (f *Failure) Description() string {
-	s := f.Summary + " " + f.NextStep
-	if f.AADSTS != 0 {
-		s += " (AADSTS" + strconv.Itoa(f.AADSTS) + ")"
+func (e *Error) Description() string {
+	s := e.Summary + " " + e.NextStep
+	if e.AADSTS != 0 {
+		s += " (AADSTS" + strconv.Itoa(e.AADSTS) + ")"
 	}
 	return s
 }
 
 // AuditReason is Entra's number, which says more than the error code, or the error
 // code if there is no number.
-func (f *Failure) AuditReason() string {
-	if f.AADSTS != 0 {
-		return "AADSTS" + strconv.Itoa(f.AADSTS)
+func (e *Error) AuditReason() string {
+	if e.AADSTS != 0 {
+		return "AADSTS" + strconv.Itoa(e.AADSTS)
 	}
-	return string(f.OAuth)
+	return string(e.OAuth)
 }
 
 // EndsGrant reports whether a failed renewal is final for the grant. What the
 // operator has to fix, and what may be over in a minute, is not: the user's
 // sign-in is as good as before.
-func (f *Failure) EndsGrant() bool { return f.Kind != Misconfigured && f.Kind != Unavailable }
+func (e *Error) EndsGrant() bool { return e.Kind != Misconfigured && e.Kind != Unavailable }
 
 // AtCallback is the error for the MCP client that waits for an authorization
 // response.
-func (f *Failure) AtCallback() *oauth.Error {
-	e := oauth.New(f.OAuth, f.Description()).Because(f)
-	e.RetryAfter = f.RetryAfter
-	return e
+func (e *Error) AtCallback() *oauth.Error {
+	response := oauth.New(e.OAuth, e.Description()).Because(e)
+	response.RetryAfter = e.RetryAfter
+	return response
 }
 
 // AtToken is the error for the MCP client that renews its tokens: invalid_grant
 // if the grant has ended, else 503.
-func (f *Failure) AtToken() *oauth.Error {
-	if f.EndsGrant() {
-		return oauth.New(oauth.InvalidGrant, f.Description()).Because(f)
+func (e *Error) AtToken() *oauth.Error {
+	if e.EndsGrant() {
+		return oauth.New(oauth.InvalidGrant, e.Description()).Because(e)
 	}
-	retry := f.RetryAfter
+	retry := e.RetryAfter
 	if retry <= 0 {
 		retry = defaultRetry
 	}
-	return oauth.Unavailable(f.Description(), retry, f)
+	return oauth.Unavailable(e.Description(), retry, e)
 }
 
 // defaultRetry is the Retry-After when Entra names none.
 const defaultRetry = 5 * time.Second
 
-// unreachable is the Failure for an answer that did not come or made no sense.
-func unreachable(what string, cause error) *Failure {
-	return &Failure{
+// unreachable is the Error for an answer that did not come or made no sense.
+func unreachable(what string, cause error) *Error {
+	return &Error{
 		OAuth: oauth.TemporarilyUnavailable, Kind: Unavailable, RetryAfter: defaultRetry,
 		Summary:  "Microsoft Entra ID did not give a usable answer.",
 		NextStep: "Try again in a minute.",
@@ -152,11 +153,11 @@ func unreachable(what string, cause error) *Failure {
 	}
 }
 
-// AsFailure returns the *Failure in err's chain, or one of kind Unavailable
+// AsError returns the *Error in err's chain, or one of kind Unavailable
 // that wraps err: an unexplained outcome is not a reason to end a sign-in.
-func AsFailure(err error) *Failure {
-	if f, ok := errors.AsType[*Failure](err); ok {
-		return f
+func AsError(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return unreachable("time ran out", err)
@@ -164,10 +165,10 @@ func AsFailure(err error) *Failure {
 	return unreachable("unexpected", err)
 }
 
-// answer is an error as Entra words it, on the callback or at the token
-// endpoint.
+// errorResponse is an error as Entra sends it, to the callback or from the token
+// endpoint (RFC 6749 §4.1.2.1 and §5.2).
 // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#error-response-1
-type answer struct {
+type errorResponse struct {
 	Error         string `json:"error"`
 	Description   string `json:"error_description"`
 	Codes         []int  `json:"error_codes"`
@@ -183,17 +184,17 @@ var (
 	tracePattern       = regexp.MustCompile(`Trace ID: ([0-9A-Fa-f-]{36})`)
 )
 
-// failure explains a. Entra asks clients not to depend on its numbers, so they
-// refine what the OAuth error already decides, and an unknown number changes
-// nothing.
-func (a answer) failure() *Failure {
+// explain is the Error that a means. Entra asks clients not to depend on its
+// numbers, so they refine what the OAuth error already decides, and an unknown
+// number changes nothing.
+func (a errorResponse) explain() *Error {
 	codes := a.Codes
 	for _, m := range aadstsPattern.FindAllStringSubmatch(a.Description, -1) {
 		if n, err := strconv.Atoi(m[1]); err == nil && !slices.Contains(codes, n) {
 			codes = append(slices.Clone(codes), n)
 		}
 	}
-	e, number := generic(a.Error, a.Suberror), 0
+	meaning, number := generic(a.Error, a.Suberror), 0
 	if len(codes) > 0 {
 		number = codes[0]
 	}
@@ -201,24 +202,24 @@ func (a answer) failure() *Failure {
 	// validating credentials. AADSTS70000: The provided grant is invalid".
 	for _, n := range slices.Backward(codes) {
 		if known, ok := explanations[n]; ok {
-			e, number = known, n
+			meaning, number = known, n
 			break
 		}
 	}
-	f := &Failure{
-		AADSTS: number, OAuth: e.OAuth, Kind: e.Kind, Summary: e.Summary, NextStep: e.NextStep,
+	e := &Error{
+		AADSTS: number, OAuth: meaning.OAuth, Kind: meaning.Kind, Summary: meaning.Summary, NextStep: meaning.NextStep,
 		CorrelationID: a.CorrelationID, TraceID: a.TraceID, Claims: challenge(a.Claims), AdminOnly: slices.Contains(adminOnly, number),
 		code: a.Error, cause: errors.New(a.Description),
 	}
-	if f.Claims != "" && f.Kind != Misconfigured && f.Kind != Unavailable {
-		f.Kind = InteractionNeeded
+	if e.Claims != "" && e.Kind != Misconfigured && e.Kind != Unavailable {
+		e.Kind = InteractionNeeded
 	}
-	f.CorrelationID = cmp.Or(f.CorrelationID, firstGroup(correlationPattern, a.Description))
-	f.TraceID = cmp.Or(f.TraceID, firstGroup(tracePattern, a.Description))
-	if f.Kind == Unavailable {
-		f.RetryAfter = defaultRetry
+	e.CorrelationID = cmp.Or(e.CorrelationID, firstGroup(correlationPattern, a.Description))
+	e.TraceID = cmp.Or(e.TraceID, firstGroup(tracePattern, a.Description))
+	if e.Kind == Unavailable {
+		e.RetryAfter = defaultRetry
 	}
-	return f
+	return e
 }
 
 // adminOnly are the numbers for consent that users cannot give themselves.
@@ -252,13 +253,13 @@ const maxSaid = 2000
 
 // FromRedirect explains the error that Entra put on the callback, or returns
 // nil if there is none. The consent link is added by (*Client).FromRedirect.
-func FromRedirect(query url.Values) *Failure {
+func FromRedirect(query url.Values) *Error {
 	if !query.Has("error") {
 		return nil
 	}
 	said := func(name string) string { return fmt.Sprintf("%.*s", maxSaid, query.Get(name)) }
-	return answer{
+	return errorResponse{
 		Error: said("error"), Description: said("error_description"),
 		Suberror: said("error_subcode"), Claims: query.Get("claims"),
-	}.failure()
+	}.explain()
 }

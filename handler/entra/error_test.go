@@ -71,9 +71,9 @@ func TestRefreshEndsTheGrantOnlyWhenTheSignInIsOver(t *testing.T) {
 			t.Parallel()
 			e := newTenant(t)
 			e.respond = test.respond
-			f := e.refreshFailure(e.client())
+			f := e.refreshError(e.client())
 			if f.Kind != test.kind || f.EndsGrant() != test.ends {
-				t.Fatalf("failure is %v, want %s", f, test.kind)
+				t.Fatalf("error is %v, want %s", f, test.kind)
 			}
 			if test.ends != (f.AtToken().Code == oauth.InvalidGrant) {
 				t.Errorf("the client gets %v", f.AtToken())
@@ -101,7 +101,7 @@ func TestRawTextOfEntraGoesToTheLogOnly(t *testing.T) {
 	e.must(err)
 	e.refuses("invalid_grant", 700082)
 	_, err = c.Refresh(context.Background(), refreshToken("used-up-refresh-token"))
-	f := AsFailure(err)
+	f := AsError(err)
 	if strings.Contains(f.Description(), "ada@") || strings.Contains(f.Description(), "Trace ID") || strings.Contains(f.AtToken().Description, "ada@") {
 		t.Errorf("the description holds raw text: %s", f.Description())
 	}
@@ -134,7 +134,7 @@ func TestRetryAfterIsPassedOnWithinBounds(t *testing.T) {
 				w.Header().Set("Retry-After", value)
 				w.WriteHeader(http.StatusTooManyRequests)
 			}
-			if f := e.refreshFailure(e.client()); f.Kind != Unavailable || f.RetryAfter != want || f.AtToken().RetryAfter != want {
+			if f := e.refreshError(e.client()); f.Kind != Unavailable || f.RetryAfter != want || f.AtToken().RetryAfter != want {
 				t.Errorf("Retry-After %q gives %s, want %s", value, f.RetryAfter, want)
 			}
 		})
@@ -147,13 +147,13 @@ func TestRetryAfterOfARefusalIsPassedOn(t *testing.T) {
 		w.Header().Set("Retry-After", "11")
 		refuse(w, "temporarily_unavailable", 90055)
 	}
-	if f := e.refreshFailure(e.client()); f.Kind != Unavailable || f.RetryAfter != 11*time.Second {
-		t.Errorf("failure is %v after %s", f, f.RetryAfter)
+	if f := e.refreshError(e.client()); f.Kind != Unavailable || f.RetryAfter != 11*time.Second {
+		t.Errorf("error is %v after %s", f, f.RetryAfter)
 	}
 }
 
 // What Entra refuses for a moment is sent once more, for clients that take any
-// failure for the end of the sign-in; never a code that may have been redeemed.
+// error for the end of the sign-in; never a code that may have been redeemed.
 func TestARefusalOfAMomentIsRepeatedOnce(t *testing.T) {
 	status := func(code int, retryAfter string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -241,8 +241,8 @@ func TestSlowEntraIsCutOff(t *testing.T) {
 		case <-r.Context().Done():
 		}
 	}
-	if f := e.refreshFailure(c); f.Kind != Unavailable || !errors.Is(f, context.DeadlineExceeded) {
-		t.Errorf("failure is %v", f)
+	if f := e.refreshError(c); f.Kind != Unavailable || !errors.Is(f, context.DeadlineExceeded) {
+		t.Errorf("error is %v", f)
 	}
 }
 
@@ -252,9 +252,9 @@ func TestBlockedByAddressSendsNobodyInCircles(t *testing.T) {
 	e.must(e.Change(sim.Bob, func(u *sim.User) { u.BlockedFromServers = true }))
 	q, verifier := e.redirected(c, sim.Bob, "") // the browser may
 	_, err := c.Exchange(t.Context(), Callback{Code: Code{secret.New(q.Get("code"))}, Verifier: verifier, Nonce: testNonce})
-	f := AsFailure(err)
+	f := AsError(err)
 	if f.Kind != PolicyBlocked || !f.EndsGrant() || f.AtToken().Code != oauth.InvalidGrant {
-		t.Errorf("failure is %v", f)
+		t.Errorf("error is %v", f)
 	}
 	if d := f.Description(); !strings.Contains(d, "administrator has to act") || strings.Contains(d, "Sign in again") {
 		t.Errorf("description is %q", d)
@@ -268,8 +268,8 @@ func TestRefusedConnectionIsUnavailable(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.server.Close()
-	if f := e.refreshFailure(c); f.Kind != Unavailable {
-		t.Errorf("failure is %v", f)
+	if f := e.refreshError(c); f.Kind != Unavailable {
+		t.Errorf("error is %v", f)
 	}
 }
 
@@ -282,8 +282,8 @@ func TestCredentialDoesNotFollowARedirect(t *testing.T) {
 	e.respond = func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 	}
-	if f := e.refreshFailure(e.client()); f.Kind != Unavailable {
-		t.Errorf("failure is %v", f)
+	if f := e.refreshError(e.client()); f.Kind != Unavailable {
+		t.Errorf("error is %v", f)
 	}
 }
 
@@ -310,7 +310,7 @@ func TestErrorOnTheCallbackIsExplained(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := c.FromRedirect(test.query)
 			if f.Kind != test.kind || f.AADSTS != test.aadsts || f.AtCallback().Code != test.oauth {
-				t.Errorf("failure is %v for the client %v", f, f.AtCallback())
+				t.Errorf("error is %v for the client %v", f, f.AtCallback())
 			}
 			if strings.Contains(f.Description(), "<script>") || strings.Contains(f.Description(), "raw") {
 				t.Errorf("the description holds Entra's text: %s", f.Description())
@@ -329,7 +329,7 @@ func TestErrorOnTheCallbackIsExplained(t *testing.T) {
 		}
 	}
 	if FromRedirect(url.Values{"code": {"c"}}) != nil {
-		t.Error("a callback without an error is a failure")
+		t.Error("a callback without an error is explained as one")
 	}
 }
 
@@ -346,13 +346,13 @@ func TestConsentLinkNamesAppScopeAndTenant(t *testing.T) {
 	}
 }
 
-// The audit trail, the log and the client each get of a failure what is for them.
-func TestAFailureSaysToEachReaderWhatIsForThem(t *testing.T) {
-	numbered := &Failure{
+// The audit trail, the log and the client each get of an error what is for them.
+func TestAnErrorSaysToEachReaderWhatIsForThem(t *testing.T) {
+	numbered := &Error{
 		AADSTS: 50105, OAuth: oauth.AccessDenied, Kind: NotAllowed, Summary: "No.", NextStep: "Ask.",
 		CorrelationID: "c-1", TraceID: "t-1", code: "invalid_grant", cause: errors.New("raw text"),
 	}
-	plain := &Failure{OAuth: oauth.ServerError, Kind: Misconfigured, Summary: "No.", NextStep: "Fix."}
+	plain := &Error{OAuth: oauth.ServerError, Kind: Misconfigured, Summary: "No.", NextStep: "Fix."}
 	for name, test := range map[string]struct{ got, want string }{
 		"audit, by number":  {numbered.AuditReason(), "AADSTS50105"},
 		"audit, by code":    {plain.AuditReason(), "server_error"},
@@ -370,17 +370,17 @@ func TestAFailureSaysToEachReaderWhatIsForThem(t *testing.T) {
 	if !errors.Is(numbered, numbered.cause) || !errors.Is(numbered.AtCallback(), numbered) {
 		t.Error("the cause is lost")
 	}
-	if f := AsFailure(fmt.Errorf("waiting: %w", context.DeadlineExceeded)); f.Kind != Unavailable || !strings.Contains(f.Error(), "time ran out") {
+	if f := AsError(fmt.Errorf("waiting: %w", context.DeadlineExceeded)); f.Kind != Unavailable || !strings.Contains(f.Error(), "time ran out") {
 		t.Errorf("a deadline is %v", f)
 	}
 }
 
 func TestUnexplainedErrorIsUnavailable(t *testing.T) {
-	if f := AsFailure(errors.New("surprise")); f.Kind != Unavailable || f.EndsGrant() {
-		t.Errorf("failure is %v", f)
+	if f := AsError(errors.New("surprise")); f.Kind != Unavailable || f.EndsGrant() {
+		t.Errorf("error is %v", f)
 	}
-	wrapped := fmt.Errorf("while renewing: %w", &Failure{Kind: SignInOver})
-	if f := AsFailure(wrapped); f.Kind != SignInOver {
-		t.Errorf("failure is %v", f)
+	wrapped := fmt.Errorf("while renewing: %w", &Error{Kind: SignInOver})
+	if f := AsError(wrapped); f.Kind != SignInOver {
+		t.Errorf("error is %v", f)
 	}
 }

@@ -199,9 +199,9 @@ func (c *Client) listed(m metadata, tid string) bool {
 	})
 }
 
-// unknownTenant is the Failure where it cannot be known whether a tenant is allowed.
-func unknownTenant(cause error) *Failure {
-	return &Failure{
+// unknownTenant is the Error where it cannot be known whether a tenant is allowed.
+func unknownTenant(cause error) *Error {
+	return &Error{
 		OAuth: oauth.TemporarilyUnavailable, Kind: Unavailable, RetryAfter: defaultRetry,
 		Summary:  "The server cannot find out whether your organization may use it.",
 		NextStep: "Try again in a minute.",
@@ -227,25 +227,25 @@ func isVersion1(t idToken) bool {
 	return t.Version == "1.0" || strings.HasPrefix(t.Issuer, "https://sts.windows.net/") || strings.HasPrefix(t.Issuer, "https://sts.chinacloudapi.cn/")
 }
 
-func version1() *Failure {
+func version1() *Error {
 	return refused("Microsoft Entra ID issued a version 1 token, which this server does not accept.",
 		"The administrator sets "+TokenVersionSetting, Misconfigured, errVersion1)
 }
 
 // untrusted is for a token that is not the one we asked for. It says nothing about
 // the user's session, so it ends nothing.
-func untrusted(cause error) *Failure {
-	f := unreachable("ID token", cause)
-	f.Summary = "Microsoft Entra ID's answer could not be verified, so it was not used."
-	f.NextStep = "Start the sign-in again; if that does not help, tell the administrator."
-	f.OAuth = oauth.ServerError
-	return f
+func untrusted(cause error) *Error {
+	e := unreachable("ID token", cause)
+	e.Summary = "Microsoft Entra ID's answer could not be verified, so it was not used."
+	e.NextStep = "Start the sign-in again; if that does not help, tell the administrator."
+	e.OAuth = oauth.ServerError
+	return e
 }
 
-func refused(summary, next string, kind Kind, cause error) *Failure {
-	f := &Failure{OAuth: oauth.AccessDenied, Kind: kind, Summary: summary, NextStep: next, cause: cause}
+func refused(summary, next string, kind Kind, cause error) *Error {
+	e := &Error{OAuth: oauth.AccessDenied, Kind: kind, Summary: summary, NextStep: next, cause: cause}
 	if kind == Misconfigured {
-		f.OAuth = oauth.ServerError
+		e.OAuth = oauth.ServerError
 	}
-	return f
+	return e
 }

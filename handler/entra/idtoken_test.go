@@ -64,9 +64,9 @@ func TestForgedOrForeignIDTokenIsRefused(t *testing.T) {
 			if err == nil {
 				t.Fatal("it was accepted")
 			}
-			f := AsFailure(err)
+			f := AsError(err)
 			if f.Kind != test.kind || f.EndsGrant() || s.Claims != nil || !s.RefreshToken.IsZero() {
-				t.Errorf("failure is %v with %v", f, s.Claims)
+				t.Errorf("error is %v with %v", f, s.Claims)
 			}
 			if f.AtCallback().Code != oauth.ServerError {
 				t.Errorf("the client gets %s", f.AtCallback().Code)
@@ -78,7 +78,7 @@ func TestForgedOrForeignIDTokenIsRefused(t *testing.T) {
 func TestVersion1TokenNamesTheManifestSetting(t *testing.T) {
 	e := newTenant(t)
 	e.Forge(func(c map[string]any) { c["ver"] = "1.0" })
-	if f := e.exchangeFailure(e.client()); !strings.Contains(f.Description(), "api.requestedAccessTokenVersion to 2") {
+	if f := e.exchangeError(e.client()); !strings.Contains(f.Description(), "api.requestedAccessTokenVersion to 2") {
 		t.Errorf("description is %q", f.Description())
 	}
 }
@@ -106,7 +106,7 @@ func TestIDTokenAlgorithmIsPinned(t *testing.T) {
 			callback := e.callback(c, sim.Alice)
 			e.answersWith(test.forge(e))
 			_, err := c.Exchange(t.Context(), callback)
-			if test.ok != (err == nil) || (err != nil && AsFailure(err).Kind != Unavailable) {
+			if test.ok != (err == nil) || (err != nil && AsError(err).Kind != Unavailable) {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -145,7 +145,7 @@ func TestWhoMayComeFromWhichTenant(t *testing.T) {
 			if test.want == "" && err != nil {
 				t.Fatal(err)
 			}
-			if test.want != "" && (err == nil || AsFailure(err).Kind != test.want) {
+			if test.want != "" && (err == nil || AsError(err).Kind != test.want) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
 		})
@@ -207,7 +207,7 @@ func TestATenantCanBeAdmittedBesideTheSetting(t *testing.T) {
 			c, err := New(cfg, Deps{Now: e.clock.Now, TenantAdmitted: tt.admitted})
 			e.must(err)
 			_, err = e.signInWith(c, tt.user)
-			if (err == nil) != (tt.want == "") || (err != nil && AsFailure(err).Kind != tt.want) {
+			if (err == nil) != (tt.want == "") || (err != nil && AsError(err).Kind != tt.want) {
 				t.Errorf("%v", err)
 			}
 		})

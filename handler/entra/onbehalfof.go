@@ -77,7 +77,7 @@ func NewOnBehalfOf(c *Client) *OnBehalfOf {
 
 // Token returns a token for scopes of one API. Calls that coincide share one
 // request, which does not end because one of the callers gives up. Errors are
-// a *Failure, whose ConsentURL is set where consent is missing, or those of
+// an *Error, whose ConsentURL is set where consent is missing, or those of
 // user.
 func (o *OnBehalfOf) Token(ctx context.Context, user SignedIn, scopes ...string) (APIToken, error) {
 	key := cacheKey(user, scopes)
@@ -87,8 +87,8 @@ func (o *OnBehalfOf) Token(ctx context.Context, user SignedIn, scopes ...string)
 	return shared(ctx, &o.requests, key, o.client.patience(), func(ctx context.Context) (APIToken, error) {
 		token, expires, err := o.exchange(ctx, user, scopes)
 		if err != nil {
-			if f := (*Failure)(nil); errors.As(err, &f) && f.Claims != "" {
-				user.Challenged(ctx, f.Claims)
+			if e := (*Error)(nil); errors.As(err, &e) && e.Claims != "" {
+				user.Challenged(ctx, e.Claims)
 			}
 			return APIToken{}, err
 		}
@@ -135,7 +135,7 @@ func (o *OnBehalfOf) exchange(ctx context.Context, user SignedIn, scopes []strin
 			signInAgain, SignInOver, errors.New("neither an access token for our API nor a refresh token"))
 	}
 	token, expires, err := o.client.onBehalfOf(ctx, assertion, scopes)
-	if f := (*Failure)(nil); !renewed && !held.RefreshToken.IsZero() && errors.As(err, &f) && f.AADSTS == assertionExpired {
+	if e := (*Error)(nil); !renewed && !held.RefreshToken.IsZero() && errors.As(err, &e) && e.AADSTS == assertionExpired {
 		if assertion, err = o.renew(ctx, user, held.RefreshToken); err != nil {
 			return APIToken{}, time.Time{}, err
 		}
@@ -164,7 +164,7 @@ func (o *OnBehalfOf) renew(ctx context.Context, user SignedIn, refreshToken Refr
 func (c *Client) patience() time.Duration { return 3 * c.cfg.Timeout }
 
 // onBehalfOf exchanges the user's token for our API for one that calls another
-// API as that user. Every error is a *Failure: ConsentNeeded carries a link for
+// API as that user. Every error is an *Error: ConsentNeeded carries a link for
 // these scopes, InteractionNeeded the claims challenge.
 //
 // The request goes through the same code as sign-in and renewal, not through

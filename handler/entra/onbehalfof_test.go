@@ -64,23 +64,23 @@ func TestOnBehalfOfExplainsWhatIsMissing(t *testing.T) {
 	s := e.signedInAs(c, sim.Bob)
 	scopes := []string{e.graphScope("Mail.Read")}
 	_, _, err := c.onBehalfOf(context.Background(), s.AccessToken, scopes)
-	f := AsFailure(err)
+	f := AsError(err)
 	u, _ := url.Parse(f.ConsentURL)
 	if f.Kind != ConsentNeeded || u.Query().Get("scope") != scopes[0] {
-		t.Errorf("failure is %v, link %s", f, f.ConsentURL)
+		t.Errorf("error is %v, link %s", f, f.ConsentURL)
 	}
 
 	e.must(e.GrantConsent(sim.Bob, testClient, scopes[0]))
 	e.must(e.Change(sim.Bob, func(u *sim.User) { u.Challenge = challenge }))
 	_, _, err = c.onBehalfOf(context.Background(), s.AccessToken, scopes)
-	if f := AsFailure(err); f.Kind != InteractionNeeded || f.Claims != challenge {
-		t.Errorf("failure is %v with claims %q", f, f.Claims)
+	if f := AsError(err); f.Kind != InteractionNeeded || f.Claims != challenge {
+		t.Errorf("error is %v with claims %q", f, f.Claims)
 	}
 
 	without := e.client(func(cfg *Config) { cfg.APIScope = "" })
 	_, _, err = without.onBehalfOf(context.Background(), s.AccessToken, scopes)
-	if f := AsFailure(err); f.Kind != Misconfigured || !strings.Contains(f.NextStep, "ENTRA_API_SCOPE") {
-		t.Errorf("failure is %v", f)
+	if f := AsError(err); f.Kind != Misconfigured || !strings.Contains(f.NextStep, "ENTRA_API_SCOPE") {
+		t.Errorf("error is %v", f)
 	}
 }
 
@@ -281,7 +281,7 @@ func TestAnAssertionPastItsTimeIsRenewedOnce(t *testing.T) {
 			if test.kind == "" && (err != nil || token.IsZero()) {
 				t.Errorf("no token: %v", err)
 			}
-			if test.kind != "" && (err == nil || AsFailure(err).Kind != test.kind) {
+			if test.kind != "" && (err == nil || AsError(err).Kind != test.kind) {
 				t.Errorf("got %v, want %s", err, test.kind)
 			}
 			if user.renewals != test.renewals {

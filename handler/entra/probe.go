@@ -86,7 +86,7 @@ var malformedCode = []int{90023, 9002313}
 
 // ProbeCredential redeems a code that cannot exist. It returns nil if Entra
 // refused the code only, which means that the credential met no objection; a
-// *Failure says what is wrong with the client, or that there is no verdict.
+// *Error says what is wrong with the client, or that there is no verdict.
 // Nothing documents in which order Entra looks at the two, so only a refusal
 // of the client is proof. A client_credentials request would prove both, but
 // it obtains a token that nobody needs and fails at the endpoints that stand
@@ -104,8 +104,8 @@ func (c *Client) ProbeCredential(ctx context.Context) error {
 	if err == nil {
 		return unreachable("credential probe", errors.New("a code that does not exist was redeemed"))
 	}
-	if f := AsFailure(err); f.code != "invalid_grant" && !slices.Contains(malformedCode, f.AADSTS) {
-		return f
+	if e := AsError(err); e.code != "invalid_grant" && !slices.Contains(malformedCode, e.AADSTS) {
+		return e
 	}
 	return nil
 }
@@ -115,7 +115,7 @@ var errNoVerdict = errors.New("not observable from here: sign in once")
 
 // ProbeRedirect starts a sign-in that may not show anything (prompt=none).
 // Entra sends the browser back with login_required if it knows the callback,
-// and shows an error page if it does not: then the error is a *Failure. Any
+// and shows an error page if it does not: then the error is an *Error. Any
 // other error means that there is no verdict.
 // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
 func (c *Client) ProbeRedirect(ctx context.Context) error {
@@ -134,8 +134,8 @@ func (c *Client) ProbeRedirect(ctx context.Context) error {
 	}
 	for _, match := range aadstsPattern.FindAllStringSubmatch(page, -1) {
 		number, err := strconv.Atoi(match[1])
-		if e, ok := Explain(number); err == nil && ok && e.Kind == Misconfigured {
-			return answer{Error: "invalid_request", Codes: []int{number}}.failure()
+		if meaning, ok := Explain(number); err == nil && ok && meaning.Kind == Misconfigured {
+			return errorResponse{Error: "invalid_request", Codes: []int{number}}.explain()
 		}
 	}
 	return errNoVerdict

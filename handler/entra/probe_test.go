@@ -64,7 +64,7 @@ func TestTheCredentialIsProbedWithoutAToken(t *testing.T) {
 			e.must(c.Ready(t.Context()))
 			test.change(e)
 			err := c.ProbeCredential(t.Context())
-			if test.kind == "" && err != nil || test.kind != "" && (err == nil || AsFailure(err).Kind != test.kind || !strings.Contains(AsFailure(err).NextStep, test.says)) {
+			if test.kind == "" && err != nil || test.kind != "" && (err == nil || AsError(err).Kind != test.kind || !strings.Contains(AsError(err).NextStep, test.says)) {
 				t.Errorf("got %v, want %q", err, test.kind)
 			}
 			if form, _ := e.lastRequest(); form.Get("code") != bogusCode || form.Get("code_verifier") == "" || form.Get("redirect_uri") != testCallback {
@@ -114,7 +114,7 @@ func TestTheRedirectURIIsProbedWithoutASignIn(t *testing.T) {
 			}
 			test.change(e)
 			err := c.ProbeRedirect(t.Context())
-			f, verdict := errors.AsType[*Failure](err)
+			f, verdict := errors.AsType[*Error](err)
 			if (err == nil) != test.ok || verdict != (test.verdict != 0) || verdict && (f.AADSTS != test.verdict || f.Kind != Misconfigured) {
 				t.Errorf("got %v", err)
 			}

@@ -49,7 +49,7 @@ func TestRolledKeyIsFoundAndUnknownOnesFetchRarely(t *testing.T) {
 
 	e.answersWith(e.sign(jwt.SigningMethodRS256, "key-9", signingKeys()[1]))
 	for range 5 {
-		if f := e.exchangeFailure(c); f.Kind != Unavailable || f.EndsGrant() {
+		if f := e.exchangeError(c); f.Kind != Unavailable || f.EndsGrant() {
 			t.Errorf("an unknown key gives %v", f)
 		}
 	}
@@ -57,7 +57,7 @@ func TestRolledKeyIsFoundAndUnknownOnesFetchRarely(t *testing.T) {
 		t.Errorf("within five minutes keys were fetched %d times, want 2", n)
 	}
 	e.clock.Advance(unknownKeyEvery + time.Second)
-	e.exchangeFailure(c)
+	e.exchangeError(c)
 	if n := e.fetched(keysPath); n != 3 {
 		t.Errorf("after five minutes keys were fetched %d times, want 3", n)
 	}
@@ -113,10 +113,10 @@ func TestOutageBeforeTheFirstFetchIsUnavailableAndHeals(t *testing.T) {
 	if c.Ready(context.Background()) == nil {
 		t.Error("ready without metadata")
 	}
-	if _, err := c.AuthorizeURL(context.Background(), AuthorizeRequest{}); err == nil || AsFailure(err).Kind != Unavailable {
+	if _, err := c.AuthorizeURL(context.Background(), AuthorizeRequest{}); err == nil || AsError(err).Kind != Unavailable {
 		t.Errorf("got %v", err)
 	}
-	if f := e.refreshFailure(c); f.Kind != Unavailable {
+	if f := e.refreshError(c); f.Kind != Unavailable {
 		t.Errorf("got %v", f)
 	}
 	e.set(func() { e.down = false })
@@ -305,7 +305,7 @@ func TestMetadataOfAnotherHostIsRefused(t *testing.T) {
 		for _, elsewhere := range []string{"https://login.example.com/x", "http://localhost:1/x", "https://user@login.example.com/x", "://"} {
 			e := newTenant(t)
 			e.set(func() { e.edits[metadataPath] = func(d map[string]any) { d[member] = elsewhere } })
-			if f := e.refreshFailure(e.client()); f.Kind != Unavailable || e.tokenRequests() != 0 {
+			if f := e.refreshError(e.client()); f.Kind != Unavailable || e.tokenRequests() != 0 {
 				t.Errorf("%s at %s: %v after %d requests", member, elsewhere, f, e.tokenRequests())
 			}
 		}
@@ -337,17 +337,17 @@ func TestExternalTenant(t *testing.T) {
 	}
 	e.clock.Advance(13 * time.Hour)
 	_, err = c.Refresh(t.Context(), s.RefreshToken)
-	if f := AsFailure(err); f.Kind != SignInOver || !strings.Contains(f.Description(), "12 hours") {
+	if f := AsError(err); f.Kind != SignInOver || !strings.Contains(f.Description(), "12 hours") {
 		t.Errorf("after 13 hours: %v", f)
 	}
 	e.refuses("invalid_grant", 65001)
-	if f := e.refreshFailure(c); f.Kind != ConsentNeeded || !f.AdminOnly {
+	if f := e.refreshError(c); f.Kind != ConsentNeeded || !f.AdminOnly {
 		t.Errorf("users of an external tenant cannot consent: %v", f)
 	}
 	// A workforce tenant's issuer is another issuer.
 	e.set(func() { e.respond = nil })
 	e.Forge(func(claims map[string]any) { claims["iss"] = e.server.URL + "/" + testTenant + "/v2.0" })
-	if f := e.exchangeFailure(c); f.Kind != Unavailable {
+	if f := e.exchangeError(c); f.Kind != Unavailable {
 		t.Errorf("got %v", f)
 	}
 }

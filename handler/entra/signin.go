@@ -29,7 +29,7 @@ type (
 // is an S256 code challenge (RFC 7636 §4.2).
 type AuthorizeRequest struct {
 	State, Nonce, CodeChallenge string
-	// Claims is a claims challenge from an earlier Failure, or empty.
+	// Claims is a claims challenge from an earlier Error, or empty.
 	Claims string
 	// LoginHint preselects an account, or is empty.
 	LoginHint string
@@ -46,7 +46,7 @@ type AuthorizeRequest struct {
 // equals an identifier URI (AADSTS9010010) and knows neither the client's
 // scopes nor its PKCE; prompt=consent would send users without the right to
 // consent into a dead end.
-// The error is a *Failure of kind Unavailable: the metadata was never read.
+// The error is an *Error of kind Unavailable: the metadata was never read.
 func (c *Client) AuthorizeURL(ctx context.Context, r AuthorizeRequest) (string, error) {
 	m, err := c.metadata.get(ctx)
 	if err != nil {
@@ -111,7 +111,7 @@ func (s SignIn) LogValue() slog.Value {
 }
 
 // Exchange redeems a code and verifies the ID token that comes with it, all
-// within Config.Timeout. Every error is a *Failure.
+// within Config.Timeout. Every error is an *Error.
 func (c *Client) Exchange(ctx context.Context, cb Callback) (SignIn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
@@ -143,7 +143,7 @@ func (c *Client) Exchange(ctx context.Context, cb Callback) (SignIn, error) {
 	return c.signIn(t, claims), nil
 }
 
-// Refresh renews tokens within Config.Timeout. Every error is a *Failure; one
+// Refresh renews tokens within Config.Timeout. Every error is an *Error; one
 // whose EndsGrant is false leaves the old refresh token as good as it was. The
 // claims, if any came, are verified but not compared with those of the sign-in:
 // the caller does that.
@@ -221,23 +221,23 @@ func peek(token string) peeked {
 
 // FromRedirect is the function of that name, with the link by which an
 // administrator consents where that is what is missing.
-func (c *Client) FromRedirect(query url.Values) *Failure {
-	f := FromRedirect(query)
-	if f != nil {
-		c.link(f, c.scopes)
+func (c *Client) FromRedirect(query url.Values) *Error {
+	e := FromRedirect(query)
+	if e != nil {
+		c.link(e, c.scopes)
 	}
-	return f
+	return e
 }
 
 func (c *Client) linked(err error, scopes []string) error {
-	f := AsFailure(err)
-	c.link(f, scopes)
-	return f
+	e := AsError(err)
+	c.link(e, scopes)
+	return e
 }
 
-func (c *Client) link(f *Failure, scopes []string) {
-	if f.Kind == ConsentNeeded {
-		f.ConsentURL = consentURL(c.cfg, scopes)
+func (c *Client) link(e *Error, scopes []string) {
+	if e.Kind == ConsentNeeded {
+		e.ConsentURL = consentURL(c.cfg, scopes)
 	}
 }
 

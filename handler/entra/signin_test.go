@@ -122,7 +122,7 @@ func TestSignInRefusalsAreExplained(t *testing.T) {
 			q, _ := e.redirected(c, test.user, "")
 			f := c.FromRedirect(q)
 			if f == nil || f.Kind != test.kind || f.AADSTS != test.code || f.CorrelationID == "" || f.TraceID == "" {
-				t.Fatalf("failure is %v", f)
+				t.Fatalf("error is %v", f)
 			}
 			if consent := f.Kind == ConsentNeeded; consent != strings.Contains(f.ConsentURL, "/v2.0/adminconsent?") || consent != f.AdminOnly {
 				t.Errorf("consent link is %q, for administrators only: %t", f.ConsentURL, f.AdminOnly)
@@ -171,9 +171,9 @@ func TestRenewalAfterTheWorldHasChanged(t *testing.T) {
 			if err == nil {
 				t.Fatal("the renewal succeeded")
 			}
-			f := AsFailure(err)
+			f := AsError(err)
 			if f.Kind != test.kind || f.EndsGrant() != test.ends {
-				t.Errorf("failure is %v, want %s", f, test.kind)
+				t.Errorf("error is %v, want %s", f, test.kind)
 			}
 			if name == "throttled" && f.RetryAfter != 7*time.Second {
 				t.Errorf("Retry-After is %s", f.RetryAfter)
@@ -192,9 +192,9 @@ func TestAClaimsChallengeEndsInASignInThatCarriesIt(t *testing.T) {
 	s := e.signedInAs(c, sim.Bob)
 	e.must(e.Change(sim.Bob, func(u *sim.User) { u.Challenge = challenge }))
 	_, err := c.Refresh(context.Background(), s.RefreshToken)
-	f := AsFailure(err)
+	f := AsError(err)
 	if f.Kind != InteractionNeeded || f.Claims != challenge {
-		t.Fatalf("failure is %v with claims %q", f, f.Claims)
+		t.Fatalf("error is %v with claims %q", f, f.Claims)
 	}
 	q, verifier := e.redirected(c, sim.Bob, f.Claims)
 	again, err := c.Exchange(context.Background(), Callback{Code: Code{codeIn(q)}, Verifier: verifier, Nonce: testNonce})
@@ -301,7 +301,7 @@ func TestClocksThatAreApartAreSaidOnce(t *testing.T) {
 	}
 	e.SkewClock(10 * time.Minute) // Entra dates its tokens five minutes back
 	for range 2 {
-		if f := e.exchangeFailure(c); f.EndsGrant() || !strings.Contains(f.NextStep, "clock") || !strings.Contains(f.Error(), "-10m0s ahead") {
+		if f := e.exchangeError(c); f.EndsGrant() || !strings.Contains(f.NextStep, "clock") || !strings.Contains(f.Error(), "-10m0s ahead") {
 			t.Errorf("got %v", f)
 		}
 	}

@@ -226,25 +226,25 @@ func (e *tenant) signedInAs(c *Client, username string) SignIn {
 	return s
 }
 
-// exchangeFailure is how Alice's sign-in fails.
-func (e *tenant) exchangeFailure(c *Client) *Failure {
+// exchangeError is how Alice's sign-in fails.
+func (e *tenant) exchangeError(c *Client) *Error {
 	e.t.Helper()
 	_, err := e.signInWith(c, sim.Alice)
 	if err == nil {
 		e.t.Fatal("the exchange succeeded")
 	}
-	return AsFailure(err)
+	return AsError(err)
 }
 
-// refreshFailure is how the renewal of a token that nobody issued fails, which
+// refreshError is how the renewal of a token that nobody issued fails, which
 // is for tests that answer in the tenant's place.
-func (e *tenant) refreshFailure(c *Client) *Failure {
+func (e *tenant) refreshError(c *Client) *Error {
 	e.t.Helper()
 	_, err := c.Refresh(context.Background(), refreshToken("refresh-1"))
 	if err == nil {
 		e.t.Fatal("the renewal succeeded")
 	}
-	return AsFailure(err)
+	return AsError(err)
 }
 
 func refreshToken(text string) RefreshToken { return RefreshToken{secret.New(text)} }

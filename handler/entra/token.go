@@ -43,13 +43,13 @@ func (s *seconds) UnmarshalJSON(data []byte) error {
 
 // quickRepeat is how long a request that Entra refused for a moment waits
 // before it is sent once more; a Retry-After of more than twice that is the
-// client's to obey. Some clients take any failure of a renewal for the end of
+// client's to obey. Some clients take any error of a renewal for the end of
 // the sign-in.
 const quickRepeat = 500 * time.Millisecond
 
 // requestTokens posts form to tenant's token endpoint with our credential, and
 // once more where Entra refused it for a moment and ctx leaves the time. Every
-// error is a *Failure. Code, refresh and on-behalf-of requests all pass here,
+// error is an *Error. Code, refresh and on-behalf-of requests all pass here,
 // so each is authenticated and explained the same way. The caller bounds ctx.
 func (c *Client) requestTokens(ctx context.Context, tenant string, form url.Values) (tokenResponse, error) {
 	m, err := c.metadata.get(ctx)
@@ -58,30 +58,30 @@ func (c *Client) requestTokens(ctx context.Context, tenant string, form url.Valu
 	}
 	endpoint := strings.Replace(m.TokenEndpoint, "/"+c.cfg.Tenant+"/", "/"+tenant+"/", 1)
 	form.Set("client_id", c.cfg.ClientID)
-	t, failure := c.postTokens(ctx, endpoint, form)
-	if failure != nil && repeatable(form, failure) && waits(ctx, quickRepeat/2+mathrand.N(quickRepeat/2)) {
-		t, failure = c.postTokens(ctx, endpoint, form)
+	t, e := c.postTokens(ctx, endpoint, form)
+	if e != nil && repeatable(form, e) && waits(ctx, quickRepeat/2+mathrand.N(quickRepeat/2)) {
+		t, e = c.postTokens(ctx, endpoint, form)
 	}
-	c.secretRefused.Store(failure != nil && failure.AADSTS == secretExpired)
-	if failure == nil {
+	c.secretRefused.Store(e != nil && e.AADSTS == secretExpired)
+	if e == nil {
 		return t, nil
 	}
-	c.refine(failure, m)
+	c.refine(e, m)
 	c.deps.Log.LogAttrs(ctx, slog.LevelWarn, "Entra refused a token request",
-		slog.String("grant_type", form.Get("grant_type")), slog.Any("failure", failure))
-	return tokenResponse{}, failure
+		slog.String("grant_type", form.Get("grant_type")), slog.Any("failure", e))
+	return tokenResponse{}, e
 }
 
 // repeatable reports whether sending form once more can help and cannot harm.
 // A code is good for one request: it is repeated only if Entra certainly has
 // not taken it.
-func repeatable(form url.Values, f *Failure) bool {
-	if f.Kind != Unavailable || f.RetryAfter > 2*quickRepeat && f.retryAfterNamed {
+func repeatable(form url.Values, e *Error) bool {
+	if e.Kind != Unavailable || e.RetryAfter > 2*quickRepeat && e.retryAfterNamed {
 		return false
 	}
 	var dial *net.OpError
-	notSent := errors.As(f.cause, &dial) && dial.Op == "dial"
-	return f.refused || notSent || form.Get("grant_type") != "authorization_code"
+	notSent := errors.As(e.cause, &dial) && dial.Op == "dial"
+	return e.refused || notSent || form.Get("grant_type") != "authorization_code"
 }
 
 // waits reports whether d passed with as much time left in ctx.
@@ -97,9 +97,9 @@ func waits(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func (c *Client) postTokens(ctx context.Context, endpoint string, form url.Values) (tokenResponse, *Failure) {
+func (c *Client) postTokens(ctx context.Context, endpoint string, form url.Values) (tokenResponse, *Error) {
 	if err := c.credential.authenticate(ctx, form, endpoint); err != nil {
-		return tokenResponse{}, AsFailure(err)
+		return tokenResponse{}, AsError(err)
 	}
 	id := uuid.NewString()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
@@ -112,14 +112,14 @@ func (c *Client) postTokens(ctx context.Context, endpoint string, form url.Value
 	// log name the same event even when the answer is lost.
 	req.Header.Set("client-request-id", id)
 	req.Header.Set("return-client-request-id", "true")
-	t, failure := c.doTokens(req)
-	if failure != nil && failure.CorrelationID == "" {
-		failure.CorrelationID = id
+	t, e := c.doTokens(req)
+	if e != nil && e.CorrelationID == "" {
+		e.CorrelationID = id
 	}
-	return t, failure
+	return t, e
 }
 
-func (c *Client) doTokens(req *http.Request) (tokenResponse, *Failure) {
+func (c *Client) doTokens(req *http.Request) (tokenResponse, *Error) {
 	res, err := c.http.Do(req)
 	if err != nil {
 		return tokenResponse{}, unreachable("token endpoint", err)
@@ -133,18 +133,18 @@ func (c *Client) doTokens(req *http.Request) (tokenResponse, *Failure) {
 	if len(body) > maxBody {
 		return tokenResponse{}, unreachable("token endpoint", fmt.Errorf("the answer is longer than %d bytes", maxBody))
 	}
-	t, f := decodeTokens(res.StatusCode, body)
-	if f != nil && f.Kind == Unavailable {
+	t, e := decodeTokens(res.StatusCode, body)
+	if e != nil && e.Kind == Unavailable {
 		if wait, ok := retryAfter(res.Header.Get("Retry-After"), c.deps.Now(), c.cfg.MaxRetryAfter); ok {
-			f.RetryAfter, f.retryAfterNamed = wait, true
+			e.RetryAfter, e.retryAfterNamed = wait, true
 		}
 	}
-	return t, f
+	return t, e
 }
 
 // decodeTokens trusts an OAuth error only with the statuses that RFC 6749 §5.2
 // and Entra give it: what a proxy or a failing server says ends no sign-in.
-func decodeTokens(status int, body []byte) (tokenResponse, *Failure) {
+func decodeTokens(status int, body []byte) (tokenResponse, *Error) {
 	switch {
 	case status == http.StatusOK:
 		var t tokenResponse
@@ -156,24 +156,24 @@ func decodeTokens(status int, body []byte) (tokenResponse, *Failure) {
 		}
 		return t, nil
 	case status == http.StatusTooManyRequests || status >= 500:
-		f := unreachable("token endpoint", fmt.Errorf("status %d: %s", status, summaryOf(body)))
-		f.refused = status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
-		return tokenResponse{}, f
+		e := unreachable("token endpoint", fmt.Errorf("status %d: %s", status, summaryOf(body)))
+		e.refused = status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
+		return tokenResponse{}, e
 	case status == http.StatusBadRequest || status == http.StatusUnauthorized || status == http.StatusForbidden:
-		var a answer
+		var a errorResponse
 		if err := json.Unmarshal(body, &a); err != nil || a.Error == "" {
 			return tokenResponse{}, unreachable("token endpoint", fmt.Errorf("status %d without an OAuth error", status))
 		}
-		f := a.failure()
-		f.refused = true
-		return tokenResponse{}, f
+		e := a.explain()
+		e.refused = true
+		return tokenResponse{}, e
 	}
 	return tokenResponse{}, unreachable("token endpoint", fmt.Errorf("status %d", status))
 }
 
 // summaryOf is Entra's own text in a body that may be a proxy's HTML page.
 func summaryOf(body []byte) string {
-	var a answer
+	var a errorResponse
 	if json.Unmarshal(body, &a) != nil || a.Error == "" {
 		return "no OAuth error"
 	}
@@ -195,19 +195,19 @@ func retryAfter(value string, now time.Time, longest time.Duration) (time.Durati
 }
 
 // refine adds what is known here and not in the answer itself.
-func (c *Client) refine(f *Failure, m metadata) {
-	c.nameCredential(f)
+func (c *Client) refine(e *Error, m metadata) {
+	c.nameCredential(e)
 	switch {
-	case f.AADSTS == 53003 && f.Claims == "":
+	case e.AADSTS == 53003 && e.Claims == "":
 		// Conditional Access looks at where a request comes from, and this one
 		// came from the server. Another sign-in succeeds in the browser and
 		// fails here again.
-		f.Kind, f.OAuth = PolicyBlocked, explanations[53003].OAuth
-		f.Summary = "An access policy of your organization blocked the request that this server made for you."
-		f.NextStep = "An administrator has to act: Conditional Access must allow the network addresses from which this server calls Microsoft Entra ID. Signing in again does not help."
-	case f.AADSTS == 700082 && m.external():
-		f.Summary = "The sign-in was not used for too long: in this kind of organization it ends after 12 hours without use."
-	case f.Kind == ConsentNeeded && m.external():
-		f.AdminOnly = true // users of an external tenant cannot consent
+		e.Kind, e.OAuth = PolicyBlocked, explanations[53003].OAuth
+		e.Summary = "An access policy of your organization blocked the request that this server made for you."
+		e.NextStep = "An administrator has to act: Conditional Access must allow the network addresses from which this server calls Microsoft Entra ID. Signing in again does not help."
+	case e.AADSTS == 700082 && m.external():
+		e.Summary = "The sign-in was not used for too long: in this kind of organization it ends after 12 hours without use."
+	case e.Kind == ConsentNeeded && m.external():
+		e.AdminOnly = true // users of an external tenant cannot consent
 	}
 }

@@ -277,7 +277,8 @@ func (a *answer) requestID() json.RawMessage {
 	return m.ID
 }
 
-type rpcFailure struct {
+// errorResponse is the error response of JSON-RPC 2.0 §5.
+type errorResponse struct {
 	Version string          `json:"jsonrpc"`
 	ID      json.RawMessage `json:"id"`
 	Error   struct {
@@ -286,8 +287,8 @@ type rpcFailure struct {
 	} `json:"error"`
 }
 
-func rpcError(id json.RawMessage, code int, message string) rpcFailure {
-	f := rpcFailure{Version: "2.0", ID: id}
-	f.Error.Code, f.Error.Message = code, message
-	return f
+func rpcError(id json.RawMessage, code int, message string) errorResponse {
+	r := errorResponse{Version: "2.0", ID: id}
+	r.Error.Code, r.Error.Message = code, message
+	return r
 }

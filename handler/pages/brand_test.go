@@ -70,7 +70,7 @@ func TestABrandIsOnEveryPage(t *testing.T) {
 				t.Errorf("%s: no %q", name, want)
 			}
 		}
-		if name != "failure" && !strings.Contains(body, `src="data:image/svg`) { // an alert has the place of the icon
+		if name != "error" && !strings.Contains(body, `src="data:image/svg`) { // an alert has the place of the icon
 			if name != "denied" {
 				t.Errorf("%s: no icon", name)
 			}

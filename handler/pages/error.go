@@ -2,8 +2,8 @@ package pages
 
 import "time"
 
-// Failure says in plain words what went wrong and what to do about it.
-type Failure struct {
+// ErrorPage says in plain words what went wrong and what to do about it.
+type ErrorPage struct {
 	Words
 	// ConsentURL, if set, is where an administrator approves this app.
 	ConsentURL string
@@ -13,8 +13,8 @@ type Failure struct {
 	// about. It may be empty.
 	Technical string
 	// Client and ReturnTo, if set, lead back to the app that began the
-	// sign-in, which also learns of the failure that way. Where says where
-	// that is, if the person should look before they follow it.
+	// sign-in; the link also tells the app of the error. Where says where it
+	// leads, if the person should look at that first.
 	Client, ReturnTo, Where string
 	// OwnPage is set if ReturnTo is a page of this server, and HomePage if it is
 	// the one at the root.
@@ -23,15 +23,15 @@ type Failure struct {
 	ReturnAfter int
 }
 
-// FailureOf is a page with words and the reference of a request that failed at
-// the time at, without a way on.
-func FailureOf(words Words, reference string, at time.Time) Failure {
-	return Failure{Words: words, Reference: reference, Time: at.UTC().Format(time.DateTime) + " UTC"}
+// NewErrorPage is a page with words and the reference of a request that failed at
+// the time at, without a link back.
+func NewErrorPage(words Words, reference string, at time.Time) ErrorPage {
+	return ErrorPage{Words: words, Reference: reference, Time: at.UTC().Format(time.DateTime) + " UTC"}
 }
 
-func (Failure) file() string { return "failure.html" }
+func (ErrorPage) file() string { return "error.html" }
 
-// Notice says that something is done which began elsewhere.
+// Notice says that something which began on another page is done.
 type Notice struct {
 	Words
 }

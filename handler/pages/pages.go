@@ -51,7 +51,7 @@ func New(brand Brand) *Pages {
 
 // kinds is one of each page.
 var kinds = []Page{
-	Account{}, AccountErase{}, AccountSignIn{}, Connect{}, Consent{}, Continue{}, Done{}, Failure{}, Home{}, Manage{}, Notice{},
+	Account{}, AccountErase{}, AccountSignIn{}, Connect{}, Consent{}, Continue{}, Done{}, ErrorPage{}, Home{}, Manage{}, Notice{},
 }
 
 // Render answers with page. The body is complete before the first byte is

@@ -33,7 +33,7 @@ func every() map[string]pages.Page {
 		"done":     pages.Done{Client: "Claude", To: "https://claude.ai/api/mcp/auth_callback?code=c&state=s"},
 		"app":      pages.Done{Client: "Cursor", To: "cursor://anysphere.cursor-mcp/oauth/callback?code=c&state=s", App: true},
 		"denied":   pages.Done{Client: "Claude", To: "https://claude.ai/api/mcp/auth_callback?error=access_denied", Denied: true},
-		"failure": pages.Failure{Words: pages.Words{Title: "Sign-in failed", Summary: "Why.", NextStep: "What."}, ConsentURL: "https://login.microsoftonline.com/t/adminconsent",
+		"error": pages.ErrorPage{Words: pages.Words{Title: "Sign-in failed", Summary: "Why.", NextStep: "What."}, ConsentURL: "https://login.microsoftonline.com/t/adminconsent",
 			Reference: "ab12", Time: "2026-11-26 11:30:00 UTC", Technical: "invalid_request: x",
 			Client: "Claude", ReturnTo: "https://claude.ai/cb?error=access_denied&state=s", ReturnAfter: 20},
 		"notice": pages.Notice{Words: pages.BackFromAdminConsent},
@@ -295,8 +295,8 @@ func TestDeniedLooksDenied(t *testing.T) {
 	}
 }
 
-func TestFailureLeadsBackToTheClientAndSaysWhomToAsk(t *testing.T) {
-	p := every()["failure"].(pages.Failure)
+func TestAnErrorPageLeadsBackAndSaysWhomToAsk(t *testing.T) {
+	p := every()["error"].(pages.ErrorPage)
 	_, body := render(t, p)
 	if got, want := refresh(t, body), "20;url="+p.ReturnTo; got != want {
 		t.Errorf("refresh %q, want %q", got, want)
@@ -308,15 +308,15 @@ func TestFailureLeadsBackToTheClientAndSaysWhomToAsk(t *testing.T) {
 		}
 	}
 	rec := httptest.NewRecorder()
-	pages.New(pages.Brand{}).Render(rec, http.StatusOK, pages.Failure{Words: pages.WordsFor(pages.UnknownApp), Reference: "ab12"})
+	pages.New(pages.Brand{}).Render(rec, http.StatusOK, pages.ErrorPage{Words: pages.WordsFor(pages.UnknownApp), Reference: "ab12"})
 	body = rec.Body.String()
 	if strings.Contains(body, "refresh") || strings.Contains(body, "<a ") {
-		t.Error("a failure without a safe way back has a link all the same")
+		t.Error("an error page without a safe way back has a link all the same")
 	}
 	if !strings.Contains(body, "the operator of this server") {
 		t.Error("the page does not say whom to ask")
 	}
-	_, body = render(t, pages.Failure{Words: pages.WordsFor(pages.RejectedRequest), Client: "Agents", ReturnTo: "https://agents.example/cb", Where: "agents.example"})
+	_, body = render(t, pages.ErrorPage{Words: pages.WordsFor(pages.RejectedRequest), Client: "Agents", ReturnTo: "https://agents.example/cb", Where: "agents.example"})
 	if !strings.Contains(body, `leads to <strong class="host">agents.example</strong>`) {
 		t.Error("the page does not say where its button leads")
 	}

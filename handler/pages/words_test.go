@@ -19,7 +19,7 @@ var wordsElsewhere = map[string]string{
 	"pages/words.go":  "this is the place",
 	"pages/plain.go":  "markup around words, for an answer that must cost nothing",
 	"home/install.go": "what to do in a client, beside the command that it belongs to",
-	"entra/":          "what a failure at Entra means, beside its number: the page of a failed sign-in takes them",
+	"entra/":          "what an error of Entra means, beside its number: the page of a failed sign-in takes them",
 	"toolkit/":        "for models and those who chat with them; no page shows it",
 	"tools/":          "the catalogue, which is the owner's",
 	"clients/":        "error_description of RFC 6749 and RFC 7591, for developers",

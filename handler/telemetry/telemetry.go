@@ -87,7 +87,7 @@ func New(o Options) (*Telemetry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	otel.SetErrorHandler(&failures{log: o.Log})
+	otel.SetErrorHandler(&exportErrors{log: o.Log})
 	t := &Telemetry{propagator: propagation.TraceContext{}, tracer: tracenoop.NewTracerProvider().Tracer(scope)}
 	if traces != nil {
 		exporter := otlptrace.NewUnstarted(traceClient{traces})
@@ -110,22 +110,23 @@ func New(o Options) (*Telemetry, error) {
 	return t, t.instruments()
 }
 
-// failures says in the log that something was not sent, at most once in a
-// while: a collector that is away is asked every few seconds.
-type failures struct {
+// exportErrors says in the log that something was not sent, at most once in
+// logInterval: a collector that does not answer is tried every few seconds.
+type exportErrors struct {
 	log  *slog.Logger
 	mu   sync.Mutex
 	last time.Time
 }
 
-func (f *failures) Handle(err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if time.Since(f.last) < logInterval {
+// Handle is otel's ErrorHandler.
+func (e *exportErrors) Handle(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if time.Since(e.last) < logInterval {
 		return
 	}
-	f.last = time.Now()
-	f.log.Warn("telemetry was not sent", "cause", err)
+	e.last = time.Now()
+	e.log.Warn("telemetry was not sent", "cause", err)
 }
 
 func (o Options) name() string {

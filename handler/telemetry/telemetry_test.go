@@ -236,7 +236,7 @@ func TestACollectorThatIsAwayIsOneLineInTheLog(t *testing.T) {
 	if n := strings.Count(lines.String(), "telemetry was not sent"); n > 1 {
 		t.Errorf("%d lines:\n%s", n, lines.String())
 	}
-	f := &failures{log: slog.New(slog.NewTextHandler(&lines, nil))}
+	f := &exportErrors{log: slog.New(slog.NewTextHandler(&lines, nil))}
 	lines.Reset()
 	for range 100 {
 		f.Handle(errors.New("away"))

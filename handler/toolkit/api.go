@@ -20,7 +20,7 @@ import (
 // OnBehalfOf gets tokens for other APIs in the name of the signed-in user.
 type OnBehalfOf interface {
 	// Token returns a token for scopes of one API, such as
-	// "https://graph.microsoft.com/User.Read". An *entra.Failure says what the
+	// "https://graph.microsoft.com/User.Read". An *entra.Error says what the
 	// user or the administrator can do, with ConsentURL where consent is
 	// missing.
 	Token(ctx context.Context, grant grants.Grant, scopes ...string) (entra.APIToken, error)
@@ -36,7 +36,7 @@ func (c *Caller) CanCallAPIs() bool { return c.server.api != nil }
 // Token returns Entra's token for scopes of one API, in the name of the caller. A bare
 // scope such as User.Read is Microsoft Graph's, as everywhere in Entra; that of another
 // API is written out: api://…/Files.Read. The definition must name each with CallAPI,
-// and the client must have been granted it. An *entra.Failure with ConsentURL says that
+// and the client must have been granted it. An *entra.Error with ConsentURL says that
 // consent at Entra is missing: return it, and the user is asked.
 //
 // The token is for that API and goes nowhere else. HTTPClient and GetJSON see to that.
@@ -51,7 +51,7 @@ func (c *Caller) Token(ctx context.Context, scopes ...string) (entra.APIToken, e
 		return none, err
 	}
 	token, err := c.server.api.Token(ctx, grant, full...)
-	if f := new(entra.Failure); errors.As(err, &f) && f.Kind == entra.ConsentNeeded && !f.AdminOnly && c.server.consentLink != nil {
+	if f := new(entra.Error); errors.As(err, &f) && f.Kind == entra.ConsentNeeded && !f.AdminOnly && c.server.consentLink != nil {
 		link, failed := c.server.consentLink(ctx, grant, full)
 		if failed != nil {
 			return none, Fail("You cannot be asked for your consent now. Try again in a minute.", failed)
@@ -270,8 +270,8 @@ func (c *Caller) GetJSON(ctx context.Context, address string, into any, scopes .
 
 // spoken reports whether err has words of ours for the user.
 func spoken(err error) bool {
-	var own *failure
-	var upstream *entra.Failure
+	var own *userError
+	var upstream *entra.Error
 	var protocol *oauth.Error
 	return errors.As(err, &own) || errors.As(err, &upstream) || errors.As(err, &protocol)
 }

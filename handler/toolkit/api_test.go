@@ -120,7 +120,7 @@ func TestARequestIsRepeatedWithItsBody(t *testing.T) {
 // toolkit's has for the user, and not as an outage of the API.
 func TestWhyThereIsNoTokenIsSaid(t *testing.T) {
 	for want, refused := range map[string]error{
-		"Your account is locked. Ask an administrator.": &entra.Failure{Kind: entra.NotAllowed, Summary: "Your account is locked.", NextStep: "Ask an administrator."},
+		"Your account is locked. Ask an administrator.": &entra.Error{Kind: entra.NotAllowed, Summary: "Your account is locked.", NextStep: "Ask an administrator."},
 		"The sign-in has ended.":                        oauth.New(oauth.InvalidToken, "The sign-in has ended."),
 		"Not today.":                                    toolkit.Fail("Not today.", nil),
 	} {
@@ -358,11 +358,11 @@ func TestCallersWithoutAGrantAreKnownByTheirToken(t *testing.T) {
 // administrator can, the link stays Entra's.
 func TestConsentIsGivenAtALinkOfOurs(t *testing.T) {
 	const ours = "https://mcp.example.com/consent?x"
-	missing := entra.Failure{Kind: entra.ConsentNeeded, Summary: "Not yet.", NextStep: "Ask.", ConsentURL: toolkittest.ConsentURL}
+	missing := entra.Error{Kind: entra.ConsentNeeded, Summary: "Not yet.", NextStep: "Ask.", ConsentURL: toolkittest.ConsentURL}
 	forAdmins, other := missing, missing
 	forAdmins.AdminOnly, other.Kind = true, entra.NotAllowed
 	for name, test := range map[string]struct {
-		failure entra.Failure
+		failure entra.Error
 		link    func(context.Context, grants.Grant, []string) (string, error)
 		want    string
 	}{

@@ -321,7 +321,7 @@ func missingCapability() error {
 // consentOf finds the question behind a missing consent: a link that the user, or an
 // administrator, opens.
 func consentOf(err error, q **question) bool {
-	f, ok := errors.AsType[*entra.Failure](err)
+	f, ok := errors.AsType[*entra.Error](err)
 	if !ok || f.ConsentURL == "" {
 		return false
 	}

@@ -243,7 +243,7 @@ func TestAFailureWithoutALinkAsksNothing(t *testing.T) {
 	}, toolkit.CallAPI("Mail.Read"))
 	client := toolkittest.SignIn(t, offering(mail), toolkittest.User{Scopes: []string{"Mail.Read"}},
 		toolkittest.ServerOptions(func(o *toolkit.Options) {
-			o.API = without{&entra.Failure{Kind: entra.ConsentNeeded, Summary: "This application may not read your mail.", NextStep: "Ask an administrator."}}
+			o.API = without{&entra.Error{Kind: entra.ConsentNeeded, Summary: "This application may not read your mail.", NextStep: "Ask an administrator."}}
 		}),
 		toolkittest.Answering(func(message, url string) (string, map[string]any) {
 			t.Errorf("asked %q, %q", message, url)
@@ -259,7 +259,7 @@ type consent struct{ given *atomic.Bool }
 
 func (c consent) Token(context.Context, grants.Grant, ...string) (entra.APIToken, error) {
 	if !c.given.Load() {
-		return entra.APIToken{}, fmt.Errorf("wrapped: %w", &entra.Failure{
+		return entra.APIToken{}, fmt.Errorf("wrapped: %w", &entra.Error{
 			Kind: entra.ConsentNeeded, ConsentURL: toolkittest.ConsentURL, Summary: "This application may not read your mail yet.", NextStep: "Consent.",
 		})
 	}

@@ -15,17 +15,18 @@ import (
 
 // Fail is an error that says message, full sentences, to the user and keeps
 // cause, which may be nil, for the log.
-func Fail(message string, cause error) error { return &failure{message, cause} }
+func Fail(message string, cause error) error { return &userError{message, cause} }
 
-type failure struct {
+// userError is an error whose message is for the user.
+type userError struct {
 	message string
 	cause   error
 }
 
-func (f *failure) Error() string { return f.message }
-func (f *failure) Unwrap() error { return f.cause }
+func (e *userError) Error() string { return e.message }
+func (e *userError) Unwrap() error { return e.cause }
 
-// unexpected is a failure that is the server's own fault.
+// unexpected is the error for what is the server's own fault.
 func unexpected(ctx context.Context, cause error) error {
 	return Fail("This failed unexpectedly."+reference(ctx), cause)
 }
@@ -47,10 +48,10 @@ func Explain(err error) string {
 
 // explain is the part of err that the user may see, and whether there is more.
 func explain(err error) (text string, hidden bool) {
-	if own, ok := errors.AsType[*failure](err); ok {
+	if own, ok := errors.AsType[*userError](err); ok {
 		return own.message, own.cause != nil
 	}
-	if upstream, ok := errors.AsType[*entra.Failure](err); ok {
+	if upstream, ok := errors.AsType[*entra.Error](err); ok {
 		parts := []string{upstream.Summary, upstream.NextStep}
 		if !strings.Contains(upstream.NextStep, upstream.ConsentURL) { // an empty one is in every text
 			parts = append(parts, upstream.ConsentURL)
@@ -67,7 +68,7 @@ func explain(err error) (text string, hidden bool) {
 }
 
 func cause(err error) error {
-	if own, ok := errors.AsType[*failure](err); ok {
+	if own, ok := errors.AsType[*userError](err); ok {
 		return own.cause
 	}
 	return err

@@ -337,7 +337,7 @@ type fakeEntra struct {
 func (f fakeEntra) Token(_ context.Context, _ grants.Grant, scopes ...string) (entra.APIToken, error) {
 	for _, scope := range scopes {
 		if slices.Contains(f.noConsent, strings.TrimPrefix(scope, f.graphURL+"/")) {
-			return entra.APIToken{}, &entra.Failure{
+			return entra.APIToken{}, &entra.Error{
 				Kind: entra.ConsentNeeded, ConsentURL: ConsentURL,
 				Summary: fmt.Sprintf("This application may not use %s yet.", scope), NextStep: "Ask an administrator to consent.",
 			}
