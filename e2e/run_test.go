@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,20 +26,6 @@ type devRun struct {
 	port, tenantPort string
 }
 
-// launcher is dev, built once.
-var launcher = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "entramcp-dev-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "dev")
-	out, err := exec.Command("go", "build", "-o", path, "entramcp/dev").CombinedOutput()
-	if err != nil {
-		err = &exec.Error{Name: string(out), Err: err}
-	}
-	return path, err
-})
-
 func makeRun(t *testing.T, port, tenantPort, dataDir string) *devRun {
 	t.Helper()
 	binary, err := stack.Binary()
@@ -52,7 +37,7 @@ func makeRun(t *testing.T, port, tenantPort, dataDir string) *devRun {
 
 func runLauncher(t *testing.T, binary, port, tenantPort, dataDir string) *devRun {
 	t.Helper()
-	dev, err := launcher()
+	dev, err := stack.Launcher()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,8 @@ import (
 	"entramcp/dev/oauthclient"
 	"entramcp/e2e/stack"
 )
+
+func TestMain(m *testing.M) { os.Exit(stack.Main(m)) }
 
 // client is an MCP client and the person in front of it.
 type client struct {

@@ -47,15 +47,11 @@ var Package = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp("", "entramcp-package-")
+	overlay, err := overlay()
 	if err != nil {
 		return "", err
 	}
-	overlay, err := withCatalogue(dir)
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "package.zip")
+	path := filepath.Join(filepath.Dir(overlay), "package.zip")
 	return path, funchost.Build(context.Background(), root, runtime.GOOS, runtime.GOARCH, path, "-overlay", overlay)
 })
 

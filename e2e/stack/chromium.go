@@ -34,9 +34,15 @@ var (
 	})
 )
 
-// Main runs the tests of a binary and ends the process that their Chromiums share.
+// Main runs the tests of a binary, ends the process that their Chromiums share
+// and removes what was built for them.
 func Main(m *testing.M) (status int) {
-	defer func() { endChromium() }()
+	defer func() {
+		endChromium()
+		if dir, err := scratch(); err == nil {
+			_ = os.RemoveAll(dir)
+		}
+	}()
 	return m.Run()
 }
 

@@ -35,35 +35,50 @@ type Instance struct {
 // with the catalogue of package entramcp/e2e/catalogue, so that no test depends
 // on what a server's owner offers, and with the race detector when the test has
 // it.
-var Binary = sync.OnceValues(func() (string, error) { return build("entramcp") })
+var Binary = sync.OnceValues(func() (string, error) { return build("app", "entramcp") })
 
 // ahead is Binary with the clock of package entramcp/e2e/ahead.
-var ahead = sync.OnceValues(func() (string, error) { return build("entramcp/e2e/ahead") })
+var ahead = sync.OnceValues(func() (string, error) { return build("ahead", "entramcp/e2e/ahead") })
 
-func build(main string) (string, error) {
-	dir, err := os.MkdirTemp("", "entramcp-e2e-")
+// Launcher is what make run starts, dev, built once per test binary.
+var Launcher = sync.OnceValues(func() (string, error) { return goBuild("dev", "entramcp/dev") })
+
+// scratch is a directory for what a test binary builds; Main removes it.
+var scratch = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "entramcp-e2e-") })
+
+func build(name, main string) (string, error) {
+	overlay, err := overlay()
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "app")
-	overlay, err := withCatalogue(dir)
-	if err != nil {
-		return "", err
-	}
-	args := []string{"build", "-overlay", overlay, "-o", path}
+	args := []string{"-overlay", overlay}
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	build := exec.Command("go", append(args, main)...)
+	return goBuild(name, append(args, main)...)
+}
+
+// goBuild builds a program under that name in scratch.
+func goBuild(name string, args ...string) (string, error) {
+	dir, err := scratch()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, name)
+	build := exec.Command("go", append([]string{"build", "-o", path}, args...)...)
 	if out, err := build.CombinedOutput(); err != nil {
-		return "", &exec.Error{Name: strings.Join(build.Args, " "), Err: &buildError{string(out)}}
+		return "", fmt.Errorf("%s: %w\n%s", strings.Join(build.Args, " "), err, out)
 	}
 	return path, nil
 }
 
-// withCatalogue writes an overlay for the build (go help build) that puts the
-// files of e2e/catalogue in the place of those of handler/tools.
-func withCatalogue(dir string) (string, error) {
+// overlay is a file for go build (go help build) that puts the files of
+// e2e/catalogue in the place of those of handler/tools.
+var overlay = sync.OnceValues(func() (string, error) {
+	dir, err := scratch()
+	if err != nil {
+		return "", err
+	}
 	replace := map[string]string{}
 	shipped, own, err := sources("entramcp/handler/tools", "entramcp/e2e/catalogue")
 	if err != nil {
@@ -81,7 +96,7 @@ func withCatalogue(dir string) (string, error) {
 	}
 	path := filepath.Join(dir, "overlay.json")
 	return path, os.WriteFile(path, text, 0o600)
-}
+})
 
 // sources are the Go files of two packages.
 func sources(packages ...string) (first, second []string, err error) {
@@ -95,10 +110,6 @@ func sources(packages ...string) (first, second []string, err error) {
 	}
 	return first, second, nil
 }
-
-type buildError struct{ out string }
-
-func (e *buildError) Error() string { return e.out }
 
 // startInstance starts a handler as the Functions host does: the port in
 // FUNCTIONS_CUSTOMHANDLER_PORT, ready when it answers /.
@@ -156,14 +167,16 @@ func (s *Stack) AsideAhead(tb testing.TB, d time.Duration, env map[string]string
 }
 
 // Command is a subcommand of the handler with the settings of the instances, or
-// with the changes in env.
+// with the changes in env. It is ended after a minute.
 func (s *Stack) Command(tb testing.TB, env map[string]string, args ...string) *exec.Cmd {
 	tb.Helper()
 	binary, err := Binary()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	cmd := exec.CommandContext(tb.Context(), binary, args...)
+	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
+	tb.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = environ(tb, s.with(env))
 	return cmd
 }
@@ -188,20 +201,8 @@ func environ(tb testing.TB, env map[string]string, more ...string) []string {
 // and returns what it wrote and its exit status.
 func (s *Stack) Run(env map[string]string, args ...string) (output string, status int) {
 	s.tb.Helper()
-	binary, err := Binary()
-	if err != nil {
-		s.tb.Fatal(err)
-	}
-	all := maps.Clone(s.env)
-	maps.Copy(all, env)
-	ctx, cancel := context.WithTimeout(s.tb.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd := s.Command(s.tb, env, args...)
 	cmd.Dir = s.tb.TempDir()
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + cmd.Dir}
-	for name, v := range all {
-		cmd.Env = append(cmd.Env, name+"="+v)
-	}
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
