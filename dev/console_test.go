@@ -5,11 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"entramcp/handler/clocktest"
+	"entramcp/handler/logtest"
 )
 
 func TestTheConsoleShowsWhatAPersonWants(t *testing.T) {
@@ -86,7 +86,7 @@ func TestTheWatcherBuildsWhatChanged(t *testing.T) {
 		t.Error("what is not compiled counts as a change")
 	}
 	var out strings.Builder
-	var stderr shared
+	var stderr logtest.Log
 	changed := make(chan bool)
 	next := func() {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -108,38 +108,5 @@ func TestTheWatcherBuildsWhatChanged(t *testing.T) {
 	}
 	if text, err := os.ReadFile(binary); err != nil || string(text) == "the one before" {
 		t.Errorf("the handler was not built: %v", err)
-	}
-}
-
-// shared is written by one goroutine and read by another.
-type shared struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (s *shared) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *shared) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
-
-// TestTheBannerSaysWhatWorksAsItStands: what it says to type is for the ports of this
-// run.
-func TestTheBannerSaysWhatWorksAsItStands(t *testing.T) {
-	for want, env := range map[string]map[string]string{
-		"  make call TOOL=hello_world USER=bob ":                            nil,
-		"  make call PORT=8080 TENANT_PORT=8081 TOOL=hello_world USER=bob ": {"PORT": "8080", "TENANT_PORT": "8081"},
-		"  make call PORT=8080 TOOL=hello_world USER=bob ":                  {"PORT": "8080"},
-		"claude mcp add --transport http entramcp http://localhost:8080/mcp":   {"PORT": "8080"},
-	} {
-		if banner := settingsFrom(func(name string) string { return env[name] }).banner(); !strings.Contains(banner, want) {
-			t.Errorf("no %q in\n%s", want, banner)
-		}
 	}
 }

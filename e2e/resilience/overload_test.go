@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"entramcp/e2e/stack"
+	"entramcp/handler/clocktest"
 )
 
 // TestCallsBeyondWhatTheProcessorsServeAreRefused: hundreds of calls that compute are
@@ -39,9 +40,7 @@ func TestCallsBeyondWhatTheProcessorsServeAreRefused(t *testing.T) {
 			}
 		})
 	}
-	for refused.Load() < 10 && time.Now().Before(deadline) && !t.Failed() {
-		time.Sleep(5 * time.Millisecond)
-	}
+	clocktest.Eventually(t, "ten calls are refused", 30*time.Second, func() bool { return refused.Load() >= 10 })
 	for _, path := range []string{"/healthz", "/readyz", "/.well-known/oauth-authorization-server"} {
 		if a := c.get(path); a.status != http.StatusOK {
 			t.Errorf("%s: %d %s", path, a.status, a.body)
@@ -54,11 +53,5 @@ func TestCallsBeyondWhatTheProcessorsServeAreRefused(t *testing.T) {
 	if served.Load() < 100 || refused.Load() < 100 {
 		t.Fatalf("%d calls were served and %d refused", served.Load(), refused.Load())
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if a := c.call(tokens.access); a.status == http.StatusOK {
-			break
-		} else if time.Now().After(deadline) {
-			t.Fatalf("when it is over: %d %s", a.status, a.body)
-		}
-	}
+	clocktest.Eventually(t, "a call is served when it is over", 30*time.Second, func() bool { return c.call(tokens.access).status == http.StatusOK })
 }

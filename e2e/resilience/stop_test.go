@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"entramcp/e2e/stack"
+	"entramcp/handler/clocktest"
 )
 
 // TestSIGTERMCutsNothingThatIsUnderWay: an instance is told to stop while it holds
@@ -58,14 +59,9 @@ func TestSIGTERMCutsNothingThatIsUnderWay(t *testing.T) {
 	sent.Wait()
 
 	stopped.Terminate()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if a := app.at(stopped).get("/readyz"); a.status == http.StatusServiceUnavailable {
-			break
-		}
-		if t.Failed() || time.Now().After(deadline) {
-			t.Fatal("/readyz did not say no before the instance stopped listening")
-		}
-	}
+	clocktest.Eventually(t, "/readyz says no before the instance stops listening", 5*time.Second, func() bool {
+		return app.at(stopped).get("/readyz").status == http.StatusServiceUnavailable
+	})
 	if !stopped.Alive() {
 		t.Fatal("the process ended with requests under way")
 	}

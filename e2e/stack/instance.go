@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"entramcp/handler/clocktest"
+	"entramcp/handler/logtest"
 )
 
 // Instance is one handler process.
@@ -248,22 +248,7 @@ func (i *Instance) Kill() {
 func (i *Instance) Log() string { return i.log.String() }
 
 // Output is what a process writes, to be read while it runs.
-type Output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *Output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *Output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
+type Output = logtest.Log
 
 // FreePort is a port that nothing listens on now.
 func FreePort(tb testing.TB) string {

@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +22,7 @@ import (
 	"entramcp/handler/clocktest"
 	"entramcp/handler/grants"
 	"entramcp/handler/keyring"
+	"entramcp/handler/logtest"
 	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
 	"entramcp/handler/pages"
@@ -49,7 +49,7 @@ type world struct {
 	grants     *grants.Service
 	challenges *authserver.ClaimsChallenges
 	clients    *clients.Registry
-	log        *lockedBuffer
+	log        *logtest.Log
 	change     []func(*authserver.Options)
 	clock      *clocktest.Clock
 }
@@ -61,7 +61,7 @@ func newWorld(t testing.TB, change ...func(*authserver.Options)) *world {
 
 func newWorldAt(t testing.TB, clock *clocktest.Clock, change ...func(*authserver.Options)) *world {
 	t.Helper()
-	w := &world{t: t, table: storetest.Instrument(storetest.Embedded(t)), log: &lockedBuffer{},
+	w := &world{t: t, table: storetest.Instrument(storetest.Embedded(t)), log: &logtest.Log{},
 		clock: clock, change: change}
 	w.upstream = newUpstream(t, w.clock.Now)
 	w.restart()
@@ -399,21 +399,4 @@ func match(t testing.TB, s, pattern string) string {
 		t.Fatalf("nothing matches %s in\n%s", pattern, s)
 	}
 	return m[1]
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -1,7 +1,6 @@
 package authserver_test
 
 import (
-	"log/slog"
 	"net/http"
 	"regexp"
 	"slices"
@@ -117,7 +116,7 @@ func TestBlocksThatCannotBeReadLetNobodyIn(t *testing.T) {
 
 func TestABlockedClientCannotRegister(t *testing.T) {
 	w := newWorld(t)
-	check := authserver.RegistrationCheck{Grants: w.grants, Log: slog.New(slog.NewTextHandler(w.log, nil))}.Check
+	check := authserver.RegistrationCheck{Grants: w.grants, Log: w.log.Text()}.Check
 	w.block(grants.BlockRedirectHost, "blocked.example")
 	w.block(grants.BlockClient, "p-blocked")
 	for name, tt := range map[string]struct {

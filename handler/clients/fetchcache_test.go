@@ -487,9 +487,9 @@ func TestAFollowerIsNotRefusedByTheLimitOfTheFirst(t *testing.T) {
 	var group sync.WaitGroup
 	errs := make([]error, 2)
 	for i, ctx := range []context.Context{attacker, as("198.51.100.1")} {
-		waits := &waited{Context: ctx, begun: make(chan struct{})}
+		waits := clocktest.NewWaiting(ctx)
 		group.Go(func() { _, errs[i] = r.Lookup(waits, id) })
-		<-waits.begun
+		<-waits.Begun
 	}
 	close(release)
 	group.Wait()
@@ -497,19 +497,6 @@ func TestAFollowerIsNotRefusedByTheLimitOfTheFirst(t *testing.T) {
 	if errs[1] != nil {
 		t.Errorf("the honest caller: %v", errs[1])
 	}
-}
-
-// waited is a context that tells when somebody waits for its end, as a caller
-// does who has joined a fetch.
-type waited struct {
-	context.Context
-	once  sync.Once
-	begun chan struct{}
-}
-
-func (w *waited) Done() <-chan struct{} {
-	w.once.Do(func() { close(w.begun) })
-	return w.Context.Done()
 }
 
 // Whoever gives up takes nothing from those who go on waiting.
@@ -530,13 +517,13 @@ func TestACallerWhoGivesUpDoesNotEndTheFetchOfOthers(t *testing.T) {
 		wantCode(t, err, oauth.TemporarilyUnavailable)
 	})
 	<-arrived
-	waits := &waited{Context: t.Context(), begun: make(chan struct{})}
+	waits := clocktest.NewWaiting(t.Context())
 	group.Go(func() {
 		if c, err := r.Lookup(waits, s.URL+"/client.json"); err != nil || c.Name != "App" {
 			t.Errorf("%q, %v", c.Name, err)
 		}
 	})
-	<-waits.begun
+	<-waits.Begun
 	giveUp()
 	close(release)
 	group.Wait()

@@ -217,10 +217,14 @@ func TestCallsThatCoincideExchangeAndRenewOnce(t *testing.T) {
 	counted := e.respondAfter(release)
 	var callers sync.WaitGroup
 	for i := range 16 {
-		callers.Go(func() { mustToken(t, o, user, []string{"a/x", "b/x"}[i%2]) })
+		waits := clocktest.NewWaiting(t.Context())
+		callers.Go(func() {
+			if token, err := o.Token(waits, user, []string{"a/x", "b/x"}[i%2]); err != nil || token.IsZero() {
+				t.Errorf("no token: %v", err)
+			}
+		})
+		<-waits.Begun
 	}
-	clocktest.Eventually(t, "Entra is asked", 10*time.Second, func() bool { return counted.Load() > 0 })
-	time.Sleep(20 * time.Millisecond) // the other callers arrive
 	close(release)
 	callers.Wait()
 	if n := counted.Load(); n != 3 || user.renewals != 1 {

@@ -191,7 +191,7 @@ func TestDecisionsAreAudited(t *testing.T) {
 		for line := range strings.Lines(i.log.String()) {
 			if _, rest, ok := strings.Cut(line, " event="); ok && strings.Contains(line, "category=audit") {
 				got = append(got, strings.Fields(rest)[0])
-				if strings.Contains(line, "Ada") || !strings.Contains(line, "grant_id=") && !strings.Contains(line, "target=") {
+				if strings.Contains(line, testIdentity.Name) || strings.Contains(line, testIdentity.Username) || !strings.Contains(line, "grant_id=") && !strings.Contains(line, "target=") {
 					t.Errorf("%s", line)
 				}
 			}

@@ -3,14 +3,13 @@ package grants
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
+	"entramcp/handler/logtest"
 	"entramcp/handler/oauth"
 	"entramcp/handler/secret"
 	"entramcp/handler/store"
@@ -58,7 +57,7 @@ type instance struct {
 	*Service
 	wire *storetest.Instrumented
 	ring *keyring.Ring
-	log  *strings.Builder
+	log  *logtest.Log
 }
 
 // failer is what *testing.T and *rapid.T have in common.
@@ -79,11 +78,11 @@ func testWrapper(t failer) keyring.Wrapper {
 
 func newInstance(t failer, table store.Table, now func() time.Time) *instance {
 	t.Helper()
-	i := &instance{wire: storetest.Instrument(table), log: &strings.Builder{}}
+	i := &instance{wire: storetest.Instrument(table), log: &logtest.Log{}}
 	i.ring = keyring.New(keyring.Options{Table: table, Wrapper: testWrapper(t), Now: now})
 	i.Service = New(Options{
 		Table: i.wire, Ring: i.ring, Issuer: testIssuer, Resource: testResource, Renew: renewOfContext(renewOK), Now: now,
-		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: i.log}, nil)),
+		Log: i.log.Text(),
 	})
 	return i
 }
@@ -160,17 +159,6 @@ func revocationRows(t failer, i *instance) int {
 		n += len(page.Rows)
 	}
 	return n
-}
-
-type lockedWriter struct {
-	mu sync.Mutex
-	w  *strings.Builder
-}
-
-func (l *lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
 }
 
 var testIdentity = Identity{TenantID: "11111111-1111-1111-1111-111111111111", ObjectID: "22222222-2222-2222-2222-222222222222",

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,12 +14,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"entramcp/handler/clocktest"
 	"entramcp/handler/grants"
+	"entramcp/handler/logtest"
 	"entramcp/handler/observe"
 	"entramcp/handler/toolkit"
 	"entramcp/handler/toolkit/toolkittest"
@@ -348,9 +346,9 @@ func TestADeadlineEndsACall(t *testing.T) {
 // TestPanicsOutsideOfToolsStayInTheirRequest: in a resource that was added to the SDK's
 // server by hand, too.
 func TestPanicsOutsideOfToolsStayInTheirRequest(t *testing.T) {
-	var lines lockedLines
+	var lines logtest.Log
 	client := toolkittest.SignIn(t, everything(), toolkittest.User{}, toolkittest.ServerOptions(func(o *toolkit.Options) {
-		o.Log = slog.New(slog.NewTextHandler(&lines, nil))
+		o.Log = lines.Text()
 		o.Configure = func(s *mcp.ServerOptions) {
 			s.CompletionHandler = func(context.Context, *mcp.CompleteRequest) (*mcp.CompleteResult, error) { panic("kaboom") }
 		}
@@ -369,28 +367,11 @@ func TestPanicsOutsideOfToolsStayInTheirRequest(t *testing.T) {
 	}
 }
 
-type lockedLines struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedLines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // TestNothingIsAdvertisedThatIsNotThere: a server with tools only has no prompts, no
 // resources, no logging, and says so in JSON-RPC's terms.
 func TestNothingIsAdvertisedThatIsNotThere(t *testing.T) {
 	only := offering(toolkit.Define("greet", "Greet.", greet))
-	for _, revision := range []string{"2025-06-18", "2025-11-25", "2026-07-28"} {
+	for _, revision := range revisions {
 		client := toolkittest.SignIn(t, only, toolkittest.User{}, toolkittest.Revision(revision)).Client
 		if caps, _ := json.Marshal(client.InitializeResult().Capabilities); string(caps) != `{"tools":{}}` {
 			t.Errorf("%s advertises %s", revision, caps)
@@ -641,7 +622,7 @@ func TestCompletionsAreBounded(t *testing.T) {
 // TestARefusalOfAHookNamesTheRequest, so that the operator finds it; what the caller
 // can put right themselves needs no reference.
 func TestARefusalOfAHookNamesTheRequest(t *testing.T) {
-	var lines lockedLines
+	var lines logtest.Log
 	refuse := toolkit.Hook{Name: "policy", Before: func(_ context.Context, c *toolkit.Call) error {
 		if c.Name == "stopped" {
 			return toolkit.Fail("Not today.", errors.New("policy 7"))
@@ -649,23 +630,13 @@ func TestARefusalOfAHookNamesTheRequest(t *testing.T) {
 		return nil
 	}}
 	nothing := func(context.Context, *toolkit.Caller, struct{}) (string, error) { return "", nil }
-	s := toolkit.New(toolkit.Options{Log: slog.New(slog.NewTextHandler(&lines, nil)), Catalogue: toolkit.Catalogue{Hooks: []toolkit.Hook{refuse}, Tools: []toolkit.Tool{
+	s := toolkit.New(toolkit.Options{Log: lines.Text(), Catalogue: toolkit.Catalogue{Hooks: []toolkit.Hook{refuse}, Tools: []toolkit.Tool{
 		toolkit.Define("stopped", "Stopped.", nothing), toolkit.Define("forbidden", "Forbidden.", nothing, toolkit.RequireRole("Admin")),
 		toolkit.Define("crash", "Crash.", func(context.Context, *toolkit.Caller, struct{}) (string, error) { panic("x") }),
 	}}})
-	access := &grants.Access{Subject: "s", ClientID: "c"}
-	admitted := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) {
-		return &auth.TokenInfo{Extra: map[string]any{grants.AccessKey: access}}, nil
-	}, &auth.RequireBearerTokenOptions{AllowMissingExpiration: true})(s.Handler())
-	correlated := observe.Correlate(slog.New(slog.DiscardHandler), observe.CorrelateOptions{}, admitted)
+	correlated := observe.Correlate(slog.New(slog.DiscardHandler), observe.CorrelateOptions{}, admitted(s.Handler(), &grants.Access{Subject: "s", ClientID: "c"}))
 	for tool, want := range map[string]string{"stopped": `Not today. Reference: `, "forbidden": `Users and groups. Sign in again afterwards."`, "crash": `This failed unexpectedly. Reference: `} {
-		r := httptest.NewRequest(http.MethodPost, "/mcp", strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+tool+`","arguments":{}}}`))
-		for name, value := range map[string]string{"Authorization": "Bearer t", "Content-Type": "application/json", "Accept": "application/json, text/event-stream", "Mcp-Protocol-Version": "2025-11-25"} {
-			r.Header.Set(name, value)
-		}
-		w := httptest.NewRecorder()
-		correlated.ServeHTTP(w, r)
-		if got := w.Body.String(); !strings.Contains(got, want) || strings.Contains(got, "policy 7") {
+		if got := answer(correlated, tool); !strings.Contains(got, want) || strings.Contains(got, "policy 7") {
 			t.Errorf("%s: %s", tool, got)
 		}
 	}
@@ -677,7 +648,7 @@ func TestARefusalOfAHookNamesTheRequest(t *testing.T) {
 // TestTheAuditSaysHowACallEnded: with a question, an error of the tool's own, or
 // because the caller has gone.
 func TestTheAuditSaysHowACallEnded(t *testing.T) {
-	var lines lockedLines
+	var lines logtest.Log
 	started := make(chan struct{})
 	c := everything()
 	c.Tools = append(c.Tools,
@@ -701,7 +672,7 @@ func TestTheAuditSaysHowACallEnded(t *testing.T) {
 	}
 	c.Prompts = append(c.Prompts, toolkit.DefinePrompt("asking", "Ask.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) { return sureOf(ctx, c) }))
 	c.Resources = append(c.Resources, toolkit.DefineResource("asking", "demo://asking", "Ask.", sureOf))
-	client := raw(t, c, toolkittest.User{}, toolkittest.ServerOptions(func(o *toolkit.Options) { o.Log = slog.New(slog.NewTextHandler(&lines, nil)) }))
+	client := raw(t, c, toolkittest.User{}, toolkittest.ServerOptions(func(o *toolkit.Options) { o.Log = lines.Text() }))
 	for _, tool := range []string{"own_error", "question", "none"} {
 		if _, err := client.CallTool(t.Context(), &mcp.CallToolParams{Name: tool}); err != nil {
 			t.Errorf("%s: %v", tool, err)
@@ -720,18 +691,15 @@ func TestTheAuditSaysHowACallEnded(t *testing.T) {
 	_, _ = client.CallTool(ctx, &mcp.CallToolParams{Name: "wait"})
 	wants := []string{"tool=own_error reason=error", `tool=question reason="input required"`, "tool=none reason=error", "tool=hail target=prompt",
 		`tool=asking target=prompt reason="input required"`, `tool=asking target=resource reason="input required"`, "tool=wait reason=cancelled"}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		missing := slices.DeleteFunc(slices.Clone(wants), func(want string) bool {
-			return slices.ContainsFunc(strings.Split(lines.String(), "\n"), func(line string) bool {
-				return strings.Contains(line+" ", " "+want+" ")
-			})
+	defer func() {
+		if t.Failed() {
+			t.Log(lines.String())
+		}
+	}()
+	for _, want := range wants {
+		clocktest.Eventually(t, "the log has "+want, 10*time.Second, func() bool {
+			return strings.Contains(strings.ReplaceAll(lines.String(), "\n", " "), " "+want+" ")
 		})
-		if len(missing) == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("no %q in %s", missing, lines.String())
-		}
 	}
 }
 

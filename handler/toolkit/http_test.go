@@ -20,12 +20,17 @@ func post(t *testing.T, ctx context.Context, url, body string) (*http.Response, 
 	if err != nil {
 		t.Fatal(err)
 	}
+	asClient(req)
+	return http.DefaultClient.Do(req)
+}
+
+// asClient gives r the headers that a client of 2025-11-25 sends.
+func asClient(r *http.Request) {
 	for name, value := range map[string]string{
 		"Authorization": "Bearer token", "Content-Type": "application/json", "Accept": "application/json, text/event-stream", "Mcp-Protocol-Version": "2025-11-25",
 	} {
-		req.Header.Set(name, value)
+		r.Header.Set(name, value)
 	}
-	return http.DefaultClient.Do(req)
 }
 
 // waiting serves a tool that goes on until its context or the test ends.

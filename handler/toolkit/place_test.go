@@ -17,6 +17,7 @@ import (
 
 	"entramcp/handler/grants"
 	"entramcp/handler/mcphttp"
+	"entramcp/handler/oauth"
 )
 
 func decoded(t *testing.T, raw []byte) any {
@@ -70,7 +71,12 @@ func TestResultsAreEncodedAsTheSDKDoes(t *testing.T) {
 // in every revision and form of answer.
 func TestWhatGoesOutIsWhatTheMiddlewareLeaves(t *testing.T) {
 	secret := Define("secret", "Hidden.", func(context.Context, *Caller, struct{}) (string, error) { return "", nil }, RequireScopes("Secret.Read"), HideUnlessAllowed())
-	s := New(Options{Catalogue: offer(secret)})
+	s := New(Options{Catalogue: Catalogue{Tools: []Tool{secret, Define("greet", "Greet.",
+		func(_ context.Context, _ *Caller, in struct {
+			Name string `json:"name"`
+		}) (string, error) {
+			return "Hello, " + in.Name + "!", nil
+		})}}})
 	asked := 0
 	s.MCP().AddReceivingMiddleware(func(next mcp.MethodHandler) mcp.MethodHandler {
 		return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
@@ -107,7 +113,7 @@ func TestWhatGoesOutIsWhatTheMiddlewareLeaves(t *testing.T) {
 		"newest list":        {"2026-07-28", both, "tools/list", fmt.Sprintf(list, meta)},
 		"batch":              {"2025-03-26", both, "tools/call", "[" + fmt.Sprintf(call, "") + "," + fmt.Sprintf(list, "") + "]"},
 	} {
-		for _, who := range []*grants.Access{access(), access("Secret.Read")} {
+		for _, who := range []*grants.Access{{ClientID: "c"}, {ClientID: "c", Scopes: oauth.NewScopes("Secret.Read")}} {
 			t.Run(name+" "+who.Scopes.String(), func(t *testing.T) {
 				ask := func(h http.Handler, accept string) map[any]any {
 					r := httptest.NewRequest(http.MethodPost, "/mcp", strings.NewReader(tt.body))

@@ -10,6 +10,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"entramcp/handler/clocktest"
 	"entramcp/handler/store"
 )
 
@@ -21,19 +22,13 @@ func together(t *testing.T, table *Table, ready func(), changes ...func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = tx.Rollback() }()
 	waiting := func(running bool, n int) {
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		clocktest.Eventually(t, "the changes wait", 20*time.Second, func() bool {
 			table.commits.mu.Lock()
-			is := table.commits.running == running && len(table.commits.waiting) == n
-			table.commits.mu.Unlock()
-			if is {
-				return
-			}
-			if time.Now().After(deadline) {
-				t.Error("the changes do not wait")
-				return
-			}
-		}
+			defer table.commits.mu.Unlock()
+			return table.commits.running == running && len(table.commits.waiting) == n
+		})
 	}
 	waiting(false, 0)
 	var wg sync.WaitGroup
