@@ -33,6 +33,7 @@ import (
 	"entramcp/handler/telemetry"
 	"entramcp/handler/toolkit"
 	"entramcp/handler/tools"
+	"entramcp/handler/warnings"
 )
 
 // Dependencies are what the server needs from outside. New requires Table and
@@ -213,8 +214,9 @@ func (s *Server) Run(ctx context.Context) {
 	if !s.prepared(ctx) {
 		return
 	}
+	reporter := &warnings.Reporter{Current: s.warnings, Now: s.deps.Now, Log: s.deps.Log}
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context){s.ring.Run, s.grants.Run, s.entra.Run, s.sweep.Run, s.watch, s.admission.Run} {
+	for _, run := range []func(context.Context){s.ring.Run, s.grants.Run, s.entra.Run, s.sweep.Run, reporter.Run, s.admission.Run} {
 		wg.Go(func() { run(ctx) })
 	}
 	wg.Wait()

@@ -3,77 +3,10 @@ package handler
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
-	"entramcp/handler/keyring"
 	"entramcp/handler/telemetry"
-	"entramcp/handler/warnings"
 )
-
-const (
-	// watchEvery is how often the server looks for what will stop working.
-	watchEvery = time.Minute
-	// sayEvery is how often a warning that stays is said again.
-	sayEvery = 24 * time.Hour
-)
-
-// warnings are what the operator should know now. No network.
-func (s *Server) warnings(ctx context.Context) []warnings.Warning { return warnings.Of(s.facts(ctx)) }
-
-func (s *Server) facts(ctx context.Context) warnings.Facts {
-	f := warnings.Facts{
-		Now: s.deps.Now(), SecretRefused: s.entra.SecretRefused(), ClockAhead: s.entra.ClockAhead(),
-		NewestKey: s.ring.Newest(), RotateAfter: keyring.Period,
-		Swept: s.sweep.Done(), SweepEvery: s.cfg.SweepInterval, Documents: s.clients.NotFetchable(),
-	}
-	if !s.cfg.Entra.ClientSecret.IsZero() {
-		f.SecretEnds = s.cfg.Entra.SecretExpires
-	}
-	if ends, used, err := s.entra.CertificateExpiry(ctx); used && err == nil {
-		f.CertificateEnds = ends
-	}
-	// An instance that has just started cannot know better.
-	if f.Swept.Before(s.started) {
-		f.Swept = s.started
-	}
-	return f
-}
-
-// watch writes each warning to the log when it begins and once a day while it
-// stays, until ctx ends.
-func (s *Server) watch(ctx context.Context) {
-	said := map[warnings.Name]time.Time{}
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		s.sayWarnings(ctx, said)
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-func (s *Server) sayWarnings(ctx context.Context, said map[warnings.Name]time.Time) {
-	now := s.deps.Now()
-	standing := map[warnings.Name]bool{}
-	for _, w := range s.warnings(ctx) {
-		standing[w.Name] = true
-		if last, known := said[w.Name]; known && now.Sub(last) < sayEvery {
-			continue
-		}
-		said[w.Name] = now
-		s.deps.Log.WarnContext(ctx, "this will stop working", slog.String("warning", string(w.Name)), slog.String("summary", w.Summary), slog.String("fix", w.Fix))
-	}
-	for name := range said {
-		if !standing[name] {
-			delete(said, name)
-			s.deps.Log.InfoContext(ctx, "a warning is over", slog.String("over", string(name)))
-		}
-	}
-}
 
 // measure registers metrics whose values are read when they are collected.
 func (s *Server) measure() error {
