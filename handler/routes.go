@@ -71,6 +71,20 @@ func (s *Server) routes() http.Handler {
 	return outer
 }
 
+// limitTokens limits requests to the token endpoint. Those with an unexpired refresh
+// token of this server have budgets of their own: otherwise a flood of other requests
+// would keep out every client whose access token expires meanwhile.
+func (s *Server) limitTokens(next http.Handler) http.Handler {
+	refreshes, others := s.refreshes.LimitUnlessServed(next), s.anonymous.LimitUnlessServed(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.as.HasRefreshToken(r) {
+			refreshes.ServeHTTP(w, r)
+			return
+		}
+		others.ServeHTTP(w, r)
+	})
+}
+
 // surrounded wraps the routes in what every request passes first; the last is outermost.
 func (s *Server) surrounded(routes http.Handler) http.Handler {
 	h := observe.Correlate(s.deps.Log, observe.CorrelateOptions{

@@ -1,9 +1,12 @@
 package authserver
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"math"
 	"net/http"
+	"net/url"
 	"time"
 
 	"entramcp/handler/clients"
@@ -67,6 +70,28 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	}
 	writeTokens(w, tokens)
 	s.touch(w, r, client)
+}
+
+// maxPeek is how much of a body HasRefreshToken reads, in bytes. Requests of clients
+// are shorter.
+const maxPeek = 16 << 10
+
+// HasRefreshToken reports whether the body of r, a request of the token endpoint, has
+// a refresh token of this server that has not expired. The body can be read again.
+// No storage I/O.
+func (s *Server) HasRefreshToken(r *http.Request) bool {
+	body := r.Body
+	read, err := io.ReadAll(io.LimitReader(body, maxPeek))
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(read), body), body}
+	if err != nil {
+		return false
+	}
+	form, err := url.ParseQuery(string(read))
+	token := grants.RefreshToken{Value: secret.New(form.Get("refresh_token"))}
+	return err == nil && !token.IsZero() && s.Grants.CheckRefreshToken(r.Context(), token) == nil
 }
 
 // authenticated reads the form of r and who sent it, for the endpoints that
