@@ -93,7 +93,7 @@ func (s *Server) verifyManager() func(context.Context, string) (account.Manager,
 		case err != nil:
 			return account.Manager{}, err
 		case block != nil:
-			return account.Manager{}, refusedBy(block, caller).OAuth()
+			return account.Manager{}, caller.Blocked(string(block.Kind)).OAuth()
 		}
 		return account.Manager{AppID: caller.AppID, TenantID: caller.TenantID}, nil
 	}

@@ -64,6 +64,15 @@ func EntraConfig(cfg config.Config) entra.Config {
 	}
 }
 
+// CallerPolicy converts the settings of callers with tokens that Entra issued.
+func CallerPolicy(cfg config.Config) entra.CallerPolicy {
+	audience := "api://" + cfg.Entra.ClientID
+	if cfg.Entra.ResourceURI {
+		audience = string(cfg.Resource)
+	}
+	return entra.CallerPolicy{AppRole: cfg.Entra.AppRole, Clients: cfg.Entra.Clients, Audience: audience + "/.default"}
+}
+
 // scopes are the scopes that tools require or can use.
 func (s *Server) scopes(catalogue toolkit.Catalogue) oauth.Scopes {
 	return catalogue.Scopes(s.cfg.Entra.APIScope != "")
@@ -133,8 +142,14 @@ func (s *Server) newToolServer(catalogue toolkit.Catalogue) *toolkit.Server {
 }
 
 func (s *Server) newGuard(catalogue toolkit.Catalogue) *resource.Guard {
+	var verifyEntra func(context.Context, string) (*grants.Access, error)
+	if policy := CallerPolicy(s.cfg); !policy.Off() {
+		verifyEntra = resource.EntraCallers{
+			VerifyToken: entra.NewCallers(s.entra, policy).Verify, Blocked: s.grants.Blocked, Required: s.cfg.RequiredScopes, Known: s.scopes(catalogue),
+		}.Verify
+	}
 	return resource.New(resource.Options{
-		Verify: s.grants.Verify, VerifyEntra: s.entraCallers(s.scopes(catalogue)), Issuer: s.cfg.Issuer, Resource: s.cfg.Resource, Name: catalogue.About.Title,
+		Verify: s.grants.Verify, VerifyEntra: verifyEntra, Issuer: s.cfg.Issuer, Resource: s.cfg.Resource, Name: catalogue.About.Title,
 		Baseline: s.cfg.RequiredScopes, ScopesFor: s.tools.ScopesFor,
 		AllowedOrigins: s.cfg.AllowedOrigins, AllowedHosts: siteHosts(s.cfg), InAzure: s.cfg.InAzure,
 		Admit: s.anonymous.Admit, Log: s.deps.Log,

@@ -377,6 +377,12 @@ func (c *Callers) callerOf(t callerToken, raw string) (Caller, error) {
 	return caller, nil
 }
 
+// Blocked refuses a caller of which the operator has blocked what: the app, the user
+// or the tenant.
+func (c Caller) Blocked(what string) *Refusal {
+	return &Refusal{Reason: "blocked: " + what, AppID: c.AppID, TenantID: c.TenantID, Message: "The operator of this server has blocked this " + what + "."}
+}
+
 func refuseToken(reason string, cause error) *Refusal {
 	return &Refusal{Reason: reason, Message: "The access token of Microsoft Entra ID is not valid here, or has expired.", cause: cause}
 }
