@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 
+	"entramcp/handler/account"
 	"entramcp/handler/authserver"
 	"entramcp/handler/clients"
 	"entramcp/handler/config"
@@ -101,6 +102,43 @@ func (s *Server) newAuthServer(catalogue toolkit.Catalogue) *authserver.Server {
 		Prompt:            s.cfg.Entra.Prompt, DomainHint: s.cfg.Entra.DomainHint,
 		Timeout: s.cfg.Timeout + storageShare, Now: s.deps.Now, Log: s.deps.Log,
 	})
+}
+
+// newAccount makes the page of connected apps. Its sign-ins start and end at the
+// authorization server.
+func (s *Server) newAccount(words map[string]string) *account.Account {
+	const kind = "account"
+	page := account.New(account.Options{
+		Grants: s.grants, Ring: s.ring, Issuer: s.cfg.Issuer, Pages: s.pages, Tenant: s.cfg.Entra.TenantID,
+		SignIn: func(w http.ResponseWriter, r *http.Request) {
+			s.as.BeginPageSignIn(w, r, kind, authserver.PageSignInRequest{Back: account.Path})
+		},
+		FormToken: s.as.FormToken, CheckForm: s.as.CheckForm,
+		RememberedApprovals: s.rememberedApprovals, Forget: s.as.ForgetApproval,
+		Export: func(ctx context.Context, subject grants.Subject) (any, error) {
+			return toolkit.ExportData(ctx, s.deps.Table, subject)
+		},
+		Erase: func(ctx context.Context, subject grants.Subject) error {
+			_, err := toolkit.EraseData(ctx, s.deps.Table, subject)
+			return errors.Join(err, authserver.EraseUser(ctx, s.deps.Table, subject))
+		},
+		VerifyRole: entra.NewCallers(s.entra, entra.CallerPolicy{Audience: CallerPolicy(s.cfg).Audience}).VerifyRole,
+		Warnings:   s.warnings, ScopeWords: words, Now: s.deps.Now, Log: s.deps.Log,
+	})
+	s.as.HandlePageSignIn(kind, func(ctx context.Context, signIn entra.SignIn, _ []byte) (authserver.PageSignInEnd, error) {
+		to, cookie, err := page.Finish(ctx, signIn)
+		return authserver.PageSignInEnd{To: to, Cookie: cookie}, err
+	})
+	return page
+}
+
+func (s *Server) rememberedApprovals(ctx context.Context, subject grants.Subject) ([]account.RememberedApproval, error) {
+	list, err := s.as.RememberedApprovals(ctx, subject)
+	out := make([]account.RememberedApproval, 0, len(list))
+	for _, a := range list {
+		out = append(out, account.RememberedApproval{Key: a.ID, Client: a.ClientName, Target: pages.TargetOf(a.RedirectURI).Where, Since: a.At})
+	}
+	return out, err
 }
 
 // newConnect makes the page on which a user consents to another API, and has its

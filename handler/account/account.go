@@ -36,6 +36,8 @@ const (
 	sessionLifetime = 20 * time.Minute
 	// maxForm is the largest form in bytes.
 	maxForm = 16 << 10
+	// retryAfter is the Retry-After of answers with status 503.
+	retryAfter = 5 * time.Second
 )
 
 // Options are what New needs.
@@ -55,15 +57,16 @@ type Options struct {
 	FormToken func(w http.ResponseWriter, r *http.Request, purpose string) (string, error)
 	CheckForm func(r *http.Request, purpose, token string) error
 	// RememberedApprovals lists the approvals of a user that are remembered, and Forget
-	// removes one by its key, or all of them for an empty key.
+	// removes one by its key.
 	RememberedApprovals func(context.Context, grants.Subject) ([]RememberedApproval, error)
 	Forget              func(ctx context.Context, subject grants.Subject, key string) error
-	// Export is what tools keep for a user. Erase removes that, and what is left of
-	// their sign-ins.
+	// Export is what tools keep for a user. Erase removes that, and what sign-ins have
+	// left: approvals and claims challenges.
 	Export func(context.Context, grants.Subject) (any, error)
 	Erase  func(context.Context, grants.Subject) error
-	// VerifyManager judges the token of an application that manages.
-	VerifyManager func(ctx context.Context, raw string) (Manager, error)
+	// VerifyRole verifies a token that Entra issued to an application with an app role;
+	// see entra.Callers.
+	VerifyRole func(ctx context.Context, raw, role string) (entra.Caller, error)
 	// Warnings are what those of the operator's own tenant who manage should
 	// know, such as a secret that ends.
 	Warnings   func(context.Context) []warnings.Warning
@@ -77,9 +80,6 @@ type RememberedApproval struct {
 	Key, Client, Target string
 	Since               time.Time
 }
-
-// Manager is an application that manages connections.
-type Manager struct{ AppID, TenantID string }
 
 // Account serves the pages.
 type Account struct {
@@ -200,7 +200,7 @@ func (a *Account) session(r *http.Request) (session, error) {
 		return session{}, errNoSession
 	}
 	if err != nil {
-		return session{}, oauth.Unavailable("The server cannot reach its keys.", 5*time.Second, err)
+		return session{}, oauth.Unavailable("The server cannot reach its keys.", retryAfter, err)
 	}
 	var s session
 	if err := json.Unmarshal(plain, &s); err != nil || !a.Now().Before(s.Expires) {
@@ -276,7 +276,7 @@ func (a *Account) fail(w http.ResponseWriter, r *http.Request, problem pages.Pro
 	level := slog.LevelInfo
 	if problem == pages.NotAvailable {
 		status, level = http.StatusServiceUnavailable, slog.LevelError
-		w.Header().Set("Retry-After", "5")
+		oauth.SetRetryAfter(w.Header(), retryAfter)
 	}
 	a.Log.LogAttrs(r.Context(), level, "account page refused", slog.String("problem", string(problem)), slog.Any("cause", cause))
 	words := pages.WordsFor(problem)

@@ -64,11 +64,14 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 			}
 			return nil
 		},
-		VerifyManager: func(_ context.Context, raw string) (Manager, error) {
-			if raw != "good" {
-				return Manager{}, oauth.New(oauth.InvalidToken, "no")
+		VerifyRole: func(_ context.Context, raw, role string) (entra.Caller, error) {
+			switch {
+			case raw == "unknown":
+				return entra.Caller{}, errors.New("Entra's keys are away")
+			case raw != "good" || role != ManageRole:
+				return entra.Caller{}, &entra.Refusal{Message: "no"}
 			}
-			return Manager{AppID: "app", TenantID: tenant}, nil
+			return entra.Caller{AppID: "app", TenantID: tenant}, nil
 		},
 	}
 	if change != nil {
@@ -348,6 +351,7 @@ func TestAutomationSignsAUserOut(t *testing.T) {
 	}{
 		"no token":               {"", "application/json", action, 401},
 		"a token of another API": {"bad", "application/json", action, 401},
+		"an outage of Entra":     {"unknown", "application/json", action, 503},
 		"a form":                 {"good", "application/x-www-form-urlencoded", action, 400},
 		"an unknown member":      {"good", "application/json", `{"do":"sign-out-user","user":"` + bob + `","all":true}`, 400},
 		"a user name":            {"good", "application/json", `{"do":"sign-out-user","user":"bob@contoso.com"}`, 400},
@@ -384,13 +388,16 @@ func TestWhatIsKeptIsDownloadedAndRemoved(t *testing.T) {
 	}
 	b.get("/account")
 	b.post("/account/forget", "approval", "k")
+	if status, _ := b.post("/account/forget"); status != http.StatusBadRequest {
+		t.Errorf("a form without an approval: %d", status)
+	}
 	if _, body := b.post("/account/erase"); !strings.Contains(body, "cannot be undone") || !w.works(tokens) {
 		t.Error("it is not asked before everything is removed")
 	}
 	if _, body := b.post("/account/erase", "sure", "yes"); !strings.Contains(body, "Everything is removed") || w.works(tokens) {
 		t.Errorf("%.500s", body)
 	}
-	if got := strings.Join(erased, " "); got != "approval:k approval: tools" {
+	if got := strings.Join(erased, " "); got != "approval:k tools" {
 		t.Errorf("removed: %s", got)
 	}
 	if list, err := w.grants.List(t.Context(), grants.SubjectOf(tenant, alice)); len(list) != 0 || err != nil {

@@ -1,12 +1,15 @@
 package account
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"mime"
 	"net/http"
 	"strings"
 
+	"entramcp/handler/entra"
+	"entramcp/handler/grants"
 	"entramcp/handler/oauth"
 	"entramcp/handler/observe"
 )
@@ -20,12 +23,12 @@ import (
 //	{"do": "sign-out-user", "user": "<object id>"}
 func (a *Account) automate(w http.ResponseWriter, r *http.Request) {
 	raw, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if a.VerifyManager == nil || !found || raw == "" {
+	if a.VerifyRole == nil || !found || raw == "" {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		oauth.WriteError(w, r, a.Log, oauth.New(oauth.InvalidToken, "This endpoint takes an access token of Microsoft Entra ID with the application role "+ManageRole+"."))
 		return
 	}
-	m, err := a.VerifyManager(r.Context(), raw)
+	m, err := a.manager(r.Context(), raw)
 	if err != nil {
 		oauth.WriteError(w, r, a.Log, err)
 		return
@@ -55,4 +58,23 @@ func (a *Account) automate(w http.ResponseWriter, r *http.Request) {
 	e.Client, e.Tenant = observe.AuditClient{ID: m.AppID}, m.TenantID
 	observe.Audit(r.Context(), a.Log, e)
 	oauth.WriteJSON(w, http.StatusOK, map[string]string{"done": what.Do})
+}
+
+// manager is the application to which Entra issued the token raw. It needs no setting:
+// nobody has the role unless an administrator assigns it.
+func (a *Account) manager(ctx context.Context, raw string) (entra.Caller, error) {
+	caller, err := a.VerifyRole(ctx, raw, ManageRole)
+	if refusal, ok := errors.AsType[*entra.Refusal](err); ok {
+		return entra.Caller{}, refusal.OAuth()
+	}
+	if err != nil {
+		return entra.Caller{}, oauth.Unavailable("The token cannot be checked now. Try again.", retryAfter, err)
+	}
+	switch block, err := a.Grants.Blocked(ctx, grants.Parties{AppID: caller.AppID, TenantID: caller.TenantID}); {
+	case err != nil:
+		return entra.Caller{}, err
+	case block != nil:
+		return entra.Caller{}, caller.Blocked(string(block.Kind)).OAuth()
+	}
+	return caller, nil
 }

@@ -90,7 +90,12 @@ func (a *Account) disconnect(w http.ResponseWriter, r *http.Request, s session) 
 
 // forget removes a remembered approval: the app is asked about in full again.
 func (a *Account) forget(w http.ResponseWriter, r *http.Request, s session) {
-	if err := a.Forget(r.Context(), s.subject(), r.PostForm.Get("approval")); err != nil {
+	key := r.PostForm.Get("approval")
+	if key == "" {
+		a.fail(w, r, pages.UnreadableForm, errors.New("the form names no approval"))
+		return
+	}
+	if err := a.Forget(r.Context(), s.subject(), key); err != nil {
 		a.fail(w, r, pages.NotAvailable, err)
 		return
 	}
@@ -146,8 +151,8 @@ func (a *Account) export(w http.ResponseWriter, r *http.Request, s session) {
 }
 
 // erase removes all that is kept about the user, and signs them out of these
-// pages. It is done in the order in which a part that fails loses nothing: grants
-// end first.
+// pages. Grants end first: if a later part fails, no app keeps its access, and the
+// user can try again.
 func (a *Account) erase(w http.ResponseWriter, r *http.Request, s session) {
 	if r.PostForm.Get("sure") != "yes" {
 		a.Pages.Render(w, http.StatusOK, pages.AccountErase{Base: a.path(Path), Form: r.PostForm.Get("form")})
@@ -155,9 +160,6 @@ func (a *Account) erase(w http.ResponseWriter, r *http.Request, s session) {
 	}
 	ctx, subject := r.Context(), s.subject()
 	err := a.Grants.Erase(ctx, subject)
-	if err == nil && a.Forget != nil {
-		err = a.Forget(ctx, subject, "")
-	}
 	if err == nil && a.Erase != nil {
 		err = a.Erase(ctx, subject)
 	}

@@ -334,6 +334,19 @@ func EachData(ctx context.Context, table store.Table, subject grants.Subject, vi
 	return nil
 }
 
+// ExportData is all that tools keep for a user, by store and key.
+func ExportData(ctx context.Context, table store.Table, subject grants.Subject) (map[string]map[string]json.RawMessage, error) {
+	all := map[string]map[string]json.RawMessage{}
+	err := EachData(ctx, table, subject, func(name, key string, data json.RawMessage) error {
+		if all[name] == nil {
+			all[name] = map[string]json.RawMessage{}
+		}
+		all[name][key] = data
+		return nil
+	})
+	return all, err
+}
+
 // EraseData removes all that tools keep for a user, and returns how many rows that were.
 // Call it again after an error: it continues with what is left.
 func EraseData(ctx context.Context, table store.Table, subject grants.Subject) (int, error) {

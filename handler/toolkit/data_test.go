@@ -248,6 +248,19 @@ func TestDataIsErasedWithTheUser(t *testing.T) {
 	if n := each(ada); n != 240 {
 		t.Errorf("%d items before", n)
 	}
+	exported := 0
+	all, err := toolkit.ExportData(t.Context(), table, ada)
+	for _, items := range all {
+		exported += len(items)
+		for key, data := range items {
+			if key != string(data) {
+				t.Errorf("%s is exported as %s", key, data)
+			}
+		}
+	}
+	if err != nil || len(all) != len(stores) || exported != 240 {
+		t.Errorf("%d items of %d stores are exported: %v", exported, len(all), err)
+	}
 	if diff := cmp.Diff(map[string]int{"notes": 120, "other": 120}, stores); diff != "" {
 		t.Error(diff)
 	}
