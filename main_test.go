@@ -36,7 +36,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"keyring": 1, "sweep": 1, "health": 1, "middleware": 1, "mcphttp": 1,
 		"clients": 2, "grants": 2, "entra": 2, "telemetry": 2,
 		"config": 3, "authserver": 3, "resource": 3, "toolkit": 3, "account": 3, "connect": 3,
-		"tools": 4, "home": 4, "backend": 4,
+		"tools": 4, "home": 4, "manifest": 4, "backend": 4,
 		"operator": 5, "doctor": 5, "process": 6,
 	}
 	inHandler := func(path string) string {

@@ -11,7 +11,7 @@ import (
 
 	"entramcp/e2e/stack"
 	"entramcp/examples"
-	"entramcp/handler/home"
+	"entramcp/handler/manifest"
 	"entramcp/handler/toolkit"
 	"entramcp/handler/tools"
 )
@@ -22,7 +22,7 @@ func TestTheAppManifestIsWhatMicrosoftsSchemaTakes(t *testing.T) {
 	catalogue := tools.Catalogue().With(examples.All()...)
 	open, _ := catalogue.OpenTools()
 	node := stack.Node(t)
-	app := home.M365{
+	app := manifest.M365{
 		About:  toolkit.About{Name: "contoso-tools", Title: "Contoso Tools", Privacy: "https://contoso.com/privacy", Terms: "https://contoso.com/terms"},
 		Issuer: "https://mcp.contoso.com", Endpoint: "https://mcp.contoso.com/mcp", Version: "1.0.0", Developer: "Contoso", Tools: open,
 	}
@@ -31,7 +31,7 @@ func TestTheAppManifestIsWhatMicrosoftsSchemaTakes(t *testing.T) {
 	vault := app
 	vault.ReferenceID = "4f1c"
 	for name, tt := range map[string]struct {
-		app     home.M365
+		app     manifest.M365
 		refused string
 	}{"registers itself": {app, ""}, "with a registration": {vault, ""}, "too long an id": {wrong, "/agentConnectors/0/id must NOT have more than 64 characters"}} {
 		var archive bytes.Buffer

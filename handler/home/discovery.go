@@ -97,15 +97,7 @@ func documents(o Options, s server) (map[string]http.Handler, error) {
 
 // shortDescription is never empty: schemas refuse that.
 func (o Options) shortDescription() string {
-	return shortened(cmp.Or(o.About.Description, pages.NoDescription), maxDescription)
-}
-
-// shortened is text in at most so many runes.
-func shortened(text string, most int) string {
-	if runes := []rune(text); len(runes) > most {
-		return string(append(runes[:most-1], '…'))
-	}
-	return text
+	return pages.Shortened(cmp.Or(o.About.Description, pages.NoDescription), maxDescription)
 }
 
 // registryName is the reverse-DNS name that the MCP registry asks for.

@@ -19,7 +19,16 @@ func named(name string) string {
 	return name
 }
 
-// supportLink is where Support leads: a web page, or a letter.
+// Shortened is text in at most limit characters; the last is an ellipsis if something
+// is left out.
+func Shortened(text string, limit int) string {
+	if runes := []rune(text); len(runes) > limit {
+		return string(append(runes[:limit-1], '…'))
+	}
+	return text
+}
+
+// supportLink is where Support leads: a web page, or an email.
 func supportLink(support string) string {
 	if strings.HasPrefix(support, "https://") {
 		return support

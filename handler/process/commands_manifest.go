@@ -11,11 +11,12 @@ import (
 
 	"entramcp/handler/config"
 	"entramcp/handler/home"
+	"entramcp/handler/manifest"
 	"entramcp/handler/version"
 )
 
-// manifestCommands write what others want to know of the server before they list
-// it. They need PUBLIC_URL and no other setting.
+// manifestCommands write the files with which others list the server. They need
+// PUBLIC_URL and no other setting.
 var manifestCommands = []command{
 	{
 		name: "manifest m365", args: "--developer NAME [--reference-id ID] [--version X.Y.Z] FILE.zip",
@@ -25,7 +26,7 @@ var manifestCommands = []command{
 			"manifest m365 --developer Contoso --reference-id 4f1c… --version 1.0.1 contoso-tools.zip",
 		},
 		run: func(c *call) error {
-			m := home.M365{About: c.catalogue.About}
+			m := manifest.M365{About: c.catalogue.About}
 			c.flags.StringVar(&m.Developer, "developer", "", "")
 			c.flags.StringVar(&m.ReferenceID, "reference-id", "", "")
 			c.flags.StringVar(&m.Version, "version", "1.0.0", "")

@@ -1,4 +1,6 @@
-package home
+// Package manifest writes the app package with which an operator lists the server in
+// Microsoft 365.
+package manifest
 
 import (
 	"archive/zip"
@@ -27,7 +29,7 @@ type M365 struct {
 	About toolkit.About
 	// Issuer is PUBLIC_URL, and Endpoint the URL of the MCP endpoint.
 	Issuer, Endpoint string
-	// Version is three numbers, such as "1.0.0".
+	// Version is that of the app: three numbers, such as "1.0.0".
 	Version string
 	// Developer is who publishes the app, in at most 32 characters.
 	Developer string
@@ -107,8 +109,7 @@ type m365Authorization struct {
 	ReferenceID string `json:"referenceId"`
 }
 
-// Write writes the app package, a zip file. What the package needs and nobody has
-// said is all in the error.
+// Write writes the app package, a zip file. Its error names everything that is missing.
 func (m M365) Write(w io.Writer) error {
 	host, err := m.check()
 	if err != nil {
@@ -119,15 +120,15 @@ func (m M365) Write(w io.Writer) error {
 	app := m365App{
 		Schema:          "https://developer.microsoft.com/json-schemas/teams/v" + manifestVersion + "/MicrosoftTeams.schema.json",
 		ManifestVersion: manifestVersion, Version: m.Version,
-		// The same server is the same app, however often the package is made.
+		// The ID is the same each time, so that Microsoft 365 updates the app.
 		ID:          uuid.NewSHA1(uuid.NameSpaceURL, []byte(m.Endpoint)),
 		Developer:   m365Developer{Name: m.Developer, Website: cmp.Or(m.About.Website, m.Issuer+"/"), Privacy: m.About.Privacy, TermsOfUse: m.About.Terms},
-		Name:        m365Text{Short: shortened(title, 30), Full: shortened(title, 100)},
-		Description: m365Text{Short: shortened(description, 80), Full: shortened(description, 4000)},
+		Name:        m365Text{Short: pages.Shortened(title, 30), Full: pages.Shortened(title, 100)},
+		Description: m365Text{Short: pages.Shortened(description, 80), Full: pages.Shortened(description, 4000)},
 		Icons:       m365Icons{Color: m365Color, Outline: m365Outline},
 		AccentColor: m.accent(), ValidDomains: []string{host},
 		AgentConnectors: []m365Connector{{
-			ID: m.About.Name, DisplayName: shortened(title, 128), Description: shortened(description, 4000),
+			ID: m.About.Name, DisplayName: pages.Shortened(title, 128), Description: pages.Shortened(description, 4000),
 			ToolSource: m365ToolSource{m365Server{URL: m.Endpoint, ToolDescription: m365File{m365Tools}, Authorization: m.authorization()}},
 		}},
 	}
@@ -168,8 +169,8 @@ func (m M365) check() (host string, err error) {
 	return u.Hostname(), errors.Join(missing...)
 }
 
-// authorization is nil where Microsoft 365 registers itself: the schema asks for a
-// referenceId beside "DynamicClientRegistration", which nobody has before that.
+// authorization is nil where Microsoft 365 registers itself: the schema requires a
+// referenceId with "DynamicClientRegistration", and there is none before that.
 func (m M365) authorization() *m365Authorization {
 	if m.ReferenceID == "" {
 		return nil
@@ -204,7 +205,7 @@ func drawn(size int, background, foreground color.NRGBA) ([]byte, error) {
 	picture := image.NewNRGBA(image.Rect(0, 0, size, size))
 	for y := range size {
 		for x := range size {
-			// The distance from the centre, of half the width.
+			// d is the square of the distance from the centre, in units of half the width.
 			dx, dy := 2*float64(x)+1-float64(size), 2*float64(y)+1-float64(size)
 			d := (dx*dx + dy*dy) / float64(size*size)
 			picture.SetNRGBA(x, y, background)
