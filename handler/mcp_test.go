@@ -190,21 +190,6 @@ func TestSDKClientCallsToolsThroughTheGuardInEveryRevision(t *testing.T) {
 	}
 }
 
-func TestGrantedScopeOpensTheTool(t *testing.T) {
-	d := serve(t)
-	server := httptest.NewServer(d)
-	defer server.Close()
-	session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(),
-		&mcp.StreamableClientTransport{Endpoint: server.URL + "/mcp", HTTPClient: &http.Client{Transport: withToken{d.tokens(t, "Mail.Send").Access}}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer session.Close()
-	if result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "send_mail"}); err != nil || result.IsError {
-		t.Error(result, err)
-	}
-}
-
 // TestOnlyOurAccessTokensAreTaken presents everything else that a client, a
 // thief or a forger may have.
 func TestOnlyOurAccessTokensAreTaken(t *testing.T) {

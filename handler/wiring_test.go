@@ -94,35 +94,6 @@ func TestEveryRouteHasWhatAllShare(t *testing.T) {
 	}
 }
 
-// TestMetadataBehindAGateway: RFC 8414 §3.1 and RFC 9728 §3.1 put the path of the
-// issuer and of the resource after the well-known part; the challenge leads there.
-func TestMetadataBehindAGateway(t *testing.T) {
-	const issuer = "https://gw.example/tools"
-	s := serve(t, "PUBLIC_URL", issuer)
-	w := httptest.NewRecorder()
-	s.ServeHTTP(w, httptest.NewRequest("POST", issuer+"/mcp", nil))
-	address := regexp.MustCompile(`resource_metadata="([^"]+)"`).FindStringSubmatch(w.Header().Get("WWW-Authenticate"))
-	if address == nil || address[1] != "https://gw.example/.well-known/oauth-protected-resource/tools/mcp" {
-		t.Fatalf("challenge %s", w.Header().Get("WWW-Authenticate"))
-	}
-	get := func(url string) map[string]any {
-		t.Helper()
-		w := httptest.NewRecorder()
-		s.ServeHTTP(w, httptest.NewRequest("GET", url, nil))
-		var document map[string]any
-		if err := json.Unmarshal(w.Body.Bytes(), &document); err != nil || w.Code != 200 {
-			t.Fatalf("%s: %d %v", url, w.Code, err)
-		}
-		return document
-	}
-	if resource := get(address[1]); resource["resource"] != issuer+"/mcp" || resource["authorization_servers"].([]any)[0] != issuer {
-		t.Errorf("resource metadata %v", resource)
-	}
-	if as := get("https://gw.example/.well-known/oauth-authorization-server/tools"); as["issuer"] != issuer || as["token_endpoint"] != issuer+"/token" {
-		t.Errorf("authorization server metadata %v", as)
-	}
-}
-
 // TestTheCallbackCannotTakeAnotherRoute: config knows the routes.
 func TestTheCallbackCannotTakeAnotherRoute(t *testing.T) {
 	source, err := os.ReadFile("routes.go")

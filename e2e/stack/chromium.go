@@ -18,27 +18,40 @@ type Chromium struct {
 	ctx context.Context
 }
 
+// Tests of a binary share a process: one as on a phone, where nothing hovers, and one
+// with a mouse.
 var (
-	endChromium = func() {}
-
-	// chromium is the process that the tests of a binary share.
-	chromium = sync.OnceValues(func() (context.Context, error) {
-		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox,
-			chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true),
-			// The certificate of a stack under https is its own.
-			chromedp.Flag("ignore-certificate-errors", true))
-		ctx, end := chromedp.NewExecAllocator(context.Background(), options...)
-		endChromium = end
-		ctx, _ = chromedp.NewContext(ctx)
-		return ctx, chromedp.Do(ctx, chromedp.Navigate("about:blank"))
+	touched = sync.OnceValues(func() (context.Context, error) { return startChromium() })
+	pointed = sync.OnceValues(func() (context.Context, error) {
+		return startChromium(chromedp.Flag("blink-settings", "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"))
 	})
+
+	running struct {
+		sync.Mutex
+		end []context.CancelFunc
+	}
 )
 
-// Main runs the tests of a binary, ends the process that their Chromiums share
+func startChromium(more ...chromedp.ExecAllocatorOption) (context.Context, error) {
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true),
+		// The certificate of a stack under https is its own.
+		chromedp.Flag("ignore-certificate-errors", true))
+	ctx, end := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
+	running.Lock()
+	running.end = append(running.end, end)
+	running.Unlock()
+	ctx, _ = chromedp.NewContext(ctx)
+	return ctx, chromedp.Do(ctx, chromedp.Navigate("about:blank"))
+}
+
+// Main runs the tests of a binary, ends the processes that their Chromiums share
 // and removes what was built for them.
 func Main(m *testing.M) (status int) {
 	defer func() {
-		endChromium()
+		for _, end := range running.end {
+			end()
+		}
 		if dir, err := scratch(); err == nil {
 			_ = os.RemoveAll(dir)
 		}
@@ -49,7 +62,23 @@ func Main(m *testing.M) (status int) {
 // NewChromium is one without any cookie, for test binaries that run by Main.
 func NewChromium(tb testing.TB) *Chromium {
 	tb.Helper()
-	process, err := chromium()
+	return newChromium(tb, touched)
+}
+
+// NewChromiumWithMouse is NewChromium on a computer with a mouse, where pages can
+// tell that the pointer is over something.
+func NewChromiumWithMouse(tb testing.TB) *Chromium {
+	tb.Helper()
+	c := newChromium(tb, pointed)
+	if !Script[bool](c, `matchMedia("(hover: hover)").matches`) {
+		tb.Fatal("the browser has no mouse")
+	}
+	return c
+}
+
+func newChromium(tb testing.TB, start func() (context.Context, error)) *Chromium {
+	tb.Helper()
+	process, err := start()
 	if err != nil {
 		tb.Fatalf("Chromium does not start: %v", err)
 	}

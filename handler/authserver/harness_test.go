@@ -56,13 +56,8 @@ type world struct {
 
 func newWorld(t testing.TB, change ...func(*authserver.Options)) *world {
 	t.Helper()
-	return newWorldAt(t, clocktest.At(time.Date(2026, 11, 23, 12, 55, 0, 0, time.UTC)), change...)
-}
-
-func newWorldAt(t testing.TB, clock *clocktest.Clock, change ...func(*authserver.Options)) *world {
-	t.Helper()
 	w := &world{t: t, table: storetest.Instrument(storetest.Embedded(t)), log: &logtest.Log{},
-		clock: clock, change: change}
+		clock: clocktest.At(time.Date(2026, 11, 23, 12, 55, 0, 0, time.UTC)), change: change}
 	w.upstream = newUpstream(t, w.clock.Now)
 	w.restart()
 	return w

@@ -3,7 +3,6 @@ package authserver_test
 import (
 	"context"
 	"net/url"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,9 +22,6 @@ type upstream struct {
 	*entra.Client
 	tenant *tenant.Tenant
 	t      testing.TB
-
-	// at is where browsers find the tenant, if it is not authority.
-	at string
 
 	mu sync.Mutex
 	// user is who signs in.
@@ -112,11 +108,7 @@ func (u *upstream) AuthorizeURL(ctx context.Context, r entra.AuthorizeRequest) (
 	if down != nil {
 		return "", down
 	}
-	to, err := u.Client.AuthorizeURL(ctx, r)
-	if u.at != "" {
-		to = strings.Replace(to, authority, u.at, 1)
-	}
-	return to, err
+	return u.Client.AuthorizeURL(ctx, r)
 }
 
 func (u *upstream) Exchange(ctx context.Context, c entra.Callback) (entra.SignIn, error) {
