@@ -31,7 +31,7 @@ func TestTheSimulationIsNeverDeployed(t *testing.T) {
 // package has its place.
 func TestImportsPointOneWay(t *testing.T) {
 	level := map[string]int{
-		"ratelimit": -1, "secret": -1, "version": -1, "warnings": -1, "cors": -1, "clocktest": -1,
+		"ratelimit": -1, "secret": -1, "version": -1, "warnings": -1, "cors": -1, "clocktest": -1, "logtest": -1,
 		"oauth": 0, "store": 0, "observe": 0, "pages": 0,
 		"keyring": 1, "sweep": 1, "health": 1, "middleware": 1, "mcphttp": 1,
 		"clients": 2, "grants": 2, "entra": 2, "telemetry": 2,
