@@ -114,6 +114,9 @@ func (s *Service) recheckGrant(ctx context.Context, subject Subject, id string) 
 		return time.Time{}, err
 	}
 	user, err := s.unseal(ctx, r)
+	if ended(err) {
+		return s.refusedAtRecheck(ctx, r, err)
+	}
 	if err != nil {
 		return time.Time{}, err
 	}

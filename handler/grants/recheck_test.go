@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"entramcp/handler/keyring"
 	"entramcp/handler/oauth"
 	"entramcp/handler/store"
 	"entramcp/handler/store/storetest"
@@ -144,6 +145,59 @@ func TestChangedRolesRevokeOlderAccessTokensAndTheSignInGoesOn(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// An access token of a newer key may belong to a grant that an older one has sealed.
+// When that is retired, there is nothing left to ask Entra with: the recheck ends the
+// grant for good, on every instance, as a refresh would.
+func TestRecheckEndsAGrantThatARetiredKeySealed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		after time.Duration
+		first oauth.Code // of the call that starts the recheck
+	}{
+		"in the background":  {recheckEvery, ""},
+		"while a call waits": {overdueAfter * recheckEvery, oauth.InvalidToken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			recheckTest(t, func(t *testing.T, w *recheckWorld) {
+				first := w.tokens.Refresh
+				if err := w.a.ring.Rotate(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(keyring.PublishBefore - time.Second)
+				if _, err := refresh(w.a.Service, first); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(2 * time.Second)
+				var err error
+				if w.tokens, err = refresh(w.a.Service, first); err != nil { // in grace: signed with the new key
+					t.Fatal(err)
+				}
+				if err := w.a.ring.Retire(context.Background(), 1); err != nil {
+					t.Fatal(err)
+				}
+				if err := w.a.AnnounceKeyChange(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(MaxStale + time.Second)
+				w.wantServed(t, w.a)
+				w.wantServed(t, w.b)
+				asked := w.asked.Load()
+				time.Sleep(tt.after)
+				if err := w.call(w.a); codeOf(err) != tt.first {
+					t.Errorf("the call that starts it: %v", err)
+				}
+				time.Sleep(time.Second)
+				wantCode(t, w.call(w.a), oauth.InvalidToken)
+				time.Sleep(MaxStale)
+				wantCode(t, w.call(w.b), oauth.InvalidToken)
+				wantReason(t, w.b, w.tokens, "sign-in is over")
+				if n := w.asked.Load(); n != asked {
+					t.Error("Entra was asked")
+				}
+			})
+		})
+	}
 }
 
 // An outage of Entra is tolerated for two more intervals; then a call waits for a

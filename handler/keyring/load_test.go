@@ -3,6 +3,7 @@ package keyring_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -147,6 +148,83 @@ func TestFailedLoadIsNotRepeatedByEveryRequest(t *testing.T) {
 	}
 	if n := table.Count(storetest.List) - before; n != 1 {
 		t.Errorf("%d reads for unknown ids", n)
+	}
+}
+
+// Of many that find the ring too old, some come to read it when another's reading is
+// just over: what that has brought serves them, too, be it the ring or a failure.
+func TestReadingThatIsJustOverServesWhoComesLate(t *testing.T) {
+	for name, tt := range map[string]struct {
+		set  func(t *testing.T, r *keyring.Ring, table *storetest.Instrumented)
+		ask  func(r *keyring.Ring) error
+		want error
+	}{
+		"the ring": {
+			set: func(t *testing.T, r *keyring.Ring, table *storetest.Instrumented) {
+				table.Before(storetest.Once(func() error { return errStorage }, storetest.List))
+				if err := r.Load(t.Context()); !errors.Is(err, errStorage) {
+					t.Fatal(err)
+				}
+			},
+			ask: func(r *keyring.Ring) error {
+				_, err := r.Seal(t.Context(), keyring.RefreshHandle, nil, nil)
+				return err
+			},
+		},
+		"a failure": {
+			set: func(t *testing.T, r *keyring.Ring, table *storetest.Instrumented) {
+				table.Before(storetest.Fail(errStorage))
+				if err := r.Load(t.Context()); !errors.Is(err, errStorage) {
+					t.Fatal(err)
+				}
+			},
+			ask: func(r *keyring.Ring) error {
+				_, err := r.Seal(t.Context(), keyring.RefreshHandle, nil, nil)
+				return err
+			},
+			want: errStorage,
+		},
+		"the ring, for an unknown id": {
+			set: func(t *testing.T, r *keyring.Ring, _ *storetest.Instrumented) {
+				load(t, r)
+				if _, err := r.Verifying(t.Context(), keyring.AccessToken, "unknown-kid-", time.Time{}); err != keyring.ErrNotOurs {
+					t.Fatal(err)
+				}
+			},
+			ask: func(r *keyring.Ring) error {
+				_, err := r.Verifying(t.Context(), keyring.AccessToken, "unknown-kid-", time.Time{})
+				return err
+			},
+			want: keyring.ErrNotOurs,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, table := clocktest.New(), storetest.Instrument(newTable(t))
+			load(t, newRing(t, table, masterKey(t, keyA), c))
+			// The clock is read after it was found that the ring has to be.
+			var meanwhile func()
+			r := keyring.New(keyring.Options{Table: table, Wrapper: masterKey(t, keyA), Log: slog.New(slog.DiscardHandler), Now: func() time.Time {
+				if do := meanwhile; do != nil {
+					meanwhile = nil
+					do()
+				}
+				return c.Now()
+			}})
+			tt.set(t, r, table)
+			c.Advance(keyring.UnknownInterval)
+			before := table.Count(storetest.List)
+			meanwhile = func() {
+				if err := tt.ask(r); !errors.Is(err, tt.want) {
+					t.Errorf("who came first: %v", err)
+				}
+			}
+			if err := tt.ask(r); !errors.Is(err, tt.want) {
+				t.Errorf("who came late: %v", err)
+			}
+			if n := table.Count(storetest.List) - before; meanwhile != nil || n != 1 {
+				t.Errorf("%d reads", n)
+			}
+		})
 	}
 }
 
