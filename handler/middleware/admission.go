@@ -20,8 +20,9 @@ const (
 	// waitStands is how long the wait must exceed the target before the first
 	// call is refused: a pause of the machine is no overload.
 	waitStands = 100 * time.Millisecond
-	// leastCalls is the rate of calls below which none is refused, in calls a
-	// second: if requests wait while so few come, it is the machine that is busy.
+	// leastCalls is how many calls come in a second, or are under way, before one
+	// is refused: if requests wait while there are fewer, it is the machine that is
+	// busy.
 	leastCalls = 10
 	// measureEvery is how often the wait is measured.
 	measureEvery = 20 * time.Millisecond
@@ -47,9 +48,10 @@ type Admission struct {
 	wake    chan struct{}
 	measure func() (waitMeter, error)
 
-	calls   atomic.Int64
-	share   atomic.Uint64 // of calls to refuse: the bits of a float64
-	refused atomic.Int64
+	calls    atomic.Int64
+	underWay atomic.Int64
+	share    atomic.Uint64 // of calls to refuse: the bits of a float64
+	refused  atomic.Int64
 }
 
 // NewAdmission makes the Admission of this instance. inAzure leaves
@@ -75,6 +77,8 @@ func (a *Admission) Limit(next http.Handler) http.Handler {
 			a.refuse(w)
 			return
 		}
+		a.underWay.Add(1)
+		defer a.underWay.Add(-1)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -95,28 +99,27 @@ func (a *Admission) refuse(w http.ResponseWriter) {
 
 func (a *Admission) refusing() float64 { return math.Float64frombits(a.share.Load()) }
 
-// Run measures the wait while there are calls, until ctx ends.
+// Run measures the wait while there are calls, until ctx ends. What it needs for
+// that it has from the start: in an overload there may be no file descriptor left.
 func (a *Admission) Run(ctx context.Context) {
+	wait, err := a.measure()
+	if err != nil {
+		a.log.ErrorContext(ctx, "the wait of requests cannot be measured; no call is refused because of an overload", "cause", err)
+		return
+	}
+	defer wait.close()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-a.wake:
 		}
-		if err := a.control(ctx); err != nil {
-			a.log.ErrorContext(ctx, "the wait of requests cannot be measured; no call is refused because of an overload", "cause", err)
-			return
-		}
+		a.control(ctx, wait)
 	}
 }
 
 // control adapts the share until no call has come for idleAfter.
-func (a *Admission) control(ctx context.Context) error {
-	wait, err := a.measure()
-	if err != nil {
-		return err
-	}
-	defer wait.close()
+func (a *Admission) control(ctx context.Context, wait waitMeter) {
 	defer a.share.Store(0)
 	var (
 		share            shareControl
@@ -130,11 +133,11 @@ func (a *Admission) control(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 		}
 		now := time.Now()
-		calls := rate.of(a.calls.Load(), now.Sub(last))
+		calls := max(rate.of(a.calls.Load(), now.Sub(last)), float64(a.underWay.Load()))
 		a.share.Store(math.Float64bits(share.adapt(wait.measure(now), calls, now.Sub(last))))
 		last = now
 		select {
@@ -147,7 +150,7 @@ func (a *Admission) control(ctx context.Context) error {
 			said, logged = now, refused
 		}
 		if now.Sub(used) > idleAfter && share.share == 0 {
-			return nil
+			return
 		}
 	}
 }
@@ -190,7 +193,8 @@ const (
 	shareMost = 0.95
 )
 
-// adapt returns the share for a wait that was measured, since the last one.
+// adapt returns the share for a wait that was measured, since the last one, and for
+// the calls that come in a second or are under way.
 func (c *shareControl) adapt(wait time.Duration, calls float64, since time.Duration) float64 {
 	if wait > waitTarget {
 		c.over += min(since, 2*measureEvery) // the measuring pauses with the machine
