@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -240,56 +239,69 @@ func (b *Browser) fetch(req *http.Request) (page *Page, location string, err err
 		return nil, "", err
 	}
 	page = &Page{URL: req.URL, Status: res.StatusCode, Header: res.Header, Body: string(body), shown: time.Now()}
-	root, err := html.Parse(strings.NewReader(page.Body))
-	if err != nil {
-		return nil, "", err
-	}
-	page.read(root, nil)
+	page.read(page.Body)
 	return page, res.Header.Get("Location"), nil
 }
 
-func has(n *html.Node, name string) bool {
-	return slices.ContainsFunc(n.Attr, func(a html.Attribute) bool { return a.Key == name })
+// read collects forms, the meta refresh and a link to an app. It needs no tree: of
+// what surrounds an element, only the form matters.
+func (p *Page) read(body string) {
+	var form *Form
+	for z := html.NewTokenizer(strings.NewReader(body)); ; {
+		kind := z.Next()
+		name, _ := z.TagName()
+		switch {
+		case kind == html.ErrorToken: // the end
+			return
+		case kind == html.EndTagToken && string(name) == "form":
+			form = nil
+		case kind == html.StartTagToken || kind == html.SelfClosingTagToken:
+			form = p.element(z, string(name), form)
+		}
+	}
 }
 
-// read collects forms, the meta refresh and a link to an app.
-func (p *Page) read(n *html.Node, form *Form) {
-	attr := func(name string) string {
-		for _, a := range n.Attr {
-			if a.Key == name {
-				return a.Val
-			}
-		}
-		return ""
+// element reads one element within form, and returns the form that what follows is
+// in.
+func (p *Page) element(z *html.Tokenizer, name string, form *Form) *Form {
+	switch name {
+	case "form", "input", "button", "a", "meta":
+	default:
+		return form
 	}
-	if n.Type == html.ElementNode {
-		switch n.Data {
-		case "form":
-			p.Forms = append(p.Forms, Form{Action: attr("action"), Method: attr("method"), Fields: url.Values{}})
-			form = &p.Forms[len(p.Forms)-1]
-		case "input", "button":
-			switch {
-			case form == nil:
-			case n.Data == "button" || attr("type") == "submit":
-				form.Buttons = append(form.Buttons, attr("name")+"="+attr("value"))
-			case attr("type") == "hidden", attr("type") == "checkbox" && has(n, "checked"):
-				form.Fields.Add(attr("name"), attr("value"))
-			}
-		case "a":
-			if u, err := url.Parse(attr("href")); err == nil && u.IsAbs() && u.Scheme != "https" && u.Scheme != "http" {
-				p.AppLink = attr("href")
-			}
-		case "meta":
-			if strings.EqualFold(attr("http-equiv"), "refresh") {
-				if _, to, ok := strings.Cut(attr("content"), "url="); ok {
-					p.Refresh = to
-				}
-			}
+	attr := map[string]string{}
+	for more := true; more; {
+		var key, value []byte
+		key, value, more = z.TagAttr()
+		if _, repeated := attr[string(key)]; !repeated {
+			attr[string(key)] = string(value)
 		}
 	}
-	for c := n.FirstChild; c != nil; c = c.NextSibling {
-		p.read(c, form)
+	switch name {
+	case "form":
+		p.Forms = append(p.Forms, Form{Action: attr["action"], Method: attr["method"], Fields: url.Values{}})
+		return &p.Forms[len(p.Forms)-1]
+	case "input", "button":
+		_, checked := attr["checked"]
+		switch {
+		case form == nil:
+		case name == "button" || attr["type"] == "submit":
+			form.Buttons = append(form.Buttons, attr["name"]+"="+attr["value"])
+		case attr["type"] == "hidden", attr["type"] == "checkbox" && checked:
+			form.Fields.Add(attr["name"], attr["value"])
+		}
+	case "a":
+		if u, err := url.Parse(attr["href"]); err == nil && u.IsAbs() && u.Scheme != "https" && u.Scheme != "http" {
+			p.AppLink = attr["href"]
+		}
+	case "meta":
+		if strings.EqualFold(attr["http-equiv"], "refresh") {
+			if _, to, ok := strings.Cut(attr["content"], "url="); ok {
+				p.Refresh = to
+			}
+		}
 	}
+	return form
 }
 
 // submit makes the request that pressing the button of a form makes, once the

@@ -21,6 +21,13 @@ var pageCSS string
 // pages parse once; the text is fixed at build time.
 var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
 
+// pagePolicy has no form-action: browsers apply it to the redirect that follows a
+// form, and ours leads to the application.
+var pagePolicy = func() string {
+	sum := sha256.Sum256([]byte(pageCSS))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; frame-ancestors 'none'"
+}()
+
 // page is what page.html shows; empty parts are left out.
 type page struct {
 	Title, Text string
@@ -52,11 +59,9 @@ type button struct {
 	Primary            bool
 }
 
-// render writes a page. There is no form-action in the policy: browsers apply
-// it to the redirect that follows a form, and ours leads to the application.
+// render writes a page.
 func (t *Tenant) render(w http.ResponseWriter, status int, p page) {
 	p.CSS = template.CSS(pageCSS)
-	sum := sha256.Sum256([]byte(pageCSS))
 	var body bytes.Buffer
 	if err := pageTemplate.Execute(&body, p); err != nil {
 		t.log.Error("simulated tenant: page", "cause", err)
@@ -65,7 +70,7 @@ func (t *Tenant) render(w http.ResponseWriter, status int, p page) {
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", pagePolicy)
 	h.Set("Referrer-Policy", "no-referrer")
 	w.WriteHeader(status)
 	_, _ = w.Write(body.Bytes()) // the browser hung up: nothing left to tell it

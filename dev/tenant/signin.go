@@ -203,17 +203,9 @@ func (t *Tenant) begin(w http.ResponseWriter, username string) *session {
 	if u == nil {
 		return nil
 	}
-	for value, old := range t.sessions {
-		if t.at().Sub(old.at) > sessionLife {
-			delete(t.sessions, value)
-		}
-	}
-	for sid, old := range t.signIns {
-		if t.at().Sub(old.at) > refreshLife {
-			delete(t.signIns, sid)
-		}
-	}
-	s := &session{sid: t.guid(), user: u, at: t.at(), revocations: u.revocations}
+	now := t.at()
+	t.forget(now)
+	s := &session{sid: t.guid(), user: u, at: now, revocations: u.revocations}
 	t.signIns[s.sid] = s
 	cookie := t.opaque()
 	t.sessions[cookie] = s

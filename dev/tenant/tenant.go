@@ -62,6 +62,8 @@ type Tenant struct {
 	seal     []byte              // key of refresh tokens
 	faults   faults
 	seen     []Seen
+
+	forgotten time.Time // when forget last looked
 }
 
 // New makes a tenant with the default directory, the sample accounts.

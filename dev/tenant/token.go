@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -129,6 +130,22 @@ type code struct {
 	redeemed    bool
 }
 
+// forgetEvery is how often the tenant forgets what has expired: not for each
+// sign-in, which would cost the more the more there were before it.
+const forgetEvery = time.Minute
+
+// forget drops the codes, browser sessions and sign-ins that are over. The caller
+// holds mu.
+func (t *Tenant) forget(now time.Time) {
+	if now.Sub(t.forgotten) < forgetEvery {
+		return
+	}
+	t.forgotten = now
+	maps.DeleteFunc(t.codes, func(_ string, c *code) bool { return now.Sub(c.issued) > keepCodes })
+	maps.DeleteFunc(t.sessions, func(_ string, s *session) bool { return now.Sub(s.at) > sessionLife })
+	maps.DeleteFunc(t.signIns, func(_ string, s *session) bool { return now.Sub(s.at) > refreshLife })
+}
+
 // opaque makes an unguessable value in the form codes and refresh tokens have.
 func (t *Tenant) opaque() string {
 	return "1." + base64.RawURLEncoding.EncodeToString(t.bytes(32))
@@ -139,11 +156,7 @@ var opaqueForm = regexp.MustCompile(`^1\.[A-Za-z0-9_-]{43,}$`)
 // issueCode records a code; the caller holds mu.
 func (t *Tenant) issueCode(s *session, req *request) string {
 	now := t.at()
-	for value, c := range t.codes {
-		if now.Sub(c.issued) > keepCodes {
-			delete(t.codes, value)
-		}
-	}
+	t.forget(now)
 	value := t.opaque()
 	t.codes[value] = &code{
 		signIn: s, realm: req.realm, client: req.client, redirectURI: req.redirectURI, nonce: req.nonce,
