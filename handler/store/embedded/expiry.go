@@ -131,6 +131,19 @@ func (b buckets) index(at []byte, expires time.Time) error {
 	return b.expiry.Put(entryOf(expires, at), nil)
 }
 
+// reindex has the entry of old follow its record. One whose time stays is left as it
+// is: the steps of a sign-in change neither, and a page that is not touched is not
+// written. An entry that is not there yet is of a record that completeIndex comes to.
+func (b buckets) reindex(at []byte, old record, expires time.Time) error {
+	if was := old.expires(); was.IsZero() == expires.IsZero() && was.Unix() == expires.Unix() {
+		return nil
+	}
+	if err := b.unindex(at, old); err != nil {
+		return err
+	}
+	return b.index(at, expires)
+}
+
 // unindex removes the entry, if there is one, of a record that is about to change
 // or to go.
 func (b buckets) unindex(at []byte, old record) error {

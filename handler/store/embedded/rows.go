@@ -20,6 +20,9 @@ func (t *Table) Insert(ctx context.Context, row store.Row) (store.ETag, error) {
 		if b.rows.Get(at) != nil {
 			return store.ErrExists
 		}
+		if err := b.index(at, row.Expires); err != nil {
+			return err
+		}
 		var err error
 		etag, err = b.put(at, row)
 		return err
@@ -56,7 +59,7 @@ func (t *Table) Replace(ctx context.Context, row store.Row) (store.ETag, error) 
 		if err != nil {
 			return err
 		}
-		if err := b.unindex(at, old); err != nil {
+		if err := b.reindex(at, old, row.Expires); err != nil {
 			return err
 		}
 		etag, err = b.put(at, row)
@@ -108,9 +111,6 @@ func (b buckets) put(at []byte, row store.Row) (store.ETag, error) {
 		return "", err
 	}
 	if err := b.expiry.SetSequence(version); err != nil {
-		return "", err
-	}
-	if err := b.index(at, row.Expires); err != nil {
 		return "", err
 	}
 	return etagOf(version), b.rows.Put(at, encode(version, row))

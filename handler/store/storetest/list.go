@@ -220,6 +220,7 @@ func testListExpired(t *testing.T, table store.Table) {
 	change("p-1", time.Unix(6, 0))
 	change("p-2", time.Unix(5, 0))
 	change("p-5", time.Unix(-7, 0))
+	change("p-3", time.Unix(5, 0)) // as it was
 	wantExpired(t, table, time.Unix(6, 0), "p-2/k", "p-3/k", "p-5/k")
 	row := get(t, table, "p-2", "k")
 	if err := table.Delete(t.Context(), row.Partition, row.Key, row.ETag); err != nil {
