@@ -13,7 +13,9 @@ import (
 	"encoding/base64"
 	"html/template"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync"
 )
 
 // Page is one of the page types of this package.
@@ -57,32 +59,37 @@ var kinds = []Page{
 // Render answers with page. The body is complete before the first byte is
 // written, so a page is never cut short by a template that fails.
 func (p *Pages) Render(w http.ResponseWriter, status int, page Page) {
-	body, err := p.body(page)
-	if err != nil {
+	body := buffers.Get().(*bytes.Buffer)
+	defer buffers.Put(body)
+	body.Reset()
+	if err := p.execute(body, page); err != nil {
 		http.Error(w, notShown, http.StatusInternalServerError)
 		return
 	}
-	p.write(w, status, body)
+	p.write(w, status, body.Bytes())
 }
+
+// buffers are those of Render, for which a page of 12 kB would grow a new one five
+// times.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // Fixed renders page once and answers with it from then on.
 func (p *Pages) Fixed(page Page) (http.Handler, error) {
-	body, err := p.body(page)
-	if err != nil {
+	var body bytes.Buffer
+	if err := p.execute(&body, page); err != nil {
 		return nil, err
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { p.write(w, http.StatusOK, body) }), nil
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { p.write(w, http.StatusOK, body.Bytes()) }), nil
 }
 
-func (p *Pages) body(page Page) ([]byte, error) {
-	var body bytes.Buffer
-	err := p.templates[page.file()].ExecuteTemplate(&body, "page", page)
-	return body.Bytes(), err
+func (p *Pages) execute(body *bytes.Buffer, page Page) error {
+	return p.templates[page.file()].ExecuteTemplate(body, "page", page)
 }
 
 func (p *Pages) write(w http.ResponseWriter, status int, body []byte) {
 	secure(w.Header(), p.policy)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body))) // else it goes out in chunks
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
 }

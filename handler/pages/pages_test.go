@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -376,4 +377,16 @@ func attribute(t *testing.T, body, pattern string) string {
 		t.Fatalf("nothing matches %s in\n%s", pattern, body)
 	}
 	return html.UnescapeString(m[len(m)-1][1])
+}
+
+// Without its length a page goes out in chunks, which takes more writes.
+func TestAPageIsSentWithItsLength(t *testing.T) {
+	for name, page := range every() {
+		t.Run(name, func(t *testing.T) {
+			res, body := render(t, page)
+			if got, want := res.Header.Get("Content-Length"), strconv.Itoa(len(body)); got != want {
+				t.Errorf("Content-Length is %q, want %s", got, want)
+			}
+		})
+	}
 }
