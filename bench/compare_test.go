@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -55,7 +56,39 @@ type scenario struct {
 // request as one of them.
 type workload struct {
 	prepare func(server, int) error
-	request func(server, int) error
+	request func(server, int, *stopwatch) error
+}
+
+// stopwatch runs while anybody is at work. Where people who sign in all read a page
+// at the same time, it stands: the server has nothing to do then.
+type stopwatch struct {
+	mu     sync.Mutex
+	atWork int
+	since  time.Time
+	ran    time.Duration
+}
+
+func (w *stopwatch) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.atWork++; w.atWork == 1 {
+		w.since = time.Now()
+	}
+}
+
+func (w *stopwatch) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.atWork--; w.atWork == 0 {
+		w.ran += time.Since(w.since)
+	}
+}
+
+// pause is for one who does something else meanwhile.
+func (w *stopwatch) pause(d time.Duration) {
+	w.end()
+	defer w.begin()
+	time.Sleep(d)
 }
 
 // measured are the runs of one scenario on one server.
@@ -105,6 +138,8 @@ func (p *programs) scenarios() []scenario {
 // alone is in the spread.
 func BenchmarkCompare(b *testing.B) {
 	p := newPrograms(b)
+	// The load is to take as little of the processors as it can.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	var found []outcome
 	scenarios := p.scenarios()
 	for _, sc := range scenarios {
@@ -211,16 +246,19 @@ func once(sc scenario, s server, limit time.Duration, rate float64) (result, err
 		failed atomic.Pointer[error]
 		begun  atomic.Int64
 		wg     sync.WaitGroup
+		watch  stopwatch
 	)
 	start := time.Now()
 	for worker := range min(sc.connections, cmp.Or(s.workers, sc.connections)) {
+		watch.begin()
 		wg.Go(func() {
+			defer watch.end()
 			for time.Since(start) < limit && failed.Load() == nil {
 				if sc.most > 0 && begun.Add(1) > int64(sc.most) {
 					return
 				}
 				from := time.Now()
-				if err := sc.work.request(s, worker); err != nil {
+				if err := sc.work.request(s, worker, &watch); err != nil {
 					failed.Store(&err)
 					return
 				}
@@ -231,7 +269,7 @@ func once(sc scenario, s server, limit time.Duration, rate float64) (result, err
 		})
 	}
 	wg.Wait()
-	r.requests, r.elapsed = len(r.latencies), time.Since(start)
+	r.requests, r.elapsed = len(r.latencies), watch.ran
 	slices.Sort(r.latencies)
 	if err := failed.Load(); err != nil {
 		return r, *err
@@ -267,7 +305,7 @@ func refreshing() workload {
 				wg.Go(func() {
 					for n := range grants {
 						c := *registered
-						err := c.signIn()
+						err := c.signIn(nil)
 						mu.Lock()
 						failed = cmp.Or(failed, err)
 						k := key{s.name, n % workers}
@@ -283,7 +321,7 @@ func refreshing() workload {
 			wg.Wait()
 			return failed
 		},
-		request: func(s server, worker int) error {
+		request: func(s server, worker int, _ *stopwatch) error {
 			k := key{s.name, worker}
 			*next[k]++
 			return own[k][*next[k]%len(own[k])].renew()
@@ -300,9 +338,9 @@ func signingIn() workload {
 			clients[s.name], err = newClient(s)
 			return err
 		},
-		request: func(s server, _ int) error {
+		request: func(s server, _ int, watch *stopwatch) error {
 			c := *clients[s.name]
-			return c.signIn()
+			return c.signIn(watch.pause)
 		},
 	}
 }

@@ -70,7 +70,7 @@ func BenchmarkLargeFile(b *testing.B) {
 			c, err := newClient(s)
 			from := time.Now()
 			if err == nil {
-				err = c.signIn()
+				err = c.signIn(nil)
 			}
 			signIns = append(signIns, time.Since(from))
 			from = time.Now()

@@ -323,15 +323,18 @@ func newClient(s server) (*client, error) {
 	return c, err
 }
 
-// signIn takes a person through the browser's part and redeems the code. FastMCP
-// does not say in its answer who it is from.
-func (c *client) signIn() error {
+// signIn takes a person through the browser's part and redeems the code. reads takes
+// the time for reading the consent page, if it is not nil. FastMCP does not say in its
+// answer who it is from.
+func (c *client) signIn(reads func(time.Duration)) error {
 	var more url.Values
 	if c.app != "" { // what this server asks of the tenant
 		more = url.Values{"scope": {"openid profile email offline_access"}}
 	}
 	request := c.Request(more)
-	u, err := stack.NewBrowser(stack.Alice).Through(elsewhere{c.HTTP.Transport, address()}).Approve(request.URL)
+	browser := stack.NewBrowser(stack.Alice).Through(elsewhere{c.HTTP.Transport, address()})
+	browser.Reads = reads
+	u, err := browser.Approve(request.URL)
 	if err == nil && u.Query().Get("code") == "" {
 		err = fmt.Errorf("no code: %s", u.RawQuery)
 	}
@@ -346,7 +349,7 @@ func accessTo(b *testing.B, s server) string {
 	b.Helper()
 	c, err := newClient(s)
 	if err == nil {
-		err = c.signIn()
+		err = c.signIn(nil)
 	}
 	if err != nil {
 		b.Fatalf("%s: %v", s.name, err)
@@ -379,7 +382,8 @@ func (c *client) take(answer oauthclient.Answer, err error) error {
 	return err
 }
 
-var shared = &http.Transport{MaxIdleConnsPerHost: 256}
+// shared keeps a connection for each of those who sign in at a time.
+var shared = &http.Transport{MaxIdleConnsPerHost: 512}
 
 // newLocal serves h on loopback and returns its host and port.
 func newLocal(tb testing.TB, h http.Handler) string {
