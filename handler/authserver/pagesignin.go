@@ -45,7 +45,7 @@ type PageSignInRequest struct {
 }
 
 // BeginPageSignIn starts a sign-in of a kind of HandlePageSignIn, in answer to a form
-// that CheckForm has accepted: it records the transaction, binds the browser and
+// that CheckForm has accepted: it stores the transaction, binds the browser and
 // shows the page that leads to Entra. A link alone starts nothing, so r is a
 // POST.
 func (s *Server) BeginPageSignIn(w http.ResponseWriter, r *http.Request, kind string, p PageSignInRequest) {

@@ -172,7 +172,7 @@ func (e Entra) Tenants() []string {
 	return e.AllowedTenants
 }
 
-// Store says where records live: Tables or, if both are empty, DataDir.
+// Store says where rows are stored: Tables or, if both are empty, DataDir.
 type Store struct {
 	TablesURL        string
 	ConnectionString Secret
@@ -181,7 +181,7 @@ type Store struct {
 	DataDir   string
 }
 
-// Embedded says that records live in a file in DataDir.
+// Embedded says that rows are stored in a file in DataDir.
 func (s Store) Embedded() bool { return s.TablesURL == "" && s.ConnectionString.IsZero() }
 
 // Keys says what wraps the key ring. With neither set, a master key is

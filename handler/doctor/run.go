@@ -29,7 +29,7 @@ const partTime = 20 * time.Second
 func Run(ctx context.Context, cfg config.Config) []Finding {
 	return slices.Concat(
 		inTime(ctx, func(ctx context.Context) []Finding { return upstream(ctx, cfg) }),
-		records(ctx, cfg),
+		storageAndKeys(ctx, cfg),
 		inTime(ctx, func(ctx context.Context) []Finding { return site(ctx, cfg) }),
 	)
 }

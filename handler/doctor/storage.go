@@ -111,10 +111,10 @@ func writable(dir string) error {
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-// records checks storage and keys.
-func records(ctx context.Context, cfg config.Config) []Finding {
+// storageAndKeys checks storage and keys.
+func storageAndKeys(ctx context.Context, cfg config.Config) []Finding {
 	if cfg.Store.Embedded() {
-		return embeddedRecords(ctx, cfg)
+		return embeddedStorage(ctx, cfg)
 	}
 	setting := "TABLES_URL"
 	if !cfg.Store.ConnectionString.IsZero() {
@@ -130,8 +130,8 @@ func records(ctx context.Context, cfg config.Config) []Finding {
 	}), keys(ctx, cfg, table)...)
 }
 
-// embeddedRecords makes neither the store nor its master key.
-func embeddedRecords(ctx context.Context, cfg config.Config) []Finding {
+// embeddedStorage makes neither the store nor its master key.
+func embeddedStorage(ctx context.Context, cfg config.Config) []Finding {
 	dir := cfg.Store.DataDir
 	if err := writable(dir); err != nil {
 		return []Finding{Wrong("storage", err.Error(), "Make DATA_DIR writable for this user, or name another directory in it.")}

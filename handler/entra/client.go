@@ -103,11 +103,11 @@ func (c *Client) Run(ctx context.Context) {
 			return
 		case <-time.After(wait):
 		}
-		c.refreshDocuments(ctx)
+		c.refreshPublished(ctx)
 	}
 }
 
-func (c *Client) refreshDocuments(ctx context.Context) {
+func (c *Client) refreshPublished(ctx context.Context) {
 	if _, err := c.metadata.refresh(ctx); err != nil {
 		c.deps.Log.WarnContext(ctx, "Entra metadata could not be read again; the last copy is still used", "cause", err)
 	}

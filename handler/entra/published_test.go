@@ -68,7 +68,7 @@ func TestAKeySetWithoutKeysReplacesNothing(t *testing.T) {
 	c := e.client()
 	e.signedInAs(c, sim.Alice)
 	e.set(func() { e.edits[keysPath] = func(d map[string]any) { d["keys"] = []any{} } })
-	c.refreshDocuments(t.Context())
+	c.refreshPublished(t.Context())
 	if n := e.fetched(keysPath); n != 2 {
 		t.Fatalf("keys were fetched %d times", n)
 	}
@@ -95,7 +95,7 @@ func TestLastGoodKeysOutliveAnOutage(t *testing.T) {
 	c := e.client()
 	e.signedInAs(c, sim.Alice)
 	e.set(func() { e.down = true })
-	c.refreshDocuments(context.Background())
+	c.refreshPublished(context.Background())
 	if err := c.Ready(context.Background()); err != nil {
 		t.Errorf("not ready although the last copy is good: %v", err)
 	}
@@ -289,12 +289,12 @@ func TestNotReadyWithoutSigningKeys(t *testing.T) {
 	if err := c.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "signing keys") {
 		t.Errorf("got %v", err)
 	}
-	c.refreshDocuments(t.Context())
+	c.refreshPublished(t.Context())
 	if !strings.Contains(log.String(), "signing keys could not be read again") || strings.Contains(log.String(), "metadata could not") {
 		t.Errorf("the log says %s", &log)
 	}
 	e.set(func() { e.down = true })
-	c.refreshDocuments(t.Context())
+	c.refreshPublished(t.Context())
 	if !strings.Contains(log.String(), "metadata could not be read again") {
 		t.Errorf("the log says %s", &log)
 	}

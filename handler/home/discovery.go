@@ -12,7 +12,7 @@ import (
 	"entramcp/handler/pages"
 )
 
-// The paths of the documents. The server card is below the endpoint, so that it
+// The paths of the discovery documents. The server card is below the endpoint, so that it
 // moves with it.
 const (
 	cardSuffix        = "/server-card"
@@ -62,35 +62,35 @@ type catalogEntry struct {
 	URL         string `json:"url"`
 }
 
-// documents are the handlers by path.
-func documents(o Options, s server) (map[string]http.Handler, error) {
+// discovery are the handlers of the documents by path.
+func discovery(o Options, s server) (map[string]http.Handler, error) {
 	endpoint, err := url.Parse(s.endpoint)
 	if err != nil {
 		return nil, err
 	}
 	name := registryName(endpoint.Hostname(), s.name)
-	cardDocument, err := json.Marshal(card{
+	cardJSON, err := json.Marshal(card{
 		Schema: cardSchema, Name: name, Title: s.title, Version: o.Version, Description: o.shortDescription(),
 		WebsiteURL: o.About.Website, Remotes: []remote{{"streamable-http", s.endpoint}},
 	})
 	if err != nil {
 		return nil, err
 	}
-	catalogDocument, err := json.Marshal(catalog{SpecVersion: "1.0", Entries: []catalogEntry{{
+	catalogJSON, err := json.Marshal(catalog{SpecVersion: "1.0", Entries: []catalogEntry{{
 		Identifier: "urn:air:" + endpoint.Hostname() + ":" + s.name, DisplayName: s.title, Type: cardType, URL: s.endpoint + cardSuffix,
 	}}})
 	if err != nil {
 		return nil, err
 	}
 	routes := map[string]http.Handler{
-		endpoint.Path + cardSuffix: o.document(cardType, cardDocument),
-		catalogPath:                o.document("application/json", catalogDocument),
+		endpoint.Path + cardSuffix: o.fixed(cardType, cardJSON),
+		catalogPath:                o.fixed("application/json", catalogJSON),
 	}
 	if o.RegistryProof != "" {
-		routes[registryProofPath] = o.document("text/plain; charset=utf-8", []byte(o.RegistryProof))
+		routes[registryProofPath] = o.fixed("text/plain; charset=utf-8", []byte(o.RegistryProof))
 	}
 	if o.AppsChallenge != "" {
-		routes[appsChallengePath] = o.document("text/plain; charset=utf-8", []byte(o.AppsChallenge))
+		routes[appsChallengePath] = o.fixed("text/plain; charset=utf-8", []byte(o.AppsChallenge))
 	}
 	return routes, nil
 }
@@ -109,7 +109,7 @@ func registryName(host, name string) string {
 	return strings.Join(labels, ".") + "/" + name
 }
 
-func (o Options) document(mediaType string, text []byte) http.Handler {
+func (o Options) fixed(mediaType string, text []byte) http.Handler {
 	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", mediaType)
 		w.Header().Set("Cache-Control", "public, max-age=3600")

@@ -35,14 +35,14 @@ type Options struct {
 	RegistryProof, AppsChallenge string
 }
 
-// Home serves the page and the documents. It is safe for concurrent use.
+// Home serves the page and the discovery documents. It is safe for concurrent use.
 type Home struct {
 	endpoint string
 	page     http.Handler
 	routes   map[string]http.Handler
 }
 
-// New makes the page and the documents.
+// New makes the page and the discovery documents.
 func New(o Options) (*Home, error) {
 	s := server{name: o.About.Name, title: cmp.Or(o.About.Title, o.About.Name), endpoint: string(o.Endpoint)}
 	page, err := o.Pages.Fixed(o.page(s))
@@ -50,7 +50,7 @@ func New(o Options) (*Home, error) {
 		return nil, err
 	}
 	h := &Home{endpoint: s.endpoint, page: page}
-	if h.routes, err = documents(o, s); err != nil {
+	if h.routes, err = discovery(o, s); err != nil {
 		return nil, err
 	}
 	return h, nil
@@ -72,7 +72,7 @@ func (o Options) page(s server) pages.Home {
 	return page
 }
 
-// Routes are the documents by path, for GET.
+// Routes are the discovery documents by path, for GET.
 func (h *Home) Routes() map[string]http.Handler { return h.routes }
 
 // ServeHTTP answers at the root. Clients that were given the origin in the place

@@ -53,7 +53,7 @@ type Row struct {
 	ETag ETag
 	// Expires is when the row may be swept, in whole seconds UTC of the years
 	// 1601 to 9999; zero means never. It is not enforced on reads: the owner of
-	// a record decides.
+	// the row decides.
 	Expires time.Time
 	// Value is opaque and at most MaxValue bytes.
 	Value []byte

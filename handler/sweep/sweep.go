@@ -27,7 +27,7 @@ import (
 // by the clock of the instance that is about to use it.
 const Margin = 5 * time.Minute
 
-// Kind is one kind of record, as its owner describes it.
+// Kind is one kind of row, as its owner describes it.
 type Kind struct {
 	// Name is what reports call it.
 	Name string

@@ -14,8 +14,8 @@ import (
 )
 
 // The index by expiry is a bucket of empty values under eight bytes of time and
-// the address of a record, so that finding what has expired costs as much as
-// has expired. Every write keeps it together with the record, and gives the
+// the address of a row, so that the cost of finding expired rows depends on their
+// number alone. Every write changes it in the transaction of the row, and gives the
 // bucket the sequence number of the rows. A file in which the two differ was
 // last written by a version that knows no index: it is made again, a part at a
 // time (completeIndex).
@@ -30,7 +30,7 @@ var (
 
 const (
 	timeSize = 8
-	// indexStep bounds the records that one transaction adds to the index, and
+	// indexStep bounds the rows that one transaction adds to the index, and
 	// so how long it keeps other writers waiting.
 	indexStep = 5000
 )
@@ -89,7 +89,7 @@ func (b buckets) prepareIndex(tx *bbolt.Tx) (buckets, error) {
 	return b, b.expiry.SetSequence(b.rows.Sequence())
 }
 
-// completeIndex adds the next records to an index that is not complete, and
+// completeIndex adds the next rows to an index that is not complete, and
 // reports whether it is.
 func (t *Table) completeIndex(ctx context.Context) (complete bool, err error) {
 	if t.indexed.Load() {
@@ -103,7 +103,7 @@ func (t *Table) completeIndex(ctx context.Context) (complete bool, err error) {
 			if at == nil {
 				break
 			}
-			r := record(value)
+			r := encodedRow(value)
 			if err := r.check(); err != nil {
 				return err
 			}
@@ -131,10 +131,10 @@ func (b buckets) index(at []byte, expires time.Time) error {
 	return b.expiry.Put(entryOf(expires, at), nil)
 }
 
-// reindex has the entry of old follow its record. One whose time stays is left as it
-// is: the steps of a sign-in change neither, and a page that is not touched is not
-// written. An entry that is not there yet is of a record that completeIndex comes to.
-func (b buckets) reindex(at []byte, old record, expires time.Time) error {
+// reindex has the entry of old follow its row. One whose time stays is left as it is:
+// the steps of a sign-in change neither, and a page that is not touched is not
+// written. An entry that is not there yet is of a row that completeIndex comes to.
+func (b buckets) reindex(at []byte, old encodedRow, expires time.Time) error {
 	if was := old.expires(); was.IsZero() == expires.IsZero() && was.Unix() == expires.Unix() {
 		return nil
 	}
@@ -144,8 +144,8 @@ func (b buckets) reindex(at []byte, old record, expires time.Time) error {
 	return b.index(at, expires)
 }
 
-// unindex removes the entry, if there is one, of a record that is about to change
-// or to go.
-func (b buckets) unindex(at []byte, old record) error {
+// unindex removes the entry, if there is one, of a row that is about to change or to
+// be removed.
+func (b buckets) unindex(at []byte, old encodedRow) error {
 	return b.expiry.Delete(entryOf(old.expires(), at))
 }

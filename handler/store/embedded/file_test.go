@@ -130,7 +130,7 @@ func TestWritesOfAVersionWithoutIndexAreFound(t *testing.T) {
 	if err := table.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// Deletions alone leave entries without a record.
+	// Deletions alone leave entries without a row.
 	edit(t, dir, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("rows")).Delete([]byte("p\x00gone")) })
 	table = open(t, dir)
 	if got, _ := expired(t, table); !slices.Equal(got, []string{"extended", "kept"}) {
@@ -157,8 +157,8 @@ func TestWritesOfAVersionWithoutIndexAreFound(t *testing.T) {
 	}
 }
 
-// An entry whose record says otherwise does not get the record swept.
-func TestEntryIsNotBelievedAgainstItsRecord(t *testing.T) {
+// A row is not swept because of an entry with another expiry.
+func TestEntryIsNotBelievedAgainstItsRow(t *testing.T) {
 	dir := t.TempDir()
 	table := open(t, dir)
 	if _, err := table.Insert(t.Context(), store.Row{Partition: "p", Key: "live", Expires: time.Unix(5000, 0)}); err != nil {
@@ -177,7 +177,7 @@ func TestEntryIsNotBelievedAgainstItsRecord(t *testing.T) {
 
 // What is damaged is an error of unknown outcome wherever it is met, never a
 // row, a missing row or a panic.
-func TestDamagedRecordIsAnError(t *testing.T) {
+func TestDamagedRowIsAnError(t *testing.T) {
 	whole := "\x01" + be(7) + be(10) + "value"
 	for name, damage := range map[string]func(tx *bbolt.Tx) error{
 		"cut in the header": func(tx *bbolt.Tx) error { return tx.Bucket([]byte("rows")).Put([]byte("p\x00k"), []byte(whole[:16])) },

@@ -39,7 +39,7 @@ func (t *Table) List(ctx context.Context, span store.Span, from store.Cursor) (s
 				page.Next = store.Cursor(partition + "/" + key)
 				return nil
 			}
-			r := record(value)
+			r := encodedRow(value)
 			if err := r.check(); err != nil {
 				return err
 			}
@@ -53,8 +53,7 @@ func (t *Table) List(ctx context.Context, span store.Span, from store.Cursor) (s
 	return page, nil
 }
 
-// listStart is where the scan begins: a Cursor is the address of the next
-// record.
+// listStart is where the scan begins: a Cursor is the address of the next row.
 func listStart(span store.Span, from store.Cursor) ([]byte, error) {
 	if from == "" {
 		if span.FirstKey != "" {

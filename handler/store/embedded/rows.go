@@ -127,8 +127,8 @@ func (b buckets) remove(at []byte, etag store.ETag) error {
 	return b.rows.Delete(at)
 }
 
-func find(rows *bbolt.Bucket, at []byte) (record, error) {
-	r := record(rows.Get(at))
+func find(rows *bbolt.Bucket, at []byte) (encodedRow, error) {
+	r := encodedRow(rows.Get(at))
 	if r == nil {
 		return nil, store.ErrNotFound
 	}
@@ -138,8 +138,8 @@ func find(rows *bbolt.Bucket, at []byte) (record, error) {
 	return r, nil
 }
 
-// match finds the record of that version.
-func match(rows *bbolt.Bucket, at []byte, etag store.ETag) (record, error) {
+// match finds the row of that version.
+func match(rows *bbolt.Bucket, at []byte, etag store.ETag) (encodedRow, error) {
 	r, err := find(rows, at)
 	if err != nil {
 		return nil, err

@@ -11,18 +11,18 @@ import (
 	"entramcp/handler/store"
 )
 
-// A record is stored under partition, NUL, key. NUL sorts before every byte of
-// a key, so the order of the file is that of partition, then key.
+// A row is stored under partition, NUL, key. NUL sorts before every byte of a key,
+// so the order of the file is that of partition, then key.
 //
-// Its value is a format byte, the version (8 bytes), Expires in Unix seconds
-// (8 bytes) and the row's value.
+// What is stored there is a format byte, the version (8 bytes), Expires in Unix
+// seconds (8 bytes) and the row's value.
 const (
 	format     = 1
 	headerSize = 1 + 8 + 8
 	never      = math.MinInt64
 )
 
-var errCorrupt = errors.New("embedded: record is not readable")
+var errCorrupt = errors.New("embedded: row is not readable")
 
 func address(partition, key string) []byte {
 	b := make([]byte, 0, len(partition)+1+len(key))
@@ -51,21 +51,22 @@ func encode(version uint64, row store.Row) []byte {
 	return append(b, row.Value...)
 }
 
-// record is a stored value; it is valid only inside the transaction.
-type record []byte
+// encodedRow is a row as encode writes it. It is valid only inside the transaction
+// that has read it.
+type encodedRow []byte
 
-// check fails for what no version has written. The other methods need a record
-// that it has passed.
-func (r record) check() error {
+// check fails for what no version has written. The other methods need a row that
+// passes it.
+func (r encodedRow) check() error {
 	if len(r) < headerSize || r[0] != format {
 		return errCorrupt
 	}
 	return nil
 }
 
-func (r record) etag() store.ETag { return etagOf(binary.BigEndian.Uint64(r[1:9])) }
+func (r encodedRow) etag() store.ETag { return etagOf(binary.BigEndian.Uint64(r[1:9])) }
 
-func (r record) expires() time.Time {
+func (r encodedRow) expires() time.Time {
 	s := int64(binary.BigEndian.Uint64(r[9:17]))
 	if s == never {
 		return time.Time{}
@@ -73,7 +74,7 @@ func (r record) expires() time.Time {
 	return time.Unix(s, 0).UTC()
 }
 
-func (r record) row(partition, key string) store.Row {
+func (r encodedRow) row(partition, key string) store.Row {
 	return store.Row{
 		Partition: partition,
 		Key:       key,
