@@ -99,7 +99,8 @@ type SignIn struct {
 	// RefreshToken is the one to use from now on. It is empty if Entra gave
 	// none, which means that the sign-in cannot be renewed.
 	RefreshToken RefreshToken
-	// AccessToken is for Config.APIScope, or without one for Microsoft Graph.
+	// AccessToken is for Config.APIScope. It is empty without one: then Entra's
+	// token is for Microsoft Graph, and nobody here uses it.
 	AccessToken        AccessToken
 	AccessTokenExpires time.Time
 	Scope              string
@@ -173,10 +174,12 @@ func (c *Client) Refresh(ctx context.Context, refreshToken RefreshToken) (SignIn
 }
 
 func (c *Client) signIn(t tokenResponse, claims *Claims) SignIn {
-	return SignIn{
-		Claims: claims, RefreshToken: RefreshToken{secret.New(t.RefreshToken)}, AccessToken: AccessToken{secret.New(t.AccessToken)},
-		AccessTokenExpires: c.deps.Now().Add(time.Duration(t.ExpiresIn)), Scope: t.Scope,
+	s := SignIn{Claims: claims, RefreshToken: RefreshToken{secret.New(t.RefreshToken)}, Scope: t.Scope}
+	if c.cfg.APIScope != "" {
+		s.AccessToken = AccessToken{secret.New(t.AccessToken)}
+		s.AccessTokenExpires = c.deps.Now().Add(time.Duration(t.ExpiresIn))
 	}
+	return s
 }
 
 // observeVersion keeps the version of the access token for our own API. It

@@ -34,6 +34,22 @@ func TestSignInRedeemsCodeAndVerifiesWhoSignedIn(t *testing.T) {
 	}
 }
 
+// A token for Microsoft Graph, which no tool can use, would be kept with each grant.
+func TestWithoutAnAPIOfOurOwnNoAccessTokenIsKept(t *testing.T) {
+	e := newTenant(t)
+	c := e.client(func(cfg *Config) { cfg.APIScope = "" })
+	s := e.signedInAs(c, sim.Alice)
+	renewed, err := c.Refresh(t.Context(), s.RefreshToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for when, s := range map[string]SignIn{"signed in": s, "renewed": renewed} {
+		if !s.AccessToken.IsZero() || !s.AccessTokenExpires.IsZero() || s.RefreshToken.IsZero() {
+			t.Errorf("%s: an access token is kept, or the refresh token is not", when)
+		}
+	}
+}
+
 func TestWhoSignedInStaysOutOfTheLog(t *testing.T) {
 	e := newTenant(t)
 	s := e.signedInAs(e.client(), sim.Alice)
