@@ -19,7 +19,7 @@ import (
 const (
 	// maxAssertionLife bounds exp, and so how long a jti is kept.
 	maxAssertionLife = 10 * time.Minute
-	// clockLeeway forgives the clocks of others.
+	// clockLeeway is by how much a client's clock may differ from ours.
 	clockLeeway     = 30 * time.Second
 	maxAssertion    = 8 << 10
 	assertionFailed = "The client assertion is refused: "
@@ -29,8 +29,8 @@ const (
 	AssertionPrefix = "j-"
 )
 
-// assertionAlgorithms are asymmetric only: with HS256 this server would have to
-// know a secret, and none proves nothing.
+// assertionAlgorithms are asymmetric only: with HS256 this server would have to know
+// a secret, and "none" proves nothing.
 var assertionAlgorithms = []string{"RS256", "PS256", "ES256", "EdDSA"}
 
 // AssertionAlgorithms are the values to advertise as
@@ -56,9 +56,9 @@ func (c *credentials) readAssertion(kind string) error {
 	return nil
 }
 
-// verifyAssertion checks an assertion as RFC 7523 §3 asks, all but that it is
-// not used twice. What costs little comes first, and signatures last: a
-// stranger's assertion costs at most two of them, and failures are limited.
+// verifyAssertion checks an assertion by RFC 7523 §3, except whether it was used
+// before: Consume does. Cheap checks come first: a stranger's assertion costs at most
+// two checks of a signature, and refused assertions are limited by address.
 func (r *Registry) verifyAssertion(ctx context.Context, c *Client, assertion string) error {
 	client := observe.ClientKey(ctx)
 	if wait := r.assertions.Take(client); wait > 0 {
@@ -93,9 +93,8 @@ func (r *Registry) verifyAssertion(ctx context.Context, c *Client, assertion str
 	return nil
 }
 
-// checkHeader looks at what the parser does not: a type other than that of a
-// client assertion (rfc7523bis §4), extensions, and the one algorithm that the
-// client has declared, if it has.
+// checkHeader checks what the parser does not: typ (rfc7523bis §4), critical
+// extensions, and the algorithm if the client has declared one.
 func checkHeader(t *jwt.Token, declared string) error {
 	if _, critical := t.Header["crit"]; critical {
 		return oauth.New(oauth.InvalidClient, "its critical header parameters are not understood.") // RFC 7515 §4.1.11
@@ -112,10 +111,10 @@ func checkHeader(t *jwt.Token, declared string) error {
 	return nil
 }
 
-// checkClaims checks what the client claims. An assertion that is also meant
-// for another server could be sent here by that server, so the issuer has to be
-// its only audience (rfc7523bis §4); the token endpoint, which RFC 7523 had
-// suggested, is accepted where the operator has not ended that.
+// checkClaims checks what the client claims. An assertion that is also meant for
+// another server could be sent here by that server, so the issuer has to be its only
+// audience (rfc7523bis §4); the token endpoint, which RFC 7523 §3 suggests, is
+// accepted unless the operator forbids it.
 func (r *Registry) checkClaims(ctx context.Context, id string, claims jwt.RegisteredClaims) error {
 	validator := jwt.NewValidator(jwt.WithTimeFunc(r.now), jwt.WithLeeway(clockLeeway),
 		jwt.WithExpirationRequired(), jwt.WithIssuer(id), jwt.WithSubject(id))
@@ -135,11 +134,11 @@ func (r *Registry) checkClaims(ctx context.Context, id string, claims jwt.Regist
 	return oauth.New(oauth.InvalidClient, "aud must be this server's issuer, "+r.issuer+", alone.")
 }
 
-// Consume uses up the assertion with which c has authenticated, so that it is
-// good for one request on all instances: the insert has one winner. For clients
-// that have authenticated in another way there is nothing to do. Errors:
-// invalid_client if it was used before; temporarily_unavailable if that cannot
-// be known, which is a refusal because the assertion may be spent.
+// Consume marks the assertion with which c has authenticated as used, for all
+// instances: a second insert of its jti fails. It does nothing for clients that have
+// authenticated in another way. Errors: invalid_client if the assertion was used
+// before; temporarily_unavailable if that cannot be known. The client then needs a
+// new assertion, because this one may be marked.
 func (r *Registry) Consume(ctx context.Context, c Client) error {
 	if c.assertion == nil {
 		return nil

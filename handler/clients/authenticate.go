@@ -14,11 +14,11 @@ import (
 
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-// Authenticate identifies the client that sends a request to the token,
-// revocation or introspection endpoint, by none, client_secret_post,
+// Authenticate identifies the client that sends a request to the token, revocation or
+// introspection endpoint, by one of the methods none, client_secret_post,
 // client_secret_basic (RFC 6749 §2.3.1) or private_key_jwt (RFC 7523 §2.2). No
-// parameter of form may be repeated. The caller checks the rest of the request
-// and then calls Consume, before it does anything for the client.
+// parameter of form may be repeated. The caller checks the rest of the request and
+// then calls Consume, before it does anything for the client.
 //
 // A client that registered for one way to send its secret may use the other:
 // libraries try both. Errors: invalid_client for an unknown client, a missing
@@ -61,8 +61,8 @@ func UsedBasic(header http.Header) bool {
 	})
 }
 
-// credentials are what a request claims. Empty secrets count as none, which is
-// how RFC 6749 §2.3.1 writes them.
+// credentials are what a request claims. An empty secret counts as no secret (RFC
+// 6749 §2.3.1).
 type credentials struct {
 	clientID  string
 	secret    Secret
@@ -100,9 +100,9 @@ func readCredentials(header http.Header, form url.Values) (credentials, error) {
 	return cred, nil
 }
 
-// readBasic decodes form-urlencoded parts as RFC 6749 §2.3.1 asks. What
-// clients send raw, as the TypeScript SDK does, comes out the same: neither our
-// ids nor our secrets hold a character that the encoding changes.
+// readBasic decodes form-urlencoded parts (RFC 6749 §2.3.1). Clients that do not
+// encode them, such as the TypeScript SDK, get the same result: our ids and secrets
+// contain no character that the encoding changes.
 func (c *credentials) readBasic(values []string) error {
 	if len(values) != 1 {
 		return oauth.New(oauth.InvalidRequest, "The Authorization header is repeated.")

@@ -41,8 +41,8 @@ const (
 
 // Client is one OAuth client, as it is known at this moment. Every check of a
 // registration is made again when it is read: RedirectURIs hold only what the
-// redirect policy accepts today, whatever it accepted when the client
-// registered. Its slices are shared and not to be changed.
+// redirect policy accepts today, whatever it accepted when the client registered. Its
+// slices are shared and must not be changed.
 type Client struct {
 	ID string
 	// Name is the sanitized client_name. It is what the client says of itself.
@@ -60,9 +60,9 @@ type Client struct {
 	AuthMethods   []string
 	GrantTypes    []string
 	ResponseTypes []string
-	// WithoutPKCE permits an authorization without code_challenge. Only a
-	// client with a secret that the operator made can have it. Then redirect_uri
-	// is required at the token endpoint, and a challenge that is sent binds.
+	// WithoutPKCE permits an authorization without code_challenge. Only a client with
+	// a secret that the operator made can have it. redirect_uri is then required at
+	// the token endpoint, and a challenge that is sent must be met.
 	WithoutPKCE bool
 
 	policy     RedirectPolicy
@@ -86,10 +86,10 @@ const (
 	AuthPrivateKeyJWT = "private_key_jwt"
 )
 
-// AuthMethods are the methods to advertise (RFC 8414 §2). Some clients, such as
-// the C# SDK, take the first whatever they hold, so those with a secret come
-// first; Claude and the TypeScript SDK use metadata documents only where none
-// is listed.
+// AuthMethods are the methods to advertise (RFC 8414 §2). Some clients, such as the
+// C# SDK, take the first one whether they have a secret or not, so those with a
+// secret come first; Claude and the TypeScript SDK use metadata documents only where
+// none is listed.
 func AuthMethods() []string {
 	return []string{AuthSecretPost, AuthSecretBasic, AuthPrivateKeyJWT, AuthNone}
 }
@@ -97,10 +97,10 @@ func AuthMethods() []string {
 // GrantTypes are the grants a client can register, in the order advertised.
 func GrantTypes() []string { return []string{"authorization_code", "refresh_token"} }
 
-// Allows reports whether redirectURI is registered. The comparison is of plain
-// strings (RFC 9700 §2.1), but for http loopback URIs, whose port a native app
-// picks when it starts (RFC 8252 §7.3). Public clients, which native apps are,
-// may also use another name of loopback than the registered one.
+// Allows reports whether redirectURI is registered. URIs are compared as strings (RFC
+// 9700 §2.1), except for the port of http loopback URIs, which a native app picks
+// when it starts (RFC 8252 §7.3). Public clients, which native apps are, may also use
+// another name of loopback than the registered one.
 func (c Client) Allows(redirectURI string) bool {
 	return slices.ContainsFunc(c.RedirectURIs, func(registered string) bool {
 		return sameRedirect(registered, redirectURI, c.Public())
@@ -121,11 +121,10 @@ func (c Client) LeavesHost(redirectURI string) bool {
 	return c.Host != "" && (err != nil || (u.Scheme == "https" && withoutDefaultPort(u.Host) != c.Host))
 }
 
-// MayRedirectUnasked reports whether a browser may be taken to redirectURI, one
-// that c Allows, without a click. Anyone can register a client for any web
-// site, so only a site that the operator trusts may; a server on loopback is no
-// page that could pose as another. An app's own scheme never may: to open it
-// can be to make the app do something.
+// MayRedirectUnasked reports whether a browser may be taken to redirectURI, one that
+// c Allows, without a click. Anyone can register a client for any web site, so only a
+// site that the operator trusts may; a server on loopback shows no page of another
+// site. An app's own scheme never may: opening it can make the app do something.
 func (c Client) MayRedirectUnasked(redirectURI string) bool {
 	if isLoopbackURI(redirectURI) {
 		return true

@@ -49,8 +49,8 @@ func (r *Registry) lookupDocument(ctx context.Context, id string) (Client, error
 	return c, err
 }
 
-// parseDocument reads a metadata document. Every refusal is invalid_client,
-// because that is what the client is, whatever the metadata lacks.
+// parseDocument reads a metadata document. Every refusal is invalid_client, whatever
+// is wrong with the metadata, because there is no client without them.
 func (r *Registry) parseDocument(id string, body []byte) (Client, error) {
 	refuse := func(why string) (Client, error) { return Client{}, unknownClient(documentRefused + why) }
 	f, err := parseFields(body)
@@ -76,8 +76,8 @@ func (r *Registry) parseDocument(id string, body []byte) (Client, error) {
 	if m.Name == "" {
 		return refuse("it has no client_name.")
 	}
-	// The URL of the keys is checked when it is used: a document that is pinned
-	// is good without them.
+	// The URL of the keys is checked when it is used: a pinned document can be used
+	// without them.
 	if err := m.readKeys(f, func(string) error { return nil }); err != nil {
 		return refuse(err.Error() + ".")
 	}
@@ -89,9 +89,9 @@ func (r *Registry) parseDocument(id string, body []byte) (Client, error) {
 	return c, nil
 }
 
-// optionalKeyHost publishes documents that declare private_key_jwt, although
-// its clients also come without an assertion, which they say in
-// token_endpoint_auth_methods_supported: ChatGPT's.
+// optionalKeyHost is ChatGPT's host. Its documents declare private_key_jwt, although
+// its clients also come without an assertion, as
+// token_endpoint_auth_methods_supported in them says.
 const optionalKeyHost = "chatgpt.com"
 
 // documentMethods are the methods the client may use. A document that declares

@@ -26,9 +26,9 @@ const (
 	// staleFor is how long an old copy replaces one that cannot be
 	// fetched (RFC 5861 §4).
 	staleFor = 7 * 24 * time.Hour
-	// standInFor is how long a copy that stands in is used before the host is
-	// asked again. Without a copy, a failure is not kept (the draft,
-	// §5.2); the limits bound what repeating it costs.
+	// standInFor is how long a copy that stands in is used before the host is asked
+	// again. Without a copy, an error is not cached (the draft, §5.2); the limits
+	// bound what repeating the fetch costs.
 	standInFor = time.Minute
 	// tryAgain is when to repeat what failed.
 	tryAgain = 5 * time.Second
@@ -60,11 +60,11 @@ type Documents struct {
 	roots    *x509.CertPool // of tests; default the system's
 }
 
-// fetchCache holds JSON that clients publish: in memory and, for clients in
-// use, shared by all instances in the table. Metadata documents and key sets
-// have one each: that a document is no key set says nothing against it as
-// metadata, or anyone who names another client's metadata as their own key set
-// could put that client out of service.
+// fetchCache holds JSON that clients publish: in memory and, for clients in use,
+// shared by all instances in the table. Metadata documents and key sets have one
+// each. With one for both, anyone could put a client out of service by naming its
+// metadata document as their own jwks_uri, because the document is not a valid key
+// set.
 type fetchCache struct {
 	kind     string // begins the key in the table
 	builtIn  Pinned
@@ -82,28 +82,28 @@ type fetchCache struct {
 	log     *slog.Logger
 }
 
-// cachedCopy is a copy that was valid when it was fetched. What has a tag is
-// the head of the table's row, before the body.
+// cachedCopy is a copy that was valid when it was fetched. The members with a JSON
+// tag are the first line of the row's value; the body follows.
 type cachedCopy struct {
 	Version int       `json:"v,omitempty"`
 	URL     string    `json:"url"`
 	ETag    string    `json:"etag,omitempty"`
 	Fetched time.Time `json:"fetched"`
 	Fresh   time.Time `json:"fresh"` // until
-	// Used says that a client has got tokens by it.
+	// Used says that the client has got tokens.
 	Used    bool `json:"used,omitempty"`
 	body    []byte
 	row     store.Row
-	shared  bool // the table has it, or cannot
+	shared  bool // the table has it, or cannot hold it
 	builtIn bool
-	retry   time.Time // until when it stands in without another fetch
+	retry   time.Time // until when it is used without another fetch
 }
 
 // failing is since when a document cannot be fetched, and when that was last tried.
 type failing struct{ since, last time.Time }
 
-// newFetchCaches makes the caches of metadata documents and of key sets, which
-// have their limits in common.
+// newFetchCaches makes the caches of metadata documents and of key sets, which share
+// their limits.
 func newFetchCaches(o Options) (documents, keySets *fetchCache) {
 	local := isLoopbackIssuer(o.Issuer)
 	fetcher := newFetcher(o.Documents.resolver, o.Documents.roots, local)
@@ -132,10 +132,10 @@ func (d *fetchCache) permits(rawURL string) error {
 	return err
 }
 
-// get returns what is at rawURL. With youngest set, a copy older than that
-// is not good enough, even if it is fresh. check must pass before a copy is
-// used or stored. Errors are invalid_client, slow_down and
-// temporarily_unavailable; none is kept.
+// get returns what is at rawURL. If youngest is not zero, a copy that was fetched
+// longer ago is not used, even if it is fresh. A copy is used and stored only if
+// check accepts it. Errors are invalid_client, slow_down and temporarily_unavailable;
+// they are not cached.
 func (d *fetchCache) get(ctx context.Context, rawURL string, youngest time.Duration, check func([]byte) error) (cachedCopy, error) {
 	if c, ok := d.copies.Get(rawURL); ok && d.usable(c, youngest) {
 		return c, nil
@@ -143,7 +143,7 @@ func (d *fetchCache) get(ctx context.Context, rawURL string, youngest time.Durat
 	if err := d.permits(rawURL); err != nil {
 		return cachedCopy{}, unknownClient("The URL " + quoteForClient(rawURL) + " is refused: " + err.Error() + ".")
 	}
-	// Who wants a younger copy must not be given the answer to one who does
+	// A caller that needs a younger copy must not share the flight of one that does
 	// not.
 	flight := rawURL + " " + youngest.String()
 	c, shared, err := d.refresh(ctx, flight, rawURL, youngest, check)
@@ -156,8 +156,8 @@ func (d *fetchCache) get(ctx context.Context, rawURL string, youngest time.Durat
 
 func (d *fetchCache) refresh(ctx context.Context, flight, rawURL string, youngest time.Duration, check func([]byte) error) (c cachedCopy, shared bool, err error) {
 	results := d.flights.DoChan(flight, func() (any, error) {
-		// The flight serves others too, so it outlives the request that
-		// began it; each step in it has its own bound in time.
+		// Other requests may wait for this flight, so it goes on when the request
+		// that began it ends. Each step has its own time limit.
 		return d.refreshed(context.WithoutCancel(ctx), rawURL, youngest, check)
 	})
 	select {
@@ -254,9 +254,8 @@ func (d *fetchCache) standIn(ctx context.Context, rawURL string, c cachedCopy, e
 	return cachedCopy{}, unknownClient(text[:len(text)-1]).Because(err)
 }
 
-// stored is the newest copy in memory or in the table, or one that was never
-// fresh. The table is only a cache here: if it does not answer, the document is
-// fetched.
+// stored is the newest copy in memory or in the table, or one without a body. The table is
+// only a cache here: if it does not answer, the document is fetched.
 func (d *fetchCache) stored(ctx context.Context, rawURL string, check func([]byte) error) cachedCopy {
 	known, _ := d.copies.Peek(rawURL)
 	partition, key := d.key(rawURL)
@@ -299,8 +298,8 @@ func (d *fetchCache) use(ctx context.Context, c cachedCopy) {
 	d.store(ctx, c)
 }
 
-// save writes a copy to the table. Losing the race to another instance's copy
-// is as good.
+// save writes a copy to the table. If another instance writes its copy first, that
+// one is kept.
 func (d *fetchCache) save(ctx context.Context, c cachedCopy) cachedCopy {
 	c.Version, c.shared = recordVersion, true
 	head, err := json.Marshal(c)

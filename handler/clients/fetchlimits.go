@@ -11,8 +11,8 @@ import (
 	"entramcp/handler/ratelimit"
 )
 
-// Fetches of one instance: on account of one address and of all, and from one
-// host, so that nobody can have this server hammer another.
+// Fetches of one instance: for requests from one address and for all, and from one
+// host, so that nobody can make this server flood another.
 var (
 	addressFetches     = ratelimit.Limit{PerSecond: 0.5, Burst: 20}
 	instanceFetches    = ratelimit.Limit{PerSecond: 10, Burst: 40}

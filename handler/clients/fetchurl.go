@@ -93,9 +93,8 @@ func parseFetchURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// isAddress sees every spelling that a resolver reads as an IPv4 address: one
-// whose last label is a number, also in hexadecimal (WHATWG URL, "ends in a
-// number").
+// isAddress recognizes every spelling that a resolver reads as an IPv4 address: one
+// whose last label is a number, also in hexadecimal (WHATWG URL, "ends in a number").
 func isAddress(authority string) bool {
 	host, _, _ := splitPort(authority)
 	if strings.HasPrefix(host, "[") {

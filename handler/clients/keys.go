@@ -20,15 +20,15 @@ import (
 const (
 	// maxKeys is the most keys of one set; those of clients in use have two.
 	maxKeys = 8
-	// maxCandidates is with how many keys a signature is checked: a client
-	// that is changing its key has two. Others must name one.
+	// maxCandidates is with how many keys at most a signature is checked: a client
+	// that is changing its key has two. With more, the assertion must name its key.
 	maxCandidates = 2
 	// RSA is checked with keys of these sizes: a longer key or exponent makes
 	// each check cost as much as its owner likes.
 	minRSABits, maxRSABits = 2048, 4096
 	maxRSAExponent         = 65537
-	// keyRefetch is how young a key set is not fetched again because an
-	// assertion names a key that is not in it.
+	// keyRefetch is how long after a fetch a key set is not fetched again for an
+	// assertion that names a key which is not in it.
 	keyRefetch = 30 * time.Second
 )
 
@@ -44,8 +44,8 @@ type verificationKey struct {
 	key        jwt.VerificationKey
 }
 
-// keysFor returns the client's keys that can have made a signature with alg:
-// the one named kid, or all if the assertion names none.
+// keysFor returns the client's keys for signatures with alg: the one named kid, or
+// all if the assertion names none.
 func (r *Registry) keysFor(ctx context.Context, c *Client, kid, alg string) ([]jwt.VerificationKey, error) {
 	if c.keys.url == "" {
 		found, err := candidates(c.keys.set, kid, alg)
@@ -91,9 +91,8 @@ func checkKeys(body []byte) error {
 	return err
 }
 
-// parseKeys reads a JWK set (RFC 7517). Keys of kinds that are not for us are
-// passed over; a set that gives away a private or symmetric key is refused, for
-// anybody who reads it could sign.
+// parseKeys reads a JWK set (RFC 7517). Keys of other kinds are ignored. A set with a
+// private or symmetric key is refused: anybody who reads it could sign.
 func parseKeys(text []byte) ([]verificationKey, error) {
 	var set struct {
 		Keys []jwkset.JWKMarshal `json:"keys"`

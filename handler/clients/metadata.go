@@ -28,10 +28,10 @@ const (
 	maxScope        = 2048
 )
 
-// metadata is what this server keeps of a client's metadata (RFC 7591 §2),
-// which is what it uses or what the client needs to see again. Its JSON form
-// is canonical: equal metadata has equal bytes. A client_id is a hash of it, so
-// a new member must be left out where it is empty.
+// metadata is what this server keeps of a client's metadata (RFC 7591 §2): what it
+// uses, and what the client is told in return. Its JSON form is canonical: equal
+// metadata has equal bytes. A client_id is a hash of it, so a new member must be left
+// out where it is empty.
 type metadata struct {
 	Name            string          `json:"client_name,omitempty"`
 	URI             string          `json:"client_uri,omitempty"`
@@ -129,8 +129,7 @@ func (f fields) identifier(name string) string {
 	return s
 }
 
-// common reads what registrations and metadata documents share, and makes the
-// checks that they share.
+// common reads what registrations and metadata documents share, and checks it.
 func (f fields) common(policy RedirectPolicy) (metadata, error) {
 	m := metadata{
 		Name:            sanitizeName(f.text("client_name", maxDocument)),

@@ -9,18 +9,18 @@ const (
 	// maxName is the longest client name in characters; it must fit on a
 	// consent page on a phone.
 	maxName = 64
-	// maxMarks is how many combining marks one letter may carry. Scripts in
-	// use need two; more are stacked over the lines above and below.
+	// maxMarks is how many combining marks one letter may carry. Scripts in use need
+	// two; more would cover the lines above and below.
 	maxMarks = 2
 	// namePunctuation are the characters beside letters, digits and spaces.
 	namePunctuation = "-_.,:;/+&'()!?#@"
 )
 
-// sanitizeName makes a self-asserted name fit to be shown: letters, digits,
-// single spaces and plain punctuation of one line, at most maxName characters.
-// So no name holds a symbol that this server's pages use as a mark of their
-// own, nor a character that makes one text look like another (controls,
-// bidirectional overrides, zero width, fillers).
+// sanitizeName makes a self-asserted name fit to be shown: letters, digits, single
+// spaces and plain punctuation of one line, at most maxName characters. A name then
+// has no symbol that this server's pages use themselves, and no character that makes
+// one text look like another (controls, bidirectional overrides, zero width,
+// fillers).
 func sanitizeName(name string) string {
 	var b strings.Builder
 	count, marks, space := 0, maxMarks, false

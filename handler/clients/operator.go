@@ -38,9 +38,8 @@ type OperatorClient struct {
 // ErrNoClient: the operator has made no client with this id.
 var ErrNoClient = errors.New("there is no such client")
 
-// Create makes a client of Name, RedirectURIs, Public and WithoutPKCE and
-// returns it with its secret, which is empty for a public client and is shown
-// at no other time.
+// Create makes a client of Name, RedirectURIs, Public and WithoutPKCE and returns it
+// with its secret, which is empty for a public client and cannot be read later.
 func (r *Registry) Create(ctx context.Context, c OperatorClient) (OperatorClient, Secret, error) {
 	name := sanitizeName(c.Name)
 	if name == "" {
@@ -97,8 +96,8 @@ func (r *Registry) List(ctx context.Context) ([]OperatorClient, error) {
 	return list, nil
 }
 
-// RotateSecret gives the client a new secret, which is shown at no other time.
-// The one that it replaces stays valid for overlap, an older one does not.
+// RotateSecret gives the client a new secret, which cannot be read later. The secret
+// that it replaces stays valid for overlap; an older one ends now.
 func (r *Registry) RotateSecret(ctx context.Context, id string, overlap time.Duration) (Secret, error) {
 	secret := newSecret()
 	return secret, r.update(ctx, id, func(rec *record) error {
@@ -147,8 +146,8 @@ func (r *Registry) update(ctx context.Context, id string, change func(*record) e
 	})
 }
 
-// onOperatorClient runs write on the newest row of the client, again if it lost
-// to another change. The outcome of a write that failed is not known.
+// onOperatorClient runs write on the newest row of the client, and again if another
+// change came first. After any other error the write may have happened.
 func (r *Registry) onOperatorClient(ctx context.Context, id string, write func(Client) error) error {
 	if !strings.HasPrefix(id, operatorPrefix) {
 		return fmt.Errorf("%w: %q", ErrNoClient, id)

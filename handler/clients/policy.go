@@ -9,9 +9,9 @@ import (
 	"entramcp/handler/oauth"
 )
 
-// dangerousSchemes are executed, rendered or opened by a browser itself, or
-// make the operating system or an app do something when they are opened. No
-// list can admit them.
+// dangerousSchemes are executed, rendered or opened by a browser itself, or make the
+// operating system or an app do something when they are opened. The operator cannot
+// allow them.
 var dangerousSchemes = []string{
 	"about", "android-app", "blob", "cid", "content", "data", "devtools", "feed", "file", "filesystem", "ftp", "ftps", "gopher",
 	"intent", "ipfs", "ipns", "jar", "javascript", "livescript", "market", "mhtml", "mid", "mk", "mocha", "news", "nntp", "opera", "res",
@@ -38,9 +38,8 @@ func dangerousScheme(scheme string) bool {
 // clones repositories.
 var editorCallbacks = []string{"//saoudrizwan.claude-dev/mcp-auth/callback/*", "//vscode.github-authentication/did-authenticate"}
 
-// appCallbacks are the callbacks, after the colon, of apps that do more with
-// their scheme than to take an answer. Only these may be registered; the
-// operator can list others.
+// appCallbacks are the callbacks, after the colon, of apps that use their scheme for
+// more than callbacks. Only these may be registered; the operator can list others.
 var appCallbacks = map[string][]string{
 	"antigravity": editorCallbacks, "code-oss": editorCallbacks, "kiro": editorCallbacks, "positron": editorCallbacks,
 	"qoder": editorCallbacks, "trae": editorCallbacks, "vscode": editorCallbacks, "vscode-insiders": editorCallbacks, "vscodium": editorCallbacks,
@@ -51,13 +50,13 @@ var appCallbacks = map[string][]string{
 	"chatgpt":  {}, "claude": {}, "claude-cli": {}, "codex": {}, "goose": {}, "lmstudio": {}, "zed": {},
 }
 
-// RedirectPolicy decides which redirect URIs a client may register or name in
-// its metadata document. The zero policy accepts https URIs of any host, http
-// on localhost, 127.0.0.1 and [::1] with any port, and private-use schemes
-// (RFC 8252 §7.1) that are not known to be dangerous: without a dot in its
-// name, a scheme takes no query, and the schemes of a few known apps take only
-// their known callbacks. Every policy refuses user names, fragments, wildcards,
-// dot segments, parameters of the answer and characters outside RFC 3986.
+// RedirectPolicy decides which redirect URIs a client may register or name in its
+// metadata document. The zero policy accepts https URIs of any host, http on
+// localhost, 127.0.0.1 and [::1] with any port, and private-use schemes (RFC 8252
+// §7.1) that are not known to be dangerous: without a dot in its name, a scheme takes
+// no query, and the schemes of a few known apps take only their known callbacks.
+// Every policy refuses user names, fragments, wildcards, dot segments, parameters of
+// the authorization response and characters outside RFC 3986.
 type RedirectPolicy struct {
 	listed []redirectPattern
 	only   bool
@@ -127,7 +126,7 @@ func (p RedirectPolicy) Check(uri string) error {
 }
 
 // Filter returns the URIs that pass, in canonical form, in order and without
-// doubles, and the reason why the first of the others did not.
+// duplicates, and why the first of the others is refused.
 func (p RedirectPolicy) Filter(uris []string) (accepted []string, refused error) {
 	for _, uri := range uris {
 		if err := p.Check(uri); err != nil {

@@ -82,8 +82,8 @@ func (r *Registry) read(ctx context.Context, id string) (Client, error) {
 	return r.decode(row)
 }
 
-// decode makes a client of its row. What a registration must pass today holds
-// for what was registered earlier.
+// decode makes a client of its row. The checks of a registration apply to earlier
+// registrations too.
 func (r *Registry) decode(row store.Row) (Client, error) {
 	var rec record
 	if err := json.Unmarshal(row.Value, &rec); err != nil {
@@ -100,9 +100,9 @@ func (r *Registry) decode(row store.Row) (Client, error) {
 	return c, nil
 }
 
-// client is what records and documents have in common. The policy is applied
-// again, so that an operator who changes it is obeyed at once, and the name is
-// sanitized as names are today.
+// client makes a client of the metadata of a record or document. The redirect policy
+// and the rules for names are applied again, so that a change of either takes effect
+// at once.
 func (r *Registry) client(id string, m metadata) Client {
 	c := Client{
 		ID: id, Name: sanitizeName(m.Name), URI: m.URI, ApplicationType: m.ApplicationType,
@@ -121,7 +121,7 @@ func expiry(now time.Time, life time.Duration) time.Time {
 	return now.Add(life).UTC().Truncate(time.Second)
 }
 
-// extend gives a record another term, if it has not changed meanwhile.
+// extend moves the expiry of a record, if the row has not changed meanwhile.
 func (r *Registry) extend(ctx context.Context, c Client, life time.Duration) (Client, error) {
 	row := c.row
 	row.Expires = expiry(r.now(), life)
@@ -152,9 +152,9 @@ func newSecret() Secret {
 	return Secret{secret.New(base64.RawURLEncoding.EncodeToString(b))}
 }
 
-// secretHash is the SHA-256 of a secret. A slow hash protects what people
-// choose and attackers guess; 256 random bits cannot be guessed at any speed,
-// and the token endpoint would pay for it on every request.
+// secretHash is the SHA-256 of a secret. A slow hash protects passwords, which can be
+// guessed; 256 random bits cannot, and a slow hash would cost time on every request
+// of the token endpoint.
 type secretHash []byte
 
 func hashSecret(s Secret) secretHash {

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// maxRedirectURI is the longest redirect URI in bytes; browsers and the
-// Location headers they follow cope with 2 KB.
+// maxRedirectURI is the longest redirect URI in bytes; browsers and proxies accept
+// Location headers of 2 KB.
 const maxRedirectURI = 2048
 
 var (
@@ -25,9 +25,9 @@ var (
 )
 
 // responseParameters are what this server adds to a redirect URI, or what an
-// authorization server could add (RFC 6749 §4.1.2, RFC 9207 §2, OpenID Connect).
-// A redirect URI that carries one already would give it twice, and clients that
-// read the first would take the registered one for ours.
+// authorization server could add (RFC 6749 §4.1.2, RFC 9207 §2, OpenID Connect). If a
+// redirect URI had one already, the response would have two, and a client that reads
+// the first would take the registered one for ours.
 var responseParameters = []string{
 	"access_token", "code", "error", "error_description", "error_uri", "expires_in", "id_token",
 	"iss", "response", "session_state", "state", "token_type",
@@ -131,13 +131,13 @@ func splitPort(authority string) (host, port string, found bool) {
 
 func withoutDefaultPort(authority string) string { return strings.TrimSuffix(authority, ":443") }
 
-// validPort accepts 1 to 65535 written the only way.
+// validPort accepts 1 to 65535 in decimal, without leading zeros.
 func validPort(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 16)
 	return err == nil && n > 0 && strconv.FormatUint(n, 10) == s
 }
 
-// hasDotSegment also sees the encoded dots that browsers resolve like plain
+// hasDotSegment also recognizes the encoded dots that browsers resolve like plain
 // ones (WHATWG URL, "single-dot" and "double-dot URL path segment").
 func hasDotSegment(path string) bool {
 	for segment := range strings.SplitSeq(path, "/") {
@@ -149,8 +149,8 @@ func hasDotSegment(path string) bool {
 	return false
 }
 
-// loopback is an http URI to this machine, cut by its text alone: nothing but
-// the host is normalized.
+// loopback is an http URI to this machine, split as text: nothing but the host is
+// normalized.
 type loopback struct {
 	host string // localhost, 127.0.0.1 or [::1]
 	port string // with its colon, or empty
@@ -190,8 +190,8 @@ func isLoopbackURI(uri string) bool {
 	return ok
 }
 
-// canonicalRedirect writes the host of a loopback URI in the one way that is
-// stored; other URIs stay as they are.
+// canonicalRedirect writes the host of a loopback URI in the form that is stored;
+// other URIs stay as they are.
 func canonicalRedirect(uri string) string {
 	if l, ok := splitLoopback(uri); ok {
 		return "http://" + l.host + l.port + l.rest
@@ -202,8 +202,8 @@ func canonicalRedirect(uri string) string {
 // isNative reports whether uri leads to an app on the user's machine.
 func isNative(uri string) bool { return !strings.HasPrefix(uri, "https://") }
 
-// sameRedirect compares a registered URI with a given one. With anyLoopback the
-// names of loopback are one.
+// sameRedirect compares a registered URI with a given one. With anyLoopback,
+// localhost, 127.0.0.1 and [::1] count as equal.
 func sameRedirect(registered, given string, anyLoopback bool) bool {
 	if registered == given {
 		return true

@@ -26,13 +26,13 @@ type Registration struct {
 	ClientID string `json:"client_id"`
 	IssuedAt int64  `json:"client_id_issued_at"`
 	Secret   Secret `json:"-"`
-	// SecretExpiresAt is present exactly if Secret is: when the registration
-	// is forgotten if it is not used until then, as Unix time.
+	// SecretExpiresAt is when the registration expires unless it is used, in Unix
+	// seconds. Without a secret it is absent.
 	SecretExpiresAt int64 `json:"client_secret_expires_at,omitempty"`
 	metadata
 }
 
-// MarshalJSON is the answer on the wire, the one place that shows the secret.
+// MarshalJSON writes the body of the response, with the secret.
 func (r Registration) MarshalJSON() ([]byte, error) {
 	type answer Registration // without this method
 	return json.Marshal(struct {
@@ -46,12 +46,12 @@ func (r Registration) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("client_id", r.ClientID), slog.String("name", r.Name))
 }
 
-// Register registers the client that the JSON in body describes (RFC 7591
-// §3.1). contentType is the header's; it must be application/json, which no web
-// page can send from another origin unasked. Unknown metadata is ignored,
-// defaults are filled in, lists are cut to what is supported, and redirect URIs
-// that the policy refuses are left out as long as one remains. The registered
-// scope does not limit later requests.
+// Register registers the client that the JSON in body describes (RFC 7591 §3.1).
+// contentType is the header's; it must be application/json, which a web page of
+// another origin cannot send without a preflight. Unknown metadata is ignored,
+// defaults are filled in, lists are cut to what is supported, and redirect URIs that
+// the policy refuses are left out as long as one remains. The registered scope does
+// not limit later requests.
 //
 // A registration without a secret is addressed by its content: registering the
 // same metadata again yields the same client. One with a secret is always new.
@@ -81,9 +81,10 @@ func (r *Registry) Register(ctx context.Context, contentType string, body io.Rea
 	return r.registerContent(ctx, m)
 }
 
-// readAuthMethod sets how the client authenticates. A native app that does not
-// say could keep no secret (RFC 8252 §8.5); any other client gets the default
-// of RFC 7591 §2. Who asks for a secret gets one, whatever its application_type.
+// readAuthMethod sets how the client authenticates. If it does not say, a native app
+// gets none, because it could not keep a secret (RFC 8252 §8.5), and any other client
+// the default of RFC 7591 §2. A client that asks for a secret gets one, whatever its
+// application_type.
 func (r *Registry) readAuthMethod(m *metadata, f fields) error {
 	m.AuthMethod = f.text("token_endpoint_auth_method", maxText)
 	if (m.AuthMethod == "" || m.AuthMethod == AuthNone) && needsSecret(m.RedirectURIs) {
@@ -110,8 +111,8 @@ func (r *Registry) readAuthMethod(m *metadata, f fields) error {
 	return nil
 }
 
-// needsSecret reports whether the answers all go to Microsoft 365, which uses
-// no registration without a client_secret and does not say so in what it sends.
+// needsSecret reports whether all redirect URIs are those of Microsoft 365, which
+// cannot use a registration without a client_secret although it does not ask for one.
 func needsSecret(redirects []string) bool {
 	return !slices.ContainsFunc(redirects, func(uri string) bool { return !strings.HasPrefix(uri, "https://teams.microsoft.com/") })
 }
@@ -130,8 +131,8 @@ func (r *Registry) registerContent(ctx context.Context, m metadata) (Registratio
 		return Registration{}, err
 	}
 	rec := record{Metadata: m, IssuedAt: r.now().Unix()}
-	// Each round is lost only to another who writes or removes the same row;
-	// three in a row do not happen by chance.
+	// A round fails only if somebody else writes or removes the same row meanwhile;
+	// that does not happen three times by chance.
 	for range 3 {
 		c, err := r.renew(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {
@@ -147,9 +148,9 @@ func (r *Registry) registerContent(ctx context.Context, m metadata) (Registratio
 	return Registration{}, registrationFailed(store.ErrConflict)
 }
 
-// renew reads an existing record and, if it would soon expire unused or has
-// expired and is not yet swept, gives it another term. It looks into the
-// table, not the cache: what it answers must exist for all instances.
+// renew reads an existing record and, if it would soon expire unused or has expired
+// and is not yet swept, extends it. It reads the table and not the cache, because the
+// registration must exist for all instances.
 func (r *Registry) renew(ctx context.Context, id string) (Client, error) {
 	c, err := r.read(ctx, id)
 	if err != nil {

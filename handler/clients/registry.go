@@ -20,10 +20,9 @@ import (
 )
 
 const (
-	// A record lives for unusedLife after the registration and for usedLife
-	// after the last use: many clients never recover from the loss of one. One
-	// that was written while an instance had to write too many lives for
-	// floodLife if it is not used.
+	// A record lives for unusedLife after the registration and for usedLife after the
+	// last use: many clients never recover from the loss of one. One that is written
+	// while an instance has to write too many lives for floodLife unless it is used.
 	unusedLife = 30 * 24 * time.Hour
 	usedLife   = 400 * 24 * time.Hour
 	floodLife  = 24 * time.Hour
@@ -39,9 +38,9 @@ const (
 )
 
 var (
-	// Registrations, from one address and to one instance. At most one new row
-	// of maxRecord bytes comes of each: 1,600 rows or 13 MiB in the first
-	// minute of a flood, 1,200 rows or 9 MiB in each after it, per instance.
+	// Registrations, from one address and to one instance. Each makes at most one new
+	// row of maxRecord bytes: 1,600 rows or 13 MiB in the first minute of a flood,
+	// 1,200 rows or 9 MiB in each after it, per instance.
 	addressRegistrations  = ratelimit.Limit{PerSecond: 1, Burst: 60}
 	instanceRegistrations = ratelimit.Limit{PerSecond: 20, Burst: 400}
 	// New rows beyond these live for floodLife.
@@ -79,8 +78,8 @@ type Options struct {
 }
 
 // Limits are what requests from one address may cause on one instance: new
-// registrations, fetches of documents and key sets, and client assertions that
-// fail. The limits of the instance stay what they are.
+// registrations, fetches of documents and key sets, and client assertions that fail.
+// The limits of the instance cannot be set.
 type Limits struct {
 	Registrations, Fetches, FailedAssertions ratelimit.Limit
 }
@@ -109,10 +108,10 @@ type cachedClient struct {
 	until time.Time
 }
 
-// NotFetchable are the metadata documents and key sets of clients that have got tokens
-// which could not be fetched when they were last asked for, within a day, and since
-// when. A client that was approved and never signed in is not among them: approving
-// takes no account.
+// NotFetchable are the metadata documents and key sets of clients that have got
+// tokens which could not be fetched when they were last asked for, within a day, and
+// since when. A client that was approved and never signed in is not among them:
+// approving needs no account.
 func (r *Registry) NotFetchable() map[string]time.Time {
 	failing := map[string]time.Time{}
 	for _, cache := range []*fetchCache{r.documents, r.keySets} {
@@ -204,19 +203,18 @@ func (r *Registry) Lookup(ctx context.Context, clientID string) (Client, error) 
 	return c, nil
 }
 
-// StoreCopies keeps what is known of a client that a person has approved: the copy
-// of its document is shared with other instances. A stranger's request alone
-// stores nothing. It is best effort: a failure is only logged.
+// StoreCopies stores the copy of the document of a client that a person has approved,
+// for all instances. A stranger's request alone stores nothing. An error is only
+// logged.
 func (r *Registry) StoreCopies(ctx context.Context, c Client) {
 	if c.document != nil {
 		r.documents.store(ctx, *c.document)
 	}
 }
 
-// Touch keeps a client alive because it was used: its record, or the copies of
-// its document and its keys. It writes a record at most once a day; a write
-// that fails or loses a race costs nothing but a shorter life, so it is only
-// logged.
+// Touch keeps a client alive because it was used: its record, or the copies of its
+// document and its keys. It writes a record at most once a day; a write that fails
+// only makes the life shorter, so the error is only logged.
 func (r *Registry) Touch(ctx context.Context, c Client) {
 	if c.document != nil {
 		r.documents.use(ctx, *c.document)
