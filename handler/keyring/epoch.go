@@ -22,7 +22,8 @@ const (
 	kidLength = 12
 )
 
-// recordVersion is of records without a version too.
+// recordVersion is the version of new records. Those without a version have the same
+// form.
 const recordVersion = 1
 
 // record is the value of an epoch's row.
@@ -36,18 +37,18 @@ type record struct {
 	Wrapped []byte `json:"wrapped"`
 	// Retired is when an operator ended the epoch.
 	Retired time.Time `json:"retired,omitzero"`
-	// Rewrap is there while a change of the wrapping key is under way.
+	// Rewrap is set while the wrapping key is being changed.
 	Rewrap *rewrap `json:"rewrap,omitempty"`
 }
 
-// rewrap says since when some instance has had another wrapping key.
+// rewrap says since when an instance has had another wrapping key.
 type rewrap struct {
 	With  string    `json:"with"` // Wrapper.ID
 	Since time.Time `json:"since"`
 }
 
-// epoch is one row as read, with its keys unless it is locked or retired. It is
-// not changed after it was made.
+// epoch is one row as read, with its keys unless it is locked or retired. It is not
+// changed once it is made.
 type epoch struct {
 	row        store.Row
 	record     record
@@ -91,9 +92,9 @@ func parseEpoch(row store.Row) (*epoch, error) {
 	return e, nil
 }
 
-// newEpochs leaves out those that have expired of list, which is in ascending
-// sequence. The newest stays whatever its row says: without it there would be
-// nothing to sign with.
+// newEpochs are the epochs of list, which is in ascending sequence, without those
+// that have expired. The newest stays even if its row has expired: without it there
+// would be nothing to sign with.
 func newEpochs(list []*epoch, now time.Time) *epochs {
 	all := &epochs{byKID: make(map[string]*epoch, len(list)), loaded: now}
 	for i, e := range list {
@@ -113,10 +114,9 @@ func (all *epochs) newest() *epoch { return all.list[len(all.list)-1] }
 
 var errNoneSigns = errors.New("keyring: no epoch may sign")
 
-// signing picks the newest epoch that is active, not retired and can be
-// unwrapped, unless it was superseded longer than Overlap ago. Where there is
-// none, the next one to activate signs before its time: the clock is behind, or
-// the one before it was retired.
+// signing picks the newest epoch that is active, not retired and can be unwrapped,
+// unless it was superseded longer than Overlap ago. If there is none, the next one to
+// activate signs early: the clock is behind, or the epoch before it was retired.
 func (all *epochs) signing(now time.Time) (*epoch, error) {
 	if now.Sub(all.loaded) > Overlap {
 		return nil, fmt.Errorf("keyring: the ring was last read at %s", all.loaded.UTC().Format(time.RFC3339))
@@ -170,8 +170,8 @@ func (rec record) row(sequence uint32) (store.Row, error) {
 	return store.Row{Partition: Partition, Key: rowKey(sequence), Value: value}, nil
 }
 
-// keyID is a fingerprint of the epoch's bytes, so that bytes that are not
-// those the row names are noticed, and two rings share no id.
+// keyID is a fingerprint of the epoch's bytes. It shows if they are not those that
+// the row names, and two rings have no id in common.
 func keyID(key []byte) string {
 	return base64.RawURLEncoding.EncodeToString(expand(key, "entramcp/keyring/v1/kid", kidSize))
 }

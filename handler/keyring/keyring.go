@@ -3,13 +3,13 @@
 //
 // The ring is a sequence of epochs. Each is 32 random bytes, kept in the table
 // wrapped by a key that is not in the table ([Wrapper]: Azure Key Vault or
-// MASTER_KEY). Nothing uses an epoch's bytes directly: HKDF (RFC 5869) derives
-// one key for each purpose, so that what was made for one purpose is of no use
-// for any other.
+// MASTER_KEY). Nothing uses an epoch's bytes directly: HKDF (RFC 5869) derives one
+// key for each purpose, so that what was made for one purpose is not valid for any
+// other.
 //
-// An epoch goes through four times:
+// An epoch has four times:
 //
-//   - created: its row is inserted. Of many instances that try, one wins.
+//   - created: its row is inserted. If several instances try, one succeeds.
 //   - activates: it begins to sign, [PublishBefore] later, when every instance
 //     has had time to read it. The first epoch ever activates at once.
 //   - superseded: the next epoch activates. An instance that has not noticed,
@@ -18,8 +18,8 @@
 //     everything it ever signed has expired. The sweep deletes its row. The
 //     newest epoch never expires.
 //
-// An operator can end an epoch at any time, see [Ring.Retire]: what it signed
-// is then worthless.
+// An operator can end an epoch at any time, see [Ring.Retire]: what it signed is then
+// refused.
 package keyring
 
 import (
@@ -61,13 +61,13 @@ const (
 // Partition holds the epochs' rows.
 const Partition = "keys"
 
-// ErrNotOurs says that no key of this ring made the artefact for the purpose
-// and the additional data given. It deliberately does not say which of these
-// did not fit. Every other error of Open and Verifying means that the answer
-// is unknown, and is to be treated as an outage.
+// ErrNotOurs says that no key of this ring made the artefact for this purpose and
+// additional data. It deliberately does not say which of them differs.
+// Every other error of Open and Verifying means that the answer is unknown, and must
+// be treated as an outage.
 var ErrNotOurs = errors.New("keyring: not made by this key ring")
 
-// ErrRetired is the ErrNotOurs of what a retired epoch has made.
+// ErrRetired is the ErrNotOurs for what a retired epoch made.
 var ErrRetired = fmt.Errorf("%w any more: its epoch was retired", ErrNotOurs)
 
 const (
@@ -78,8 +78,8 @@ const (
 	PublishBefore = 10 * time.Minute
 	// Overlap is how long after it was superseded an epoch may still sign, and
 	// equally how old an instance's copy of the ring may be to sign with it.
-	// It carries instances through an outage of storage, and through a
-	// rolling change of the wrapping key.
+	// Instances can sign so long while storage is away, or the wrapping key is
+	// changed on one instance after another.
 	Overlap = 24 * time.Hour
 	// Margin is added before an epoch expires, for clocks that disagree.
 	Margin = 24 * time.Hour
@@ -105,9 +105,9 @@ type Options struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 
-	// Retention is the longest life of anything sealed or signed, counted
-	// from that moment: 90 days, the life of an unused refresh token. If it
-	// changes, the longest that any instance was given is what counts.
+	// Retention is the longest life of anything sealed or signed, from when it was
+	// made; the default is 90 days, the life of an unused refresh token. Of several
+	// instances with different values, the longest counts.
 	Retention time.Duration
 }
 

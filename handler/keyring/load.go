@@ -20,11 +20,11 @@ type failure struct {
 	at  time.Time
 }
 
-// Load reads the ring, past all that is in memory, and makes the first epoch if
-// there is none, then does what is due: rotation, re-wrapping, expiry. What is
-// due is not needed to serve; its errors are logged. Load is called once the
-// listener is bound, and when another instance says that the ring has changed;
-// every other method loads the ring if that has not happened.
+// Load reads the ring from the table, makes the first epoch if there is none, and
+// then does what is due: rotation, re-wrapping, expiry. Errors of the latter are only
+// logged: serving does not need it. Load is called once the listener is bound, and
+// when another instance says that the ring has changed. Every other method loads the
+// ring if it was not loaded yet.
 func (r *Ring) Load(ctx context.Context) error {
 	if err := r.reload(ctx); err != nil {
 		return err
@@ -52,11 +52,11 @@ func (r *Ring) current(ctx context.Context) (*keys, error) {
 	return e.keys, nil
 }
 
-// lookup returns the keys that kid names. Before it says that there are none it
-// reads the ring, unless an unknown id has had it read within UnknownInterval.
-// What was issued after the last reading may be of an epoch that is newer yet,
-// which is an unknown answer; issued is in whole seconds, may be zero, and is not believed if it is
-// in the future.
+// lookup returns the keys that kid names. If it does not know kid, it first reads the
+// ring again, at most once in UnknownInterval. For an artefact that was issued after
+// the last reading the answer is unknown, because its epoch may be newer than that.
+// issued is in whole seconds; zero means unknown, and a time in the future is
+// ignored.
 func (r *Ring) lookup(ctx context.Context, kid string, issued time.Time) (*keys, error) {
 	all, err := r.loaded(ctx)
 	if err != nil {
@@ -96,8 +96,8 @@ func (r *Ring) loadedAgain(ctx context.Context) (*epochs, error) {
 	if err := r.recentFailure(); err != nil {
 		return nil, err
 	}
-	// Of many callers that find the ring too old, some get here only when
-	// another's reading is over: what it brought serves them too.
+	// Some of the callers that find the ring too old get here only when another has
+	// already read it: they use what that reading brought.
 	err := r.once(ctx, "too old", func() error {
 		if f := r.failure.Load(); f != nil && f != failed {
 			return f.err
@@ -169,8 +169,8 @@ func (r *Ring) reload(ctx context.Context) error {
 	})
 }
 
-// once runs do once for all callers that wait for it at the same time. It goes
-// on when one of them gives up.
+// once runs do once for all callers that wait for it at the same time. It continues
+// when one of them gives up.
 func (r *Ring) once(ctx context.Context, key string, do func() error) error {
 	done := r.flight.DoChan(key, func() (any, error) { return nil, do() })
 	select {
@@ -187,8 +187,8 @@ func (r *Ring) read(ctx context.Context) (*epochs, error) {
 		return nil, err
 	}
 	if len(list) == 0 {
-		// Only an empty partition starts a ring. It is read back, because of
-		// instances that start together only one has made it.
+		// Only an empty partition starts a ring. It is read back, because if several
+		// instances start together only one of them has made it.
 		now := r.opts.Now()
 		if err := r.insert(ctx, 1, now, now); err != nil {
 			return nil, err
@@ -250,9 +250,9 @@ func (r *Ring) audit(ctx context.Context, what string, sequence uint32) {
 	observe.Audit(ctx, r.opts.Log, observe.Event{Name: observe.KeyRingChanged, Reason: what, Target: fmt.Sprintf("epoch %d", sequence)})
 }
 
-// unwrap gives every epoch its keys: those of the ring in memory if it has
-// them, so that an instance can continue when rows are re-wrapped with a key it
-// does not have, and spares the wrapping key the calls.
+// unwrap gives every epoch its keys: those of the ring in memory if it has them. That
+// saves calls to the wrapping key, and an instance can continue when rows are
+// re-wrapped with a key that it does not have.
 func (r *Ring) unwrap(ctx context.Context, all *epochs) {
 	var known map[string]*epoch
 	if before := r.epochs.Load(); before != nil {
@@ -279,5 +279,5 @@ func (r *Ring) unwrap(ctx context.Context, all *epochs) {
 			return nil
 		})
 	}
-	_ = group.Wait() // failures are kept beside the epochs
+	_ = group.Wait() // each error is kept with its epoch
 }

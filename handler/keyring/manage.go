@@ -11,7 +11,7 @@ import (
 	"entramcp/handler/store"
 )
 
-// Epoch is what an operator may know of an epoch.
+// Epoch is what an operator is shown of an epoch.
 type Epoch struct {
 	Sequence uint32
 	KeyID    string
@@ -24,14 +24,14 @@ type Epoch struct {
 	Retired time.Time
 	// Wrapping names the key that wraps it.
 	Wrapping string
-	// Signs: what is made now is made with it.
+	// Signs says that new artefacts are made with it.
 	Signs bool
-	// Locked is why this process cannot use it, if so.
+	// Locked is why this process cannot use it; nil if it can.
 	Locked error
 }
 
-// List reads the epochs as they are in the table, the oldest first, past
-// everything that is in memory. It makes none and changes none.
+// List reads the epochs from the table, the oldest first. It makes none and changes
+// none.
 func (r *Ring) List(ctx context.Context) ([]Epoch, error) {
 	list, err := r.list(ctx)
 	if err != nil || len(list) == 0 {
@@ -44,7 +44,7 @@ func (r *Ring) List(ctx context.Context) ([]Epoch, error) {
 			_, e.locked = unwrap(ctx, r.opts.Wrapper, e)
 		}
 	}
-	signing, _ := all.signing(now) // none is what the list shows
+	signing, _ := all.signing(now) // without one, none is marked in the list
 	epochs := make([]Epoch, len(all.list))
 	for i, e := range all.list {
 		rec := e.record
@@ -66,9 +66,9 @@ func (r *Ring) Newest() time.Time {
 	return all.newest().record.Created
 }
 
-// Rotate publishes the next epoch now; it signs after PublishBefore, as any
-// other. If the newest epoch does not sign yet, a rotation is under way
-// already and Rotate does nothing. Earlier epochs still verify.
+// Rotate publishes the next epoch now; it signs after PublishBefore, like any other.
+// If the newest epoch does not sign yet, a rotation is under way already and Rotate
+// does nothing. Earlier epochs still verify.
 func (r *Ring) Rotate(ctx context.Context) error {
 	if err := r.reload(ctx); err != nil {
 		return err
@@ -79,13 +79,13 @@ func (r *Ring) Rotate(ctx context.Context) error {
 // ErrNoEpoch says that the ring has no epoch of that number that is not retired.
 var ErrNoEpoch = errors.New("keyring: no such epoch")
 
-// Retire ends epochs that may have leaked: their keys are destroyed, and what
-// they have signed or sealed is ErrRetired to every instance that reads the
-// ring from now on. If the newest is among them, another takes its place, which
-// signs at once. The caller has the other instances read the ring.
+// Retire ends epochs that may have leaked: their keys are destroyed, and what they
+// have signed or sealed is ErrRetired to every instance that reads the ring from now
+// on. If the newest is among them, another replaces it, which signs at once. The
+// caller must make the other instances read the ring.
 //
-// It fails with ErrNoEpoch, and changes nothing, if one of them is not there or
-// retired already. After any other error it can be repeated.
+// It fails with ErrNoEpoch, and changes nothing, if one of them does not exist or is
+// already retired. After any other error it can be repeated.
 func (r *Ring) Retire(ctx context.Context, sequences ...uint32) error {
 	if err := r.reload(ctx); err != nil {
 		return err
@@ -154,9 +154,9 @@ func (r *Ring) retire(ctx context.Context, key string) error {
 	}
 }
 
-// Rewrap wraps every epoch that a previous wrapping key wrapped with the current
-// one, without waiting for RewrapAfter: every instance has the current key. It
-// returns how many it has wrapped.
+// Rewrap wraps every epoch that a previous wrapping key wrapped with the current one,
+// without waiting for RewrapAfter: every instance must have the current key. It
+// returns how many it wrapped, which is not zero if it fails midway.
 func (r *Ring) Rewrap(ctx context.Context) (int, error) {
 	if err := r.reload(ctx); err != nil {
 		return 0, err

@@ -26,9 +26,8 @@ const (
 // ignored.
 type MasterKey struct{ secret.Value }
 
-// NewMasterKey makes a Wrapper of a MasterKey, and of earlier ones that may
-// still have wrapped an epoch. Errors say what to write and repeat nothing of
-// the keys.
+// NewMasterKey makes a Wrapper of a MasterKey, and of earlier ones that may still
+// have wrapped an epoch. Errors say what to write and contain no part of the keys.
 func NewMasterKey(current MasterKey, previous ...MasterKey) (Wrapper, error) {
 	w, err := newMasterKey(current)
 	if err != nil {

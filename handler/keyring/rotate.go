@@ -29,8 +29,8 @@ func (r *Ring) Run(ctx context.Context) {
 	}
 }
 
-// maintain does what is due for the ring just read. Any number of instances do
-// so at once: each step is one insert or one conditional update.
+// maintain does what is due for the ring just read. Several instances may do so at
+// once: each step is one insert or one conditional update.
 func (r *Ring) maintain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
@@ -66,9 +66,8 @@ func (r *Ring) addEpoch(ctx context.Context, all *epochs) error {
 	return r.reload(ctx)
 }
 
-// mayAdd refuses an instance that could not unwrap the newest epoch today: it
-// was left behind by a change of the wrapping key, and what it wraps might be
-// unreadable to all others.
+// mayAdd refuses an instance that cannot unwrap the newest epoch: it has an outdated
+// wrapping key, and the other instances might not be able to unwrap what it wraps.
 func (r *Ring) mayAdd(newest *epoch) error {
 	if id := newest.record.Wrapping; r.opts.Wrapper.Status(id) == Unknown {
 		return fmt.Errorf("keyring: epoch %d was wrapped by %s, and this process has %s: %s: %w",
@@ -77,16 +76,16 @@ func (r *Ring) mayAdd(newest *epoch) error {
 	return nil
 }
 
-// update writes what has become due for an epoch: that the wrapping key is being
-// changed, or has been, and when the epoch expires. With rewrapNow it does not
-// wait for RewrapAfter. A conflict means that another instance did so.
+// update writes what has become due for an epoch: that its wrapping key is being
+// changed, or has been, and when it expires. With rewrapNow it does not wait for
+// RewrapAfter. A conflict is not an error: another instance has written it.
 func (r *Ring) update(ctx context.Context, e *epoch, rewrapNow bool) error {
 	row, rec := e.row, e.record
 	if err := r.rewrap(ctx, e, &rec, rewrapNow); err != nil {
 		return err
 	}
-	// An end once given is not brought forward: artefacts may rely on it. It
-	// is taken back from an epoch that is the newest after its successor was
+	// An expiry is never moved to an earlier time: artefacts may rely on it. It is
+	// removed from an epoch that is the newest again because its successor was
 	// deleted.
 	if end := r.end(e); end.After(row.Expires) || e.superseded.IsZero() {
 		row.Expires = end
@@ -110,9 +109,9 @@ func (r *Ring) update(ctx context.Context, e *epoch, rewrapNow bool) error {
 	return nil
 }
 
-// rewrap changes rec where another key than the current one wrapped the epoch:
-// first it notes since when, then, when every instance has had the time to get
-// the current key, or at once if told, it wraps the epoch again.
+// rewrap changes rec where another key than the current one wrapped the epoch: first
+// it notes since when; once every instance has had the time to get the current key,
+// or at once if now is set, it wraps the epoch again.
 func (r *Ring) rewrap(ctx context.Context, e *epoch, rec *record, now bool) (err error) {
 	w := r.opts.Wrapper
 	if e.keys == nil || w.Status(rec.Wrapping) != Previous {
@@ -132,8 +131,8 @@ func (r *Ring) rewrap(ctx context.Context, e *epoch, rec *record, now bool) (err
 	return err
 }
 
-// end is when nothing that e signed can be valid any more; zero if e may sign
-// for an unknown time yet.
+// end is when everything that e signed has expired; zero if it is not known until
+// when e signs.
 func (r *Ring) end(e *epoch) time.Time {
 	if e.superseded.IsZero() || e.superseded.After(r.opts.Now()) {
 		return time.Time{}

@@ -84,8 +84,8 @@ func (r *Ring) Seal(ctx context.Context, p Purpose, ad, plaintext []byte) (strin
 // Open returns the plaintext of what Seal made for the same purpose and ad.
 // It fails with ErrNotOurs, or with another error if the ring cannot be read.
 func (r *Ring) Open(ctx context.Context, p Purpose, ad []byte, sealed string) ([]byte, error) {
-	// The decoder skips line breaks; a text has one spelling only, so that
-	// it can be compared and hashed.
+	// The decoder skips line breaks, but a sealed text must have one form only, so
+	// that it can be compared and hashed.
 	if len(sealed) <= kidLength || strings.ContainsAny(sealed, "\r\n") {
 		return nil, ErrNotOurs
 	}

@@ -17,8 +17,8 @@ type Status int
 const (
 	// Unknown: the wrapper has no such key.
 	Unknown Status = iota
-	// Previous: it unwraps with the key and no longer wraps with it. What the
-	// key wrapped is to be wrapped again.
+	// Previous: it unwraps with the key and no longer wraps with it. What the key
+	// wrapped must be wrapped again.
 	Previous
 	// Current: it wraps with the key.
 	Current
@@ -30,18 +30,18 @@ type Wrapper interface {
 	ID() string
 	// Status reports what the key is that Wrap named id.
 	Status(id string) Status
-	// Wrap encrypts key. The id it returns is stored beside what it wrapped,
-	// and names the very version of the key if it has versions.
+	// Wrap encrypts key. The id it returns is stored beside what it wrapped, and
+	// names the version of the key if it has versions.
 	Wrap(ctx context.Context, key []byte) (id string, wrapped []byte, err error)
 	// Unwrap reverses Wrap. It fails with ErrWrongKey if the wrapper has no key
 	// named id or another key wrapped it; other errors are outages.
 	Unwrap(ctx context.Context, id string, wrapped []byte) (key []byte, err error)
 }
 
-// Migrating wraps with current and unwraps with any. With it the wrapping key
-// is replaced while everyone stays signed in: instances re-wrap with current
-// what a previous one wrapped, after RewrapAfter or when Rewrap tells them, and
-// then the previous one can go.
+// Migrating wraps with current and unwraps with any. With it the wrapping key can be
+// replaced while everyone stays signed in: instances re-wrap with current what a
+// previous key wrapped, after RewrapAfter or in Rewrap, and then the previous key can
+// be removed.
 func Migrating(current Wrapper, previous ...Wrapper) Wrapper {
 	if len(previous) == 0 {
 		return current
@@ -90,9 +90,9 @@ func (m migrating) holder(id string) Wrapper {
 	return nil
 }
 
-// wrap wraps an epoch and unwraps it again before anything relies on it: the
-// right to wrap does not imply the right to unwrap, and what cannot be
-// unwrapped would be missed only at the next cold start.
+// wrap wraps an epoch and unwraps it again before anything relies on it: the right to
+// wrap does not imply the right to unwrap, and that an epoch cannot be unwrapped
+// would be noticed only at the next cold start.
 func wrap(ctx context.Context, w Wrapper, key []byte) (id string, wrapped []byte, err error) {
 	if id, wrapped, err = w.Wrap(ctx, key); err != nil {
 		return "", nil, fmt.Errorf("keyring: wrap an epoch with %s: %w", w.ID(), err)

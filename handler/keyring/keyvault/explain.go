@@ -25,8 +25,8 @@ type refusal struct {
 	} `json:"error"`
 }
 
-// explain says what to do about an error. The SDK's own text repeats the
-// answer, which is left out: it is long, and of a success it would be the key.
+// explain says what to do about an error. The SDK's own text contains the whole
+// answer and is left out: it is long, and the answer to a success is the key.
 func (k *Key) explain(operation string, err error) error {
 	var answer *azcore.ResponseError
 	if !errors.As(err, &answer) {

@@ -24,7 +24,7 @@ import (
 	"entramcp/handler/keyring"
 )
 
-// Options of New; the zero value is right outside tests.
+// Options are what New needs beside the key; the zero value is the default.
 type Options struct {
 	// Transport sends requests; the SDK's own unless set.
 	Transport policy.Transporter
@@ -70,7 +70,7 @@ func New(keyURL string, credential azcore.TokenCredential, opts Options) (*Key, 
 	return &Key{client: client, timeout: opts.Timeout, base: vault + "/keys/" + name, name: name, version: version}, nil
 }
 
-// Check says whether keyURL can be the name of a key.
+// Check says why keyURL cannot be the URL of a key, or returns nil.
 func Check(keyURL string) error {
 	_, _, _, err := parse(keyURL)
 	return err
@@ -106,7 +106,7 @@ func (k *Key) ID() string {
 	return k.base + "/" + k.version
 }
 
-// Status is Current for every version of the key: all of them unwrap.
+// Status is Current for every version of the key, because all of them unwrap.
 func (k *Key) Status(id string) keyring.Status {
 	if _, ok := k.versionOf(id); ok {
 		return keyring.Current
