@@ -2,7 +2,7 @@ package entra
 
 import "entramcp/handler/oauth"
 
-// Explanation is what one of Entra's error numbers means for a person.
+// Explanation says what one of Entra's error numbers (AADSTS) means.
 type Explanation struct {
 	Kind              Kind
 	OAuth             oauth.Code
@@ -68,7 +68,7 @@ func wait(summary string) Explanation {
 	return Explanation{Unavailable, oauth.TemporarilyUnavailable, summary, "Try again in a minute."}
 }
 
-// explanations has the error numbers that a server like this one can meet.
+// explanations has the error numbers that this server can get.
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 // documents all of them except those marked, which are known by the texts that
 // Entra gives with them.

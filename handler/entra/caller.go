@@ -20,11 +20,11 @@ import (
 	"entramcp/handler/secret"
 )
 
-// InvokeRole is the app role with which an application may call the MCP
-// endpoint by itself.
+// InvokeRole is the app role with which an application without a user may call the
+// MCP endpoint.
 const InvokeRole = "Mcp.Invoke"
 
-// CallerKind says who acts with a token of Entra's.
+// CallerKind says who calls with a token that Entra issued.
 type CallerKind string
 
 // The kinds of caller.
@@ -42,13 +42,13 @@ type Caller struct {
 	ObjectID string // oid, lower case
 	// AppID is the application that asked for the token.
 	AppID string // azp, lower case
-	// Agent says that an agent acts, be it for a person or by itself; Blueprint
-	// is the application it was made from, for the log.
+	// Agent says that an agent acts, for a person or by itself. Blueprint is the
+	// application that the agent was made from, for the log.
 	Agent          bool
 	Blueprint      string
 	Name, Username string // for display
 	Roles          []string
-	// Scopes are empty where no user stands behind the token.
+	// Scopes are empty for a caller without a user.
 	Scopes  []string
 	TokenID string // uti, as Entra's sign-in log names it
 	Issued  time.Time
@@ -58,8 +58,8 @@ type Caller struct {
 	Token AccessToken
 }
 
-// ByItself reports whether no user's consent stands behind the caller: only
-// roles say what it may do.
+// ByItself reports whether the caller acts without a user: only roles say what it may
+// do.
 func (c Caller) ByItself() bool { return len(c.Scopes) == 0 }
 
 // LogValue leaves out names.
@@ -78,7 +78,7 @@ type CallerPolicy struct {
 	AppRole string
 	// Clients are the applications whose tokens for users are accepted.
 	Clients []string
-	// Audience is what callers ask Entra for, as the refusals name it, such as
+	// Audience is the scope that callers ask Entra for, which refusals name:
 	// "api://CLIENT-ID/.default".
 	Audience string
 }
@@ -86,9 +86,9 @@ type CallerPolicy struct {
 // Off reports whether no token of Entra's is accepted.
 func (p CallerPolicy) Off() bool { return p.AppRole == "" && len(p.Clients) == 0 }
 
-// Callers verifies access tokens that Entra issued to callers for our API. It
-// does no storage I/O, and no I/O at all for tokens whose key is known. It is
-// safe for concurrent use.
+// Callers verifies access tokens that Entra issued to callers for our API. For a
+// token with a known key it does no I/O, except for what Deps.TenantAdmitted does. It
+// is safe for concurrent use.
 type Callers struct {
 	client   *Client
 	policy   CallerPolicy
@@ -104,15 +104,15 @@ func NewCallers(c *Client, policy CallerPolicy) *Callers {
 	return &Callers{client: c, policy: policy, verified: cache}
 }
 
-// Refusal says why a token of Entra's does not admit its bearer. Reason is
+// Refusal says why a caller with a token that Entra issued is refused. Reason is
 // constant text for logs; Message, full sentences, tells the caller what to do.
 type Refusal struct {
 	Reason, Message string
-	// Forbidden means that the token is good and does not suffice: another one
-	// of the same kind will not help.
+	// Forbidden means that the token is valid but does not suffice: another one of
+	// the same kind will not help.
 	Forbidden bool
-	// AppID and TenantID are those of a token that is genuine and whose caller is
-	// not admitted.
+	// AppID and TenantID are set if the token is valid and only its caller is
+	// refused.
 	AppID, TenantID string
 	cause           error
 }
@@ -146,8 +146,8 @@ const (
 	ReasonUnlisted      = "application is not listed"
 )
 
-// LooksLikeEntra tells Entra's tokens from ours by their header alone: ours are
-// signed with HMAC.
+// LooksLikeEntra reports whether raw is a token of Entra's and not ours, by its
+// header alone: ours are signed with HMAC.
 func LooksLikeEntra(raw string) bool {
 	first, _, found := strings.Cut(raw, ".")
 	if !found || len(first) > 1024 {
@@ -161,11 +161,11 @@ func LooksLikeEntra(raw string) bool {
 	return err == nil && json.Unmarshal(text, &header) == nil && header.Algorithm == "RS256" && !strings.EqualFold(header.Type, "at+jwt")
 }
 
-// maxCallerToken bounds a token, in bytes. Entra's stay below it: groups that
-// do not fit are left out.
+// maxCallerToken is the longest token in bytes. Entra's are shorter: it leaves out
+// groups that do not fit.
 const maxCallerToken = 16 << 10
 
-// Verify admits a caller to the MCP endpoint. The error is a *Refusal, or a
+// Verify admits a caller to the MCP endpoint. The error is a *Refusal, or an
 // *Error of kind Unavailable if Entra's keys cannot be had, or if it cannot be
 // known whether the tenant is allowed.
 func (c *Callers) Verify(ctx context.Context, raw string) (Caller, error) {
@@ -212,8 +212,8 @@ func (c *Callers) verify(ctx context.Context, raw string) (Caller, error) {
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
 		jwt.WithLeeway(leeway), jwt.WithTimeFunc(c.client.deps.Now), jwt.WithStrictDecoding())
 	_, err = parser.ParseWithClaims(raw, &t, func(token *jwt.Token) (any, error) {
-		// The claims come first: a signature costs more, and a key that is not
-		// known a request.
+		// The claims come first: checking a signature costs more, and an unknown key
+		// costs a request.
 		if err := c.checkClaims(m, t); err != nil {
 			return nil, err
 		}
@@ -246,7 +246,8 @@ func (c *Callers) verify(ctx context.Context, raw string) (Caller, error) {
 		// The leeway is for clocks that are behind, not for a longer life.
 		return Caller{}, refuseToken(ReasonExpired, jwt.ErrTokenExpired)
 	}
-	// Last: it may read the table, which only a token that Entra has signed may cause.
+	// This comes last because it may read the table, which only a token that Entra
+	// has signed may cause.
 	if err := c.checkTenant(ctx, m, strings.ToLower(t.TenantID)); err != nil {
 		return Caller{}, err
 	}
@@ -284,8 +285,7 @@ type callerToken struct {
 	Blueprint     string `json:"xms_par_app_azp"`
 }
 
-// facets are numbers separated by spaces, in any order; unknown ones do not
-// matter.
+// facets are numbers separated by spaces, in any order; unknown ones are ignored.
 type facets string
 
 const (
@@ -293,7 +293,7 @@ const (
 	facetAgentUser = "13" // an agent's own user account
 )
 
-// UnmarshalJSON takes a number as well, as which one facet may be written.
+// UnmarshalJSON also takes a number, because a single facet may be written as one.
 func (f *facets) UnmarshalJSON(data []byte) error {
 	*f = facets(bytes.Trim(data, `"`))
 	return nil
@@ -301,14 +301,14 @@ func (f *facets) UnmarshalJSON(data []byte) error {
 
 func (f facets) has(facet string) bool { return slices.Contains(strings.Fields(string(f)), facet) }
 
-// scopes are the delegated permissions. An app-only token of an agent may say
-// "/" where others say nothing.
+// scopes are the delegated permissions. An app-only token of an agent may have "/"
+// where others have none.
 func (t callerToken) scopes() []string {
 	return slices.DeleteFunc(strings.Fields(t.Scope), func(s string) bool { return s == "/" })
 }
 
-// checkClaims refuses what is not an access token of this API, before the
-// signature is looked at.
+// checkClaims refuses what is not an access token for this API, before the signature
+// is checked.
 func (c *Callers) checkClaims(m metadata, t callerToken) error {
 	cfg := c.client.cfg
 	tid := strings.ToLower(t.TenantID)
@@ -333,8 +333,8 @@ func (c *Callers) checkClaims(m metadata, t callerToken) error {
 	return nil
 }
 
-// checkTenant refuses a tenant that is not allowed. It is not asked again for a token
-// that was verified before: callers of Verify look at the blocks for each call.
+// checkTenant refuses a tenant that is not allowed. For a token that was verified
+// before this is not checked again: callers of Verify check the blocks on each call.
 func (c *Callers) checkTenant(ctx context.Context, m metadata, tid string) error {
 	switch allowed, err := c.client.allows(ctx, m, tid); {
 	case err != nil:
@@ -349,9 +349,10 @@ func refuseTenant(tid string) *Refusal {
 	return &Refusal{Reason: ReasonTenant, Message: "The tenant " + tid + " is not allowed to use this server. The operator allows it with app tenants allow " + tid + "."}
 }
 
-// callerOf says who a verified token is for. An application by itself is told
-// by idtyp, and where that optional claim is missing by the absence of
-// delegated permissions: oid and sub differ in an agent's token.
+// callerOf says who a verified token is for. An application by itself is recognized
+// by idtyp or, without that optional claim, by the absence of delegated permissions.
+// It cannot be recognized by oid and sub being equal: they differ in an agent's
+// token.
 func (c *Callers) callerOf(t callerToken, raw string) (Caller, error) {
 	caller := Caller{
 		Kind: UserCaller, TenantID: strings.ToLower(t.TenantID), ObjectID: strings.ToLower(t.ObjectID), AppID: strings.ToLower(t.Client),
@@ -368,7 +369,7 @@ func (c *Callers) callerOf(t callerToken, raw string) (Caller, error) {
 		caller.Kind = ApplicationCaller
 	}
 	if byItself && (t.Username != "" || t.Session != "") {
-		// A user's token for this API that names no permission of it.
+		// It is a user's token without a permission of this API.
 		return Caller{}, &Refusal{Reason: ReasonContradictory, Message: "This access token is a user's and names no permission of this server's API. Sign in through this server's own authorization server."}
 	}
 	if !byItself {
@@ -387,7 +388,7 @@ func refuseToken(reason string, cause error) *Refusal {
 	return &Refusal{Reason: reason, Message: "The access token of Microsoft Entra ID is not valid here, or has expired.", cause: cause}
 }
 
-// OAuth is the refusal as the resource answers it (RFC 6750 §3.1).
+// OAuth is the refusal as an error of the resource server (RFC 6750 §3.1).
 func (r *Refusal) OAuth() *oauth.Error {
 	code := oauth.InvalidToken
 	if r.Forbidden {

@@ -42,11 +42,11 @@ type certificate struct {
 	expires    time.Time
 }
 
-// CertificateFile says what can be read. OpenSSL 3 encrypts PFX files with
-// PBES2 unless told otherwise, which golang.org/x/crypto/pkcs12 does not know.
+// CertificateFile says which files can be read. By default OpenSSL 3 encrypts PFX
+// files with PBES2, which golang.org/x/crypto/pkcs12 cannot read.
 const CertificateFile = "a PEM file with the certificate and its RSA private key, or a PFX file in the older encryption (openssl pkcs12 -export -legacy)."
 
-// fileVersion tells one content of a file from the next.
+// fileVersion changes when the content of a file does.
 type fileVersion struct {
 	modified time.Time
 	size     int64
@@ -87,8 +87,8 @@ func (c *certificateCredential) current(ctx context.Context) (certificate, error
 	if c.loaded.key == nil {
 		return certificate{}, err
 	}
-	// A file caught in the middle of being replaced must not stop sign-ins that
-	// the certificate in memory can still serve.
+	// While the file is being replaced, sign-ins must go on with the certificate in
+	// memory.
 	c.deps.Log.WarnContext(ctx, "the changed certificate cannot be read; the one in memory is still used", "cause", err)
 	return c.loaded, nil
 }

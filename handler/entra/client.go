@@ -1,8 +1,7 @@
-// Package entra is this server as a confidential client of Microsoft Entra ID:
-// it sends browsers there, redeems the codes they bring back, verifies who
-// signed in, renews and exchanges their tokens, and turns Entra's errors into
-// what a person can do about them. It also verifies the access tokens of
-// callers that got theirs from Entra directly.
+// Package entra is the confidential client of Microsoft Entra ID: it makes the URL to
+// sign in at, redeems the code, verifies the ID token, renews and exchanges tokens,
+// and explains Entra's errors. It also verifies access tokens that callers got from
+// Entra directly.
 package entra
 
 import (
@@ -15,8 +14,8 @@ import (
 	"time"
 )
 
-// Client talks to one tenant, or to one of the endpoints that stand for many,
-// as one app registration. It is safe for concurrent use.
+// Client uses one app registration in one tenant, or at one of the endpoints for many
+// tenants. It is safe for concurrent use.
 type Client struct {
 	cfg        Config
 	deps       Deps
@@ -32,7 +31,7 @@ type Client struct {
 	apiTokenVersion atomic.Value
 	// skew is how far our clock was ahead of Entra's at its last answer.
 	skew atomic.Int64
-	// secretRefused is set while Entra says that our client secret has ended.
+	// secretRefused is set while Entra says that our client secret has expired.
 	secretRefused atomic.Bool
 }
 
@@ -67,8 +66,8 @@ func New(cfg Config, deps Deps) (*Client, error) {
 	return c, nil
 }
 
-// withoutRedirects copies base. Entra's metadata, keys and token endpoints
-// never redirect; following one would carry a credential to another host.
+// withoutRedirects copies base. Entra's metadata, keys and token endpoints never
+// redirect; following a redirect would send a credential to another host.
 func withoutRedirects(base *http.Client) *http.Client {
 	h := *base
 	h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -92,8 +91,8 @@ func (c *Client) Ready(ctx context.Context) error {
 // https://learn.microsoft.com/entra/identity-platform/signing-key-rollover
 const refreshEvery = time.Hour
 
-// Run keeps metadata and keys fresh until ctx ends. Reads that fail leave the
-// last good copy in place.
+// Run keeps metadata and keys fresh until ctx ends. If a read fails, the last good
+// copy stays in use.
 func (c *Client) Run(ctx context.Context) {
 	for {
 		// Jitter keeps many instances that started together apart.
@@ -116,20 +115,20 @@ func (c *Client) refreshPublished(ctx context.Context) {
 	}
 }
 
-// ClockAhead is by how much this machine's clock was ahead of Entra's at its last
+// ClockAhead is by how much this machine's clock was ahead of Entra's at Entra's last
 // answer.
 func (c *Client) ClockAhead() time.Duration { return time.Duration(c.skew.Load()) }
 
-// secretExpired is Entra's number for a client secret that has ended.
+// secretExpired is Entra's error number for a client secret that has expired.
 const secretExpired = 7000222
 
-// SecretRefused reports whether Entra said at its last answer to a token request
-// that the client secret has ended.
+// SecretRefused reports whether Entra's last answer to a token request was that the
+// client secret has expired.
 func (c *Client) SecretRefused() bool { return c.secretRefused.Load() }
 
-// observeClock compares our clock with the Date of an answer of Entra's. More
-// than leeway apart, tokens are refused, here or there; the log says so once
-// until the clocks agree again.
+// observeClock compares our clock with the Date of an answer of Entra's. If they
+// differ by more than leeway, tokens are refused, by us or by Entra; this is logged
+// once until the clocks agree again.
 func (c *Client) observeClock(ctx context.Context, header http.Header) {
 	theirs, err := http.ParseTime(header.Get("Date"))
 	if err != nil {

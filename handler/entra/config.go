@@ -19,8 +19,7 @@ import (
 // Secret is a client secret or the password of a certificate file.
 type Secret struct{ secret.Value }
 
-// Config names the app registration and says how this server proves to be it.
-// Package config has checked it.
+// Config is the app registration and its credential. Package config has checked it.
 type Config struct {
 	// Tenant is a tenant's GUID or one of its domains, or "organizations",
 	// "common" or "consumers".
@@ -29,7 +28,7 @@ type Config struct {
 	// the one tenant that Tenant names. With "organizations" and "common" it
 	// must be set; "*" admits every tenant.
 	AllowedTenants []string
-	// ClientID is the application (client) id, a GUID.
+	// ClientID is the application (client) ID, a GUID.
 	ClientID string
 
 	// Exactly one of the three credentials is set.
@@ -37,15 +36,14 @@ type Config struct {
 	CertificatePath         string // PEM with an RSA key, or PFX
 	ManagedIdentityClientID string // user-assigned identity, federated with the app
 
-	// SecretExpires is when Secret ends, as the operator wrote it down; zero if
-	// that is not known. The log warns of it.
+	// SecretExpires is when Secret expires, as the operator has set it; zero if
+	// unknown. The log warns of it.
 	SecretExpires time.Time
 	// CertificatePassword opens a PFX file.
 	CertificatePassword Secret
 
-	// APIScope is the scope of an API of our own ("api://…/mcp.access") that is
-	// asked for at sign-in. On-behalf-of needs it: the token for it is the
-	// assertion.
+	// APIScope is a scope of our own API ("api://…/mcp.access") that is asked for at
+	// sign-in. On-behalf-of requests need it: the token for it is their assertion.
 	APIScope string
 	// Authority is the sign-in host; empty means that of the public cloud.
 	Authority string
@@ -53,21 +51,21 @@ type Config struct {
 	RedirectURI string
 	// Timeout bounds every call to Entra; zero means 8 s.
 	Timeout time.Duration
-	// MaxRetryAfter bounds what Entra's Retry-After tells clients: one that
-	// obeys must still find its old refresh token accepted. Zero means 30 s.
+	// MaxRetryAfter is the longest Retry-After of Entra's that is passed on to
+	// clients: after waiting for it, their old refresh token must still be accepted.
+	// Zero means 30 s.
 	MaxRetryAfter time.Duration
 }
 
-// Deps are what the client uses of the outside world. Every field may be left
-// zero.
+// Deps are what the client needs from outside. All fields may be zero.
 type Deps struct {
 	HTTPClient *http.Client
 	Now        func() time.Time
 	Log        *slog.Logger
-	// TenantAdmitted reports whether the operator has admitted a tenant, by its
-	// GUID in lower case, beside those of Config.AllowedTenants. It counts where
-	// Config.Tenant stands for many tenants, and may be nil. An error means that
-	// it is not known.
+	// TenantAdmitted reports whether the operator has admitted a tenant, by its GUID
+	// in lower case, beside those of Config.AllowedTenants. It is used if
+	// Config.Tenant stands for many tenants, and may be nil. An error means that it
+	// is not known.
 	TenantAdmitted func(ctx context.Context, tid string) (bool, error)
 }
 
@@ -102,7 +100,7 @@ func (c Config) normalized() Config {
 	return c
 }
 
-// Cloud is one of Microsoft's clouds, or a stand-in for one.
+// Cloud is one of Microsoft's clouds, or a simulated tenant in the place of one.
 // https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud
 type Cloud struct {
 	// Authority is the sign-in host as an origin: scheme, host and a port that
@@ -169,7 +167,7 @@ func ParseAuthority(text string) (Cloud, error) {
 	return cloud, nil
 }
 
-// cloud is that of the configured authority, which has been checked.
+// cloud is the cloud of the configured authority, which has been checked.
 func (c Config) cloud() (Cloud, error) {
 	cloud, err := ParseAuthority(c.Authority)
 	if err != nil {

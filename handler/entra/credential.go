@@ -13,7 +13,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 )
 
-// credential proves to the token endpoint that we are the app registration.
+// credential authenticates this server, as the app registration, at the token
+// endpoint.
 type credential interface {
 	// authenticate adds the proof to a token request. Its errors are *Error.
 	authenticate(ctx context.Context, form url.Values, tokenEndpoint string) error
@@ -26,8 +27,7 @@ func newCredential(cfg Config, cloud Cloud, deps Deps) (credential, error) {
 	case !cfg.Secret.IsZero():
 		return secretCredential{cfg.Secret}, nil
 	case cfg.CertificatePath != "":
-		// The file is not read yet: it may be mounted later than the process
-		// starts.
+		// The file is not read yet: it may be mounted after the process starts.
 		return &certificateCredential{path: cfg.CertificatePath, password: cfg.CertificatePassword, clientID: cfg.ClientID, deps: deps}, nil
 	}
 	return newIdentityCredential(cfg.ManagedIdentityClientID, cloud, deps)
@@ -41,7 +41,7 @@ func setAssertion(form url.Values, assertion string) {
 	form.Set("client_assertion", assertion)
 }
 
-// nameCredential names the setting in use where Entra only says that client
+// nameCredential adds the setting in use if Entra only says that client
 // authentication failed.
 func (c *Client) nameCredential(e *Error) {
 	if e.Kind == Misconfigured && e.code == "invalid_client" && explanations[e.AADSTS].NextStep == "" {
@@ -64,9 +64,9 @@ func (s secretCredential) authenticate(_ context.Context, form url.Values, _ str
 
 func (secretCredential) setting() string { return "ENTRA_CLIENT_SECRET" }
 
-// identityCredential uses a managed identity's token as our client assertion.
-// The app registration trusts the identity by a federated credential, so that
-// no secret exists. azidentity keeps the token and renews it before its end.
+// identityCredential uses a managed identity's token as our client assertion. The app
+// registration trusts the identity through a federated credential, so there is no
+// secret. azidentity caches the token and renews it before it expires.
 // https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity
 type identityCredential struct {
 	source azcore.TokenCredential
@@ -78,8 +78,8 @@ func newIdentityCredential(clientID string, cloud Cloud, deps Deps) (credential,
 		ID: azidentity.ClientID(clientID),
 		ClientOptions: policy.ClientOptions{
 			Transport: deps.HTTPClient,
-			// The caller's deadline is near, and browsers and clients repeat:
-			// azidentity's own six attempts would outlast them.
+			// azidentity's default of six attempts would take longer than the
+			// caller's deadline, and browsers and clients repeat.
 			Retry: policy.RetryOptions{MaxRetries: 1, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: time.Second},
 		},
 	})
@@ -100,8 +100,8 @@ func (c identityCredential) authenticate(ctx context.Context, form url.Values, _
 	return nil
 }
 
-// identityError tells an identity that does not exist from an endpoint that
-// is slow: the platform answers 400 for the former.
+// identityError distinguishes an identity that does not exist, for which the platform
+// answers 400, from an endpoint that is slow.
 func identityError(err error) *Error {
 	var refusal *azidentity.AuthenticationFailedError
 	if errors.As(err, &refusal) && refusal.RawResponse != nil {

@@ -44,8 +44,8 @@ type Error struct {
 	// Summary says what happened, NextStep what the user or the administrator
 	// does about it. Both are full sentences.
 	Summary, NextStep string
-	// ConsentURL is set with ConsentNeeded, AdminOnly if users cannot give the
-	// consent themselves.
+	// ConsentURL is set with ConsentNeeded, and AdminOnly if users cannot consent
+	// themselves.
 	ConsentURL string
 	AdminOnly  bool
 	// CorrelationID and TraceID find the event in Entra's sign-in logs.
@@ -114,9 +114,9 @@ func (e *Error) AuditReason() string {
 	return string(e.OAuth)
 }
 
-// EndsGrant reports whether a failed renewal is final for the grant. What the
-// operator has to fix, and what may be over in a minute, is not: the user's
-// sign-in is as good as before.
+// EndsGrant reports whether a renewal that fails with e ends the grant. What the
+// operator has to fix, and what may be over in a minute, does not: the user's sign-in
+// is still valid.
 func (e *Error) EndsGrant() bool { return e.Kind != Misconfigured && e.Kind != Unavailable }
 
 // AtCallback is the error for the MCP client that waits for an authorization
@@ -127,8 +127,8 @@ func (e *Error) AtCallback() *oauth.Error {
 	return response
 }
 
-// AtToken is the error for the MCP client that renews its tokens: invalid_grant
-// if the grant has ended, else 503.
+// AtToken is the error for the MCP client that refreshes its tokens: invalid_grant if
+// the grant has ended, else 503.
 func (e *Error) AtToken() *oauth.Error {
 	if e.EndsGrant() {
 		return oauth.New(oauth.InvalidGrant, e.Description()).Because(e)
@@ -153,8 +153,8 @@ func unreachable(what string, cause error) *Error {
 	}
 }
 
-// AsError returns the *Error in err's chain, or one of kind Unavailable
-// that wraps err: an unexplained outcome is not a reason to end a sign-in.
+// AsError returns the *Error in err's chain, or one of kind Unavailable that wraps
+// err: an error without an explanation must not end a sign-in.
 func AsError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
@@ -198,8 +198,8 @@ func (a errorResponse) explain() *Error {
 	if len(codes) > 0 {
 		number = codes[0]
 	}
-	// Where there are several, the later one says more: "AADSTS70002: Error
-	// validating credentials. AADSTS70000: The provided grant is invalid".
+	// If there are several, the later one says more: "AADSTS70002: Error validating
+	// credentials. AADSTS70000: The provided grant is invalid".
 	for _, n := range slices.Backward(codes) {
 		if known, ok := explanations[n]; ok {
 			meaning, number = known, n
@@ -228,8 +228,7 @@ var adminOnly = []int{90093, 90094, 90095, 90099}
 // maxClaims bounds a claims challenge, in bytes. It travels in a URL.
 const maxClaims = 4096
 
-// challenge is the claims challenge in text, or empty if there is none that a
-// sign-in could carry: it must be a JSON object.
+// challenge is the claims challenge in text, which must be a JSON object, or empty.
 // https://learn.microsoft.com/entra/identity-platform/claims-challenge
 func challenge(text string) string {
 	var object map[string]json.RawMessage
@@ -246,9 +245,8 @@ func firstGroup(p *regexp.Regexp, s string) string {
 	return ""
 }
 
-// maxSaid bounds what is taken of each parameter of the callback, in
-// characters: Entra's texts are shorter, and anyone can write a link to it that
-// would fill the log.
+// maxSaid is how many characters of each parameter of the callback are used: Entra's
+// texts are shorter, and anyone can make a link whose parameters would fill the log.
 const maxSaid = 2000
 
 // FromRedirect explains the error that Entra put on the callback, or returns

@@ -17,9 +17,11 @@ import (
 	"entramcp/handler/oauth"
 )
 
-// leeway is the clock difference to Entra that token times forgive.
+// leeway is by how much the times in tokens may differ from our clock.
 const leeway = time.Minute
 
+// TokenVersionSetting is what an administrator sets so that Entra issues tokens of
+// version 2.
 const TokenVersionSetting = "api.requestedAccessTokenVersion to 2 in the app registration's manifest."
 
 // Claims is a verified ID token. TenantID and ObjectID together are the user's
@@ -60,8 +62,8 @@ type idToken struct {
 	ClaimNames map[string]any `json:"_claim_names"`
 }
 
-// oneOrMany reads a claim that is an array of strings, or a string where there
-// is one: claims mapping policies write both.
+// oneOrMany reads a claim that is an array of strings, or one string: claims mapping
+// policies write both.
 type oneOrMany []string
 
 func (m *oneOrMany) UnmarshalJSON(data []byte) error {
@@ -118,8 +120,7 @@ func (c *Client) verifyIDToken(ctx context.Context, raw string, nonce *string) (
 	case errors.Is(err, errVersion1):
 		return nil, version1()
 	case keyFault != nil:
-		// A key that is not there yet is Entra's business or the network's: the
-		// user has done nothing wrong.
+		// A key that cannot be found is an outage: the user has done nothing wrong.
 		return nil, unreachable("signing key", keyFault)
 	case errors.Is(err, jwt.ErrTokenExpired), errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
 		return nil, refused("Microsoft Entra ID's answer is dated outside its time of validity.",
@@ -179,8 +180,8 @@ func (c *Client) allows(ctx context.Context, m metadata, tid string) (bool, erro
 	return c.deps.TenantAdmitted(ctx, tid)
 }
 
-// couldAllow is what can be said without asking TenantAdmitted: false if the tenant
-// is not allowed whatever that says.
+// couldAllow is false if the tenant is not allowed whatever TenantAdmitted says,
+// which it does not call.
 func (c *Client) couldAllow(m metadata, tid string) bool {
 	if c.cfg.Tenant == organizations && tid == consumersTenantID {
 		return false
@@ -188,8 +189,8 @@ func (c *Client) couldAllow(m metadata, tid string) bool {
 	return c.listed(m, tid) || c.deps.TenantAdmitted != nil && m.tenantID() == ""
 }
 
-// listed applies the setting. Without one, the tenant is the one that the metadata
-// is of, which is also what a domain resolves to.
+// listed applies the setting. Without one, only the tenant of the metadata is
+// allowed; a domain stands for that tenant, too.
 func (c *Client) listed(m metadata, tid string) bool {
 	if len(c.cfg.AllowedTenants) == 0 {
 		return m.tenantID() == tid
@@ -232,8 +233,8 @@ func version1() *Error {
 		"The administrator sets "+TokenVersionSetting, Misconfigured, errVersion1)
 }
 
-// untrusted is for a token that is not the one we asked for. It says nothing about
-// the user's session, so it ends nothing.
+// untrusted is for a token that is not the one we asked for. That says nothing about
+// the user's session, so no grant ends.
 func untrusted(cause error) *Error {
 	e := unreachable("ID token", cause)
 	e.Summary = "Microsoft Entra ID's answer could not be verified, so it was not used."

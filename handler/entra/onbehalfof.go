@@ -18,18 +18,18 @@ import (
 // user.
 type APIToken struct{ secret.Value }
 
-// SignedIn is a user on whose behalf other APIs are called, as seen by the code that
-// keeps the sign-in.
+// SignedIn is the sign-in of a user on whose behalf other APIs are called. Its owner
+// implements it.
 type SignedIn interface {
-	// ID tells sign-ins apart; tokens are cached under it.
+	// ID identifies the sign-in; tokens are cached under it.
 	ID() string
 	// Tokens are what Entra gave for the sign-in.
 	Tokens(context.Context) (Assertion, error)
-	// Renewed stores what Entra gave instead of Tokens. It fails if it is
-	// another user's.
+	// Renewed stores the tokens that replace Tokens. It fails if they are another
+	// user's.
 	Renewed(context.Context, SignIn) error
-	// Challenged keeps a claims challenge for the user's next sign-in. It
-	// cannot fail: a challenge that was not kept comes again.
+	// Challenged keeps a claims challenge for the user's next sign-in. It returns no
+	// error: a challenge that was not stored comes again.
 	Challenged(ctx context.Context, claims string)
 }
 
@@ -44,19 +44,18 @@ type Assertion struct {
 }
 
 const (
-	// early is how long before its end a token is no longer used, for clocks
-	// that disagree and calls that take their time.
+	// early is how long before it expires a token is no longer used, because clocks
+	// differ and calls take time.
 	early = 2 * time.Minute
-	// apiTokensKept bounds the cache, which has one token for each sign-in and
-	// API in use. None is kept for longer than apiTokenKeptFor, though it may
-	// be good for longer.
+	// apiTokensKept bounds the cache, which has one token for each sign-in and API in
+	// use. None is kept for longer than apiTokenKeptFor, even if it is valid for
+	// longer.
 	apiTokensKept   = 4096
 	apiTokenKeptFor = time.Hour
 )
 
-// OnBehalfOf gets tokens for other APIs in the name of signed-in users. It
-// keeps them in memory only: another instance gets its own. It is safe for
-// concurrent use.
+// OnBehalfOf gets tokens for other APIs on behalf of signed-in users. It caches them
+// in memory: each instance gets its own. It is safe for concurrent use.
 type OnBehalfOf struct {
 	client   *Client
 	tokens   *lru.Cache[string, issuedToken]
@@ -75,10 +74,9 @@ func NewOnBehalfOf(c *Client) *OnBehalfOf {
 	return &OnBehalfOf{client: c, tokens: cache}
 }
 
-// Token returns a token for scopes of one API. Calls that coincide share one
-// request, which does not end because one of the callers gives up. Errors are
-// an *Error, whose ConsentURL is set where consent is missing, or those of
-// user.
+// Token returns a token for scopes of one API. Calls at the same time share one
+// request, which continues when one of the callers gives up. Errors are an *Error,
+// with a ConsentURL if consent is missing, or those of user.
 func (o *OnBehalfOf) Token(ctx context.Context, user SignedIn, scopes ...string) (APIToken, error) {
 	key := cacheKey(user, scopes)
 	if hit, ok := o.tokens.Get(key); ok && o.client.deps.Now().Before(hit.expires) {
@@ -114,7 +112,7 @@ func cacheKey(user SignedIn, scopes []string) string {
 	return user.ID() + " " + strings.Join(slices.Sorted(slices.Values(scopes)), " ")
 }
 
-// assertionExpired is Entra's number for a user token that is past its time by
+// assertionExpired is Entra's error number for an assertion that has expired by
 // Entra's clock. It says nothing about the sign-in.
 const assertionExpired = 500133
 
@@ -144,8 +142,8 @@ func (o *OnBehalfOf) exchange(ctx context.Context, user SignedIn, scopes []strin
 	return token, expires, err
 }
 
-// renew gets another user's token for our own API and has it kept. Requests
-// for several APIs that coincide renew once.
+// renew gets a new token of the user for our own API and has it stored. Requests for
+// several APIs at the same time renew it once.
 func (o *OnBehalfOf) renew(ctx context.Context, user SignedIn, refreshToken RefreshToken) (AccessToken, error) {
 	return shared(ctx, &o.renewals, user.ID(), o.client.patience(), func(ctx context.Context) (AccessToken, error) {
 		signIn, err := o.client.Refresh(ctx, refreshToken)
@@ -159,8 +157,8 @@ func (o *OnBehalfOf) renew(ctx context.Context, user SignedIn, refreshToken Refr
 	})
 }
 
-// patience bounds work that outlives its callers: a renewal, an exchange and
-// the storage between them.
+// patience is the time limit of work that several callers share: a renewal, an
+// exchange and the storage between them.
 func (c *Client) patience() time.Duration { return 3 * c.cfg.Timeout }
 
 // onBehalfOf exchanges the user's token for our API for one that calls another
@@ -168,10 +166,10 @@ func (c *Client) patience() time.Duration { return 3 * c.cfg.Timeout }
 // these scopes, InteractionNeeded the claims challenge.
 //
 // The request goes through the same code as sign-in and renewal, not through
-// azidentity.OnBehalfOfCredential: azidentity and MSAL refuse any authority
-// that is not https, so that the simulated tenant on loopback could never
-// prove this path, and their error keeps the claims challenge and the error
-// numbers only as an unread response body.
+// azidentity.OnBehalfOfCredential: azidentity and MSAL refuse any authority that is
+// not https, so tests with the simulated tenant on loopback would be impossible, and
+// their errors contain the claims challenge and the error numbers only in an unparsed
+// response body.
 // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow
 func (c *Client) onBehalfOf(ctx context.Context, userToken AccessToken, scopes []string) (APIToken, time.Time, error) {
 	if c.cfg.APIScope == "" {
@@ -192,8 +190,8 @@ func (c *Client) onBehalfOf(ctx context.Context, userToken AccessToken, scopes [
 	return APIToken{secret.New(t.AccessToken)}, c.deps.Now().Add(time.Duration(t.ExpiresIn)), nil
 }
 
-// tenantOf is the tenant whose token endpoint takes the user's token. An
-// endpoint that stands for many refuses it (AADSTS9001023).
+// tenantOf is the tenant whose token endpoint accepts the user's token. An endpoint
+// for many tenants refuses it (AADSTS9001023).
 func (c *Client) tenantOf(userToken AccessToken) string {
 	switch c.cfg.Tenant {
 	case organizations, common, consumers:

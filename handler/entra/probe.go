@@ -15,10 +15,10 @@ import (
 	"entramcp/handler/oauth"
 )
 
-// The probes check from outside what can be known of the configuration and the
-// app registration. They sign nobody in, obtain no token and use no cache.
+// The probes check the configuration and the app registration as far as that is
+// possible without a sign-in. They get no token and use no cache.
 
-// Discovery is what Entra publishes for the configured tenant.
+// Discovery is a summary of what Entra publishes for the configured tenant.
 type Discovery struct {
 	// TenantID is empty where the endpoint stands for many tenants.
 	TenantID string
@@ -40,7 +40,7 @@ func (c *Client) Discover(ctx context.Context) (Discovery, error) {
 		return Discovery{}, err
 	}
 	d := Discovery{TenantID: m.tenantID(), Issuer: m.Issuer, External: m.external()}
-	d.Date, _ = http.ParseTime(header.Get("Date")) // none is as good as an unreadable one
+	d.Date, _ = http.ParseTime(header.Get("Date")) // an unreadable Date counts as none
 	set, err := c.keys.refresh(ctx)
 	if err != nil {
 		return Discovery{}, fmt.Errorf("signing keys: %w", err)
@@ -77,20 +77,19 @@ func (c *Client) APITokenVersion() string {
 	return version
 }
 
-// bogusCode is not a code of Entra's, whose codes are long and start otherwise.
+// bogusCode is never a code of Entra's, which are long and start differently.
 const bogusCode = "0.diagnose"
 
-// malformedCode are the numbers for a code that cannot be read, which come
-// with invalid_request at times.
+// malformedCode are the error numbers for a code that cannot be read, which sometimes
+// come with invalid_request.
 var malformedCode = []int{90023, 9002313}
 
-// ProbeCredential redeems a code that cannot exist. It returns nil if Entra
-// refused the code only, which means that the credential met no objection; a
-// *Error says what is wrong with the client, or that there is no verdict.
-// Nothing documents in which order Entra looks at the two, so only a refusal
-// of the client is proof. A client_credentials request would prove both, but
-// it obtains a token that nobody needs and fails at the endpoints that stand
-// for many tenants.
+// ProbeCredential redeems a code that cannot exist. It returns nil if Entra refused
+// the code only, which means that it did not refuse the credential; an *Error says
+// what is wrong with the client, or that it cannot be known. It is not documented in
+// which order Entra checks the two, so only a refusal of the client is proof. A
+// client_credentials request would prove both, but it obtains a token that nobody
+// needs and fails at the endpoints that stand for many tenants.
 func (c *Client) ProbeCredential(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
@@ -110,13 +109,14 @@ func (c *Client) ProbeCredential(ctx context.Context) error {
 	return nil
 }
 
-// errNoVerdict is for a redirect URI about which Entra's pages say nothing.
+// errNoVerdict is for a redirect URI of which Entra's page does not say whether it is
+// registered.
 var errNoVerdict = errors.New("not observable from here: sign in once")
 
-// ProbeRedirect starts a sign-in that may not show anything (prompt=none).
-// Entra sends the browser back with login_required if it knows the callback,
-// and shows an error page if it does not: then the error is an *Error. Any
-// other error means that there is no verdict.
+// ProbeRedirect starts a sign-in that may not show anything (prompt=none). Entra
+// sends the browser back with login_required if it knows the callback, and shows an
+// error page if it does not: then the error is an *Error. Any other error means that
+// it cannot be known.
 // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
 func (c *Client) ProbeRedirect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)

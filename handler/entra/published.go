@@ -17,9 +17,9 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// published is a value that Entra publishes and changes now and then. The last
-// good copy outlives any outage: keys and endpoints that were good an hour ago
-// are better than a sign-in page that is down because of a short fault.
+// published is a value that Entra publishes and changes now and then. The last good
+// copy stays in use in an outage, however long: the keys and endpoints of an hour ago
+// are better than no sign-in at all.
 type published[T any] struct {
 	fetch   func(context.Context) (T, error)
 	now     func() time.Time
@@ -40,7 +40,7 @@ func (d *published[T]) get(ctx context.Context) (T, error) {
 	return d.refresh(ctx)
 }
 
-// refresh fetches a copy. Calls that coincide share one fetch.
+// refresh fetches a copy. Calls at the same time share one fetch.
 func (d *published[T]) refresh(ctx context.Context) (T, error) {
 	return shared(ctx, &d.flight, "", d.timeout, func(ctx context.Context) (T, error) {
 		v, err := d.fetch(ctx)
@@ -53,8 +53,8 @@ func (d *published[T]) refresh(ctx context.Context) (T, error) {
 	})
 }
 
-// failedFor is how long a fetch that failed is not tried again for a token
-// whose key is not known: anybody can send one.
+// failedFor is how long a fetch that failed is not repeated for a token with an
+// unknown key: anybody can send one.
 const failedFor = 10 * time.Second
 
 var errFailedRecently = errors.New("it could not be read a moment ago")
@@ -91,8 +91,8 @@ func (d *published[T]) last() *T {
 	return d.value
 }
 
-// shared runs work once for the calls of key that coincide. The work ends after
-// limit, but not because one of its callers gives up.
+// shared runs work once for all calls with key at the same time. The work ends after
+// limit at the latest, and continues when a caller gives up.
 func shared[T any](ctx context.Context, group *singleflight.Group, key string, limit time.Duration, work func(context.Context) (T, error)) (T, error) {
 	done := group.DoChan(key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
@@ -111,8 +111,8 @@ func shared[T any](ctx context.Context, group *singleflight.Group, key string, l
 	}
 }
 
-// maxBody bounds every document and response read from Entra, in bytes. Its
-// key sets are some 20 KiB.
+// maxBody is the largest answer of Entra's that is read, in bytes. Its key sets have
+// some 20 KiB.
 const maxBody = 1 << 20
 
 // tenantPlaceholder stands for the token's tid in the issuer of the endpoints
@@ -128,8 +128,7 @@ type metadata struct {
 	JWKSURI               string `json:"jwks_uri"`
 }
 
-// tenantID is the GUID of the tenant that the metadata is of, or empty when it
-// is of many.
+// tenantID is the GUID of the tenant of the metadata, or empty if they are for many.
 func (m metadata) tenantID() string {
 	for segment := range strings.SplitSeq(m.Issuer, "/") {
 		if isGUID(segment) {
@@ -161,7 +160,7 @@ func (c *Client) fetchMetadata(ctx context.Context) (metadata, error) {
 	return m, err
 }
 
-// readMetadata reads the document past every cache, with the header it came with.
+// readMetadata reads the metadata from Entra, with the header of the answer.
 func (c *Client) readMetadata(ctx context.Context) (metadata, http.Header, error) {
 	var m metadata
 	header, err := c.getJSON(ctx, c.metadataURL(), &m)
@@ -193,7 +192,7 @@ func (c *Client) sameHost(endpoint string) bool {
 	return err == nil && u.Scheme == own.Scheme && strings.EqualFold(u.Host, own.Host) && u.User == nil && u.RawQuery == "" && u.Fragment == ""
 }
 
-// getJSON reads a document of Entra's into v.
+// getJSON reads the JSON at address into v.
 func (c *Client) getJSON(ctx context.Context, address string, v any) (http.Header, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -221,7 +220,7 @@ func (c *Client) getJSON(ctx context.Context, address string, v any) (http.Heade
 	return res.Header, nil
 }
 
-// unknownKeyEvery bounds what tokens with unknown key ids can make us fetch.
+// unknownKeyEvery is how often at most tokens with unknown key IDs cause a fetch.
 const unknownKeyEvery = 5 * time.Minute
 
 // key is one signing key.
@@ -265,8 +264,8 @@ func (c *Client) fetchKeys(ctx context.Context) (keySet, error) {
 	return set, nil
 }
 
-// rsa is the key if it is for RSA signatures (RFC 7518 §6.3.1) and of 2048 to
-// 8192 bits. The certificates beside it play no part.
+// rsa is the key if it is for RSA signatures (RFC 7518 §6.3.1) and of 2048 to 8192
+// bits. Certificates in it are ignored.
 func (k publishedKey) rsa() (*rsa.PublicKey, bool) {
 	if k.KTY != jwkset.KtyRSA || (k.USE != "" && k.USE != jwkset.UseSig) || k.KID == "" {
 		return nil, false

@@ -12,8 +12,7 @@ import (
 	"entramcp/handler/secret"
 )
 
-// What a sign-in consists of. None of it ever leaves this server for an MCP
-// client.
+// The parts of a sign-in. None of them is ever sent to an MCP client.
 type (
 	// Code is an authorization code of Entra's.
 	Code struct{ secret.Value }
@@ -25,16 +24,16 @@ type (
 	AccessToken struct{ secret.Value }
 )
 
-// AuthorizeRequest is what one sign-in adds to the fixed parameters. CodeChallenge
-// is an S256 code challenge (RFC 7636 §4.2).
+// AuthorizeRequest has the parameters of one sign-in. CodeChallenge is an S256 code
+// challenge (RFC 7636 §4.2).
 type AuthorizeRequest struct {
 	State, Nonce, CodeChallenge string
 	// Claims is a claims challenge from an earlier Error, or empty.
 	Claims string
 	// LoginHint preselects an account, or is empty.
 	LoginHint string
-	// Prompt is select_account or login; empty leaves it to Entra. DomainHint
-	// leads past the question for the account, to the organization's own page.
+	// Prompt is select_account or login; empty leaves it to Entra. With DomainHint
+	// Entra does not ask for the account and goes to the organization's own page.
 	Prompt, DomainHint string
 	// Scopes are asked for instead of the fixed ones, to consent to another
 	// API; the Callback needs the same.
@@ -42,11 +41,10 @@ type AuthorizeRequest struct {
 }
 
 // AuthorizeURL is where the browser signs in. It contains nothing from the MCP
-// client's own request: Entra takes the resource parameter only where it
-// equals an identifier URI (AADSTS9010010) and knows neither the client's
-// scopes nor its PKCE; prompt=consent would send users without the right to
-// consent into a dead end.
-// The error is an *Error of kind Unavailable: the metadata was never read.
+// client's own request: Entra takes the resource parameter only where it equals an
+// identifier URI (AADSTS9010010) and knows neither the client's scopes nor its PKCE;
+// users who may not consent could not sign in with prompt=consent. The error is an
+// *Error of kind Unavailable: the metadata was never read.
 func (c *Client) AuthorizeURL(ctx context.Context, r AuthorizeRequest) (string, error) {
 	m, err := c.metadata.get(ctx)
 	if err != nil {
@@ -74,7 +72,7 @@ func (c *Client) AuthorizeURL(ctx context.Context, r AuthorizeRequest) (string, 
 	return m.AuthorizationEndpoint + "?" + q.Encode(), nil
 }
 
-// scopesOr are the scopes of a sign-in: its own, or the fixed ones.
+// scopesOr are own or, if there are none, the fixed scopes.
 func (c *Client) scopesOr(own []string) []string {
 	if len(own) > 0 {
 		return own
@@ -82,8 +80,8 @@ func (c *Client) scopesOr(own []string) []string {
 	return c.scopes
 }
 
-// Callback is what a sign-in is finished with: the code from the query, and
-// the verifier and nonce that belong to its state.
+// Callback is what Exchange needs: the code from the query, and the verifier and
+// nonce that belong to its state.
 type Callback struct {
 	Code     Code
 	Verifier Verifier
@@ -144,10 +142,9 @@ func (c *Client) Exchange(ctx context.Context, cb Callback) (SignIn, error) {
 	return c.signIn(t, claims), nil
 }
 
-// Refresh renews tokens within Config.Timeout. Every error is an *Error; one
-// whose EndsGrant is false leaves the old refresh token as good as it was. The
-// claims, if any came, are verified but not compared with those of the sign-in:
-// the caller does that.
+// Refresh renews tokens within Config.Timeout. Every error is an *Error; if its
+// EndsGrant is false, the old refresh token is still valid. The claims, if any came,
+// are verified but not compared with those of the sign-in: the caller does that.
 func (c *Client) Refresh(ctx context.Context, refreshToken RefreshToken) (SignIn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
@@ -182,10 +179,9 @@ func (c *Client) signIn(t tokenResponse, claims *Claims) SignIn {
 	return s
 }
 
-// observeVersion keeps the version of the access token for our own API. It
-// is not for us to accept or refuse: it only goes back to Entra as an
-// assertion. A v1 token there means that the app registration says so, which
-// APITokenVersion tells.
+// observeVersion keeps the version of the access token for our own API. We neither
+// accept nor refuse that token, we only send it to Entra as an assertion. A version 1
+// token is a setting of the app registration, which APITokenVersion reports.
 func (c *Client) observeVersion(ctx context.Context, token string) {
 	if c.cfg.APIScope == "" {
 		return
@@ -199,16 +195,15 @@ func (c *Client) observeVersion(ctx context.Context, token string) {
 	}
 }
 
-// peeked is what we look at in access tokens that Entra gave us. They came from
-// its token endpoint by TLS and go back there: nothing is granted on the
-// strength of it.
+// peeked is what we look at in access tokens that Entra gave us. They came from its
+// token endpoint by TLS and go back there: nothing is granted because of it.
 type peeked struct {
 	Version  string `json:"ver"`
 	TenantID string `json:"tid"`
 }
 
-// peek reads the claims of a JWT without verifying it; the zero value means
-// that it is none.
+// peek reads the claims of a JWT without verifying it; the zero value means that it
+// is not a JWT.
 func peek(token string) peeked {
 	var claims peeked
 	parts := strings.Split(token, ".")
@@ -222,8 +217,8 @@ func peek(token string) peeked {
 	return claims
 }
 
-// FromRedirect is the function of that name, with the link by which an
-// administrator consents where that is what is missing.
+// FromRedirect is the function FromRedirect, with a ConsentURL if an administrator's
+// consent is missing.
 func (c *Client) FromRedirect(query url.Values) *Error {
 	e := FromRedirect(query)
 	if e != nil {

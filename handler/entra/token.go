@@ -41,16 +41,16 @@ func (s *seconds) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// quickRepeat is how long a request that Entra refused for a moment waits
-// before it is sent once more; a Retry-After of more than twice that is the
-// client's to obey. Some clients take any error of a renewal for the end of
-// the sign-in.
+// quickRepeat is how long at most a request that Entra refused for a moment waits
+// before it is sent once more. With a Retry-After of more than twice that it is not:
+// the client waits. Some clients take any error of a renewal for the end of the
+// sign-in.
 const quickRepeat = 500 * time.Millisecond
 
-// requestTokens posts form to tenant's token endpoint with our credential, and
-// once more where Entra refused it for a moment and ctx leaves the time. Every
-// error is an *Error. Code, refresh and on-behalf-of requests all pass here,
-// so each is authenticated and explained the same way. The caller bounds ctx.
+// requestTokens posts form to tenant's token endpoint with our credential, and once
+// more if Entra refused it for a moment and ctx leaves the time. Every error is an
+// *Error. Code, refresh and on-behalf-of requests all pass here, so each is
+// authenticated and explained the same way. The caller bounds ctx.
 func (c *Client) requestTokens(ctx context.Context, tenant string, form url.Values) (tokenResponse, error) {
 	m, err := c.metadata.get(ctx)
 	if err != nil {
@@ -72,9 +72,8 @@ func (c *Client) requestTokens(ctx context.Context, tenant string, form url.Valu
 	return tokenResponse{}, e
 }
 
-// repeatable reports whether sending form once more can help and cannot harm.
-// A code is good for one request: it is repeated only if Entra certainly has
-// not taken it.
+// repeatable reports whether sending form once more can help and cannot harm. A code
+// can be used once: its request is repeated only if Entra certainly has not used it.
 func repeatable(form url.Values, e *Error) bool {
 	if e.Kind != Unavailable || e.RetryAfter > 2*quickRepeat && e.retryAfterNamed {
 		return false
@@ -142,8 +141,8 @@ func (c *Client) doTokens(req *http.Request) (tokenResponse, *Error) {
 	return t, e
 }
 
-// decodeTokens trusts an OAuth error only with the statuses that RFC 6749 §5.2
-// and Entra give it: what a proxy or a failing server says ends no sign-in.
+// decodeTokens trusts an OAuth error only with the statuses of RFC 6749 §5.2 and
+// Entra: an answer of a proxy or of a failing server must not end a sign-in.
 func decodeTokens(status int, body []byte) (tokenResponse, *Error) {
 	switch {
 	case status == http.StatusOK:
@@ -194,7 +193,7 @@ func retryAfter(value string, now time.Time, longest time.Duration) (time.Durati
 	return min(max(wait, time.Second), longest), true
 }
 
-// refine adds what is known here and not in the answer itself.
+// refine corrects e by what is known here and not from the answer.
 func (c *Client) refine(e *Error, m metadata) {
 	c.nameCredential(e)
 	switch {
