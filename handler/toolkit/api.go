@@ -17,29 +17,30 @@ import (
 	"entramcp/handler/oauth"
 )
 
-// OnBehalfOf gets tokens for other APIs in the name of the signed-in user.
+// OnBehalfOf gets tokens for other APIs on behalf of the signed-in user.
 type OnBehalfOf interface {
 	// Token returns a token for scopes of one API, such as
 	// "https://graph.microsoft.com/User.Read". An *entra.Error says what the
 	// user or the administrator can do, with ConsentURL where consent is
 	// missing.
 	Token(ctx context.Context, grant grants.Grant, scopes ...string) (entra.APIToken, error)
-	// Refused says that the API did not take token, so that the next call gets
+	// Refused says that the API did not accept token, so that the next call gets
 	// another one.
 	Refused(grant grants.Grant, token entra.APIToken, scopes ...string)
 }
 
-// CanCallAPIs reports whether this server gets tokens for other APIs at all: its app
-// registration must expose a scope of its own.
+// CanCallAPIs reports whether this server can get tokens for other APIs: its app
+// registration must expose a scope (ENTRA_API_SCOPE).
 func (c *Caller) CanCallAPIs() bool { return c.server.api != nil }
 
-// Token returns Entra's token for scopes of one API, in the name of the caller. A bare
-// scope such as User.Read is Microsoft Graph's, as everywhere in Entra; that of another
-// API is written out: api://…/Files.Read. The definition must name each with CallAPI,
-// and the client must have been granted it. An *entra.Error with ConsentURL says that
-// consent at Entra is missing: return it, and the user is asked.
+// Token returns Entra's token for scopes of one API, on behalf of the caller. A scope
+// without a URI, such as User.Read, is Microsoft Graph's, as everywhere in Entra;
+// that of another API is written in full: api://…/Files.Read. The definition must
+// name each with CallAPI, and the client must have been granted it. An *entra.Error
+// with ConsentURL says that consent at Entra is missing: return it, and the user is
+// asked.
 //
-// The token is for that API and goes nowhere else. HTTPClient and GetJSON see to that.
+// The token must be sent to that API only. HTTPClient and GetJSON ensure that.
 func (c *Caller) Token(ctx context.Context, scopes ...string) (entra.APIToken, error) {
 	var none entra.APIToken
 	full, err := c.apiScopes(ctx, scopes)
@@ -63,7 +64,7 @@ func (c *Caller) Token(ctx context.Context, scopes ...string) (entra.APIToken, e
 	return token, err
 }
 
-// apiScopes are scopes as Entra wants them, if this caller and definition may use them.
+// apiScopes are scopes in full, if this caller and definition may use them.
 func (c *Caller) apiScopes(ctx context.Context, scopes []string) ([]string, error) {
 	if !c.CanCallAPIs() {
 		return nil, Fail("This server is not set up to call other services for you.", nil)
@@ -87,7 +88,7 @@ func (c *Caller) apiScopes(ctx context.Context, scopes []string) ([]string, erro
 	return full, nil
 }
 
-// apiScope is scope as Entra wants it.
+// apiScope is scope in full, as Entra requires it.
 func (s *Server) apiScope(scope string) string {
 	if strings.Contains(scope, "/") {
 		return scope
@@ -127,9 +128,9 @@ func mayCarryToken(u *url.URL) bool {
 }
 
 // HTTPClient calls the API that scopes belong to, as the user. It sends the token to
-// that API's own origin, over https, and not along with a redirect. If the API refuses
-// the token (401), it asks Entra for another and tries once more. The errors of Token
-// are in those of its Do.
+// that API's origin only, over https, and does not send it with a redirect. If the
+// API refuses the token (401), it asks Entra for another and tries once more. Its Do
+// also fails with the errors of Token.
 func (c *Caller) HTTPClient(scopes ...string) *http.Client {
 	return &http.Client{Timeout: c.server.client.Timeout, Transport: &asUser{caller: c, scopes: scopes}}
 }
@@ -197,11 +198,11 @@ func (t *asUser) origin(scope string) string {
 	return originOf(u)
 }
 
-// APIError is what another API answered instead of what was asked for.
+// APIError is an error that another API answered.
 type APIError struct {
 	// Status is the HTTP status, 0 if there was no answer.
 	Status int
-	// Code is the API's own word, such as Graph's "ResourceNotFound".
+	// Code is the API's error code, such as Graph's "ResourceNotFound".
 	Code       string
 	RetryAfter time.Duration
 	host       string
@@ -223,7 +224,7 @@ func (e *APIError) Error() string {
 	return e.host + " does not answer now. Try again in a minute."
 }
 
-// Unwrap returns what stands behind the error, if it was not the API's answer.
+// Unwrap returns the cause if there was no answer of the API.
 func (e *APIError) Unwrap() error { return e.cause }
 
 const (
@@ -231,9 +232,10 @@ const (
 	maxAPIAnswer = 4 << 20
 )
 
-// GetJSON reads what is at address, as the user, into a value that decodes from JSON. A
-// path such as /v1.0/me is Microsoft Graph's. Errors are those of Token, and *APIError,
-// whose text says what the user can do. Answers of more than 4 MiB are errors.
+// GetJSON reads what is at address, as the user, into a value that decodes from JSON.
+// A path such as /v1.0/me is Microsoft Graph's. Errors are those of Token, and
+// *APIError, with a text that says what the user can do. Answers of more than 4 MiB
+// are errors.
 func (c *Caller) GetJSON(ctx context.Context, address string, into any, scopes ...string) error {
 	if strings.HasPrefix(address, "/") {
 		address = c.server.graphURL + address

@@ -27,11 +27,11 @@ import (
 // request within a session, and this server has none.
 const firstRounds = "2026-07-28"
 
-// answerLife is how long an answer may be given.
+// answerLife is how long after the question an answer is accepted.
 const answerLife = 10 * time.Minute
 
-// AnsweredPrefix begins the partitions of answers that were used, one an hour; the
-// rows expire and nobody extends them.
+// AnsweredPrefix begins the partitions of answers that were used, one for each hour.
+// Their rows expire and are never extended.
 const AnsweredPrefix = "q-"
 
 // ErrDeclined is returned by Ask if the user does not want to answer.
@@ -43,7 +43,7 @@ func (c *Caller) CanAsk() bool {
 	return c.canRound() && caps != nil && caps.Elicitation != nil && (caps.Elicitation.Form != nil || caps.Elicitation.URL == nil)
 }
 
-// canOpen reports whether the client opens links for us.
+// canOpen reports whether the client can ask its user to open a link.
 func (c *Caller) canOpen() bool {
 	caps := capabilitiesOf(c.Request)
 	return c.canRound() && caps != nil && caps.Elicitation != nil && caps.Elicitation.URL != nil
@@ -69,15 +69,15 @@ func revisionOf(req mcp.Request) string {
 	return ""
 }
 
-// Ask asks the user to fill in a form and returns what they did. T is a struct of
+// Ask asks the user to fill in a form and returns the values. T is a struct of
 // strings, numbers and booleans, described by tags as arguments are; struct{} asks
 // for a confirmation alone.
 //
-// Return Ask's error as it is: the question travels in it, and the client calls the
+// Return Ask's error unchanged: it contains the question, and the client calls the
 // tool again with the answer. The function then starts from its beginning, so ask
-// first and act afterwards; an answer is good for the same user, tool and arguments,
-// once, within 10 minutes. It comes from the client: it says what was typed and
-// proves nothing about who typed it. ErrDeclined means no.
+// first and act afterwards. An answer is accepted once, within 10 minutes, for the
+// same user, tool and arguments. It comes from the client and does not prove who
+// typed it. ErrDeclined means that the user does not want to answer.
 //
 // Clients before 2026-07-28 cannot be asked; their users read the question as the
 // tool's error. CanAsk tells beforehand.
@@ -107,7 +107,7 @@ func Ask[T any](ctx context.Context, caller *Caller, message string) (T, error) 
 	return answer, nil
 }
 
-// flat holds a form to what clients can show (MCP, "Elicitation").
+// flat refuses a form that clients cannot show (MCP, "Elicitation").
 func flat(form *shape) error {
 	for _, f := range form.members {
 		if f.kind == "object" || f.kind == "array" && len(f.items.enum) == 0 {
@@ -118,10 +118,10 @@ func flat(form *shape) error {
 }
 
 // AskToOpen asks the user to open an https link, for what must not pass through the
-// client: a payment, a secret. It returns nil once the client says that they did,
-// which does not mean that anything was done there: look. The link must tell nobody
-// who the user is and let nobody in without signing in. Otherwise it is as Ask; who
-// cannot be asked reads the link in the tool's error.
+// client: a payment, a secret. It returns nil once the client says that the user
+// agreed, which does not mean that anything was done there: check that. The link must
+// not identify the user, and must require a sign-in. Otherwise it works like Ask;
+// users who cannot be asked get the link in the tool's error.
 func (c *Caller) AskToOpen(ctx context.Context, message, link string) error {
 	_, err := c.ask(ctx, &mcp.ElicitParams{Mode: "url", Message: message, URL: link})
 	return err
@@ -161,7 +161,8 @@ type conversation struct {
 	consumed bool
 }
 
-// sealedTalk is a conversation as it goes through the client.
+// sealedTalk is a conversation in the form that is sealed and sent through the
+// client.
 type sealedTalk struct {
 	Version int               `json:"v"`
 	ID      string            `json:"id"`
@@ -174,7 +175,8 @@ type sealedTalk struct {
 
 const talkVersion = 1
 
-// errState is told to a client that brings a state of another call, or none of ours.
+// errState is for a client that sends the state of another call, or one that is not
+// ours.
 func errState() error {
 	return &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: "The requestState does not belong to this call, or has expired. Call again without it."}
 }
@@ -211,7 +213,7 @@ func (c *Caller) conversation(ctx context.Context) (*conversation, error) {
 // identity is whose answers count: those of this sign-in.
 func (c *Caller) identity() string { return string(c.Subject) + " " + c.ClientID + " " + c.GrantID }
 
-// callDigest is what the answers are about: the tool and its arguments.
+// callDigest identifies what the answers are about: the tool and its arguments.
 func (c *Caller) callDigest() string {
 	sum := sha256.Sum256([]byte(string(c.definition.kind) + " " + c.definition.name + " " + string(c.arguments)))
 	return hex.EncodeToString(sum[:])
@@ -248,7 +250,7 @@ func (c *Caller) ask(ctx context.Context, params *mcp.ElicitParams) (map[string]
 	return given.Content, c.consume(ctx, talk)
 }
 
-// consume uses the state that came with this request, once among all instances,
+// consume marks the state that came with this request as used, for all instances,
 // before the function acts on the answer.
 func (c *Caller) consume(ctx context.Context, talk *conversation) error {
 	if talk.consumed {
@@ -310,7 +312,7 @@ func (s *Server) answerQuestion(ctx context.Context, call *Call, failed error) (
 	return &mcp.CallToolResult{InputRequests: requests, RequestState: state}, nil
 }
 
-// missingCapability is what a client of 2026-07-28 is owed that cannot show a form.
+// missingCapability is the error for a client of 2026-07-28 that cannot show a form.
 func missingCapability() error {
 	data, _ := json.Marshal(mcp.MissingRequiredClientCapabilityData{RequiredCapabilities: &mcp.ClientCapabilities{ // a constant
 		Elicitation: &mcp.ElicitationCapabilities{Form: &mcp.FormElicitationCapabilities{}},
@@ -318,8 +320,8 @@ func missingCapability() error {
 	return &jsonrpc.Error{Code: mcp.CodeMissingRequiredClientCapabilities, Message: "This needs a client with elicitation.", Data: data}
 }
 
-// consentOf finds the question behind a missing consent: a link that the user, or an
-// administrator, opens.
+// consentOf is the question for a missing consent: a link that the user or an
+// administrator opens.
 func consentOf(err error, q **question) bool {
 	f, ok := errors.AsType[*entra.Error](err)
 	if !ok || f.ConsentURL == "" {

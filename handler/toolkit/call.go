@@ -16,10 +16,10 @@ import (
 	"entramcp/handler/observe"
 )
 
-// Call is one use of a tool, a resource or a prompt, as hooks see it.
+// Call is one use of a tool, a resource or a prompt, for hooks.
 type Call struct {
-	// Kind is "tool", "resource", "prompt" or "completion": what may be typed into
-	// an argument of a resource template or a prompt.
+	// Kind is "tool", "resource", "prompt" or "completion", which lists values of an
+	// argument of a resource template or a prompt.
 	Kind string
 	// Name is that of the definition, URI that of a resource.
 	Name, URI string
@@ -28,24 +28,24 @@ type Call struct {
 	Caller    *Caller
 }
 
-// Hook judges what is called, and what comes of it: a policy, the prevention of
-// data loss, metering, a budget. Each may be nil.
+// Hook checks calls and their results: for a policy, the prevention of data loss,
+// metering, a budget. Before and After may be nil.
 //
-// An error refuses: the caller reads the words of Fail, or of the error itself,
-// with a reference for the operator. A hook that panics refuses too.
+// An error refuses the call: the caller gets the message of Fail, or of the error
+// itself, with a reference for the operator. A panic refuses the call, too.
 type Hook struct {
 	// Name is in the audit trail as the reason of a refusal: a few fixed letters.
 	Name string
 	// Before runs before the function, in the order of the catalogue.
 	Before func(ctx context.Context, call *Call) error
 	// After runs after the function, in the opposite order, if Before let the call
-	// pass. result is what goes out: *mcp.CallToolResult, *mcp.ReadResourceResult,
-	// *mcp.GetPromptResult or *mcp.CompleteResult, and failed the error of the
-	// function, of which result is nil then.
+	// pass. result is what is sent: *mcp.CallToolResult, *mcp.ReadResourceResult,
+	// *mcp.GetPromptResult or *mcp.CompleteResult. If the function failed, failed is
+	// its error and result is nil.
 	After func(ctx context.Context, call *Call, result mcp.Result, failed error) error
 }
 
-// refusal is a hook's.
+// refusal is the error of a hook.
 type refusal struct {
 	hook string
 	err  error
@@ -54,8 +54,8 @@ type refusal struct {
 func (r *refusal) Error() string { return r.err.Error() }
 func (r *refusal) Unwrap() error { return r.err }
 
-// run is the one way to whatever a definition defines: who calls, hooks, a
-// deadline, a panic that stays here, and one audit event.
+// run runs the function of every definition: it finds the caller, runs the hooks,
+// sets the deadline, recovers from a panic, and writes one audit event.
 func (s *Server) run(ctx context.Context, d *definition, call *Call, req mcp.Request, prepare func(*Call) error, invoke func(context.Context, *Call) (mcp.Result, error)) (mcp.Result, error) {
 	caller, ok := s.callerOf(d, req)
 	if !ok {
@@ -151,7 +151,7 @@ func (s *Server) throughHooks(ctx context.Context, call *Call, function func(con
 	return result, err
 }
 
-// The hooks of our own, by the reason that the audit trail has for them.
+// The hooks of this package, by their reason in the audit trail.
 const (
 	hookAccess    = "scope or role"
 	hookArguments = "arguments"
@@ -178,7 +178,7 @@ func ownHook(name string) bool {
 }
 
 // protected keeps a panic of the function from ending the process: the SDK runs
-// requests on goroutines of its own, out of reach of net/http's recover.
+// requests on its own goroutines, which net/http's recover does not reach.
 func protected(ctx context.Context, caller *Caller, function func() (mcp.Result, error)) (result mcp.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -194,8 +194,8 @@ func guarded(ctx context.Context, caller *Caller, hook func() error) error {
 	return err
 }
 
-// maxResult bounds what is sent, in bytes of JSON, where MaxResult says nothing
-// else. Clients cut or refuse far less.
+// maxResult is the largest result in bytes of JSON, unless MaxResult says otherwise.
+// Clients cut or refuse much smaller ones.
 const maxResult = 1 << 20
 
 func (s *Server) bound(d *definition, result mcp.Result) error {
@@ -209,7 +209,7 @@ func (s *Server) bound(d *definition, result mcp.Result) error {
 	return nil
 }
 
-// sizeOf is about how long result is in JSON.
+// sizeOf is about how many bytes result has in JSON.
 func sizeOf(result mcp.Result) int {
 	n := 0
 	content := func(c mcp.Content) {
@@ -273,7 +273,7 @@ func (s *Server) audit(ctx context.Context, call *Call, result mcp.Result, err e
 }
 
 // needsInput reports whether result is a question. The SDK's method of that name
-// knows it only once the result is on its way.
+// knows it only once the result is being sent.
 func needsInput(result mcp.Result) bool {
 	switch r := result.(type) {
 	case *mcp.CallToolResult:

@@ -12,28 +12,28 @@ import (
 )
 
 // Caller is who a tool, resource or prompt runs for, as the verified access token
-// says, and what can be done in their name. It is good until the function that
-// was given it returns.
+// says, and what can be done on their behalf. It must not be used after the function
+// that gets it has returned.
 type Caller struct {
 	// Kind is grants.User, or an application or agent that calls by itself.
 	Kind grants.CallerKind
-	// Subject names the user without saying who it is: the same for all of a
+	// Subject identifies the user without naming them. It is the same for all of a
 	// user's clients and sign-ins.
 	Subject  grants.Subject
 	TenantID string
 	ClientID string
-	// GrantID is the user's sign-in for this client. It is empty for callers with
-	// a token of Entra's own.
+	// GrantID is the user's sign-in for this client. It is empty for callers with a
+	// token that Entra issued.
 	GrantID string
 	// Scopes are what the client was allowed, Roles the app roles that Entra
-	// assigned. Both are shared with other calls and must not be changed.
+	// assigned. Other calls share both: they must not be changed.
 	Scopes oauth.Scopes
 	Roles  []string
-	// Log writes with the correlation id of the request, the tool and the subject.
-	// Arguments and results are the user's and do not belong there.
+	// Log adds the correlation ID of the request, the tool and the subject. Do not
+	// log arguments and results: they are the user's.
 	Log *slog.Logger
-	// Request is the MCP request, for what this type leaves out. Its headers hold
-	// no credential.
+	// Request is the MCP request, for what this type does not have. Its headers
+	// contain no credential.
 	Request mcp.Request
 
 	server     *Server
@@ -65,9 +65,9 @@ func (r *lazy[T]) get(read func() (T, error)) (T, error) {
 	return v, err
 }
 
-// Identity is the user by Entra's ids and in words: name and user principal name.
-// The first call reads the grant from the table; its errors are *oauth.Error,
-// invalid_token if the sign-in has ended. An application has no name here.
+// Identity is the user: Entra's IDs, name and user principal name. The first call
+// reads the grant from the table; its errors are *oauth.Error, invalid_token if the
+// sign-in has ended. An application has no name here.
 func (c *Caller) Identity(ctx context.Context) (grants.Identity, error) {
 	if c.access.Identity != nil {
 		return *c.access.Identity, nil
@@ -78,7 +78,7 @@ func (c *Caller) Identity(ctx context.Context) (grants.Identity, error) {
 
 // signIn is the grant behind the call.
 func (c *Caller) signIn(ctx context.Context) (grants.Grant, error) {
-	if !c.access.Assertion.IsZero() { // of Entra's own token
+	if !c.access.Assertion.IsZero() { // a token that Entra issued
 		return grants.Grant{
 			Subject: c.Subject, ClientID: c.ClientID, Scopes: c.Scopes, Identity: *c.access.Identity,
 			Assertion: c.access.Assertion, AssertionExpires: c.access.Expires,
@@ -101,8 +101,8 @@ func accessOf(req mcp.Request) (*grants.Access, bool) {
 	return access, ok && access != nil
 }
 
-// callerOf is the caller of one request. Without an access there is none: nothing
-// ever runs for nobody.
+// callerOf is the caller of one request. Without an access it is an error, and
+// nothing runs.
 func (s *Server) callerOf(d *definition, req mcp.Request) (*Caller, bool) {
 	access, ok := accessOf(req)
 	if !ok {
@@ -117,8 +117,8 @@ func (s *Server) callerOf(d *definition, req mcp.Request) (*Caller, bool) {
 	return c, true
 }
 
-// callerLog adds what Caller.Log says of itself once something is logged: most
-// calls log nothing.
+// callerLog adds the attributes of Caller.Log only when something is logged, because
+// most calls log nothing.
 type callerLog struct{ *Caller }
 
 func (l callerLog) handler() slog.Handler {

@@ -1,5 +1,5 @@
-// Package toolkit is what tools, resources and prompts are made with, and the
-// MCP server that serves them.
+// Package toolkit is for writing tools, resources and prompts, and has the MCP server
+// that serves them.
 //
 // A tool is a function and a line in a Catalogue. The function's argument
 // struct becomes the input schema, its result the output schema:
@@ -44,8 +44,8 @@ type Catalogue struct {
 	Hooks []Hook
 }
 
-// With is the catalogue with what others offer as well; it keeps its own name and
-// hooks first.
+// With is the catalogue together with others. Its About stays, and its hooks come
+// first.
 func (c Catalogue) With(more ...Catalogue) Catalogue {
 	for _, m := range more {
 		c.Tools = slices.Concat(c.Tools, m.Tools)
@@ -56,8 +56,8 @@ func (c Catalogue) With(more ...Catalogue) Catalogue {
 	return c
 }
 
-// Scopes are all scopes that something requires or makes use of. Those of other APIs
-// are left out where the server gets no tokens for them.
+// Scopes are all scopes that a definition requires or can use. Those of other APIs
+// are left out if the server cannot get tokens for them.
 func (c Catalogue) Scopes(callsAPIs bool) oauth.Scopes {
 	var scopes oauth.Scopes
 	for _, d := range c.definitions() {
@@ -69,7 +69,7 @@ func (c Catalogue) Scopes(callsAPIs bool) oauth.Scopes {
 	return scopes
 }
 
-// ScopeWords are the scopes that something describes, in plain words.
+// ScopeWords are the descriptions of scopes (DescribeScope), by scope.
 func (c Catalogue) ScopeWords() map[string]string {
 	words := map[string]string{}
 	for _, d := range c.definitions() {
@@ -142,7 +142,7 @@ type About struct {
 	Icons []Icon
 }
 
-// Icon is a picture of the server or of a tool.
+// Icon is an icon of the server or of a tool.
 type Icon struct {
 	// Source is an https URL, or a data URL of at most 16 KiB.
 	Source string
@@ -152,11 +152,11 @@ type Icon struct {
 	Sizes []string
 }
 
-// Description is what a running server says of itself.
+// Description describes a running server.
 type Description struct {
 	Name, Title, Version string
-	// Revision is the commit that the server was built from and RevisionTime
-	// when that was made; both are empty where the build does not know.
+	// Revision is the commit that the server was built from and RevisionTime when
+	// that was made; both are empty if the build does not record them.
 	Revision, RevisionTime string
 	// Authentication says in words how callers sign in.
 	Authentication string
@@ -174,11 +174,10 @@ func (a About) implementation(version string) *mcp.Implementation {
 	}
 }
 
-// maxIcon bounds a data URL, which every client fetches with every list.
+// maxIcon is the longest data URL in bytes: every list contains it.
 const maxIcon = 16 << 10
 
-// Check finds what clients would refuse of what the server says of itself, and
-// what people could not read.
+// Check finds what clients would refuse, and what people could not read.
 func (a About) Check() error {
 	var wrong []error
 	refuse := func(what string, args ...any) {

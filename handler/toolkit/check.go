@@ -17,13 +17,13 @@ import (
 	"unicode/utf8"
 )
 
-// maxText is the longest string in an argument, in characters, where no
-// maxLength says otherwise.
+// maxText is the longest string in an argument, in characters, unless maxLength says
+// otherwise.
 const maxText = 64 << 10
 
-// arguments are raw as they decode into the tool's struct: defaults are filled
-// in, and what models are known to get slightly wrong is put right. The error
-// names the argument.
+// arguments makes of raw what decodes into the tool's struct: it fills in defaults
+// and corrects small mistakes that models are known to make. The error names the
+// argument.
 func (s *shape) arguments(raw json.RawMessage) (json.RawMessage, error) {
 	value := any(map[string]any{})
 	if text := bytes.TrimSpace(raw); len(text) > 0 && string(text) != "null" {
@@ -53,8 +53,8 @@ func decodeAny(raw []byte) (any, error) {
 	return value, nil
 }
 
-// check returns value as the shape wants it. Clients are known to send null for
-// what is left out, and lists and objects encoded a second time, as a string.
+// check returns value in the form of the shape. Some clients send null for what is
+// left out, and lists and objects encoded a second time, as a string.
 func (s *shape) check(value any, path string) (any, error) {
 	wrong := func(format string, args ...any) error {
 		name := "The arguments"
@@ -202,7 +202,7 @@ func (s *shape) checkNumber(v json.Number) (json.Number, error) {
 	return v, nil
 }
 
-// shortened keeps what a client made up from filling an answer.
+// shortened is text of a client for an error message, of limited length.
 func shortened(text string) string {
 	const limit = 80
 	if utf8.RuneCountInString(text) <= limit {

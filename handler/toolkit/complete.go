@@ -46,8 +46,8 @@ func (d *definition) completersFor(arguments *shape) map[string]Completer {
 	return all
 }
 
-// complete answers completion/complete for prompts and resource templates. Values
-// may be private, so the same hooks judge it.
+// complete answers completion/complete for prompts and resource templates. Values may
+// be private, so the same hooks apply.
 func (s *Server) complete(ctx context.Context, req *mcp.CompleteRequest) (*mcp.CompleteResult, error) {
 	d, completers := s.completersOf(req.Params.Ref)
 	if d == nil {

@@ -12,8 +12,8 @@ import (
 )
 
 // DataPrefix begins the partitions of what tools keep for a user: the prefix, the
-// subject, "-" and the name of the store. Their rows have no expiry, so nothing sweeps
-// them, and are not sealed with the key ring, whose epochs end.
+// subject, "-" and the name of the store. Their rows do not expire, so they are not
+// swept. They are not sealed with the key ring, because its epochs expire.
 const DataPrefix = "u-"
 
 // Limits of what tools keep for one user.
@@ -53,15 +53,16 @@ type Item[T any] struct {
 	ETag  ETag
 }
 
-// Data is the caller's own store of one name: no other user reads or writes it, whatever
-// client they use, and the same user finds it from all of theirs. DataOf opens one.
+// Data is a store of the caller's own, by name. No other user can read or write it;
+// the same user finds it from all of their clients. DataOf opens one.
 type Data[T any] struct {
 	caller    *Caller
 	partition string
 }
 
-// DataOf opens the caller's store of a name, [a-z][a-z0-9_]*, at most 48 characters. T
-// encodes as JSON; fields that it gets later are empty in what was kept before. No I/O.
+// DataOf opens the caller's store of a name, [a-z][a-z0-9_]*, at most 48 characters.
+// T encodes as JSON; fields that are added to it later are empty in what was stored
+// before. No I/O.
 func DataOf[T any](caller *Caller, name string) Data[T] {
 	if !validName.MatchString(name) {
 		panic(fmt.Sprintf("toolkit: the name %q of a store must match %s", name, validName))
@@ -71,8 +72,8 @@ func DataOf[T any](caller *Caller, name string) Data[T] {
 
 func dataOwner(subject grants.Subject) string { return DataPrefix + string(subject) + "-" }
 
-// kept is the value of a row. Tenant is the hash of the user's, by which rows are found
-// when a tenant leaves; rows of earlier versions have none.
+// kept is the value of a row. Tenant is the hash of the user's, by which the rows of
+// a tenant are found when it is removed; rows of earlier versions have none.
 type kept struct {
 	Version int             `json:"v"`
 	Tenant  string          `json:"tenant,omitempty"`
@@ -94,9 +95,10 @@ func (d Data[T]) Get(ctx context.Context, key string) (Item[T], error) {
 	return decodeItem[T](row)
 }
 
-// Put keeps value under key and returns its version. With an ETag of an item it replaces
-// that version only, with IfNew it adds only, both or else ErrItemChanged; with none it
-// does either. Adding beyond MaxItems is ErrQuota. One to four storage operations.
+// Put keeps value under key and returns its version. With the ETag of an item it
+// replaces only that version, with IfNew it only adds; otherwise it fails with
+// ErrItemChanged. With an empty ETag it does either. Adding beyond MaxItems is
+// ErrQuota. One to four storage operations.
 func (d Data[T]) Put(ctx context.Context, key string, value T, etag ETag) (ETag, error) {
 	encoded, err := dataKey(key)
 	if err != nil {
@@ -131,8 +133,8 @@ func (d Data[T]) Put(ctx context.Context, key string, value T, etag ETag) (ETag,
 	return ETag(next), dataError(err)
 }
 
-// add counts a new item before it exists: a crash in between counts one too many, which
-// counting again puts right.
+// add counts a new item before it exists: after a crash in between the count is one
+// too high, which count corrects.
 func (d Data[T]) add(ctx context.Context, row store.Row) (ETag, error) {
 	if err := d.count(ctx, 1); err != nil {
 		return "", err
@@ -145,8 +147,8 @@ func (d Data[T]) add(ctx context.Context, row store.Row) (ETag, error) {
 	return ETag(etag), dataError(err)
 }
 
-// Delete removes the version with etag, or whatever there is if that is empty. What does
-// not exist is ErrNoItem. Up to four storage operations.
+// Delete removes the version with etag, or whatever there is if that is empty. It is
+// ErrNoItem if there is none. Up to four storage operations.
 func (d Data[T]) Delete(ctx context.Context, key string, etag ETag) error {
 	encoded, err := dataKey(key)
 	if err != nil {
@@ -203,8 +205,8 @@ type counted struct {
 	Items   int `json:"items"`
 }
 
-// count adds by to the number of items, or fails with ErrQuota. A number at its limit is
-// first compared with what there is.
+// count adds by to the number of items, or fails with ErrQuota. At the limit, the
+// items are counted first.
 func (d Data[T]) count(ctx context.Context, by int) error {
 	table := d.caller.server.table
 	for range 5 {
@@ -347,8 +349,8 @@ func ExportData(ctx context.Context, table store.Table, subject grants.Subject) 
 	return all, err
 }
 
-// EraseData removes all that tools keep for a user, and returns how many rows that were.
-// Call it again after an error: it continues with what is left.
+// EraseData removes all that tools keep for a user, and returns how many rows it
+// removed. Call it again after an error: it continues with what is left.
 func EraseData(ctx context.Context, table store.Table, subject grants.Subject) (int, error) {
 	erased := 0
 	for {

@@ -58,12 +58,12 @@ var (
 // maxDescription is in bytes; OpenAI takes 1024 characters.
 const maxDescription = 1024
 
-// define makes a definition and panics where it would not work: the program is
-// wrong, and it is to say so before it serves anybody.
+// define makes a definition. It panics if that cannot work, so that a mistake in the
+// program is found before it serves anybody.
 func define(k kind, name, description string, rules []Rule) definition {
 	d := definition{
 		kind: k, name: name, title: titleOf(name), description: description,
-		// What the specification assumes of tools that say nothing.
+		// The specification's defaults.
 		annotations: mcp.ToolAnnotations{DestructiveHint: new(true), OpenWorldHint: new(true)},
 	}
 	for _, rule := range rules {
@@ -80,12 +80,12 @@ func define(k kind, name, description string, rules []Rule) definition {
 	return d
 }
 
-// refuse stops a program whose definitions cannot work.
+// refuse panics because of a definition that cannot work.
 func (d *definition) refuse(format string, args ...any) {
 	panic(fmt.Sprintf("toolkit: the %s %q: %s", d.kind, d.name, fmt.Sprintf(format, args...)))
 }
 
-// titleOf is the name as people write it: my_manager is My manager.
+// titleOf makes a title of a name: my_manager becomes My manager.
 func titleOf(name string) string {
 	words := strings.ReplaceAll(name, "_", " ")
 	if words == "" {
@@ -97,7 +97,7 @@ func titleOf(name string) string {
 // Rule is a property of a tool, a resource or a prompt beyond its function.
 type Rule func(*definition)
 
-// only refuses a rule where it means nothing.
+// only refuses a rule for kinds that it does not apply to.
 func (d *definition) only(rule string, kinds ...kind) {
 	if !slices.Contains(kinds, d.kind) {
 		d.refuse("the rule %s does not apply to it", rule)
@@ -122,29 +122,27 @@ func Meta(name string, value any) Rule {
 	}
 }
 
-// RequireScopes demands every one of scopes. A client that lacks one is told at
-// HTTP level, 403 with a challenge it can act on (RFC 6750 §3.1), so that it
-// asks the user for more.
+// RequireScopes requires all of scopes. A client that lacks one gets HTTP status 403
+// with a challenge (RFC 6750 §3.1), so that it can ask the user for more.
 func RequireScopes(scopes ...string) Rule {
 	return func(d *definition) { d.required = d.required.Union(oauth.NewScopes(scopes...)) }
 }
 
-// OptionalScopes are used where they are granted. Clients may ask for them;
-// calls without them succeed.
+// OptionalScopes are used if they are granted. Clients may ask for them; calls
+// without them succeed.
 func OptionalScopes(scopes ...string) Rule {
 	return func(d *definition) { d.optional = d.optional.Union(oauth.NewScopes(scopes...)) }
 }
 
-// CallAPI allows tokens for scopes of other APIs, for users who have granted
-// them to the client. Clients may ask for them wherever the server can get such
-// tokens; calls without them succeed.
+// CallAPI allows tokens for scopes of other APIs, for users who have granted them to
+// the client. Clients may ask for them if the server can get such tokens; calls
+// without them succeed.
 func CallAPI(scopes ...string) Rule {
 	return func(d *definition) { d.api = d.api.Union(oauth.NewScopes(scopes...)) }
 }
 
-// DescribeScope says in plain words what a scope lets a client do, such as "Read
-// your numbers". People see it on the consent page, and the bare scope where
-// nothing is said.
+// DescribeScope says in plain words what a scope lets a client do, such as "Read your
+// numbers". People see it on the consent page; without it they see the scope itself.
 func DescribeScope(scope, words string) Rule {
 	return func(d *definition) {
 		if d.words == nil {
@@ -154,14 +152,14 @@ func DescribeScope(scope, words string) Rule {
 	}
 }
 
-// RequireRole demands one of the app roles. A client can do nothing about a
-// missing role, so the answer is an error that says who can.
+// RequireRole requires one of the app roles. A client cannot get a missing role, so
+// the answer is an error that says who assigns it.
 func RequireRole(oneOf ...string) Rule {
 	return func(d *definition) { d.roles = append(d.roles, oneOf...) }
 }
 
-// HideUnlessAllowed leaves it out of the lists of callers whose scopes or roles
-// rule it out. They are refused either way.
+// HideUnlessAllowed leaves the tool, resource or prompt out of the lists for callers
+// who lack its scopes or roles. Their calls are refused with and without it.
 func HideUnlessAllowed() Rule { return func(d *definition) { d.hide = true } }
 
 // ReadOnly tells clients that the tool changes nothing; many then call it
@@ -191,8 +189,7 @@ func Idempotent() Rule {
 	}
 }
 
-// ClosedWorld tells clients that the tool deals with this server's own data and
-// nothing beyond.
+// ClosedWorld tells clients that the tool uses only this server's own data.
 func ClosedWorld() Rule {
 	return func(d *definition) {
 		d.only("ClosedWorld", tool)
@@ -216,7 +213,7 @@ func Limit(l CallLimit) Rule {
 	}
 }
 
-// allowed says why a caller with these scopes and roles may not, or nil.
+// allowed says why a caller with these scopes and roles may not call, or returns nil.
 func (d *definition) allowed(scopes oauth.Scopes, roles []string) error {
 	if !scopes.Has(d.required...) {
 		return Fail("This "+string(d.kind)+" needs the scope "+d.required.String()+". Connect again and grant it.", nil)

@@ -7,9 +7,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// encode is value as JSON that fits the published schema, which knows no null:
-// models' vendors refuse nullable types. An empty list is [] and an empty map {},
-// what else is null is left out.
+// encode is value as JSON that fits the published schema, which has no null because
+// vendors of models refuse nullable types. A nil list is [], a nil map is {}, and
+// other nil members are left out.
 func (s *shape) encode(value any) ([]byte, error) {
 	raw, err := json.Marshal(value)
 	if err != nil || !bytes.Contains(raw, []byte("null")) {
@@ -37,7 +37,7 @@ func (s *shape) withoutNull(value any) any {
 		case "array":
 			return []any{}
 		case "object":
-			// An absent struct as a whole: its members are left out with it.
+			// The embedded struct is nil: its members are left out.
 			return map[string]any{}
 		}
 	case []any:

@@ -13,8 +13,8 @@ import (
 	"entramcp/handler/observe"
 )
 
-// Fail is an error that says message, full sentences, to the user and keeps
-// cause, which may be nil, for the log.
+// Fail is an error with a message for the user, in full sentences, and a cause for
+// the log, which may be nil.
 func Fail(message string, cause error) error { return &userError{message, cause} }
 
 // userError is an error whose message is for the user.
@@ -26,7 +26,7 @@ type userError struct {
 func (e *userError) Error() string { return e.message }
 func (e *userError) Unwrap() error { return e.cause }
 
-// unexpected is the error for what is the server's own fault.
+// unexpected is an error that is the server's fault.
 func unexpected(ctx context.Context, cause error) error {
 	return Fail("This failed unexpectedly."+reference(ctx), cause)
 }
@@ -39,8 +39,8 @@ func reference(ctx context.Context) string {
 	return ""
 }
 
-// Explain is the part of err that a user may see: what Fail, Entra or this
-// server's own errors have for them. Other errors are shown as they are.
+// Explain is the part of err that a user may see: the message of Fail, of Entra's
+// errors or of this server's own. Other errors are shown as they are.
 func Explain(err error) string {
 	text, _ := explain(err)
 	return text
@@ -74,8 +74,8 @@ func cause(err error) error {
 	return err
 }
 
-// answerTo is what err looks like to the client: a tool's result, which models
-// read, or an error of JSON-RPC for what has no such result.
+// answerTo is the answer to the client for err: for a tool a result, which models
+// read, and otherwise a JSON-RPC error.
 func (s *Server) answerTo(ctx context.Context, d *definition, err error) (mcp.Result, error) {
 	if protocol := new(jsonrpc.Error); errors.As(err, &protocol) {
 		return nil, protocol

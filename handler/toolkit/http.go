@@ -14,13 +14,13 @@ import (
 	"entramcp/handler/mcphttp"
 )
 
-// Handler serves MCP over streamable HTTP in every revision the SDK speaks, without
-// sessions. It relies on a bearer check in front of it, which also checks Host and
-// Origin: behind the Functions host every connection comes from loopback and carries
-// the public name, which the SDK's own check would refuse.
+// Handler serves MCP over streamable HTTP in every revision that the SDK supports,
+// without sessions. It relies on a bearer check in front of it, which also checks
+// Host and Origin: behind the Functions host every connection comes from loopback and
+// carries the public name, which the SDK's own check would refuse.
 //
-// What Extend adds to the server must be there before: the result that is encoded is
-// the one that has passed all middleware.
+// Call it after Extend: the result that is encoded is the one that has passed all
+// middleware.
 func (s *Server) Handler() http.Handler {
 	s.mcp.AddReceivingMiddleware(s.placing)
 	sdk := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return s.mcp }, &mcp.StreamableHTTPOptions{

@@ -16,8 +16,8 @@ type CallLimit struct {
 	Window time.Duration
 }
 
-// trackedWindows bounds the memory of the limits. Who comes after that many other
-// tenants, users and tools begins a new window.
+// trackedWindows bounds the memory of the limits. The oldest window is dropped for a
+// new one beyond that number.
 const trackedWindows = 100_000
 
 // limits count the calls of users, of all tools together and of each, and those of
@@ -40,8 +40,7 @@ func newLimits(tenant, all, each CallLimit, now func() time.Time) *limits {
 	return &limits{tenant: tenant, all: all, each: each, now: now, windows: windows}
 }
 
-// take counts a call, or says when the next may come. A call that one of the
-// limits refuses counts for none.
+// take counts a call, or says when the next may come. A refused call is not counted.
 func (l *limits) take(_ context.Context, call *Call) error {
 	if call.Kind == completion {
 		return nil

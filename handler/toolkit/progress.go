@@ -8,7 +8,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// progressPause is between two notifications: four a second are enough for people.
+// progressPause is the shortest time between two notifications: people need no more
+// than four a second.
 const progressPause = 250 * time.Millisecond
 
 type progressed struct {
@@ -17,10 +18,10 @@ type progressed struct {
 	done float64
 }
 
-// Progress tells the client how far the call is, if it asked for that. total is 0
-// where it is not known. Reports that do not go forward, and those that follow too
-// soon on another, are left out; one that reaches total never is. An error means that
-// the client has gone.
+// Progress tells the client how far the call is, if it asked for that. total is 0 if
+// it is not known. A report is left out if it is not higher than the last one, or if
+// it comes within a quarter of a second after it and does not reach total. An error
+// means that the client is no longer connected.
 func (c *Caller) Progress(ctx context.Context, done, total float64, message string) error {
 	req, ok := c.Request.(*mcp.CallToolRequest)
 	if !ok || req.Params.GetProgressToken() == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// Prompt is a prompt and the rules it is guarded by. DefinePrompt makes one.
+// Prompt is a prompt with its rules. DefinePrompt makes one.
 type Prompt struct {
 	definition
 	arguments   *shape

@@ -14,8 +14,8 @@ import (
 	"github.com/yosida95/uritemplate/v3"
 )
 
-// Resource is a resource, or a template of many, and the rules it is guarded by.
-// DefineResource and DefineTemplate make one.
+// Resource is a resource, or a template of many, with its rules. DefineResource and
+// DefineTemplate make one.
 type Resource struct {
 	definition
 	uri         string
@@ -25,8 +25,8 @@ type Resource struct {
 	read        func(ctx context.Context, caller *Caller, uri string, arguments json.RawMessage) (*mcp.ReadResourceResult, error)
 }
 
-// Completer lists the values that an argument may have, given how the caller has
-// begun to type it. Clients see 100 of them at most.
+// Completer lists the values of an argument that begin with what the caller has
+// typed. Clients get at most 100.
 type Completer func(ctx context.Context, caller *Caller, typed string) ([]string, error)
 
 // DefineResource makes a resource of a function.
@@ -50,10 +50,10 @@ func DefineResource[Out any](name, uri, description string, read func(ctx contex
 	return r
 }
 
-// DefineTemplate makes a family of resources of a function. template is a URI
-// template (RFC 6570) whose variables are the fields of In, strings all; their tags
-// say what they may be, as those of a tool's arguments. See DefineResource for Out.
-// The function answers NotFound where there is no such resource for this caller.
+// DefineTemplate makes a template of resources of a function. template is a URI
+// template (RFC 6570). Its variables are the fields of In, which are all strings;
+// their tags restrict them, like those of a tool's arguments. See DefineResource for
+// Out. The function returns NotFound if there is no such resource for this caller.
 func DefineTemplate[In, Out any](name, template, description string, read func(ctx context.Context, caller *Caller, in In) (Out, error), rules ...Rule) Resource {
 	r := Resource{definition: define(resource, name, description, rules), uri: template}
 	var err error
@@ -87,11 +87,11 @@ func DefineTemplate[In, Out any](name, template, description string, read func(c
 	return r
 }
 
-// NotFound is what a template's function answers where there is no such resource
-// for this caller: that it exists for somebody else is not said.
+// NotFound is the error of a template's function if there is no such resource for
+// this caller. It does not say whether it exists for somebody else.
 func NotFound(uri string) error { return mcp.ResourceNotFoundError(uri) }
 
-// MIMEType says what a resource is.
+// MIMEType sets the media type of a resource.
 func MIMEType(mimeType string) Rule {
 	return func(d *definition) {
 		d.only("MIMEType", resource)

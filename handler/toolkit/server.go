@@ -31,8 +31,7 @@ type GrantReader interface {
 	Get(ctx context.Context, subject grants.Subject, grantID string) (grants.Grant, error)
 }
 
-// Sealer protects what goes through the client and comes back. *keyring.Ring is
-// one.
+// Sealer seals what is sent through the client and comes back. *keyring.Ring is one.
 type Sealer interface {
 	Seal(ctx context.Context, p keyring.Purpose, ad, plaintext []byte) (string, error)
 	Open(ctx context.Context, p keyring.Purpose, ad []byte, sealed string) ([]byte, error)
@@ -49,14 +48,14 @@ type Options struct {
 	Sealer Sealer
 	// API may be nil: then tools cannot call other APIs for the user.
 	API OnBehalfOf
-	// ConsentLink, if not nil, is where a user consents to scopes of another API, as
-	// Entra wants them, for the call of a grant. Without it the link is Entra's own,
+	// ConsentLink, if not nil, is the URL where a user consents to scopes of another
+	// API, written in full, for the call of a grant. Without it the link is Entra's,
 	// for an administrator.
 	ConsentLink func(ctx context.Context, grant grants.Grant, scopes []string) (string, error)
 	// GraphURL is https://graph.microsoft.com if empty; national clouds have
 	// others.
 	GraphURL string
-	// HTTPClient calls other APIs; the default gives up after 8 seconds.
+	// HTTPClient calls other APIs; the default has a timeout of 8 seconds.
 	HTTPClient *http.Client
 	// Version comes from the build if empty.
 	Version string
@@ -66,13 +65,13 @@ type Options struct {
 	// together, and each tool; TenantCalls how often all of one tenant together
 	// may.
 	UserCalls, ToolCalls, TenantCalls CallLimit
-	// Deadline ends what takes longer, 10 minutes if zero. A tool may have one of
+	// Deadline ends calls that take longer; zero means 10 minutes. A tool may have
 	// its own.
 	Deadline time.Duration
 	// Telemetry may be nil.
 	Telemetry *telemetry.Telemetry
-	// Configure, if not nil, may change how the MCP server is made, for what the
-	// catalogue has no place for.
+	// Configure, if not nil, may change how the MCP server is made, for what a
+	// catalogue cannot express.
 	Configure func(*mcp.ServerOptions)
 	Now       func() time.Time
 	Log       *slog.Logger
@@ -111,8 +110,8 @@ const listTTL = 5 * time.Minute
 
 const defaultDeadline = 10 * time.Minute
 
-// New makes the server of a catalogue. It panics where the catalogue cannot work:
-// the program is wrong.
+// New makes the server of a catalogue. It panics if the catalogue cannot work, which
+// is a mistake in the program.
 func New(o Options) *Server {
 	s := &Server{
 		about:          o.Catalogue.About,
@@ -162,8 +161,8 @@ func New(o Options) *Server {
 	return s
 }
 
-// register adds what the catalogue has. Two of a kind with one name would hide
-// each other.
+// register adds what the catalogue has. Two of one kind must not have the same name:
+// one would hide the other.
 func (s *Server) register(c Catalogue) {
 	c.Tools, c.Resources, c.Prompts = slices.Clone(c.Tools), slices.Clone(c.Resources), slices.Clone(c.Prompts)
 	names := map[string]bool{}
@@ -224,7 +223,7 @@ func (t *Tool) published() *mcp.Tool {
 	return published
 }
 
-// encoded is a schema as the SDK sends it: it would encode it again for every call.
+// encoded is a schema in JSON: the SDK would encode it again for every call.
 func encoded(s *schema) json.RawMessage {
 	raw, err := json.Marshal(s)
 	if err != nil {
@@ -233,8 +232,8 @@ func encoded(s *schema) json.RawMessage {
 	return raw
 }
 
-// MCP is the SDK's server, to add to it what a catalogue has no place for, before
-// it serves.
+// MCP is the SDK's server, for adding what a catalogue cannot express, before it
+// serves.
 func (s *Server) MCP() *mcp.Server { return s.mcp }
 
 // ScopesFor are the scopes that a request needs, by its JSON-RPC method and, for
@@ -270,7 +269,7 @@ func (s *Server) definitionOf(method, name string) *definition {
 // About is how the server presents itself.
 func (s *Server) About() About { return s.about }
 
-// describe is what the running server says of itself.
+// describe describes the running server.
 func (s *Server) describe(access *grants.Access) Description {
 	revision, time := version.Commit()
 	d := Description{
@@ -315,8 +314,8 @@ func (c Catalogue) OpenTools() (open []*mcp.Tool, others []string) {
 	return open, others
 }
 
-// cacheable marks what clients may keep: lists for a while, and what a resource
-// says of itself. Nothing is ever shared between users.
+// cacheable says how long clients may keep a result: lists for listTTL, resources as
+// their rule KeepFor says. Nothing may be shared between users.
 func (s *Server) cacheable(_ context.Context, req mcp.Request, c *mcp.Cacheable) {
 	c.CacheScope, c.TTLMs = "private", int(listTTL.Milliseconds())
 	read, ok := req.(*mcp.ReadResourceRequest)
@@ -329,7 +328,7 @@ func (s *Server) cacheable(_ context.Context, req mcp.Request, c *mcp.Cacheable)
 	}
 }
 
-// traced makes a span of every request. Names that a client made up stay out of it.
+// traced makes a span of every request, without names that a client has invented.
 func (s *Server) traced(next mcp.MethodHandler) mcp.MethodHandler {
 	if s.telemetry == nil {
 		return next
@@ -374,7 +373,7 @@ func errorType(result mcp.Result, err error) string {
 }
 
 // recovering keeps a panic anywhere in a request from ending the process: the SDK
-// runs requests on goroutines of its own, out of reach of net/http's recover.
+// runs requests on its own goroutines, which net/http's recover does not reach.
 func (s *Server) recovering(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (result mcp.Result, err error) {
 		defer func() {
@@ -387,9 +386,9 @@ func (s *Server) recovering(next mcp.MethodHandler) mcp.MethodHandler {
 	}
 }
 
-// served answers methods of capabilities that the server does not have with
-// "method not found", where the SDK would answer with empty lists. Options
-// without capabilities let the SDK decide what there is.
+// served answers methods of capabilities that the server does not have with "method
+// not found", where the SDK would answer with empty lists. Without capabilities in
+// its options the SDK decides which there are.
 func served(o *mcp.ServerOptions) mcp.Middleware {
 	has := o.Capabilities
 	return func(next mcp.MethodHandler) mcp.MethodHandler {
@@ -406,7 +405,8 @@ func served(o *mcp.ServerOptions) mcp.Middleware {
 	}
 }
 
-// visible leaves out of lists what the caller may not use and is hidden then.
+// visible leaves out of lists what the caller may not use and HideUnlessAllowed
+// hides.
 func (s *Server) visible(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
 		result, err := next(ctx, method, req)
@@ -439,7 +439,7 @@ func (s *Server) visible(next mcp.MethodHandler) mcp.MethodHandler {
 	}
 }
 
-// shownTo reports whether lists have it for a caller.
+// shownTo reports whether the lists for a caller contain it.
 func (d *definition) shownTo(access *grants.Access) bool {
 	return !d.hide || access != nil && d.allowed(access.Scopes, access.Roles) == nil
 }

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// Base64 is binary data in an argument or a result: a string on the wire, which
-// []byte as an argument would not be.
+// Base64 is binary data in an argument or a result, as a string in JSON. An argument
+// cannot be a []byte.
 type Base64 []byte
 
 // UnmarshalText decodes standard Base64 with padding (RFC 4648 §4).
@@ -34,9 +34,9 @@ func (b Base64) MarshalText() ([]byte, error) {
 	return []byte(base64.StdEncoding.EncodeToString(b)), nil
 }
 
-// shape is the form of a JSON value, made from a Go type and its tags. Arguments
-// are checked against all of it; what of it is published as a JSON Schema is
-// decided by vendors.
+// shape is the form of a JSON value, made from a Go type and its tags. Arguments are
+// checked against all of it; vendors decides which part is published as a JSON
+// Schema.
 type shape struct {
 	kind        string // the "type" of JSON Schema; "" is any value, in results only
 	description string
@@ -73,7 +73,7 @@ func argumentsOf(typ reflect.Type) (*shape, error) {
 // resultOf is the shape of what typ encodes to.
 func resultOf(typ reflect.Type) (*shape, error) { return (&shaper{}).of(typ) }
 
-// shaper makes shapes. Arguments are held to what every model can fill in.
+// shaper makes shapes. For arguments it accepts only what every model can fill in.
 type shaper struct {
 	input bool
 	path  []reflect.Type
@@ -231,8 +231,8 @@ func jsonName(f reflect.StructField) (name string, options []string, named bool)
 	return parts[0], parts[1:], true
 }
 
-// constrain takes the constraints from the tags of f. Those about text and
-// numbers say of an array what each of its items must be.
+// constrain takes the constraints from the tags of f. For an array, constraints on
+// text and numbers apply to each item.
 func (s *shape) constrain(f reflect.StructField, input bool) error {
 	s.description = f.Tag.Get("jsonschema")
 	item := s
@@ -249,7 +249,7 @@ func (s *shape) constrain(f reflect.StructField, input bool) error {
 			target = s
 		}
 		if !input {
-			continue // a result is the tool's own
+			continue // results are not checked
 		}
 		if !slices.Contains(c.kinds, target.kind) {
 			return fmt.Errorf("the tag %s is for %s, and this is of type %s", c.tag, strings.Join(c.kinds, " and "), target.kind)
@@ -302,7 +302,7 @@ var constraints = []struct {
 	}},
 }
 
-// number reads a bound. One that the type has already stays if it is tighter.
+// number reads a bound. A stricter bound of the type stays.
 func number(to **float64, text string, tighter func(a, b float64) float64) error {
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil {
@@ -337,8 +337,8 @@ func (s *shape) setDefault(text string, typ reflect.Type) error {
 	return nil
 }
 
-// consistent refuses constraints that nothing, or not the default and the
-// examples, can meet.
+// consistent refuses constraints that no value can meet, or that the default or an
+// example does not meet.
 func (s *shape) consistent() error {
 	target := s
 	if s.items != nil {

@@ -11,32 +11,31 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// Tool is a tool and the rules it is guarded by. Define makes one.
+// Tool is a tool with its rules. Define makes one.
 type Tool struct {
 	definition
 	arguments *shape
 	input     *schema
-	output    *schema // nil: the tool shapes its own result
+	output    *schema // nil: the tool makes its own result
 	call      func(ctx context.Context, caller *Caller, arguments json.RawMessage) (*mcp.CallToolResult, error)
 }
 
 // Define makes a tool of a function.
 //
-// In is a struct. The tag json names an argument, jsonschema describes it,
-// default gives its value where it is left out. Of the tags enum ("a,b"), minimum,
-// maximum, minLength, maxLength, minItems, maxItems, pattern, format and examples
-// ("a,b"), all are enforced before call runs; what some model refuses in a schema
-// is said in the description instead. A string has at most 65,536 characters if
-// no maxLength says otherwise. Pointers and omitempty make an argument optional.
+// In is a struct. The tag json names an argument, jsonschema describes it, default
+// gives its value if it is left out. Of the tags enum ("a,b"), minimum, maximum,
+// minLength, maxLength, minItems, maxItems, pattern, format and examples ("a,b"), all
+// are enforced before call runs; constraints that some models refuse in a schema are
+// in the description instead. A string has at most 65,536 characters unless maxLength
+// says otherwise. Pointers and omitempty make an argument optional.
 //
 // Out is any type that encodes as JSON, or a Result of one, to send images, audio,
 // links and resources too. A result that is not an object is sent as {"result": …}, a string
 // also as plain text. Out may be *mcp.CallToolResult, for what has no schema.
 //
-// The text of an error that call returns is shown to the user and the model. Use
-// Fail where the cause is not for them, and *jsonrpc.Error where the call itself is
-// wrong and MCP has a code for it. Define panics if the tool cannot work, and says
-// which field is why.
+// The text of an error that call returns is shown to the user and the model. Use Fail
+// if they must not see the cause, and *jsonrpc.Error if the call itself is wrong and
+// MCP has a code for it. Define panics if the tool cannot work, and names the field.
 func Define[In, Out any](name, description string, call func(ctx context.Context, caller *Caller, in In) (Out, error), rules ...Rule) Tool {
 	t := Tool{definition: define(tool, name, description, rules)}
 	var err error

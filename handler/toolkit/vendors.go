@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// vendor is a maker of models or of clients, and what its function calling takes
-// of JSON Schema in the schema of a tool's arguments.
+// vendor is a vendor of models or of clients, and which parts of JSON Schema it
+// accepts in the schema of a tool's arguments.
 type vendor struct {
 	name string
 	// refuses are keywords that fail the request, or the whole list of tools,
 	// in some version that people use.
 	refuses []string
-	// formats are the values of "format" that are taken; nil means all.
+	// formats are the values of "format" that it accepts; nil means all.
 	formats []string
-	// why says where that is known from.
+	// why is the source of that.
 	why string
 }
 
-// vendors decide what is published: a keyword that one of them refuses is
-// enforced and described in words, but not part of a schema. What they all take
-// is in keywords.
+// vendors decide what is published: a keyword that one of them refuses is enforced
+// and described in words, but not part of a schema. What all of them accept is in
+// keywords.
 var vendors = []vendor{
 	{
 		name:    "OpenAI",
@@ -47,14 +47,14 @@ var vendors = []vendor{
 	},
 }
 
-// keywords are those that every vendor takes, in one form: type is one string,
-// enum lists strings, additionalProperties is false.
+// keywords are those that every vendor accepts, in one form: type is one string, enum
+// lists strings, additionalProperties is false.
 var keywords = []string{
 	"type", "description", "properties", "required", "items", "enum", "additionalProperties", "default",
 	"minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "format",
 }
 
-// taken reports whether every vendor takes the keyword, and the value of format.
+// taken reports whether every vendor accepts the keyword and, for format, the value.
 func taken(keyword, format string) bool {
 	return slices.Contains(keywords, keyword) && !slices.ContainsFunc(vendors, func(v vendor) bool {
 		return slices.Contains(v.refuses, keyword) || keyword == "format" && v.formats != nil && !slices.Contains(v.formats, format)
@@ -151,8 +151,8 @@ func (s *shape) described() string {
 	return strings.TrimSpace(strings.Join(parts, " "))
 }
 
-// Portable reports what in the schema of a tool's arguments some vendor's models
-// or clients refuse. The schemas of Define are portable by construction.
+// Portable reports what some vendor's models or clients refuse in the schema of a
+// tool's arguments. They refuse nothing in the schemas of Define.
 func Portable(schema any) error {
 	raw, err := json.Marshal(schema)
 	if err != nil {
@@ -209,7 +209,8 @@ func portable(schema map[string]any, path string) error {
 	return nil
 }
 
-// portableForm judges the values of keywords that not everyone takes in each form.
+// portableForm checks the values of keywords that some vendors accept only in one
+// form.
 func portableForm(keyword string, value any, path string) error {
 	_, text := value.(string)
 	switch keyword {
