@@ -17,8 +17,8 @@ import (
 )
 
 var (
-	rounds = flag.Int("rounds", 3, "how often each server is measured, in turn")
-	each   = flag.Duration("each", 3*time.Second, "how long each measurement takes")
+	rounds = flag.Int("rounds", 5, "how often each server is measured, in turn")
+	each   = flag.Duration("each", 2*time.Second, "how long each measurement takes")
 	report = flag.String("report", "", "file whose tables are replaced, each between its two marks")
 )
 
@@ -95,6 +95,7 @@ func (w *stopwatch) pause(d time.Duration) {
 type measured struct {
 	server    string
 	perSecond []float64
+	tail      []float64 // p99/p50 at full throughput, from sending to the answer
 	p50, p99  []float64 // ms, at half the throughput and with due times
 	resident  []float64 // MiB, at the end of each round
 	most      float64   // MiB, that were ever resident
@@ -105,6 +106,16 @@ type measured struct {
 func median(v []float64) float64 {
 	v = slices.Sorted(slices.Values(v))
 	return v[len(v)/2]
+}
+
+// ratios are those of each round. The computer is faster in one round than in
+// another, for all servers, so that they lie closer together than what they are of.
+func ratios(v, base []float64) []float64 {
+	out := make([]float64, len(v))
+	for i := range v {
+		out[i] = v[i] / base[i]
+	}
+	return out
 }
 
 // spread is how far the runs lie apart, in percent of their median.
@@ -208,6 +219,7 @@ func (m *measured) add(sc scenario, s server, limit time.Duration, counts bool) 
 	}
 	used, own = processorTime(s.pid)-used, processorTime(os.Getpid())-own
 	m.perSecond = append(m.perSecond, r.perSecond())
+	m.tail = append(m.tail, float64(r.percentile(0.99))/float64(max(r.percentile(0.50), 1)))
 	m.processor = append(m.processor, ms(used)/float64(r.requests))
 	m.generator = append(m.generator, ms(own)/float64(r.requests))
 	if sc.work.request == nil {
@@ -348,13 +360,19 @@ func signingIn() workload {
 // table has one row for each server, the first being the measure of the others.
 func table(found []*measured) string {
 	var t strings.Builder
-	t.WriteString("| | requests/s | spread | ratio | p50 | p99 | p99/p50 | resident | most | processor | ratio | generator |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
-	base, most := median(found[0].perSecond), median(found[0].processor)
+	t.WriteString("| | requests/s | ratio | spread | p99/p50 | p50 | p99 | p99/p50 | resident | most | processor | ratio | generator |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
+	base := found[0]
 	for _, m := range found {
-		fmt.Fprintf(&t, "| %s | %.0f | %.0f %% | %.1f | %.2f ms | %.2f ms | %.1f ", m.server, median(m.perSecond), spread(m.perSecond),
-			median(m.perSecond)/base, median(m.p50), median(m.p99), median(m.p99)/median(m.p50))
+		ratio := ratios(m.perSecond, base.perSecond)
+		of := ratio
+		if m == base {
+			of = m.perSecond
+		}
+		fmt.Fprintf(&t, "| %s | %.0f | %.1f | %.0f %% | %.1f | %.2f ms | %.2f ms | %.1f ", m.server, median(m.perSecond), median(ratio), spread(of), median(m.tail),
+			median(m.p50), median(m.p99), median(m.p99)/median(m.p50))
 		if m.most > 0 {
-			fmt.Fprintf(&t, "| %.0f, %.0f MiB | %.0f MiB | %.3f ms | %.1f ", m.resident[0], m.resident[len(m.resident)-1], m.most, median(m.processor), most/median(m.processor))
+			fmt.Fprintf(&t, "| %.0f, %.0f MiB | %.0f MiB | %.3f ms | %.1f ", m.resident[0], m.resident[len(m.resident)-1], m.most,
+				median(m.processor), median(ratios(base.processor, m.processor)))
 		} else {
 			t.WriteString("| - | - | - | - ")
 		}
@@ -366,16 +384,17 @@ func table(found []*measured) string {
 // summary is one line for each scenario: this server beside the others.
 func summary(found []outcome) string {
 	var t strings.Builder
-	t.WriteString("| | FastMCP | this server | ratio | to the SDK | spread | processor | p99/p50 | most resident |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n")
+	t.WriteString("| | FastMCP | this server | ratio | spread | processor | to the SDK | spread | processor | p99/p50 | most resident |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, o := range found {
 		first, own := o.runs[0], o.runs[1]
-		sdk := "-"
+		ratio := ratios(own.perSecond, first.perSecond)
+		sdk := "- | - | -"
 		if i := slices.IndexFunc(o.runs, func(m *measured) bool { return strings.HasPrefix(m.server, "MCP SDK") }); i >= 0 {
-			sdk = fmt.Sprintf("%.1f ×", median(own.perSecond)/median(o.runs[i].perSecond))
+			to := ratios(own.perSecond, o.runs[i].perSecond)
+			sdk = fmt.Sprintf("%.1f × | %.0f %% | %.1f ×", median(to), spread(to), median(ratios(o.runs[i].processor, own.processor)))
 		}
-		fmt.Fprintf(&t, "| %s | %.0f/s | %.0f/s | %.1f × | %s | %.0f, %.0f %% | %.1f × | %.1f | %.0f MiB |\n", o.title, median(first.perSecond), median(own.perSecond),
-			median(own.perSecond)/median(first.perSecond), sdk, spread(first.perSecond), spread(own.perSecond),
-			median(first.processor)/median(own.processor), median(own.p99)/median(own.p50), own.most)
+		fmt.Fprintf(&t, "| %s | %.0f/s | %.0f/s | %.1f × | %.0f %% | %.1f × | %s | %.1f | %.0f MiB |\n", o.title, median(first.perSecond), median(own.perSecond),
+			median(ratio), spread(ratio), median(ratios(first.processor, own.processor)), sdk, median(own.tail), own.most)
 	}
 	return t.String()
 }
