@@ -108,9 +108,7 @@ func TestShorterLifetimeBindsTokensIssuedBefore(t *testing.T) {
 
 	now := newInstance(t, before.wire.Table, c.Now)
 	mustVerify(t, now.Service, kept.Access)
-	if err := now.Revoke(context.Background(), revoked.Refresh.Reveal(), testClient); err != nil {
-		t.Fatal(err)
-	}
+	mustRevoke(t, now.Service, revoked.Refresh.Reveal())
 	c.Advance(time.Hour)
 	sweepExpired(t, now)
 	for _, tokens := range []Tokens{revoked, kept} {
@@ -233,15 +231,10 @@ func TestKeyRotationLogsNobodyOut(t *testing.T) {
 	table := newTable(t)
 	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 	tokens := signIn(t, a.Service)
-	if err := b.ring.Rotate(context.Background()); err != nil {
-		t.Fatal(err)
-	}
+	mustRotate(t, b)
 	c.Advance(11 * time.Minute)
 	mustVerify(t, b.Service, tokens.Access)
-	next, err := refresh(b.Service, tokens.Refresh)
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := mustRefresh(t, b.Service, tokens.Refresh)
 	mustVerify(t, a.Service, next.Access)
 	mustVerify(t, a.Service, tokens.Access)
 	if _, err := refresh(a.Service, next.Refresh); err != nil {
@@ -258,9 +251,7 @@ func TestWhatARetiredKeySignedIsRefusedEverywhereWithinMaxStale(t *testing.T) {
 	leaked := signIn(t, a.Service)
 	mustVerify(t, a.Service, leaked.Access)
 	mustVerify(t, b.Service, leaked.Access)
-	if err := a.ring.Retire(context.Background(), 1); err != nil {
-		t.Fatal(err)
-	}
+	mustRetire(t, a)
 	if err := a.AnnounceKeyChange(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -291,9 +282,7 @@ func TestRetirementWhoseKeysCannotBeReadIs503(t *testing.T) {
 	a, b := newInstance(t, table, c.Now), withRingOn(t, newInstance(t, table, c.Now), cut)
 	leaked := signIn(t, a.Service)
 	mustVerify(t, b.Service, leaked.Access)
-	if err := a.ring.Retire(context.Background(), 1); err != nil {
-		t.Fatal(err)
-	}
+	mustRetire(t, a)
 	if err := a.AnnounceKeyChange(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -314,21 +303,15 @@ func TestGrantThatARetiredKeySealedEnds(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)
 	first := signIn(t, i.Service)
-	if err := i.ring.Rotate(context.Background()); err != nil {
-		t.Fatal(err)
-	}
+	mustRotate(t, i)
 	c.Advance(keyring.PublishBefore - time.Second)
-	if _, err := refresh(i.Service, first.Refresh); err != nil {
-		t.Fatal(err)
-	}
+	mustRefresh(t, i.Service, first.Refresh)
 	c.Advance(2 * time.Second)
 	late, err := refresh(i.Service, first.Refresh) // in grace: a handle of the new key
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := i.ring.Retire(context.Background(), 1); err != nil {
-		t.Fatal(err)
-	}
+	mustRetire(t, i)
 	_, err = i.Get(context.Background(), late.Grant.Subject, late.Grant.ID)
 	wantCode(t, err, oauth.InvalidToken)
 	_, err = refresh(i.Service, first.Refresh)
@@ -394,13 +377,8 @@ func TestWithoutAKeyToSignWithNothingIsIssuedAndNothingLost(t *testing.T) {
 	}
 	code := create(t, i.Service)
 	used := create(t, i.Service)
-	if _, err := i.Redeem(context.Background(), used, testRedemption()); err != nil {
-		t.Fatal(err)
-	}
-	second, err := refresh(i.Service, first.Refresh)
-	if err != nil {
-		t.Fatal(err)
-	}
+	mustRedeem(t, i.Service, used)
+	second := mustRefresh(t, i.Service, first.Refresh)
 	ctx := context.Background()
 	for _, away := range []bool{true, false} {
 		if c.Advance(20 * time.Second); !away {
@@ -445,9 +423,7 @@ func TestTokenVerifiedWhileItsKeyIsRetiredIsNotRemembered(t *testing.T) {
 	cut := storetest.Instrument(table)
 	b := withRingOn(t, newInstance(t, table, c.Now), cut)
 	mustVerify(t, b.Service, signIn(t, a.Service).Access)
-	if err := a.ring.Retire(context.Background(), 1); err != nil { // its successor signs at once
-		t.Fatal(err)
-	}
+	mustRetire(t, a)
 	leaked := signIn(t, a.Service)
 	cut.After(storetest.Once(func() error { // b has read the ring
 		b.forgetVerified()
@@ -617,14 +593,8 @@ func TestTheRoleThatManagesIsInNoAccessToken(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	a := testAuthorization()
 	a.Identity.Roles = []string{"Reader", ManageRole}
-	code, err := i.Create(t.Context(), a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tokens, err := i.Redeem(t.Context(), code, testRedemption())
-	if err != nil {
-		t.Fatal(err)
-	}
+	code := mustCreate(t, i.Service, a)
+	tokens := mustRedeem(t, i.Service, code)
 	access, err := i.Verify(t.Context(), tokens.Access.Reveal())
 	if err != nil || len(access.Roles) != 1 || access.Roles[0] != "Reader" {
 		t.Errorf("%+v, %v", access, err)

@@ -43,9 +43,7 @@ func TestBlocksReachEveryInstance(t *testing.T) {
 			ctx := context.Background()
 			used, unused := signInWith(t, a, blockedClient), signInWith(t, a, blockedClient)
 			mustVerify(t, b.Service, used.Access)
-			if err := a.Block(ctx, kind, value, "testing"); err != nil {
-				t.Fatal(err)
-			}
+			mustBlock(t, a.Service, kind, value, "testing")
 			_, err := a.Verify(ctx, used.Access.Reveal())
 			wantCode(t, err, oauth.InvalidToken)
 			c.Advance(MaxStale + time.Second)
@@ -89,9 +87,7 @@ func TestBlocksConcernNobodyElse(t *testing.T) {
 		BlockClient: "client-8", BlockDocumentHost: "example", BlockRedirectHost: "localhost", BlockApp: "0b071000-0000-4000-8000-00000000000b",
 		BlockUser: string(SubjectOf(otherTenant, testIdentity.ObjectID)), BlockTenant: otherTenant,
 	} {
-		if err := i.Block(ctx, kind, value, ""); err != nil {
-			t.Fatal(err)
-		}
+		mustBlock(t, i.Service, kind, value, "")
 	}
 	mustVerify(t, i.Service, other.Access)
 	if _, err := refreshAs(i, other.Refresh, "client-9"); err != nil {
@@ -117,9 +113,7 @@ func TestBlocksAreCheckedWithoutIO(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)
 	tokens := signInWith(t, i, blockedClient)
-	if err := i.Block(context.Background(), BlockClient, "another", ""); err != nil {
-		t.Fatal(err)
-	}
+	mustBlock(t, i.Service, BlockClient, "another", "")
 	reads, writes := i.wire.Counts()
 	for range 100 {
 		mustVerify(t, i.Service, tokens.Access)
@@ -144,9 +138,7 @@ func TestBlocksReachInstancesThatWereIdleOrCutOff(t *testing.T) {
 		table := newTable(t)
 		a, idle := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 		mustBeCurrent(t, idle)
-		if err := a.Block(context.Background(), BlockClient, blockedClient, ""); err != nil {
-			t.Fatal(err)
-		}
+		mustBlock(t, a.Service, BlockClient, blockedClient, "")
 		c.Advance(3 * time.Hour)
 		sweepExpired(t, a)
 		if b, err := idle.Blocked(context.Background(), Parties{ClientID: blockedClient}); err != nil || b == nil {
@@ -158,9 +150,7 @@ func TestBlocksReachInstancesThatWereIdleOrCutOff(t *testing.T) {
 		table := newTable(t)
 		a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 		mustBeCurrent(t, b)
-		if err := a.Block(context.Background(), BlockClient, blockedClient, ""); err != nil {
-			t.Fatal(err)
-		}
+		mustBlock(t, a.Service, BlockClient, blockedClient, "")
 		c.Advance(MaxStale + time.Second)
 		var n atomic.Int32
 		b.wire.Before(func(call storetest.Call) error {
@@ -243,9 +233,7 @@ func TestSignOutTakesNothingOfABlock(t *testing.T) {
 	ctx := context.Background()
 	granted := c.Now()
 	c.Advance(time.Minute)
-	if err := i.Block(ctx, BlockClient, "c", "block"); err != nil {
-		t.Fatal(err)
-	}
+	mustBlock(t, i.Service, BlockClient, "c", "block")
 	if err := i.SignOut(ctx, BlockClient, "c", "out"); err != nil {
 		t.Fatal(err)
 	}
@@ -288,9 +276,7 @@ func TestBlockWinsAgainstWhatHappensToTheRow(t *testing.T) {
 			table, c := newTable(t), newClock()
 			a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 			if tt.before {
-				if err := b.Block(ctx, BlockClient, "c", "before"); err != nil {
-					t.Fatal(err)
-				}
+				mustBlock(t, b.Service, BlockClient, "c", "before")
 			}
 			a.wire.Before(storetest.Once(func() error { return tt.meanwhile(b) }, tt.when).In(BlockPartition))
 			if err := tt.do(a); err != nil {
@@ -313,9 +299,7 @@ func TestBlockCanBeRepeatedAndMustBeOfAKind(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	ctx := context.Background()
 	for _, reason := range []string{"first", "second"} {
-		if err := i.Block(ctx, BlockClient, "c", reason); err != nil {
-			t.Fatal(err)
-		}
+		mustBlock(t, i.Service, BlockClient, "c", reason)
 	}
 	if list, err := i.Blocks(ctx); err != nil || len(list) != 1 || list[0].Reason != "second" {
 		t.Errorf("%+v, %v", list, err)
@@ -364,9 +348,7 @@ func TestLongClientIDs(t *testing.T) {
 	if got, err := i.Introspect(ctx, tokens.Access.Reveal(), long); err != nil || !got.Active || got.ClientID != long {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if err := i.Block(ctx, BlockClient, long, ""); err != nil {
-		t.Fatal(err)
-	}
+	mustBlock(t, i.Service, BlockClient, long, "")
 	_, err := i.Verify(ctx, tokens.Access.Reveal())
 	wantCode(t, err, oauth.InvalidToken)
 	if err := i.Unblock(ctx, BlockClient, long); err != nil {

@@ -23,10 +23,7 @@ func TestCodeRedeemsOnceWithOneReadAndOneWrite(t *testing.T) {
 	}
 	mustBeCurrent(t, i)
 	reads, writes = i.wire.Counts()
-	tokens, err := i.Redeem(context.Background(), code, testRedemption())
-	if err != nil {
-		t.Fatal(err)
-	}
+	tokens := mustRedeem(t, i.Service, code)
 	r, w := i.wire.Counts()
 	if r-reads != 1 || w-writes != 1 {
 		t.Errorf("redeem: %d reads and %d writes, want 1 and 1", r-reads, w-writes)
@@ -40,9 +37,7 @@ func TestCodeRedeemsOnceWithOneReadAndOneWrite(t *testing.T) {
 		t.Errorf("tokens %+v", tokens)
 	}
 	c.Advance(CodeLifetime + leeway + time.Second)
-	if _, err := refresh(i.Service, tokens.Refresh); err != nil {
-		t.Fatal(err)
-	}
+	mustRefresh(t, i.Service, tokens.Refresh)
 	if r, _ := i.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID); r.Code != nil {
 		t.Error("the bindings are kept after the code has expired")
 	}
@@ -85,13 +80,10 @@ func TestLateCodeReplayRevokesGrant(t *testing.T) {
 	table := newTable(t)
 	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 	code := create(t, a.Service)
-	tokens, err := a.Redeem(context.Background(), code, testRedemption())
-	if err != nil {
-		t.Fatal(err)
-	}
+	tokens := mustRedeem(t, a.Service, code)
 	mustVerify(t, a.Service, tokens.Access)
 	c.Advance(RepeatWindow + time.Second)
-	_, err = b.Redeem(context.Background(), code, testRedemption())
+	_, err := b.Redeem(context.Background(), code, testRedemption())
 	wantCode(t, err, oauth.InvalidGrant)
 	_, err = refresh(a.Service, tokens.Refresh)
 	wantCode(t, err, oauth.InvalidGrant)
@@ -116,14 +108,11 @@ func TestCodeShownAgainByOthersEndsNothing(t *testing.T) {
 			c := newClock()
 			i := newInstance(t, newTable(t), c.Now)
 			code := create(t, i.Service)
-			tokens, err := i.Redeem(context.Background(), code, testRedemption())
-			if err != nil {
-				t.Fatal(err)
-			}
+			tokens := mustRedeem(t, i.Service, code)
 			by := testRedemption()
 			change(&by)
 			for range 3 {
-				_, err = i.Redeem(context.Background(), code, by)
+				_, err := i.Redeem(context.Background(), code, by)
 				wantCode(t, err, oauth.InvalidGrant)
 				c.Advance(25 * time.Second)
 			}
@@ -141,10 +130,7 @@ func TestRepeatedRedemptionGetsTokensOfTheCurrentGeneration(t *testing.T) {
 	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 	mustBeCurrent(t, b)
 	code := create(t, a.Service)
-	first, err := a.Redeem(context.Background(), code, testRedemption())
-	if err != nil {
-		t.Fatal(err)
-	}
+	first := mustRedeem(t, a.Service, code)
 	c.Advance(10 * time.Second)
 	reads, writes := b.wire.Counts()
 	again, err := b.Redeem(context.Background(), code, testRedemption())
@@ -155,9 +141,7 @@ func TestRepeatedRedemptionGetsTokensOfTheCurrentGeneration(t *testing.T) {
 		t.Errorf("%d reads and %d writes, want 1 and 0", r-reads, w-writes)
 	}
 	mustVerify(t, a.Service, again.Access)
-	if _, err := refresh(a.Service, first.Refresh); err != nil {
-		t.Fatal(err)
-	}
+	mustRefresh(t, a.Service, first.Refresh)
 	c.Advance(10 * time.Second)
 	again, err = b.Redeem(context.Background(), code, testRedemption())
 	if err != nil || generation(t, b.Service, again.Refresh) != 2 {
@@ -173,10 +157,7 @@ func TestCodeWithoutChallenge(t *testing.T) {
 		i := newInstance(t, newTable(t), newClock().Now)
 		a := testAuthorization()
 		a.CodeChallenge = ""
-		code, err := i.Create(context.Background(), a)
-		if err != nil {
-			t.Fatal(err)
-		}
+		code := mustCreate(t, i.Service, a)
 		return i, code
 	}
 	for name, by := range map[string]Redemption{
@@ -226,10 +207,7 @@ func TestNoRefreshTokenThatCouldNotBeUsed(t *testing.T) {
 			i := newInstance(t, newTable(t), c.Now)
 			a, by := testAuthorization(), testRedemption()
 			change(&a, &by)
-			code, err := i.Create(context.Background(), a)
-			if err != nil {
-				t.Fatal(err)
-			}
+			code := mustCreate(t, i.Service, a)
 			tokens, err := i.Redeem(context.Background(), code, by)
 			if err != nil || !tokens.Refresh.IsZero() {
 				t.Fatalf("a refresh token: %t; %v", !tokens.Refresh.IsZero(), err)
@@ -295,10 +273,7 @@ func TestRepeatedRedemptionWithoutBindingsIsRefusedAndEndsNothing(t *testing.T) 
 	i := newInstance(t, newTable(t), newClock().Now)
 	ctx := context.Background()
 	code := create(t, i.Service)
-	tokens, err := i.Redeem(ctx, code, testRedemption())
-	if err != nil {
-		t.Fatal(err)
-	}
+	tokens := mustRedeem(t, i.Service, code)
 	r, err := i.read(ctx, tokens.Grant.Subject, tokens.Grant.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -360,9 +335,7 @@ func TestUnredeemedSaysWhetherACodeIsStillToBeRedeemed(t *testing.T) {
 	}
 	used, unused := create(t, i.Service), create(t, i.Service)
 	want(used, true)
-	if _, err := i.Redeem(context.Background(), used, testRedemption()); err != nil {
-		t.Fatal(err)
-	}
+	mustRedeem(t, i.Service, used)
 	want(used, false)
 	want(Code{secret.New("garbage")}, false)
 	for _, end := range []func(Subject, string) error{
@@ -422,10 +395,7 @@ func TestExpiredCodeIsRefusedWithoutIOAndEndsNothing(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)
 	unused, used := create(t, i.Service), create(t, i.Service)
-	tokens, err := i.Redeem(context.Background(), used, testRedemption())
-	if err != nil {
-		t.Fatal(err)
-	}
+	tokens := mustRedeem(t, i.Service, used)
 	c.Advance(CodeLifetime)
 	reads, writes := i.wire.Counts()
 	for _, code := range []Code{unused, used} {

@@ -18,10 +18,7 @@ func signInAs(t failer, i *instance, tenant, user, client string) Tokens {
 	t.Helper()
 	a := testAuthorization()
 	a.ClientID, a.Identity.TenantID, a.Identity.ObjectID = client, tenant, user
-	code, err := i.Create(context.Background(), a)
-	if err != nil {
-		t.Fatal(err)
-	}
+	code := mustCreate(t, i.Service, a)
 	tokens, err := i.Redeem(context.Background(), code, Redemption{ClientID: client, RedirectURI: testRedirect, Verifier: testVerifier})
 	if err != nil {
 		t.Fatal(err)
@@ -36,10 +33,7 @@ func TestGrantsSayWhatWasApproved(t *testing.T) {
 	i := newInstance(t, newTable(t), c.Now)
 	a := testAuthorization()
 	a.ClientID, a.ClientName, a.Verified = "https://app.example/client.json", "An App", true
-	code, err := i.Create(context.Background(), a)
-	if err != nil {
-		t.Fatal(err)
-	}
+	code := mustCreate(t, i.Service, a)
 	by := testRedemption()
 	by.ClientID = a.ClientID
 	tokens, err := i.Redeem(context.Background(), code, by)
@@ -55,10 +49,7 @@ func TestGrantsSayWhatWasApproved(t *testing.T) {
 	if err != nil || len(list) != 1 {
 		t.Fatalf("%d grants, %v", len(list), err)
 	}
-	got, err := i.Get(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := mustGet(t, i.Service, tokens.Grant.Subject, tokens.Grant.ID)
 	for where, g := range map[string]Grant{"listed": list[0], "read": got} {
 		if g.ClientID != a.ClientID || g.ClientName != "An App" || !g.Verified || g.DocumentHost != "app.example" || g.RedirectHost != "127.0.0.1" ||
 			g.Scopes.String() != testScopes.String() || !g.Created.Equal(created) || !g.LastUsed.Equal(c.Now()) || g.Identity.Name != testIdentity.Name {
@@ -229,30 +220,18 @@ func TestDecisionsAreAudited(t *testing.T) {
 	}
 	a := testAuthorization()
 	a.AuthorizationID = "authorization-1"
-	code, err := i.Create(ctx, a)
-	if err != nil {
-		t.Fatal(err)
-	}
+	code := mustCreate(t, i.Service, a)
 	logged("sign-in", "authorization-1", "files.read")
 	want("sign-in", "signed_in")
-	tokens, err := i.Redeem(ctx, code, testRedemption())
-	if err != nil {
-		t.Fatal(err)
-	}
+	tokens := mustRedeem(t, i.Service, code)
 	logged("redemption", "files.read")
 	want("redemption", "code_redeemed")
-	if _, err := i.Redeem(ctx, code, testRedemption()); err != nil {
-		t.Fatal(err)
-	}
+	mustRedeem(t, i.Service, code)
 	want("redemption again", "code_repeated")
-	if _, err = refresh(i.Service, tokens.Refresh); err != nil {
-		t.Fatal(err)
-	}
+	mustRefresh(t, i.Service, tokens.Refresh)
 	want("refresh", "token_refreshed")
 	for range manyRepeats {
-		if _, err = refresh(i.Service, tokens.Refresh); err != nil {
-			t.Fatal(err)
-		}
+		mustRefresh(t, i.Service, tokens.Refresh)
 	}
 	if !strings.Contains(i.log.String(), "in_a_row=10") {
 		t.Error("many answers within the grace in a row cause no warning")
@@ -261,13 +240,9 @@ func TestDecisionsAreAudited(t *testing.T) {
 	// A rotation between them begins a new row.
 	tokens = signIn(t, i.Service)
 	for next := tokens; next.Grant.LastUsed.Sub(tokens.Grant.LastUsed) < DefaultRefreshGrace/5; c.Advance(DefaultRefreshGrace / 15) {
-		if next, err = refresh(i.Service, next.Refresh); err != nil {
-			t.Fatal(err)
-		}
+		next = mustRefresh(t, i.Service, next.Refresh)
 		for range manyRepeats - 1 {
-			if _, err = refresh(i.Service, tokens.Refresh); err != nil {
-				t.Fatal(err)
-			}
+			mustRefresh(t, i.Service, tokens.Refresh)
 		}
 	}
 	if strings.Contains(i.log.String(), "in_a_row") {
@@ -281,9 +256,7 @@ func TestDecisionsAreAudited(t *testing.T) {
 	want("after the grace", "token_reused")
 
 	code = create(t, i.Service)
-	if tokens, err = i.Redeem(ctx, code, testRedemption()); err != nil {
-		t.Fatal(err)
-	}
+	tokens = mustRedeem(t, i.Service, code)
 	c.Advance(RepeatWindow + time.Second)
 	_, _ = i.Redeem(ctx, code, testRedemption())
 	want("late replay", "signed_in", "code_redeemed", "code_reused")
@@ -324,14 +297,10 @@ func TestRetiredEpochEndsItsGrants(t *testing.T) {
 	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 	tokens := signIn(t, a.Service)
 	mustVerify(t, b.Service, tokens.Access)
-	if err := a.ring.Rotate(context.Background()); err != nil {
-		t.Fatal(err)
-	}
+	mustRotate(t, a)
 	c.Advance(11 * time.Minute)
 	mustVerify(t, b.Service, tokens.Access)
-	if err := a.ring.Retire(context.Background(), 1); err != nil {
-		t.Fatal(err)
-	}
+	mustRetire(t, a)
 	if err := a.AnnounceKeyChange(context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -107,10 +107,7 @@ func TestDeathBetweenAnyTwoWrites(t *testing.T) {
 			name: "code replay", writes: 2,
 			set: func(i *instance, s *scene) {
 				s.code = create(t, i.Service)
-				var err error
-				if s.first, err = i.Redeem(ctx, s.code, testRedemption()); err != nil {
-					t.Fatal(err)
-				}
+				s.first = mustRedeem(t, i.Service, s.code)
 				s.clock.Advance(RepeatWindow + time.Second)
 			},
 			run: func(i *instance, s *scene) error { _, err := i.Redeem(ctx, s.code, testRedemption()); return err },
@@ -126,10 +123,7 @@ func TestDeathBetweenAnyTwoWrites(t *testing.T) {
 			name: "refresh reuse", writes: 2,
 			set: func(i *instance, s *scene) {
 				s.first = signIn(t, i.Service)
-				var err error
-				if s.next, err = refresh(i.Service, s.first.Refresh); err != nil {
-					t.Fatal(err)
-				}
+				s.next = mustRefresh(t, i.Service, s.first.Refresh)
 				s.clock.Advance(2 * DefaultRefreshGrace)
 			},
 			run: func(i *instance, s *scene) error { _, err := refresh(i.Service, s.first.Refresh); return err },

@@ -44,10 +44,7 @@ func TestAGrantWhoseSealedPartIsAnothersGivesNothing(t *testing.T) {
 			code := create(t, i.Service)
 			var tokens Tokens
 			if name != "the first redemption" {
-				var err error
-				if tokens, err = i.Redeem(ctx, code, testRedemption()); err != nil {
-					t.Fatal(err)
-				}
+				tokens = mustRedeem(t, i.Service, code)
 			}
 			create(t, i.Service)
 			page, err := table.List(ctx, store.Prefix(GrantPrefix), "")
@@ -85,9 +82,7 @@ func TestDamagedRowsAreNoVerdict(t *testing.T) {
 		"a grant that is found":     {grantRow, func(i *instance, _ Tokens) error { _, _, err := i.Scan(ctx, Filter{}, ""); return err }},
 		"a block": {func(i *instance, _ Tokens) (string, string) {
 			b := Block{Kind: BlockClient, Value: "c"}
-			if err := i.Block(ctx, b.Kind, b.Value, ""); err != nil {
-				t.Fatal(err)
-			}
+			mustBlock(t, i.Service, b.Kind, b.Value, "")
 			return BlockPartition, b.rowKey()
 		}, func(i *instance, _ Tokens) error { return i.Ready(ctx) }},
 	} {
@@ -111,9 +106,7 @@ func TestDamagedRowsAreNoVerdict(t *testing.T) {
 		table, c := newTable(t), newClock()
 		i := newInstance(t, table, c.Now)
 		tokens := signIn(t, i.Service)
-		if err := i.announce(ctx, announcement{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID}); err != nil {
-			t.Fatal(err)
-		}
+		mustAnnounce(t, i.Service, announcement{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID})
 		damaged := store.Row{Partition: hourPartition(c.Now()), Key: stampKey(c.Now()), Value: []byte("{")}
 		if _, err := table.Insert(ctx, damaged); err != nil {
 			t.Fatal(err)

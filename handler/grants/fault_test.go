@@ -84,9 +84,7 @@ func TestOneStorageFaultIsNoVerdictAndTheRequestCanBeRepeated(t *testing.T) {
 		"refresh, late": {
 			set: func(i *instance, s *scene) {
 				s.signIn(i)
-				if _, err := refresh(i.Service, s.first.Refresh); err != nil {
-					t.Fatal(err)
-				}
+				mustRefresh(t, i.Service, s.first.Refresh)
 				s.clock.Advance(DefaultRefreshGrace + time.Second)
 			},
 			run:  func(i *instance, s *scene) error { _, err := refresh(i.Service, s.first.Refresh); return err },
@@ -95,9 +93,7 @@ func TestOneStorageFaultIsNoVerdictAndTheRequestCanBeRepeated(t *testing.T) {
 		"refresh, blocked": {
 			set: func(i *instance, s *scene) {
 				s.signIn(i)
-				if err := i.Block(ctx, BlockClient, testClient, ""); err != nil {
-					t.Fatal(err)
-				}
+				mustBlock(t, i.Service, BlockClient, testClient, "")
 			},
 			run:  func(i *instance, s *scene) error { _, err := refresh(i.Service, s.first.Refresh); return err },
 			want: oauth.InvalidGrant, dead: true,
@@ -105,9 +101,7 @@ func TestOneStorageFaultIsNoVerdictAndTheRequestCanBeRepeated(t *testing.T) {
 		"refresh, revoked by half": {
 			set: func(i *instance, s *scene) {
 				s.signIn(i)
-				if err := i.announce(ctx, announcement{Subject: s.first.Grant.Subject, Grant: s.first.Grant.ID}); err != nil {
-					t.Fatal(err)
-				}
+				mustAnnounce(t, i.Service, announcement{Subject: s.first.Grant.Subject, Grant: s.first.Grant.ID})
 			},
 			run:  func(i *instance, s *scene) error { _, err := refresh(i.Service, s.first.Refresh); return err },
 			want: oauth.InvalidGrant, dead: true,
@@ -166,9 +160,7 @@ func TestOneStorageFaultIsNoVerdictAndTheRequestCanBeRepeated(t *testing.T) {
 		"get, revoked by half": {
 			set: func(i *instance, s *scene) {
 				s.signIn(i)
-				if err := i.announce(ctx, announcement{Subject: s.first.Grant.Subject, Grant: s.first.Grant.ID}); err != nil {
-					t.Fatal(err)
-				}
+				mustAnnounce(t, i.Service, announcement{Subject: s.first.Grant.Subject, Grant: s.first.Grant.ID})
 			},
 			run: func(i *instance, s *scene) error {
 				if err := i.Ready(ctx); err != nil {
@@ -211,9 +203,7 @@ func TestOneStorageFaultIsNoVerdictAndTheRequestCanBeRepeated(t *testing.T) {
 		"block again": {
 			set: func(i *instance, s *scene) {
 				s.signIn(i)
-				if err := i.Block(ctx, BlockClient, testClient, "once"); err != nil {
-					t.Fatal(err)
-				}
+				mustBlock(t, i.Service, BlockClient, testClient, "once")
 			},
 			run: func(i *instance, _ *scene) error {
 				if err := i.Block(ctx, BlockClient, testClient, "twice"); err != nil {
@@ -230,9 +220,7 @@ func TestOneStorageFaultIsNoVerdictAndTheRequestCanBeRepeated(t *testing.T) {
 		"unblock": {
 			set: func(i *instance, s *scene) {
 				s.signIn(i)
-				if err := i.Block(ctx, BlockClient, testClient, ""); err != nil {
-					t.Fatal(err)
-				}
+				mustBlock(t, i.Service, BlockClient, testClient, "")
 			},
 			run: func(i *instance, _ *scene) error {
 				if err := i.Unblock(ctx, BlockClient, testClient); err != nil {
@@ -284,9 +272,7 @@ func TestOneStorageFaultIsNoVerdictAndTheRequestCanBeRepeated(t *testing.T) {
 		"retire a key": {
 			set: func(i *instance, s *scene) {
 				s.signIn(i)
-				if err := i.ring.Retire(ctx, 1); err != nil {
-					t.Fatal(err)
-				}
+				mustRetire(t, i)
 			},
 			run:  func(i *instance, _ *scene) error { return i.AnnounceKeyChange(ctx) },
 			dead: true,
@@ -294,9 +280,7 @@ func TestOneStorageFaultIsNoVerdictAndTheRequestCanBeRepeated(t *testing.T) {
 		"complete revocations": {
 			set: func(i *instance, s *scene) {
 				s.signIn(i)
-				if err := i.announce(ctx, announcement{Subject: s.first.Grant.Subject, Grant: s.first.Grant.ID}); err != nil {
-					t.Fatal(err)
-				}
+				mustAnnounce(t, i.Service, announcement{Subject: s.first.Grant.Subject, Grant: s.first.Grant.ID})
 			},
 			run: func(i *instance, s *scene) error {
 				return i.CompleteRevocations(ctx, storetest.Rows(t, s.table, store.Prefix(RevocationPrefix)))

@@ -179,7 +179,12 @@ func testRedemption() Redemption {
 
 func create(t failer, s *Service) Code {
 	t.Helper()
-	code, err := s.Create(context.Background(), testAuthorization())
+	return mustCreate(t, s, testAuthorization())
+}
+
+func mustCreate(t failer, s *Service, a Authorization) Code {
+	t.Helper()
+	code, err := s.Create(context.Background(), a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +193,12 @@ func create(t failer, s *Service) Code {
 
 func signIn(t failer, s *Service) Tokens {
 	t.Helper()
-	tokens, err := s.Redeem(context.Background(), create(t, s), testRedemption())
+	return mustRedeem(t, s, create(t, s))
+}
+
+func mustRedeem(t failer, s *Service, code Code) Tokens {
+	t.Helper()
+	tokens, err := s.Redeem(context.Background(), code, testRedemption())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,6 +233,61 @@ func (i *instance) Refresh(ctx context.Context, token RefreshToken, clientID str
 // refresh is what a client does with its newest token.
 func refresh(s *Service, token RefreshToken) (Tokens, error) {
 	return s.Refresh(withRenew(context.Background(), renewOK), token, testClient, nil)
+}
+
+func mustRefresh(t failer, s *Service, token RefreshToken) Tokens {
+	t.Helper()
+	tokens, err := refresh(s, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens
+}
+
+func mustRevoke(t failer, s *Service, token string) {
+	t.Helper()
+	if err := s.Revoke(context.Background(), token, testClient); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mustAnnounce is the first of the two writes of a revocation.
+func mustAnnounce(t failer, s *Service, a announcement) {
+	t.Helper()
+	if err := s.announce(context.Background(), a); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustBlock(t failer, s *Service, kind BlockKind, value, reason string) {
+	t.Helper()
+	if err := s.Block(context.Background(), kind, value, reason); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustGet(t failer, s *Service, subject Subject, id string) Grant {
+	t.Helper()
+	g, err := s.Get(context.Background(), subject, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func mustRotate(t failer, i *instance) {
+	t.Helper()
+	if err := i.ring.Rotate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mustRetire retires the first key, whose successor signs at once.
+func mustRetire(t failer, i *instance) {
+	t.Helper()
+	if err := i.ring.Retire(context.Background(), 1); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func wantCode(t failer, err error, want oauth.Code) {

@@ -88,10 +88,7 @@ func TestRecheckAsksOnceAnIntervalAndInstanceTogetherAndInTheBackground(t *testi
 			}
 			time.Sleep(recheckEvery)
 		}
-		g, err := w.a.Get(context.Background(), w.tokens.Grant.Subject, w.tokens.Grant.ID)
-		if err != nil {
-			t.Fatal(err)
-		}
+		g := mustGet(t, w.a.Service, w.tokens.Grant.Subject, w.tokens.Grant.ID)
 		if up, err := w.a.Upstream(context.Background(), g); err != nil || up.RefreshToken.Reveal() != "entra-rt-n" {
 			t.Errorf("Entra's new token was not kept: %v", err)
 		}
@@ -132,10 +129,7 @@ func TestChangedRolesRevokeOlderAccessTokensAndTheSignInGoesOn(t *testing.T) {
 		if err := w.b.CompleteRevocations(context.Background(), storetest.Rows(t, w.b.wire.Table, store.Prefix(RevocationPrefix))); err != nil {
 			t.Fatal(err)
 		}
-		next, err := refresh(w.b.Service, w.tokens.Refresh)
-		if err != nil {
-			t.Fatal(err)
-		}
+		next := mustRefresh(t, w.b.Service, w.tokens.Refresh)
 		for _, i := range []*instance{w.a, w.b} {
 			if access := mustVerify(t, i.Service, next.Access); !slices.Equal(access.Roles, []string{"Writer"}) {
 				t.Errorf("roles %v", access.Roles)

@@ -29,20 +29,14 @@ func TestRefreshRotatesWithOneReadAndOneWrite(t *testing.T) {
 	first := signIn(t, i.Service)
 	mustBeCurrent(t, i)
 	reads, writes := i.wire.Counts()
-	second, err := refresh(i.Service, first.Refresh)
-	if err != nil {
-		t.Fatal(err)
-	}
+	second := mustRefresh(t, i.Service, first.Refresh)
 	if r, w := i.wire.Counts(); r-reads != 1 || w-writes != 1 {
 		t.Errorf("%d reads and %d writes, want 1 and 1", r-reads, w-writes)
 	}
 	if g := generation(t, i.Service, second.Refresh); g != 2 {
 		t.Errorf("generation %d, want 2", g)
 	}
-	g, err := i.Get(context.Background(), second.Grant.Subject, second.Grant.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := mustGet(t, i.Service, second.Grant.Subject, second.Grant.ID)
 	if up, err := i.Upstream(context.Background(), g); err != nil || up.RefreshToken.Reveal() != "entra-rt-n" {
 		t.Errorf("upstream %v, %v", up, err)
 	}
@@ -53,9 +47,7 @@ func TestRefreshRetryWithinGraceYieldsSameSuccessor(t *testing.T) {
 	table := newTable(t)
 	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 	first := signIn(t, a.Service)
-	if _, err := refresh(a.Service, first.Refresh); err != nil {
-		t.Fatal(err)
-	}
+	mustRefresh(t, a.Service, first.Refresh)
 	c.Advance(DefaultRefreshGrace)
 	_, writes := b.wire.Counts()
 	renewed := false
@@ -109,12 +101,9 @@ func TestRefreshReuseRevokesGrant(t *testing.T) {
 			table := newTable(t)
 			a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 			first := signIn(t, a.Service)
-			second, err := refresh(a.Service, first.Refresh)
-			if err != nil {
-				t.Fatal(err)
-			}
+			second := mustRefresh(t, a.Service, first.Refresh)
 			stolen := reuse(c, a.Service, first.Refresh, second.Refresh)
-			_, err = refresh(b.Service, stolen)
+			_, err := refresh(b.Service, stolen)
 			wantCode(t, err, oauth.InvalidGrant)
 			_, err = refresh(a.Service, second.Refresh)
 			wantCode(t, err, oauth.InvalidGrant)
@@ -263,10 +252,7 @@ func TestRotationsOfEarlierVersionsAreHonoured(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)
 	first := signIn(t, i.Service)
-	second, err := refresh(i.Service, first.Refresh)
-	if err != nil {
-		t.Fatal(err)
-	}
+	second := mustRefresh(t, i.Service, first.Refresh)
 	r, err := i.read(context.Background(), first.Grant.Subject, first.Grant.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -279,10 +265,7 @@ func TestRotationsOfEarlierVersionsAreHonoured(t *testing.T) {
 	if again, err := refresh(i.Service, first.Refresh); err != nil || generation(t, i.Service, again.Refresh) != 2 {
 		t.Errorf("%v", err)
 	}
-	third, err := refresh(i.Service, second.Refresh)
-	if err != nil {
-		t.Fatal(err)
-	}
+	third := mustRefresh(t, i.Service, second.Refresh)
 	// It kept when the last generation ended, which says nothing of those before.
 	if r, err = i.read(context.Background(), first.Grant.Subject, first.Grant.ID); err != nil {
 		t.Fatal(err)
@@ -344,9 +327,7 @@ func TestNobodyIsToldToWaitForLongerThanTheGraceAllows(t *testing.T) {
 	if wait <= 0 || wait > DefaultRefreshGrace/2 {
 		t.Fatalf("told to wait %s", wait)
 	}
-	if _, err := refresh(i.Service, first.Refresh); err != nil { // another process
-		t.Fatal(err)
-	}
+	mustRefresh(t, i.Service, first.Refresh)
 	c.Advance(wait)
 	if _, err := refresh(i.Service, first.Refresh); err != nil {
 		t.Errorf("who waited was logged out: %v", err)
@@ -360,10 +341,7 @@ func TestGrantLifetimeEndsAGrantHoweverOftenItIsUsed(t *testing.T) {
 	tokens := signIn(t, i.Service)
 	for range 5 {
 		c.Advance(30 * time.Minute)
-		var err error
-		if tokens, err = refresh(i.Service, tokens.Refresh); err != nil {
-			t.Fatal(err)
-		}
+		tokens = mustRefresh(t, i.Service, tokens.Refresh)
 	}
 	c.Advance(20 * time.Minute)
 	tokens, err := refresh(i.Service, tokens.Refresh)
@@ -418,10 +396,7 @@ func TestUnusedGrantExpires(t *testing.T) {
 	token := signIn(t, i.Service).Refresh
 	for range 3 { // each use extends it
 		c.Advance(60 * 24 * time.Hour)
-		next, err := refresh(i.Service, token)
-		if err != nil {
-			t.Fatal(err)
-		}
+		next := mustRefresh(t, i.Service, token)
 		token = next.Refresh
 	}
 	c.Advance(90 * 24 * time.Hour)
@@ -444,12 +419,9 @@ func TestRefreshLifetimeCanBeSet(t *testing.T) {
 	i.Service = New(Options{Table: i.wire, Ring: i.ring, Issuer: testIssuer, Resource: testResource, Renew: renewOfContext(renewOK), RefreshLifetime: 2 * time.Hour, Now: c.Now})
 	token := signIn(t, i.Service).Refresh
 	c.Advance(2*time.Hour - time.Second)
-	next, err := refresh(i.Service, token)
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := mustRefresh(t, i.Service, token)
 	c.Advance(2 * time.Hour)
-	_, err = refresh(i.Service, next.Refresh)
+	_, err := refresh(i.Service, next.Refresh)
 	wantCode(t, err, oauth.InvalidGrant)
 }
 
@@ -461,18 +433,12 @@ func TestClockSkewDoesNotLogOut(t *testing.T) {
 	behind := newInstance(t, table, c.Now)
 	first := signIn(t, ahead.Service)
 	mustVerify(t, behind.Service, first.Access) // iat is in the future there
-	second, err := refresh(ahead.Service, first.Refresh)
-	if err != nil {
-		t.Fatal(err)
-	}
+	second := mustRefresh(t, ahead.Service, first.Refresh)
 	retry, err := refresh(behind.Service, first.Refresh) // RotatedAt is in the future there
 	if err != nil || generation(t, behind.Service, retry.Refresh) != 2 {
 		t.Fatalf("retry on the instance behind: %v", err)
 	}
-	third, err := refresh(behind.Service, second.Refresh)
-	if err != nil {
-		t.Fatal(err)
-	}
+	third := mustRefresh(t, behind.Service, second.Refresh)
 	c.Advance(20 * time.Second)
 	if _, err := refresh(ahead.Service, second.Refresh); err != nil {
 		t.Errorf("retry on the instance ahead: %v", err)
@@ -552,10 +518,7 @@ func TestOnBehalfOfUpdateDuringRefreshCostsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := i.Get(ctx, second.Grant.Subject, second.Grant.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := mustGet(t, i.Service, second.Grant.Subject, second.Grant.ID)
 	if up, _ := i.Upstream(ctx, g); up.RefreshToken.Reveal() != "from-refresh" {
 		t.Errorf("upstream token is %q", up.RefreshToken.Reveal())
 	}

@@ -149,10 +149,7 @@ func TestOnBehalfOfUpdateIsStored(t *testing.T) {
 	ctx := context.Background()
 	read := func(t *testing.T, i *instance, tokens Tokens) (Grant, string) {
 		t.Helper()
-		g, err := i.Get(ctx, tokens.Grant.Subject, tokens.Grant.ID)
-		if err != nil {
-			t.Fatal(err)
-		}
+		g := mustGet(t, i.Service, tokens.Grant.Subject, tokens.Grant.ID)
 		up, err := i.Upstream(ctx, g)
 		if err != nil {
 			t.Fatal(err)
@@ -258,17 +255,9 @@ func TestLargeTokensAreKeptOrRefusedByName(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tokens, err := i.Redeem(ctx, code, testRedemption())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if tokens, err = refresh(i.Service, tokens.Refresh); err != nil {
-				t.Fatal(err)
-			}
-			g, err := i.Get(ctx, tokens.Grant.Subject, tokens.Grant.ID)
-			if err != nil {
-				t.Fatal(err)
-			}
+			tokens := mustRedeem(t, i.Service, code)
+			tokens = mustRefresh(t, i.Service, tokens.Refresh)
+			g := mustGet(t, i.Service, tokens.Grant.Subject, tokens.Grant.ID)
 			// Versions that know no compression read what fits without it.
 			if plain, err := encodeUserData(userData{a.Identity, a.Upstream}); err != nil || (plain[0] == '{') != (len(tt.refresh)+len(tt.access) < maxSealed) {
 				t.Errorf("%d bytes begin with %q, %v", len(plain), plain[0], err)
@@ -276,9 +265,7 @@ func TestLargeTokensAreKeptOrRefusedByName(t *testing.T) {
 			if _, err := i.UpdateUpstream(ctx, g, a.Upstream); err != nil {
 				t.Fatal(err)
 			}
-			if g, err = i.Get(ctx, tokens.Grant.Subject, tokens.Grant.ID); err != nil {
-				t.Fatal(err)
-			}
+			g = mustGet(t, i.Service, tokens.Grant.Subject, tokens.Grant.ID)
 			up, err := i.Upstream(ctx, g)
 			if err != nil || up.RefreshToken.Reveal() != tt.refresh || (up.APIToken.Reveal() == tt.access) != tt.keeps {
 				t.Errorf("refresh token kept: %t, access token: %d bytes, %v", up.RefreshToken.Reveal() == tt.refresh, len(up.APIToken.Reveal()), err)

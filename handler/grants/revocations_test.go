@@ -222,9 +222,7 @@ func TestPausedWriterAnnouncesAgain(t *testing.T) {
 		mustBeCurrent(t, reader)
 		return nil
 	}, storetest.Insert))
-	if err := writer.Revoke(context.Background(), tokens.Refresh.Reveal(), testClient); err != nil {
-		t.Fatal(err)
-	}
+	mustRevoke(t, writer.Service, tokens.Refresh.Reveal())
 	c.Advance(MaxStale + time.Second)
 	_, err := reader.Verify(context.Background(), tokens.Access.Reveal())
 	wantCode(t, err, oauth.InvalidToken)
@@ -240,9 +238,7 @@ func TestListNeverLosesARevocation(t *testing.T) {
 	first, second, third, fourth := signIn(t, i.Service), signIn(t, i.Service), signIn(t, i.Service), signIn(t, i.Service)
 	revoke := func(i *instance, tokens Tokens) {
 		t.Helper()
-		if err := i.Revoke(ctx, tokens.Access.Reveal(), testClient); err != nil {
-			t.Fatal(err)
-		}
+		mustRevoke(t, i.Service, tokens.Access.Reveal())
 	}
 	revoke(i, first)
 	revoke(i, second)
@@ -277,9 +273,7 @@ func TestRevocationOfHoursAgoThatWasNotCompletedIsKnown(t *testing.T) {
 		table := newTable(t)
 		a := newInstance(t, table, c.Now)
 		tokens := signIn(t, a.Service)
-		if err := a.announce(context.Background(), announcement{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID}); err != nil {
-			t.Fatal(err)
-		}
+		mustAnnounce(t, a.Service, announcement{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID})
 		c.Advance(age)
 		b := newInstance(t, table, c.Now)
 		_, err := refresh(b.Service, tokens.Refresh)
@@ -294,9 +288,7 @@ func TestChangeIsActedOnOnce(t *testing.T) {
 	table := newTable(t)
 	a, b := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 	mustBeCurrent(t, b)
-	if err := a.Block(context.Background(), BlockClient, blockedClient, ""); err != nil {
-		t.Fatal(err)
-	}
+	mustBlock(t, a.Service, BlockClient, blockedClient, "")
 	var loads atomic.Int32
 	b.wire.Before(storetest.On(func() error { loads.Add(1); return nil }, storetest.List).In(BlockPartition))
 	for range 5 {
@@ -313,9 +305,7 @@ func TestPollThatFailsIsLogged(t *testing.T) {
 	c := newClock()
 	i := newInstance(t, newTable(t), c.Now)
 	tokens := signIn(t, i.Service)
-	if err := i.announce(context.Background(), announcement{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID}); err != nil {
-		t.Fatal(err)
-	}
+	mustAnnounce(t, i.Service, announcement{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID})
 	c.Advance(time.Hour)
 	ended, end := context.WithCancel(context.Background())
 	end()
@@ -411,14 +401,10 @@ func TestGrantsThatAreGoneDoNotStopTheCompletionOfOthers(t *testing.T) {
 	i := newInstance(t, newTable(t), c.Now)
 	ctx := context.Background()
 	for n := range 5 {
-		if err := i.announce(ctx, announcement{Subject: "nobody", Grant: fmt.Sprintf("gone-%d", n)}); err != nil {
-			t.Fatal(err)
-		}
+		mustAnnounce(t, i.Service, announcement{Subject: "nobody", Grant: fmt.Sprintf("gone-%d", n)})
 	}
 	tokens := signIn(t, i.Service)
-	if err := i.announce(ctx, announcement{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID, Reason: "begun"}); err != nil {
-		t.Fatal(err)
-	}
+	mustAnnounce(t, i.Service, announcement{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID, Reason: "begun"})
 	c.Advance(time.Hour)
 	i.poll(ctx)
 	wantMarked(t, i, tokens)
@@ -490,18 +476,14 @@ func TestRolloutFromOnePartitionOfRevocations(t *testing.T) {
 		}
 		return true
 	}
-	if err := i.Revoke(ctx, byNew.Refresh.Reveal(), testClient); err != nil {
-		t.Fatal(err)
-	}
+	mustRevoke(t, i.Service, byNew.Refresh.Reveal())
 	if !seenByOld(byNew) {
 		t.Error("the version before does not see a revocation")
 	}
 	c.Advance(rolloutWindow + time.Minute)
 	j := newInstance(t, table, c.Now)
 	mustBeCurrent(t, j)
-	if err := j.Revoke(ctx, later.Refresh.Reveal(), testClient); err != nil {
-		t.Fatal(err)
-	}
+	mustRevoke(t, j.Service, later.Refresh.Reveal())
 	if seenByOld(later) {
 		t.Error("rows for the version before are written for ever")
 	}
@@ -537,9 +519,7 @@ func TestRevocationIsAnsweredWithinItsLimit(t *testing.T) {
 		}
 		time.Sleep(revocationLimit)
 		i.wire.Repair()
-		if err := i.Revoke(t.Context(), tokens.Refresh.Reveal(), testClient); err != nil {
-			t.Fatal(err)
-		}
+		mustRevoke(t, i.Service, tokens.Refresh.Reveal())
 		wantMarked(t, i, tokens)
 	})
 }
@@ -558,18 +538,14 @@ func TestRevokingATokenWhoseGrantIsGoneStillRevokesIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustVerify(t, a.Service, tokens.Access)
-	if err := a.Revoke(context.Background(), tokens.Access.Reveal(), testClient); err != nil {
-		t.Fatal(err)
-	}
+	mustRevoke(t, a.Service, tokens.Access.Reveal())
 	c.Advance(MaxStale + time.Second)
 	for _, i := range []*instance{a, b} {
 		_, err := i.Verify(context.Background(), tokens.Access.Reveal())
 		wantCode(t, err, oauth.InvalidToken)
 	}
 	_, writes := a.wire.Counts()
-	if err := a.Revoke(context.Background(), tokens.Access.Reveal(), testClient); err != nil {
-		t.Fatal(err)
-	}
+	mustRevoke(t, a.Service, tokens.Access.Reveal())
 	if _, w := a.wire.Counts(); w != writes {
 		t.Error("revoking again lets the list grow")
 	}

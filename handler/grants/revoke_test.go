@@ -23,9 +23,7 @@ func TestRevocationEndsGrantEverywhere(t *testing.T) {
 			tokens, other := signIn(t, a.Service), signIn(t, a.Service)
 			mustVerify(t, a.Service, tokens.Access)
 			mustVerify(t, b.Service, tokens.Access)
-			if err := b.Revoke(context.Background(), pick(tokens), testClient); err != nil {
-				t.Fatal(err)
-			}
+			mustRevoke(t, b.Service, pick(tokens))
 			_, err := b.Verify(context.Background(), tokens.Access.Reveal())
 			wantCode(t, err, oauth.InvalidToken)
 			_, err = refresh(a.Service, tokens.Refresh)
@@ -67,9 +65,7 @@ func TestUserDisconnectsAnApp(t *testing.T) {
 func TestRevocationKeepsNoUpstreamToken(t *testing.T) {
 	i := newInstance(t, newTable(t), newClock().Now)
 	tokens := signIn(t, i.Service)
-	if err := i.Revoke(context.Background(), tokens.Refresh.Reveal(), testClient); err != nil {
-		t.Fatal(err)
-	}
+	mustRevoke(t, i.Service, tokens.Refresh.Reveal())
 	r, err := i.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID)
 	if err != nil || r.Sealed != "" {
 		t.Errorf("sealed part is still there, or %v", err)
@@ -191,9 +187,7 @@ func TestHalfRevocationIsCompletedByOthers(t *testing.T) {
 	})
 	t.Run("when it is repeated", func(t *testing.T) {
 		_, _, b, tokens := half(t)
-		if err := b.Revoke(context.Background(), tokens.Refresh.Reveal(), testClient); err != nil {
-			t.Fatal(err)
-		}
+		mustRevoke(t, b.Service, tokens.Refresh.Reveal())
 		_, err := refresh(b.Service, tokens.Refresh)
 		wantCode(t, err, oauth.InvalidGrant)
 	})
@@ -207,13 +201,9 @@ func TestRepeatedRevocationCoversLaterTokens(t *testing.T) {
 	i := newInstance(t, table, c.Now)
 	tokens := signIn(t, i.Service)
 	v := announcement{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID, Reason: "begun"}
-	if err := i.announce(context.Background(), v); err != nil {
-		t.Fatal(err)
-	}
+	mustAnnounce(t, i.Service, v)
 	c.Advance(20 * time.Minute)
-	if err := i.Revoke(context.Background(), tokens.Refresh.Reveal(), testClient); err != nil {
-		t.Fatal(err)
-	}
+	mustRevoke(t, i.Service, tokens.Refresh.Reveal())
 	sweepExpired(t, i)
 	c.Advance(29 * time.Minute)
 	for _, instance := range []*instance{i, newInstance(t, table, c.Now)} {
@@ -245,10 +235,7 @@ func TestIntrospection(t *testing.T) {
 	if r := ask(tokens.Refresh.Reveal(), testClient); !r.Active || r.ClientID != testClient {
 		t.Errorf("refresh token: %+v", r)
 	}
-	next, err := refresh(i.Service, tokens.Refresh)
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := mustRefresh(t, i.Service, tokens.Refresh)
 	if !ask(tokens.Refresh.Reveal(), testClient).Active {
 		t.Error("a token within its grace still works, so it is active")
 	}
@@ -265,9 +252,7 @@ func TestIntrospection(t *testing.T) {
 			t.Errorf("%s: %+v", name, inactive)
 		}
 	}
-	if err := i.Revoke(context.Background(), next.Refresh.Reveal(), testClient); err != nil {
-		t.Fatal(err)
-	}
+	mustRevoke(t, i.Service, next.Refresh.Reveal())
 	for _, token := range []string{next.Access.Reveal(), next.Refresh.Reveal()} {
 		if got := ask(token, testClient); got != (Introspection{}) {
 			t.Errorf("revoked: %+v", got)
@@ -287,9 +272,7 @@ func TestIntrospectionDoesNotGuessAboutANewerKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Advance(2 * time.Second)
-	if err := a.ring.Retire(ctx, 1); err != nil { // its successor signs at once
-		t.Fatal(err)
-	}
+	mustRetire(t, a)
 	token := signIn(t, a.Service).Access.Reveal()
 	_, err := b.Introspect(ctx, token, testClient)
 	wantCode(t, err, oauth.TemporarilyUnavailable)

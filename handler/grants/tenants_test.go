@@ -196,10 +196,7 @@ func TestAGrantWithoutATenantIsRefreshed(t *testing.T) {
 	if got, err := i.Introspect(context.Background(), tokens.Refresh.Reveal(), testClient); err != nil || !got.Active {
 		t.Errorf("introspection: %+v, %v", got, err)
 	}
-	next, err := refresh(i.Service, tokens.Refresh)
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := mustRefresh(t, i.Service, tokens.Refresh)
 	mustVerify(t, i.Service, next.Access)
 	if r, err := i.read(context.Background(), tokens.Grant.Subject, tokens.Grant.ID); err != nil || r.TenantHash != TenantHash(testIdentity.TenantID) {
 		t.Errorf("the row names the tenant %q, %v", r.TenantHash, err)
