@@ -315,9 +315,7 @@ func TestAnApprovalOfALaterVersionAsksInFull(t *testing.T) {
 	for from, to := range map[string]string{`"v":1`: `"v":2`, `{"client_id"`: `["client_id"`} {
 		row := storetest.Rows(t, w.table, store.Prefix("ap-"))[0]
 		row.Value = bytes.Replace(row.Value, []byte(from), []byte(to), 1)
-		if _, err := w.table.Replace(t.Context(), row); err != nil {
-			t.Fatal(err)
-		}
+		storetest.MustReplace(t, w.table, row)
 		if b.short(request(id)) {
 			t.Errorf("%s is taken", to)
 		}

@@ -398,9 +398,7 @@ func TestTransactionsOfOtherVersions(t *testing.T) {
 			}
 			row.Value = []byte(sealed)
 		}
-		if _, err := w.table.Replace(t.Context(), row); err != nil {
-			t.Fatal(err)
-		}
+		storetest.MustReplace(t, w.table, row)
 		resp := b.get(back)
 		if got := queryOf(t, resp.Header.Get("Location")).Get("code"); resp.StatusCode != tt.status || (got != "") != (tt.status == http.StatusSeeOther) {
 			t.Errorf("%s: answer %d %s", name, resp.StatusCode, resp.Header.Get("Location"))

@@ -118,9 +118,7 @@ func TestAChallengeOfAnEarlierVersionIsMet(t *testing.T) {
 		t.Fatal(err)
 	}
 	row := store.Row{Partition: partition, Key: "claims", Value: []byte(sealed), Expires: w.clock.Now().Add(time.Hour)}
-	if _, err := w.table.Insert(t.Context(), row); err != nil {
-		t.Fatal(err)
-	}
+	storetest.MustInsert(t, w.table, row)
 	b := w.browser()
 	to := b.get(w.upstream.signIn(t, b.approve(request(id)))).Header.Get("Location")
 	if got := queryOf(t, to).Get("claims"); got != demanded {
@@ -224,9 +222,7 @@ func TestAChallengeThatCannotBeReadIsTakenAsNone(t *testing.T) {
 		t.Fatalf("%d challenges, %v", len(page.Rows), err)
 	}
 	page.Rows[0].Value = []byte("not sealed by us")
-	if _, err := w.table.Replace(t.Context(), page.Rows[0]); err != nil {
-		t.Fatal(err)
-	}
+	storetest.MustReplace(t, w.table, page.Rows[0])
 	warnings := strings.Count(w.log.String(), "level=WARN")
 	if got := w.browser().signIn(request(id)); got.Get("code") == "" || strings.Count(w.log.String(), "level=WARN") != warnings+1 {
 		t.Errorf("the client got %v; the log:\n%s", got, w.log)

@@ -40,6 +40,33 @@ func newRegistry(tb testing.TB, o Options) *Registry {
 	return r
 }
 
+func lookup(tb testing.TB, r *Registry, id string) Client {
+	tb.Helper()
+	c, err := r.Lookup(tb.Context(), id)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c
+}
+
+func policyOf(tb testing.TB, patterns ...string) RedirectPolicy {
+	tb.Helper()
+	p, err := NewRedirectPolicy(patterns...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
+
+func hostsOf(tb testing.TB, hosts ...string) Hosts {
+	tb.Helper()
+	h, err := ParseHosts(hosts...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return h
+}
+
 func register(tb testing.TB, r *Registry, body string) Registration {
 	tb.Helper()
 	reg, err := r.Register(context.Background(), "application/json", strings.NewReader(body))

@@ -10,14 +10,8 @@ import (
 )
 
 func TestDocumentURLRules(t *testing.T) {
-	listed, err := ParseHosts("app.example:8443", "claude.ai")
-	if err != nil {
-		t.Fatal(err)
-	}
-	none, err := ParseHosts("none")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listed := hostsOf(t, "app.example:8443", "claude.ai")
+	none := hostsOf(t, "none")
 	for _, tt := range []struct {
 		url      string
 		hosts    Hosts

@@ -93,10 +93,7 @@ func TestRebindingNameIsRefusedWhenDialled(t *testing.T) {
 		t.Fatal(first, err)
 	}
 	host := "rebind.example.com:" + s.port()
-	hosts, err := ParseHosts(host)
-	if err != nil {
-		t.Fatal(err)
-	}
+	hosts := hostsOf(t, host)
 	r := newRegistry(t, Options{Documents: Documents{Hosts: hosts, resolver: resolver, roots: s.roots()}})
 	_, err = r.Lookup(t.Context(), "https://"+host+"/client.json")
 	wantCode(t, err, oauth.TemporarilyUnavailable)

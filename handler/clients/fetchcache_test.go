@@ -57,10 +57,7 @@ func TestDocumentIsFetchedOnceAndShared(t *testing.T) {
 		if n := countRows(t, table, DocumentPrefix); n != 0 {
 			t.Errorf("%d rows before anybody has approved the client", n)
 		}
-		approved, err := a.Lookup(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
+		approved := lookup(t, a, id)
 		a.StoreCopies(t.Context(), approved)
 		a.StoreCopies(t.Context(), approved)
 		b, _ := documentRegistry(t, s, Options{Table: table})
@@ -122,9 +119,7 @@ func TestOldDocumentIsRevalidated(t *testing.T) {
 			}
 			r.StoreCopies(t.Context(), c)
 			clock.Advance(9 * time.Minute)
-			if _, err := r.Lookup(t.Context(), id); err != nil { // still fresh
-				t.Fatal(err)
-			}
+			lookup(t, r, id)
 			clock.Advance(2 * time.Minute)
 		}
 		if sent, again := s.hits.Load(), unchanged.Load(); sent != 3 || again != 2 {
@@ -216,10 +211,7 @@ func TestOldDocumentStandsInForAFailedFetch(t *testing.T) {
 			id := serveDocument(s)
 			table := openTable(t)
 			r, clock := documentRegistry(t, s, Options{Table: table})
-			c, err := r.Lookup(t.Context(), id)
-			if err != nil {
-				t.Fatal(err)
-			}
+			c := lookup(t, r, id)
 			r.StoreCopies(t.Context(), c)
 			fail(s)
 			clock.Advance(defaultFresh + 6*24*time.Hour)
@@ -248,9 +240,7 @@ func TestWithdrawnDocumentIsNotUsed(t *testing.T) {
 			s := newSite(t)
 			id := serveDocument(s)
 			r, clock := documentRegistry(t, s, Options{})
-			if _, err := r.Lookup(t.Context(), id); err != nil {
-				t.Fatal(err)
-			}
+			lookup(t, r, id)
 			withdraw(s, id)
 			clock.Advance(defaultFresh)
 			_, err := r.Lookup(t.Context(), id)
@@ -369,10 +359,7 @@ func TestFetchSendsTheNameOfTheHost(t *testing.T) {
 	s := newSite(t)
 	resolver := nameServer(t, func(string, int) []string { return []string{"127.0.0.1"} })
 	host := "app.example.com:" + s.port()
-	hosts, err := ParseHosts(host)
-	if err != nil {
-		t.Fatal(err)
-	}
+	hosts := hostsOf(t, host)
 	var name, sni string
 	s.serve(func(w http.ResponseWriter, r *http.Request) {
 		name, sni = r.Host, r.TLS.ServerName
@@ -575,10 +562,7 @@ func TestADocumentWithAByteOrderMarkIsUsedWhereItIsFetched(t *testing.T) {
 	s.serveJSON("\ufeff" + documentFor(s.URL+"/client.json", "App"))
 	table := openTable(t)
 	r, _ := documentRegistry(t, s, Options{Table: table})
-	c, err := r.Lookup(t.Context(), s.URL+"/client.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := lookup(t, r, s.URL+"/client.json")
 	r.StoreCopies(t.Context(), c)
 	if n := countRows(t, table, ""); n != 0 {
 		t.Errorf("%d rows", n)
@@ -606,15 +590,11 @@ func TestTightenedPolicyBindsCachedDocuments(t *testing.T) {
 	id := serveDocument(s)
 	table := openTable(t)
 	r, _ := documentRegistry(t, s, Options{Table: table})
-	if _, err := r.Lookup(t.Context(), id); err != nil {
-		t.Fatal(err)
-	}
+	lookup(t, r, id)
 	o := s.localOptions()
 	o.Table, o.Now = table, clocktest.New().Now
 	var err error
-	if o.Policy, err = NewRedirectPolicy("only", "https://only.example/cb"); err != nil {
-		t.Fatal(err)
-	}
+	o.Policy = policyOf(t, "only", "https://only.example/cb")
 	_, err = newRegistry(t, o).Lookup(t.Context(), id)
 	wantCode(t, err, oauth.InvalidClient)
 }
@@ -627,17 +607,12 @@ func TestSharedCopyThatIsRefusedIsReplaced(t *testing.T) {
 		id := s.URL + "/client.json"
 		s.serveJSON(strings.Replace(documentFor(id, "Old"), "http://localhost/callback", "https://old.example/cb", 1))
 		r, _ := documentRegistry(t, s, Options{Table: table})
-		c, err := r.Lookup(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := lookup(t, r, id)
 		r.StoreCopies(t.Context(), c)
 		s.serveJSON(documentFor(id, "New"))
 		strict := s.localOptions()
 		strict.Table, strict.Now = table, clocktest.New().Now
-		if strict.Policy, err = NewRedirectPolicy("only", "http://localhost/callback"); err != nil {
-			t.Fatal(err)
-		}
+		strict.Policy = policyOf(t, "only", "http://localhost/callback")
 		if c, err := newRegistry(t, strict).Lookup(t.Context(), id); err != nil || c.Name != "New" {
 			t.Fatal(c.Name, err)
 		}
@@ -650,10 +625,7 @@ func TestSharedCopyThatIsRefusedIsReplaced(t *testing.T) {
 		}
 		partition, key := r.documents.key(id)
 		for _, unreadable := range []string{"", "x", "{}\n{}", `{"url":"` + id + `","fresh":"2099-01-01T00:00:00Z"}` + "\n<html>", `{"url":"` + id + `","fresh":"2099-01-01T00:00:00Z","fetched":1}` + "\n" + documentFor(id, "Forged"), `{"url":"https://other.example/","fresh":"2099-01-01T00:00:00Z"}` + "\n" + documentFor(id, "Forged"), "[]\n" + documentFor(id, "Forged")} {
-			row, err := table.Get(t.Context(), partition, key)
-			if err != nil {
-				t.Fatal(err)
-			}
+			row := storetest.MustGet(t, table, partition, key)
 			row.Value = []byte(unreadable)
 			if _, err := table.Replace(t.Context(), row); err != nil {
 				t.Fatal(err)
@@ -661,7 +633,7 @@ func TestSharedCopyThatIsRefusedIsReplaced(t *testing.T) {
 			if c, err := newRegistry(t, strict).Lookup(t.Context(), id); err != nil || c.Name != "New" {
 				t.Errorf("%q: %q, %v", unreadable, c.Name, err)
 			}
-			if row, err = table.Get(t.Context(), partition, key); err != nil || string(row.Value) == unreadable {
+			if row, err := table.Get(t.Context(), partition, key); err != nil || string(row.Value) == unreadable {
 				t.Errorf("%q is not replaced: %v", unreadable, err)
 			}
 		}
@@ -699,9 +671,7 @@ func TestDocumentsOfStrangersFillNothing(t *testing.T) {
 	r, clock := documentRegistry(t, s, Options{Table: table})
 	for i := range copiesKept + 20 {
 		clock.Advance(5 * time.Second)
-		if _, err := r.Lookup(t.Context(), fmt.Sprintf("%s/%d.json", s.URL, i)); err != nil {
-			t.Fatal(err)
-		}
+		lookup(t, r, fmt.Sprintf("%s/%d.json", s.URL, i))
 	}
 	if n := countRows(t, table, ""); n != 0 {
 		t.Errorf("%d rows", n)

@@ -123,9 +123,7 @@ func TestKeysAreFetchedFromPermittedHostsOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	var err error
-	if o.Documents.Hosts, err = ParseHosts("none"); err != nil {
-		t.Fatal(err)
-	}
+	o.Documents.Hosts = hostsOf(t, "none")
 	document := strings.Replace(body, "{", `{"client_id":"`+appURL+`","client_name":"App",`, 1)
 	o.Documents.Pinned = Pinned{appURL: []byte(document)}
 	closed := newRegistry(t, o)

@@ -144,9 +144,7 @@ func TestOperatorManagesClients(t *testing.T) {
 		if want := []string{"https://a.example/1", "https://a.example/2"}; !slices.Equal(list[0].RedirectURIs, want) {
 			t.Errorf("redirect URIs %q", list[0].RedirectURIs)
 		}
-		if _, err := other.Lookup(t.Context(), b.ID); err != nil {
-			t.Fatal(err)
-		}
+		lookup(t, other, b.ID)
 		if err := r.SetRedirectURIs(t.Context(), b.ID, []string{"https://b.example/cb"}); err != nil {
 			t.Fatal(err)
 		}

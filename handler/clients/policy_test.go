@@ -142,10 +142,7 @@ func TestAllowedRedirectURIPatterns(t *testing.T) {
 			[]string{"cursor://other/oauth/callback", "vscode://anysphere.cursor-mcp/x"},
 		},
 	} {
-		policy, err := NewRedirectPolicy("only", pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
+		policy := policyOf(t, "only", pattern)
 		for _, uri := range tt.match {
 			if err := policy.Check(uri); err != nil {
 				t.Errorf("%s: %s: %v", pattern, uri, err)
@@ -260,10 +257,7 @@ func TestLoopbackNamesAreOneForPublicClients(t *testing.T) {
 // stays accepted. What could never be safe cannot be listed.
 func TestListedRedirectURIsAreAdded(t *testing.T) {
 	const extra = "cursor://acme.extension/oauth/callback"
-	policy, err := NewRedirectPolicy(extra, "https://app.example/*")
-	if err != nil {
-		t.Fatal(err)
-	}
+	policy := policyOf(t, extra, "https://app.example/*")
 	for _, uri := range append([]string{extra, "https://app.example/cb"}, acceptedRedirects...) {
 		if err := policy.Check(uri); err != nil {
 			t.Errorf("%s: %v", uri, err)
@@ -414,10 +408,7 @@ func TestNoStrangersSiteIsRedirectedToUnasked(t *testing.T) {
 	const uri = "https://client.example/cb"
 	body := `{"redirect_uris":["` + uri + `","http://localhost/cb","com.example.app:/cb"],"token_endpoint_auth_method":"none"}`
 	open := newRegistry(t, Options{})
-	policy, err := NewRedirectPolicy("https://client.example/*", "com.example.app:/cb")
-	if err != nil {
-		t.Fatal(err)
-	}
+	policy := policyOf(t, "https://client.example/*", "com.example.app:/cb")
 	listed := newRegistry(t, Options{Policy: policy})
 	const pinned = "https://client.example/app.json"
 	document := strings.Replace(body, "{", `{"client_id":"`+pinned+`","client_name":"App",`, 1)
@@ -435,10 +426,7 @@ func TestNoStrangersSiteIsRedirectedToUnasked(t *testing.T) {
 		"a listed site":       {listed, register(t, listed, body).ClientID, uri, true},
 		"a pinned document":   {withPinned, pinned, uri, true},
 	} {
-		c, err := tt.r.Lookup(t.Context(), tt.id)
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := lookup(t, tt.r, tt.id)
 		if got := c.MayRedirectUnasked(tt.uri); !c.Allows(tt.uri) || got != tt.want {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
 		}

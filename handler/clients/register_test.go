@@ -69,10 +69,7 @@ func TestRealClientsRegister(t *testing.T) {
 			if !slices.Equal(reg.GrantTypes, GrantTypes()) || !slices.Equal(reg.ResponseTypes, []string{"code"}) {
 				t.Errorf("grants %q, responses %q", reg.GrantTypes, reg.ResponseTypes)
 			}
-			c, err := r.Lookup(context.Background(), reg.ClientID)
-			if err != nil {
-				t.Fatal(err)
-			}
+			c := lookup(t, r, reg.ClientID)
 			for _, uri := range tt.redirects {
 				if !c.Allows(uri) {
 					t.Errorf("%s is not allowed", uri)
@@ -115,10 +112,7 @@ func TestRegistrationWithASecretAnswersWithItOnce(t *testing.T) {
 	if expires := clock.Now().Add(unusedLife).Unix(); answer["client_secret_expires_at"] != float64(expires) {
 		t.Errorf("client_secret_expires_at is %v, want %d", answer["client_secret_expires_at"], expires)
 	}
-	row, err := table.Get(context.Background(), partition(a.ClientID), a.ClientID)
-	if err != nil {
-		t.Fatal(err)
-	}
+	row := storetest.MustGet(t, table, partition(a.ClientID), a.ClientID)
 	if strings.Contains(string(row.Value), a.Secret.Reveal()) {
 		t.Error("the secret is stored in clear")
 	}
@@ -301,16 +295,13 @@ func TestAnUnreadableRecordIsNotAnUnknownClient(t *testing.T) {
 	r := newRegistry(t, Options{Table: table, Now: clock.Now})
 	made, _ := create(t, r, OperatorClient{Name: "App", RedirectURIs: []string{foundry}})
 	for _, id := range []string{register(t, r, realRegistrations[0].body).ClientID, made.ID} {
-		row, err := table.Get(t.Context(), partition(id), id)
-		if err != nil {
-			t.Fatal(err)
-		}
+		row := storetest.MustGet(t, table, partition(id), id)
 		row.Value = []byte("{")
 		if _, err := table.Replace(t.Context(), row); err != nil {
 			t.Fatal(err)
 		}
 		clock.Advance(cacheFor)
-		_, err = r.Lookup(t.Context(), id)
+		_, err := r.Lookup(t.Context(), id)
 		wantCode(t, err, oauth.TemporarilyUnavailable)
 	}
 	if _, err := r.List(t.Context()); err == nil {
@@ -328,10 +319,7 @@ func TestClaudeFindsPublicClientsAdvertised(t *testing.T) {
 func TestTightenedPolicyBindsOldRegistrations(t *testing.T) {
 	table := openTable(t)
 	id := register(t, newRegistry(t, Options{Table: table}), realRegistrations[0].body).ClientID
-	policy, err := NewRedirectPolicy("only", "http://localhost:8787/callback")
-	if err != nil {
-		t.Fatal(err)
-	}
+	policy := policyOf(t, "only", "http://localhost:8787/callback")
 	c, err := newRegistry(t, Options{Table: table, Policy: policy}).Lookup(context.Background(), id)
 	if err != nil {
 		t.Fatal(err)
@@ -339,10 +327,7 @@ func TestTightenedPolicyBindsOldRegistrations(t *testing.T) {
 	if !c.Allows("http://localhost:1/callback") || c.Allows("cursor://anysphere.cursor-mcp/oauth/callback") {
 		t.Errorf("redirect URIs %q", c.RedirectURIs)
 	}
-	policy, err = NewRedirectPolicy("only", "https://only.example/cb")
-	if err != nil {
-		t.Fatal(err)
-	}
+	policy = policyOf(t, "only", "https://only.example/cb")
 	_, err = newRegistry(t, Options{Table: table, Policy: policy}).Lookup(context.Background(), id)
 	wantCode(t, err, oauth.InvalidClient)
 }
@@ -422,10 +407,7 @@ func TestMicrosoft365GetsASecret(t *testing.T) {
 // VS Code registers a loopback URI without a port beside its page on the web.
 func TestVSCodeComesOnAnyPortBesideItsPage(t *testing.T) {
 	r := newRegistry(t, Options{})
-	c, err := r.Lookup(t.Context(), register(t, r, `{"client_name":"Visual Studio Code","redirect_uris":["https://vscode.dev/redirect","http://127.0.0.1/"],"token_endpoint_auth_method":"none"}`).ClientID)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := lookup(t, r, register(t, r, `{"client_name":"Visual Studio Code","redirect_uris":["https://vscode.dev/redirect","http://127.0.0.1/"],"token_endpoint_auth_method":"none"}`).ClientID)
 	for _, uri := range []string{"https://vscode.dev/redirect", "http://127.0.0.1:49321/", "http://localhost:49321/"} {
 		if !c.Allows(uri) {
 			t.Errorf("%s is not allowed", uri)
@@ -453,15 +435,12 @@ func TestEveryCheckOfRegistrationHoldsAtEveryUse(t *testing.T) {
 	id := func(c string) string { return publicPrefix + strings.Repeat(c, 43) }
 	const rest = `"token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],"response_types":["code"],"application_type":"native"`
 	insert(id("a"), `{"client_name":"✔ Verified: Claude ────","redirect_uris":["cursor://anysphere.cursor-deeplink/mcp/install?x=y","https://a.example/cb?iss=https%3A%2F%2Fevil.example","https://a.example/cb"],`+rest+`}`)
-	c, err := r.Lookup(t.Context(), id("a"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := lookup(t, r, id("a"))
 	if c.Name != "Verified: Claude" || !slices.Equal(c.RedirectURIs, []string{"https://a.example/cb"}) {
 		t.Errorf("name %q, redirect URIs %q", c.Name, c.RedirectURIs)
 	}
 	insert(id("b"), `{"redirect_uris":["javascript:alert(1)","vscode:mcp/install"],`+rest+`}`)
-	_, err = r.Lookup(t.Context(), id("b"))
+	_, err := r.Lookup(t.Context(), id("b"))
 	wantCode(t, err, oauth.InvalidClient)
 }
 
@@ -487,10 +466,7 @@ func TestRecordsOfEarlierVersionsAreRead(t *testing.T) {
 		t.Error(err)
 	}
 	// Those written now say their version.
-	row, err := table.Get(t.Context(), partition(old), old)
-	if err != nil {
-		t.Fatal(err)
-	}
+	row := storetest.MustGet(t, table, partition(old), old)
 	reg := register(t, r, `{"redirect_uris":["https://a.example/cb"]}`)
 	if row, err = table.Get(t.Context(), partition(reg.ClientID), reg.ClientID); err != nil || !strings.Contains(string(row.Value), `"v":1,`) {
 		t.Errorf("%s, %v", row.Value, err)

@@ -19,9 +19,7 @@ func TestUnusedRegistrationLivesThirtyDays(t *testing.T) {
 	r := newRegistry(t, Options{Now: clock.Now})
 	id := register(t, r, realRegistrations[0].body).ClientID
 	clock.Advance(30*24*time.Hour - time.Second)
-	if _, err := r.Lookup(context.Background(), id); err != nil {
-		t.Fatal(err)
-	}
+	lookup(t, r, id)
 	clock.Advance(time.Second)
 	_, err := r.Lookup(context.Background(), id)
 	wantCode(t, err, oauth.InvalidClient)
@@ -40,10 +38,7 @@ func TestUsedRegistrationLivesFourHundredDaysAfterLastUse(t *testing.T) {
 		id := register(t, r, realRegistrations[0].body).ClientID
 		use := func() {
 			t.Helper()
-			c, err := r.Lookup(context.Background(), id)
-			if err != nil {
-				t.Fatal(err)
-			}
+			c := lookup(t, r, id)
 			r.Touch(context.Background(), c)
 		}
 		use()
@@ -64,15 +59,9 @@ func TestTouchWritesAtMostOnceADay(t *testing.T) {
 	id := register(t, r, realRegistrations[0].body).ClientID
 	writes, last := 0, store.ETag("")
 	for range 72 {
-		c, err := r.Lookup(context.Background(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := lookup(t, r, id)
 		r.Touch(context.Background(), c)
-		row, err := table.Get(context.Background(), partition(id), id)
-		if err != nil {
-			t.Fatal(err)
-		}
+		row := storetest.MustGet(t, table, partition(id), id)
 		if row.ETag != last {
 			writes, last = writes+1, row.ETag
 		}
@@ -88,14 +77,8 @@ func TestTouchOfAStaleClientIsHarmless(t *testing.T) {
 		clock := clocktest.New()
 		a, b := newRegistry(t, Options{Now: clock.Now, Table: table}), newRegistry(t, Options{Now: clock.Now, Table: table})
 		id := register(t, a, realRegistrations[0].body).ClientID
-		ca, err := a.Lookup(context.Background(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cb, err := b.Lookup(context.Background(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
+		ca := lookup(t, a, id)
+		cb := lookup(t, b, id)
 		a.Touch(context.Background(), ca)
 		b.Touch(context.Background(), cb)
 		clock.Advance(48 * time.Hour)
@@ -118,10 +101,7 @@ func TestAClientThatIsNotKeptAliveIsSaidInTheLog(t *testing.T) {
 		table := storetest.Instrument(openTable(t))
 		var log strings.Builder
 		r := newRegistry(t, Options{Now: clock.Now, Table: table, Log: slog.New(slog.NewTextHandler(&log, nil))})
-		c, err := r.Lookup(t.Context(), register(t, r, realRegistrations[0].body).ClientID)
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := lookup(t, r, register(t, r, realRegistrations[0].body).ClientID)
 		table.Before(storetest.Fail(tt.err, storetest.Replace))
 		r.Touch(t.Context(), c)
 		if strings.Contains(log.String(), "was not extended") != tt.said {
@@ -149,9 +129,7 @@ func TestALookUpThatReadsTheTableIsNoHit(t *testing.T) {
 	id := register(t, r, realRegistrations[0].body).ClientID
 	for _, after := range []time.Duration{0, cacheFor, 0} {
 		clock.Advance(after)
-		if _, err := r.Lookup(t.Context(), id); err != nil {
-			t.Fatal(err)
-		}
+		lookup(t, r, id)
 	}
 	if hits, misses := r.CachedClients(); hits != 2 || misses != 1 {
 		t.Errorf("%d hits and %d misses, want 2 and 1", hits, misses)
@@ -232,10 +210,7 @@ func TestRegistrationsOfAFloodLiveADay(t *testing.T) {
 			t.Fatal(err)
 		}
 		last = reg.ClientID
-		row, err := table.Get(t.Context(), partition(last), last)
-		if err != nil {
-			t.Fatal(err)
-		}
+		row := storetest.MustGet(t, table, partition(last), last)
 		if row.Expires.Sub(clock.Now()) > floodLife {
 			long++
 		}
@@ -245,10 +220,7 @@ func TestRegistrationsOfAFloodLiveADay(t *testing.T) {
 		t.Errorf("%d rows live longer than a day, want %d", long, lastingRowsBurst)
 	}
 	// Once it is used, it lives like any other.
-	c, err := r.Lookup(t.Context(), last)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := lookup(t, r, last)
 	if left := c.row.Expires.Sub(clock.Now()); left > floodLife {
 		t.Errorf("the last one lives %v", left)
 	}
@@ -295,9 +267,7 @@ func TestRegistrationsAndDocumentsAreAudited(t *testing.T) {
 	reg := register(t, r, realRegistrations[5].body)
 	audited("registration", `"event":"client_registered"`, `"client_id":"`+reg.ClientID+`"`, `"client_name":"Claude"`, `"client_host":"claude.ai"`)
 	for range 2 {
-		if _, err := r.Lookup(t.Context(), id); err != nil {
-			t.Fatal(err)
-		}
+		lookup(t, r, id)
 	}
 	audited("document", `"event":"document_accepted"`, `"client_id":"`+id+`"`, `"client_host":"127.0.0.1:`+s.port()+`"`)
 	clock.Advance(2 * defaultFresh)

@@ -91,14 +91,9 @@ func TestDamagedRowsAreNoVerdict(t *testing.T) {
 			i := newInstance(t, table, c.Now)
 			tokens := signIn(t, i.Service)
 			partition, key := tt.damage(i, tokens)
-			row, err := table.Get(ctx, partition, key)
-			if err != nil {
-				t.Fatal(err)
-			}
+			row := storetest.MustGet(t, table, partition, key)
 			row.Value = []byte("{")
-			if _, err := table.Replace(ctx, row); err != nil {
-				t.Fatal(err)
-			}
+			storetest.MustReplace(t, table, row)
 			wantCode(t, tt.use(newInstance(t, table, c.Now), tokens), oauth.TemporarilyUnavailable)
 		})
 	}
@@ -108,9 +103,7 @@ func TestDamagedRowsAreNoVerdict(t *testing.T) {
 		tokens := signIn(t, i.Service)
 		mustAnnounce(t, i.Service, announcement{Subject: tokens.Grant.Subject, Grant: tokens.Grant.ID})
 		damaged := store.Row{Partition: hourPartition(c.Now()), Key: stampKey(c.Now()), Value: []byte("{")}
-		if _, err := table.Insert(ctx, damaged); err != nil {
-			t.Fatal(err)
-		}
+		storetest.MustInsert(t, table, damaged)
 		other := newInstance(t, table, c.Now)
 		_, err := other.Verify(ctx, tokens.Access.Reveal())
 		wantCode(t, err, oauth.InvalidToken)

@@ -47,9 +47,7 @@ func newTable(tb testing.TB) store.Table {
 func endRollout(tb testing.TB, table store.Table) {
 	tb.Helper()
 	row := store.Row{Partition: BlockPartition, Key: rolloutKey, Value: []byte(`{"v":1,"at":"2026-01-01T00:00:00Z"}`)}
-	if _, err := table.Insert(context.Background(), row); err != nil {
-		tb.Fatal(err)
-	}
+	storetest.MustInsert(tb, table, row)
 }
 
 // instance is one process of the server.

@@ -196,9 +196,7 @@ func TestLateWritersAreRead(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := table.Insert(context.Background(), row); err != nil {
-					t.Fatal(err)
-				}
+				storetest.MustInsert(t, table, row)
 				c.Advance(13 * time.Minute) // over the hours, and always newly stale
 				mustBeCurrent(t, reader)
 				if !reader.revoked.has(v.Grant) {
@@ -435,10 +433,7 @@ func TestRolloutFromOnePartitionOfRevocations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = table.Insert(ctx, store.Row{Partition: "revoked", Key: byOld.Grant.ID, Value: value, Expires: c.Now().Add(36 * time.Minute)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	_ = storetest.MustInsert(t, table, store.Row{Partition: "revoked", Key: byOld.Grant.ID, Value: value, Expires: c.Now().Add(36 * time.Minute)})
 	c.Advance(MaxStale + time.Second)
 	_, err = i.Verify(ctx, byOld.Access.Reveal())
 	wantCode(t, err, oauth.InvalidToken)
@@ -450,10 +445,7 @@ func TestRolloutFromOnePartitionOfRevocations(t *testing.T) {
 	if value, err = json.Marshal(map[string]any{"sub": extended.Grant.Subject, "at": c.Now().Add(-2 * time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
-	_, err = table.Insert(ctx, store.Row{Partition: "revoked", Key: extended.Grant.ID, Value: value, Expires: c.Now().Add(36 * time.Minute)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	_ = storetest.MustInsert(t, table, store.Row{Partition: "revoked", Key: extended.Grant.ID, Value: value, Expires: c.Now().Add(36 * time.Minute)})
 	for range 3 {
 		c.Advance(MaxStale + time.Second)
 		i.poll(ctx)

@@ -178,21 +178,17 @@ func TestAGrantWithoutATenantIsRefreshed(t *testing.T) {
 	table := newTable(t)
 	i := newTenantInstance(t, table, newClock(), testIdentity.TenantID)
 	tokens := signIn(t, i.Service)
-	row, err := table.Get(context.Background(), tokens.Grant.Subject.partition(), tokens.Grant.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
+	row := storetest.MustGet(t, table, tokens.Grant.Subject.partition(), tokens.Grant.ID)
 	var value map[string]any
-	if err := json.Unmarshal(row.Value, &value); err != nil {
+	err := json.Unmarshal(row.Value, &value)
+	if err != nil {
 		t.Fatal(err)
 	}
 	delete(value, "tenant")
 	if row.Value, err = json.Marshal(value); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := table.Replace(context.Background(), row); err != nil {
-		t.Fatal(err)
-	}
+	storetest.MustReplace(t, table, row)
 	if got, err := i.Introspect(context.Background(), tokens.Refresh.Reveal(), testClient); err != nil || !got.Active {
 		t.Errorf("introspection: %+v, %v", got, err)
 	}

@@ -43,9 +43,7 @@ func TestOneFaultOfStorageOrWrappingKeyIsToldAndNothingIsLost(t *testing.T) {
 	rotated := func(t *testing.T, table store.Table, c *clocktest.Clock) {
 		r := newRing(t, table, masterKey(t, keyA), c)
 		load(t, r)
-		if err := r.Rotate(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		rotate(t, r)
 		c.Advance(time.Hour)
 	}
 	wantEpochs := func(n int) func(*testing.T, store.Table) {

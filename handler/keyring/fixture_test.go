@@ -62,6 +62,13 @@ func load(tb testing.TB, r *keyring.Ring) {
 	}
 }
 
+func rotate(tb testing.TB, r *keyring.Ring) {
+	tb.Helper()
+	if err := r.Rotate(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 func seal(tb testing.TB, r *keyring.Ring, p keyring.Purpose, ad, plaintext string) string {
 	tb.Helper()
 	sealed, err := r.Seal(tb.Context(), p, []byte(ad), []byte(plaintext))

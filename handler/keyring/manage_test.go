@@ -95,9 +95,7 @@ func TestRetiringEpochsThatDoNotSign(t *testing.T) {
 	c, table, r := loadedRing(t)
 	first := seal(t, r, keyring.RefreshHandle, "", "first")
 	for range 2 {
-		if err := r.Rotate(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		rotate(t, r)
 		c.Advance(time.Hour)
 		load(t, r)
 	}
@@ -117,9 +115,7 @@ func TestRetiringEpochsThatDoNotSign(t *testing.T) {
 func TestPublishedEpochSignsEarlyForARetiredOne(t *testing.T) {
 	c, table, r := loadedRing(t)
 	c.Advance(3 * day) // the first is older than Overlap
-	if err := r.Rotate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, r)
 	retire(t, r, nil, 1)
 	if kid := signingID(t, r); kid != epochsOf(t, table)[1].KeyID || len(rows(t, table)) != 2 {
 		t.Errorf("%s signs, of %d epochs", kid, len(rows(t, table)))
@@ -149,9 +145,7 @@ func TestRetiringWhatIsNotThereChangesNothing(t *testing.T) {
 // An epoch that is swept while it is being retired is gone as well.
 func TestRetiringWhatIsSweptMeanwhile(t *testing.T) {
 	c, table, r := loadedRing(t)
-	if err := r.Rotate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, r)
 	c.Advance(time.Hour)
 	wire := storetest.Instrument(table)
 	wire.Before(storetest.Once(func() error {
@@ -200,9 +194,7 @@ func TestRetirementOfUnknownOutcomeCanBeRepeated(t *testing.T) {
 	table := storetest.Instrument(newTable(t))
 	r := newRing(t, table, masterKey(t, keyA), c)
 	load(t, r)
-	if err := r.Rotate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, r)
 	c.Advance(time.Hour)
 	table.After(storetest.Fail(errStorage, storetest.Replace))
 	if err := r.Retire(t.Context(), 1, 2); !errors.Is(err, errStorage) {
@@ -278,9 +270,7 @@ func TestChangesOfTheRingAreAudited(t *testing.T) {
 	second := keyring.New(keyring.Options{Table: instrumented, Wrapper: masterKey(t, keyA), Now: c.Now, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	load(t, second)
 	instrumented.Before(storetest.Once(func() error { return r.Rotate(t.Context()) }, storetest.Insert))
-	if err := second.Rotate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, second)
 	want("two that rotate", `target="epoch 3" reason=added`)
 	c.Advance(time.Hour)
 	instrumented.Before(storetest.Once(func() error { return r.Retire(t.Context(), 2) }, storetest.Get))
@@ -302,15 +292,11 @@ func TestListShowsTheRingAsItIs(t *testing.T) {
 	}
 	load(t, r)
 	for range 2 {
-		if err := r.Rotate(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		rotate(t, r)
 		c.Advance(time.Hour)
 		load(t, r)
 	}
-	if err := r.Rotate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, r)
 	if newest := r.Newest(); !newest.Equal(c.Now()) {
 		t.Errorf("the newest is of %s", newest)
 	}

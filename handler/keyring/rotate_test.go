@@ -102,9 +102,7 @@ func TestInstanceThatMissedTheRotationOpensWhatFollowed(t *testing.T) {
 	asleep := newRing(t, table, masterKey(t, keyA), behind)
 	load(t, asleep)
 	r := newRing(t, table, masterKey(t, keyA), c)
-	if err := r.Rotate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, r)
 	c.Advance(10 * time.Minute)
 	behind.Advance(10 * time.Minute)
 	opens(t, asleep, keyring.RefreshHandle, "", seal(t, r, keyring.RefreshHandle, "", "h"), "h")
@@ -115,17 +113,13 @@ func TestRotateWhileARotationIsUnderWayAddsNothing(t *testing.T) {
 	table := newTable(t)
 	a, b := newRing(t, table, masterKey(t, keyA), c), newRing(t, table, masterKey(t, keyA), c)
 	for _, r := range []*keyring.Ring{a, b, a} {
-		if err := r.Rotate(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		rotate(t, r)
 	}
 	if n := len(rows(t, table)); n != 2 {
 		t.Fatalf("%d epochs, want 2", n)
 	}
 	c.Advance(10 * time.Minute)
-	if err := b.Rotate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, b)
 	if n := len(rows(t, table)); n != 3 {
 		t.Fatalf("%d epochs, want 3", n)
 	}
@@ -141,9 +135,7 @@ func TestEpochOutlivesAllItSigned(t *testing.T) {
 	stale := newRing(t, cut, masterKey(t, keyA), c)
 	load(t, stale)
 	cut.Before(storetest.Fail(errStorage))
-	if err := r.Rotate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, r)
 	c.Advance(keyring.Overlap)
 	last := seal(t, stale, keyring.RefreshHandle, "", "last")
 	c.Advance(time.Second)
@@ -169,9 +161,7 @@ func TestEpochOutlivesAllItSigned(t *testing.T) {
 func TestNewestEpochNeverExpires(t *testing.T) {
 	c, table, r := loadedRing(t)
 	for range 3 {
-		if err := r.Rotate(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		rotate(t, r)
 		c.Advance(time.Hour)
 		load(t, r)
 	}
@@ -202,9 +192,7 @@ func TestShorterRetentionDoesNotBringAnEndForward(t *testing.T) {
 	c := clocktest.New()
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
-	if err := r.Rotate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, r)
 	c.Advance(time.Hour)
 	load(t, r)
 	before := rows(t, table)[0].Expires
@@ -220,9 +208,7 @@ func TestShorterRetentionDoesNotBringAnEndForward(t *testing.T) {
 // due.
 func TestReadingTheRingWritesNothing(t *testing.T) {
 	c, table, r := loadedRing(t)
-	if err := r.Rotate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, r)
 	c.Advance(time.Hour)
 	load(t, r) // gives the first epoch its end
 	before := rows(t, table)
@@ -244,9 +230,7 @@ func TestExpiredEpochVerifiesNothing(t *testing.T) {
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	sealed := seal(t, r, keyring.RefreshHandle, "", "h")
-	if err := r.Rotate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, r)
 	c.Advance(time.Hour)
 	load(t, r)
 	expires := rows(t, table)[0].Expires
@@ -269,15 +253,11 @@ func TestExpiredEpochVerifiesNothing(t *testing.T) {
 // would be an outage.
 func TestNewestEpochSignsWhateverItsRowSays(t *testing.T) {
 	c, table, r := loadedRing(t)
-	if err := r.Rotate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, r)
 	c.Advance(time.Hour)
 	newest := rows(t, table)[1]
 	newest.Expires = c.Now().Add(-time.Hour)
-	if _, err := table.Replace(t.Context(), newest); err != nil {
-		t.Fatal(err)
-	}
+	storetest.MustReplace(t, table, newest)
 	if kid := signingID(t, newRing(t, table, masterKey(t, keyA), c)); kid != epochsOf(t, table)[1].KeyID {
 		t.Errorf("%s signs, want the newest epoch", kid)
 	}
@@ -291,19 +271,14 @@ func TestEpochOfALaterVersionIsNotGuessedAt(t *testing.T) {
 	whole := row.Value
 	for want, value := range map[string][]byte{"a later version": bytes.Replace(whole, []byte(`"v":1`), []byte(`"v":2`), 1), "is not an epoch": whole[1:]} {
 		row.Value = value
-		var err error
-		if row.ETag, err = table.Replace(t.Context(), row); err != nil {
-			t.Fatal(err)
-		}
+		row.ETag = storetest.MustReplace(t, table, row)
 		if err := newRing(t, table, masterKey(t, keyA), c).Load(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("loaded: %v, want %q", err, want)
 		}
 	}
 	// Nor is a row beside a good one whose key is no number.
 	row.Value = whole
-	if _, err := table.Replace(t.Context(), row); err != nil {
-		t.Fatal(err)
-	}
+	storetest.MustReplace(t, table, row)
 	for _, key := range []string{"second", "2", "0000000000"} {
 		row.Key = key
 		etag, err := table.Insert(t.Context(), row)

@@ -13,6 +13,7 @@ import (
 	"entramcp/handler/clocktest"
 	"entramcp/handler/keyring"
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 func TestWrongWrappingKeyNeverStartsANewRing(t *testing.T) {
@@ -60,9 +61,7 @@ func TestMasterKeyIsChangedAndNobodyIsSignedOut(t *testing.T) {
 	table := newTable(t)
 	old := newRing(t, table, masterKey(t, keyA), c)
 	load(t, old)
-	if err := old.Rotate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, old)
 	first := seal(t, old, keyring.RefreshHandle, "", "first")
 	c.Advance(time.Hour)
 	load(t, old)
@@ -101,9 +100,7 @@ func TestMasterKeyIsChangedAndNobodyIsSignedOut(t *testing.T) {
 	done := newRing(t, table, masterKey(t, keyB), c)
 	opens(t, done, keyring.RefreshHandle, "", first, "first")
 	opens(t, done, keyring.RefreshHandle, "", second, "second")
-	if err := done.Rotate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, done)
 	c.Advance(time.Hour)
 	third := seal(t, done, keyring.RefreshHandle, "", "third")
 	if _, err := old.Open(t.Context(), keyring.RefreshHandle, nil, third); !errors.Is(err, keyring.ErrWrongKey) {
@@ -203,9 +200,7 @@ func TestEpochThatCannotBeUnwrappedIsAnOutageForItsOwnArtefactsOnly(t *testing.T
 	table := newTable(t)
 	r := newRing(t, table, masterKey(t, keyA), c)
 	first := seal(t, r, keyring.RefreshHandle, "", "first")
-	if err := r.Rotate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, r)
 	c.Advance(time.Hour)
 	second := seal(t, r, keyring.RefreshHandle, "", "second")
 	intact := rows(t, table)[0]
@@ -223,9 +218,7 @@ func TestEpochThatCannotBeUnwrappedIsAnOutageForItsOwnArtefactsOnly(t *testing.T
 	}
 	current := rows(t, table)[0]
 	current.Value = intact.Value
-	if _, err := table.Replace(t.Context(), current); err != nil {
-		t.Fatal(err)
-	}
+	storetest.MustReplace(t, table, current)
 	c.Advance(keyring.UnknownInterval)
 	opens(t, partial, keyring.RefreshHandle, "", first, "first")
 	if err := partial.Ready(t.Context()); err != nil {
@@ -276,9 +269,7 @@ func rewrite(t *testing.T, table store.Table, row store.Row, change func(*epochR
 	if row.Value, err = json.Marshal(e); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := table.Replace(t.Context(), row); err != nil {
-		t.Fatal(err)
-	}
+	storetest.MustReplace(t, table, row)
 }
 
 func TestMasterKeyForms(t *testing.T) {

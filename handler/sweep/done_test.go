@@ -68,9 +68,7 @@ func TestALeaseWithoutTheTimeOfASweep(t *testing.T) {
 		"that cannot be read":   {`{`, true},
 	} {
 		table := storetest.Embedded(t)
-		if _, err := table.Insert(t.Context(), store.Row{Partition: sweep.LeasePartition, Key: "sweep", Value: []byte(tt.value)}); err != nil {
-			t.Fatal(err)
-		}
+		storetest.MustInsert(t, table, store.Row{Partition: sweep.LeasePartition, Key: "sweep", Value: []byte(tt.value)})
 		if got, err := sweep.LastDone(t.Context(), table); !got.IsZero() || (err != nil) != tt.fails {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}

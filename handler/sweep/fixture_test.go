@@ -60,9 +60,7 @@ func once(t *testing.T, s *sweep.Sweeper) sweep.Report {
 
 func put(t *testing.T, table store.Table, partition, key string, expires time.Time) {
 	t.Helper()
-	if _, err := table.Insert(t.Context(), store.Row{Partition: partition, Key: key, Expires: expires}); err != nil {
-		t.Fatal(err)
-	}
+	storetest.MustInsert(t, table, store.Row{Partition: partition, Key: key, Expires: expires})
 }
 
 // left lists what is in the table beside the lease.

@@ -137,22 +137,15 @@ func TestPlaceThatLeadsNowhereIsTriedOnce(t *testing.T) {
 			}
 			return value
 		}
-		if _, err := table.Insert(t.Context(), store.Row{Partition: sweep.LeasePartition, Key: "sweep", Value: lease("no cursor of this store!")}); err != nil {
-			t.Fatal(err)
-		}
+		storetest.MustInsert(t, table, store.Row{Partition: sweep.LeasePartition, Key: "sweep", Value: lease("no cursor of this store!")})
 		once(t, sweeper(table, c))
 		wantLeft(t, table)
 
 		put(t, table, "c-ab", "over", c.Now().Add(-time.Hour))
 		c.Advance(interval)
-		row, err := table.Get(t.Context(), sweep.LeasePartition, "sweep")
-		if err != nil {
-			t.Fatal(err)
-		}
+		row := storetest.MustGet(t, table, sweep.LeasePartition, "sweep")
 		row.Value = lease("p=x&r=y")
-		if _, err := table.Replace(t.Context(), row); err != nil {
-			t.Fatal(err)
-		}
+		storetest.MustReplace(t, table, row)
 		failing := beforeDrop(table, func() error { return errUnknown })
 		_, _ = sweeper(failing, c).Once(t.Context())
 		c.Advance(3 * time.Minute)
@@ -218,9 +211,7 @@ func TestLeaseOfAWrongClockDoesNotStopSweeps(t *testing.T) {
 	for name, value := range map[string][]byte{"in the future": future, "unreadable": []byte("{")} {
 		t.Run(name, func(t *testing.T) {
 			storetest.OnBothStores(t, func(t *testing.T, table store.Table) {
-				if _, err := table.Insert(t.Context(), store.Row{Partition: sweep.LeasePartition, Key: "sweep", Value: value}); err != nil {
-					t.Fatal(err)
-				}
+				storetest.MustInsert(t, table, store.Row{Partition: sweep.LeasePartition, Key: "sweep", Value: value})
 				put(t, table, "c-ab", "over", c.Now().Add(-time.Hour))
 				put(t, table, "c-ab", "live", c.Now().Add(time.Hour))
 				if once(t, sweeper(table, c)).Held {

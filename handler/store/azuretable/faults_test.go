@@ -75,14 +75,9 @@ func TestWriteWithLostAnswerIsUnknownAndNotRetried(t *testing.T) {
 			p := newProxy(t)
 			table := p.open(t, freshName(), time.Minute)
 			row := store.Row{Partition: "p", Key: "old", Value: []byte("old")}
-			var err error
-			if row.ETag, err = table.Insert(t.Context(), row); err != nil {
-				t.Fatal(err)
-			}
+			row.ETag = storetest.MustInsert(t, table, row)
 			other := store.Row{Partition: "p", Key: "other"}
-			if other.ETag, err = table.Insert(t.Context(), other); err != nil {
-				t.Fatal(err)
-			}
+			other.ETag = storetest.MustInsert(t, table, other)
 			attempts := p.during(loseAnswer, func() { wantUnknown(t, name, write.do(t.Context(), table, row, other)) })
 			if attempts != 1 {
 				t.Errorf("%d attempts", attempts)
@@ -125,10 +120,7 @@ func TestWriteThatMeetsABusyServiceIsRepeatedOnce(t *testing.T) {
 			prepare := func(key string) (row, other store.Row) {
 				row, other = store.Row{Partition: "p", Key: key, Value: []byte("old")}, store.Row{Partition: "p", Key: "other-" + key}
 				for _, r := range []*store.Row{&row, &other} {
-					var err error
-					if r.ETag, err = table.Insert(t.Context(), *r); err != nil {
-						t.Fatal(err)
-					}
+					r.ETag = storetest.MustInsert(t, table, *r)
 				}
 				return row, other
 			}
@@ -186,9 +178,7 @@ func TestWriteThatMeetsABusyServiceIsRepeatedOnce(t *testing.T) {
 func TestReadIsRetriedTwice(t *testing.T) {
 	p := newProxy(t)
 	table := p.open(t, freshName(), time.Minute)
-	if _, err := table.Insert(t.Context(), store.Row{Partition: "p", Key: "k", Value: []byte("v")}); err != nil {
-		t.Fatal(err)
-	}
+	storetest.MustInsert(t, table, store.Row{Partition: "p", Key: "k", Value: []byte("v")})
 	for name, read := range map[string]func() error{
 		"get":  func() error { _, err := table.Get(t.Context(), "p", "k"); return err },
 		"list": func() error { _, err := table.List(t.Context(), store.Partition("p"), ""); return err },

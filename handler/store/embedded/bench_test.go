@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"entramcp/handler/store"
+	"entramcp/handler/store/storetest"
 )
 
 // The size of a grant with its sealed upstream tokens.
@@ -13,9 +14,7 @@ var benchValue = make([]byte, 4<<10)
 func BenchmarkInsert(b *testing.B) {
 	table := open(b, b.TempDir())
 	for i := 0; b.Loop(); i++ {
-		if _, err := table.Insert(b.Context(), store.Row{Partition: "p", Key: fmt.Sprint(i), Value: benchValue}); err != nil {
-			b.Fatal(err)
-		}
+		storetest.MustInsert(b, table, store.Row{Partition: "p", Key: fmt.Sprint(i), Value: benchValue})
 	}
 }
 
@@ -23,9 +22,7 @@ func BenchmarkGet(b *testing.B) {
 	table := open(b, b.TempDir())
 	const rows = 100
 	for i := range rows {
-		if _, err := table.Insert(b.Context(), store.Row{Partition: "p", Key: fmt.Sprint(i), Value: benchValue}); err != nil {
-			b.Fatal(err)
-		}
+		storetest.MustInsert(b, table, store.Row{Partition: "p", Key: fmt.Sprint(i), Value: benchValue})
 	}
 	for i := 0; b.Loop(); i++ {
 		if _, err := table.Get(b.Context(), "p", fmt.Sprint(i%rows)); err != nil {
@@ -38,9 +35,7 @@ func BenchmarkReplace(b *testing.B) {
 	table := open(b, b.TempDir())
 	row := store.Row{Partition: "p", Key: "k", Value: benchValue}
 	var err error
-	if row.ETag, err = table.Insert(b.Context(), row); err != nil {
-		b.Fatal(err)
-	}
+	row.ETag = storetest.MustInsert(b, table, row)
 	for b.Loop() {
 		if row.ETag, err = table.Replace(b.Context(), row); err != nil {
 			b.Fatal(err)

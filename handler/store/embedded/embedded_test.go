@@ -56,9 +56,7 @@ func TestPagesEndAtFourMebibytes(t *testing.T) {
 	table := storetest.Embedded(t)
 	for i := range 70 {
 		row := store.Row{Partition: "p", Key: fmt.Sprintf("%03d", i), Value: make([]byte, store.MaxValue), Expires: time.Unix(1, 0)}
-		if _, err := table.Insert(t.Context(), row); err != nil {
-			t.Fatal(err)
-		}
+		storetest.MustInsert(t, table, row)
 	}
 	for name, list := range map[string]func(store.Cursor) (store.Page, error){
 		"List": func(from store.Cursor) (store.Page, error) {
@@ -82,13 +80,8 @@ func TestPagesEndAtFourMebibytes(t *testing.T) {
 func TestRowsSurviveRestart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	table := open(t, dir)
-	etag, err := table.Insert(t.Context(), store.Row{Partition: "p", Key: "k", Value: []byte("kept")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := table.Close(); err != nil {
-		t.Fatal(err)
-	}
+	etag := storetest.MustInsert(t, table, store.Row{Partition: "p", Key: "k", Value: []byte("kept")})
+	closed(t, table)
 	table = open(t, dir)
 	row, err := table.Get(t.Context(), "p", "k")
 	if err != nil || string(row.Value) != "kept" || row.ETag != etag {
@@ -110,9 +103,7 @@ func TestAcknowledgedRowsSurviveKill(t *testing.T) {
 			t.Fatalf("row %d of %d acknowledged ones: %q, %v", i, acknowledged, row.Value, err)
 		}
 	}
-	if _, err := table.Insert(t.Context(), store.Row{Partition: "p", Key: "after"}); err != nil {
-		t.Fatal(err)
-	}
+	storetest.MustInsert(t, table, store.Row{Partition: "p", Key: "after"})
 }
 
 // killWriterAfter runs a writer in its own process, kills it with SIGKILL when
@@ -170,9 +161,7 @@ func TestOnlyTheOwnerCanReadTheData(t *testing.T) {
 	wantMode(t, dir, 0o700)
 	wantMode(t, filepath.Join(dir, "store.db"), 0o600)
 
-	if err := table.Close(); err != nil {
-		t.Fatal(err)
-	}
+	closed(t, table)
 	if err := os.Chmod(filepath.Join(dir, "store.db"), 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -206,9 +195,7 @@ func TestOpenRefusesWhatIsNoStore(t *testing.T) {
 
 func TestClosedTableFailsWithUnknownOutcome(t *testing.T) {
 	table := open(t, t.TempDir())
-	if err := table.Close(); err != nil {
-		t.Fatal(err)
-	}
+	closed(t, table)
 	_, err := table.Get(t.Context(), "p", "k")
 	if err == nil || errors.Is(err, store.ErrNotFound) {
 		t.Errorf("get from a closed table: %v", err)
@@ -234,6 +221,13 @@ func open(tb testing.TB, dir string) *embedded.Table {
 	}
 	tb.Cleanup(func() { closeQuietly(table) })
 	return table
+}
+
+func closed(t *testing.T, table *embedded.Table) {
+	t.Helper()
+	if err := table.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func closeQuietly(c io.Closer) { _ = c.Close() }

@@ -13,6 +13,7 @@ import (
 
 	"entramcp/handler/store"
 	"entramcp/handler/store/embedded"
+	"entramcp/handler/store/storetest"
 )
 
 // edit changes the file of a store that is closed.
@@ -89,22 +90,14 @@ func TestFileOfAVersionWithoutIndexIsIndexedInSteps(t *testing.T) {
 		t.Fatal(err)
 	}
 	want = slices.DeleteFunc(want, func(key string) bool { return key == "011500" })
-	if row, err = table.Get(t.Context(), "p", "011600"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := table.Replace(t.Context(), row); err != nil { // which keeps its time
-		t.Fatal(err)
-	}
-	if _, err := table.Insert(t.Context(), store.Row{Partition: "a", Key: "new", Expires: time.Unix(1, 0)}); err != nil {
-		t.Fatal(err)
-	}
+	row = storetest.MustGet(t, table, "p", "011600")
+	storetest.MustReplace(t, table, row) // which keeps its time
+	storetest.MustInsert(t, table, store.Row{Partition: "a", Key: "new", Expires: time.Unix(1, 0)})
 	first, err := table.ListExpired(t.Context(), time.Unix(1000, 0), "")
 	if err != nil || len(first.Rows) != 0 || first.Next == "" {
 		t.Fatalf("first page: %d rows, next %q, %v; want a step of the index", len(first.Rows), first.Next, err)
 	}
-	if err := table.Close(); err != nil { // a restart in the middle
-		t.Fatal(err)
-	}
+	closed(t, table)
 	table = open(t, dir)
 	got, pages := expired(t, table)
 	if !slices.Equal(got, append(want, "new")) {
@@ -123,22 +116,16 @@ func TestWritesOfAVersionWithoutIndexAreFound(t *testing.T) {
 	dir := t.TempDir()
 	table := open(t, dir)
 	for _, key := range []string{"extended", "gone", "kept"} {
-		if _, err := table.Insert(t.Context(), store.Row{Partition: "p", Key: key, Expires: time.Unix(10, 0)}); err != nil {
-			t.Fatal(err)
-		}
+		storetest.MustInsert(t, table, store.Row{Partition: "p", Key: key, Expires: time.Unix(10, 0)})
 	}
-	if err := table.Close(); err != nil {
-		t.Fatal(err)
-	}
+	closed(t, table)
 	// Deletions alone leave entries without a row.
 	edit(t, dir, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("rows")).Delete([]byte("p\x00gone")) })
 	table = open(t, dir)
 	if got, _ := expired(t, table); !slices.Equal(got, []string{"extended", "kept"}) {
 		t.Errorf("after a deletion: %v", got)
 	}
-	if err := table.Close(); err != nil {
-		t.Fatal(err)
-	}
+	closed(t, table)
 	edit(t, dir, func(tx *bbolt.Tx) error {
 		b := tx.Bucket([]byte("rows"))
 		for key, expires := range map[string]uint64{"extended": 9999, "new": 20} {
@@ -161,12 +148,8 @@ func TestWritesOfAVersionWithoutIndexAreFound(t *testing.T) {
 func TestEntryIsNotBelievedAgainstItsRow(t *testing.T) {
 	dir := t.TempDir()
 	table := open(t, dir)
-	if _, err := table.Insert(t.Context(), store.Row{Partition: "p", Key: "live", Expires: time.Unix(5000, 0)}); err != nil {
-		t.Fatal(err)
-	}
-	if err := table.Close(); err != nil {
-		t.Fatal(err)
-	}
+	storetest.MustInsert(t, table, store.Row{Partition: "p", Key: "live", Expires: time.Unix(5000, 0)})
+	closed(t, table)
 	edit(t, dir, func(tx *bbolt.Tx) error {
 		return tx.Bucket([]byte("expiry")).Put([]byte(be(1<<63|10)+"p\x00live"), nil)
 	})
@@ -189,12 +172,8 @@ func TestDamagedRowIsAnError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			table := open(t, dir)
-			if _, err := table.Insert(t.Context(), store.Row{Partition: "p", Key: "k", Expires: time.Unix(10, 0)}); err != nil {
-				t.Fatal(err)
-			}
-			if err := table.Close(); err != nil {
-				t.Fatal(err)
-			}
+			storetest.MustInsert(t, table, store.Row{Partition: "p", Key: "k", Expires: time.Unix(10, 0)})
+			closed(t, table)
 			edit(t, dir, damage)
 			table = open(t, dir)
 			row := store.Row{Partition: "p", Key: "k", ETag: "7"}
@@ -211,9 +190,7 @@ func TestDamagedRowIsAnError(t *testing.T) {
 			if _, err := table.Insert(t.Context(), row); !errors.Is(err, store.ErrExists) {
 				t.Errorf("insert over it: %v", err)
 			}
-			if err := table.Close(); err != nil {
-				t.Fatal(err)
-			}
+			closed(t, table)
 			edit(t, dir, forget)
 			_, err := open(t, dir).ListExpired(t.Context(), time.Unix(11, 0), "")
 			wantUnknown(t, "index it", err)

@@ -26,17 +26,17 @@ func testLimits(t *testing.T, table store.Table) {
 func testLargest(t *testing.T, table store.Table) {
 	longest := strings.Repeat("~", store.MaxKey)
 	row := store.Row{Partition: longest, Key: longest, Value: make([]byte, store.MaxValue)}
-	row.ETag = insert(t, table, row)
-	wantSame(t, get(t, table, longest, longest), row)
-	row.ETag = replace(t, table, row)
-	wantSame(t, get(t, table, longest, longest), row)
+	row.ETag = MustInsert(t, table, row)
+	wantSame(t, MustGet(t, table, longest, longest), row)
+	row.ETag = MustReplace(t, table, row)
+	wantSame(t, MustGet(t, table, longest, longest), row)
 	wantNames(t, table, store.Prefix(longest), longest+"/"+longest)
 	if err := table.Delete(t.Context(), longest, longest, row.ETag); err != nil {
 		t.Error(err)
 	}
 	row = store.Row{Partition: keyBytes, Key: keyBytes}
-	row.ETag = insert(t, table, row)
-	wantSame(t, get(t, table, keyBytes, keyBytes), row)
+	row.ETag = MustInsert(t, table, row)
+	wantSame(t, MustGet(t, table, keyBytes, keyBytes), row)
 	wantNames(t, table, store.Partition(keyBytes), keyBytes+"/"+keyBytes)
 	if n, err := table.Drop(t.Context(), []store.Row{row}); err != nil || n != 1 {
 		t.Error(n, err)
@@ -73,7 +73,7 @@ func testBadKeys(t *testing.T, table store.Table) {
 
 func testBadRows(t *testing.T, table store.Table) {
 	kept := store.Row{Partition: "p", Key: "kept", Value: []byte("kept")}
-	kept.ETag = insert(t, table, kept)
+	kept.ETag = MustInsert(t, table, kept)
 	for name, row := range map[string]store.Row{
 		"value one byte too long":     {Value: make([]byte, store.MaxValue+1)},
 		"Expires with a nanosecond":   {Expires: time.Unix(1_900_000_000, 1)},
@@ -89,7 +89,7 @@ func testBadRows(t *testing.T, table store.Table) {
 		_, err = table.Replace(t.Context(), row)
 		wantError(t, "replace: "+name, err, store.ErrInvalid)
 	}
-	wantSame(t, get(t, table, "p", "kept"), kept)
+	wantSame(t, MustGet(t, table, "p", "kept"), kept)
 	if err := table.Delete(t.Context(), "p", "kept", kept.ETag); err != nil {
 		t.Error(err)
 	}
@@ -98,7 +98,7 @@ func testBadRows(t *testing.T, table store.Table) {
 // An empty ETag, and "*", would be an unconditional write in Azure.
 func testBadETags(t *testing.T, table store.Table) {
 	kept := store.Row{Partition: "p", Key: "kept", Value: []byte("kept")}
-	kept.ETag = insert(t, table, kept)
+	kept.ETag = MustInsert(t, table, kept)
 	for _, etag := range []store.ETag{"", "*"} {
 		_, err := table.Replace(t.Context(), store.Row{Partition: "p", Key: "kept", ETag: etag})
 		wantError(t, "replace", err, store.ErrInvalid)
@@ -106,7 +106,7 @@ func testBadETags(t *testing.T, table store.Table) {
 		_, err = table.Drop(t.Context(), []store.Row{{Partition: "p", Key: "kept", ETag: etag}})
 		wantError(t, "drop", err, store.ErrInvalid)
 	}
-	wantSame(t, get(t, table, "p", "kept"), kept)
+	wantSame(t, MustGet(t, table, "p", "kept"), kept)
 	if err := table.Delete(t.Context(), "p", "kept", kept.ETag); err != nil {
 		t.Error(err)
 	}

@@ -104,7 +104,7 @@ func testListOrder(t *testing.T, table store.Table) {
 	for _, partition := range shuffled {
 		for _, key := range shuffled {
 			row := store.Row{Partition: partition, Key: key, Value: []byte(partition + key), Expires: time.Unix(2e9, 0)}
-			row.ETag = insert(t, table, row)
+			row.ETag = MustInsert(t, table, row)
 			written[partition+"/"+key] = row
 		}
 	}
@@ -126,7 +126,7 @@ func testListOrder(t *testing.T, table store.Table) {
 func testListSpans(t *testing.T, table store.Table) {
 	wantNames(t, table, store.Prefix(""))
 	for _, partition := range []string{"f", "g", "g-", "g-1", "g-1-x", "g-2", "g-~", "g-~~z", "g.", "h"} {
-		insert(t, table, store.Row{Partition: partition, Key: "k"})
+		MustInsert(t, table, store.Row{Partition: partition, Key: "k"})
 	}
 	wantNames(t, table, store.Partition("g-1"), "g-1/k")
 	wantNames(t, table, store.Partition("absent"))
@@ -138,7 +138,7 @@ func testListSpans(t *testing.T, table store.Table) {
 	wantNames(t, table, store.Prefix("absent"))
 
 	for _, key := range []string{"b", "a", "ab"} {
-		insert(t, table, store.Row{Partition: "g-1", Key: key})
+		MustInsert(t, table, store.Row{Partition: "g-1", Key: key})
 	}
 	wantNames(t, table, store.Span{First: "g-1", Last: "g-1", FirstKey: "ab"}, "g-1/ab", "g-1/b", "g-1/k")
 	wantNames(t, table, store.Span{First: "g-1", Last: "g-1", FirstKey: "aa"}, "g-1/ab", "g-1/b", "g-1/k")
@@ -148,8 +148,8 @@ func testListSpans(t *testing.T, table store.Table) {
 func testListPages(t *testing.T, table store.Table) {
 	n := store.MaxPage + 30
 	keys := many(t, table, "p", n)
-	insert(t, table, store.Row{Partition: "o", Key: "k"})
-	insert(t, table, store.Row{Partition: "q", Key: "k"})
+	MustInsert(t, table, store.Row{Partition: "o", Key: "k"})
+	MustInsert(t, table, store.Row{Partition: "q", Key: "k"})
 	var want []string
 	for _, key := range keys {
 		want = append(want, "p/"+key)
@@ -182,7 +182,7 @@ func wantExpired(t *testing.T, table store.Table, before time.Time, want ...stri
 	t.Helper()
 	rows, _ := follow(t, func(from store.Cursor) (store.Page, error) { return table.ListExpired(t.Context(), before, from) }, nil)
 	for _, row := range rows[:min(len(rows), 10)] {
-		wantSame(t, get(t, table, row.Partition, row.Key), row)
+		wantSame(t, MustGet(t, table, row.Partition, row.Key), row)
 	}
 	got := names(rows)
 	slices.Sort(got)
@@ -197,9 +197,9 @@ func testListExpired(t *testing.T, table store.Table) {
 	// their digits would not do.
 	seconds := []int64{-5_000_000_000, -1, 0, 5, 40, 999_999_999, 1_000_000_000, 1_900_000_000, 10_000_000_000}
 	for i, s := range seconds {
-		insert(t, table, store.Row{Partition: fmt.Sprintf("p-%d", i), Key: "k", Expires: time.Unix(s, 0), Value: []byte{byte(i)}})
+		MustInsert(t, table, store.Row{Partition: fmt.Sprintf("p-%d", i), Key: "k", Expires: time.Unix(s, 0), Value: []byte{byte(i)}})
 	}
-	insert(t, table, store.Row{Partition: "p-never", Key: "k"})
+	MustInsert(t, table, store.Row{Partition: "p-never", Key: "k"})
 	for i, s := range seconds {
 		var before []string
 		for j := range i {
@@ -211,9 +211,9 @@ func testListExpired(t *testing.T, table store.Table) {
 		wantExpired(t, table, time.Unix(s+1, 0).In(time.FixedZone("", -8*3600)), upTo...)
 	}
 	change := func(partition string, expires time.Time) {
-		row := get(t, table, partition, "k")
+		row := MustGet(t, table, partition, "k")
 		row.Expires = expires
-		replace(t, table, row)
+		MustReplace(t, table, row)
 	}
 	wantExpired(t, table, time.Unix(6, 0), "p-0/k", "p-1/k", "p-2/k", "p-3/k")
 	change("p-0", time.Time{})
@@ -222,15 +222,15 @@ func testListExpired(t *testing.T, table store.Table) {
 	change("p-5", time.Unix(-7, 0))
 	change("p-3", time.Unix(5, 0)) // as it was
 	wantExpired(t, table, time.Unix(6, 0), "p-2/k", "p-3/k", "p-5/k")
-	row := get(t, table, "p-2", "k")
+	row := MustGet(t, table, "p-2", "k")
 	if err := table.Delete(t.Context(), row.Partition, row.Key, row.ETag); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := table.Drop(t.Context(), []store.Row{get(t, table, "p-3", "k")}); err != nil {
+	if _, err := table.Drop(t.Context(), []store.Row{MustGet(t, table, "p-3", "k")}); err != nil {
 		t.Fatal(err)
 	}
 	wantExpired(t, table, time.Unix(6, 0), "p-5/k")
-	insert(t, table, store.Row{Partition: "p-2", Key: "k", Expires: time.Unix(1, 0)})
+	MustInsert(t, table, store.Row{Partition: "p-2", Key: "k", Expires: time.Unix(1, 0)})
 	wantExpired(t, table, time.Unix(6, 0), "p-2/k", "p-5/k")
 }
 
@@ -262,7 +262,7 @@ func testListExpiredPages(t *testing.T, table store.Table) {
 }
 
 func testListArguments(t *testing.T, table store.Table) {
-	insert(t, table, store.Row{Partition: "p", Key: "k"})
+	MustInsert(t, table, store.Row{Partition: "p", Key: "k"})
 	for name, span := range map[string]store.Span{
 		"no bounds":          {},
 		"no last partition":  {First: "p"},

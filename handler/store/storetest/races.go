@@ -66,12 +66,12 @@ func testRacingInserts(t *testing.T, table store.Table) {
 			etags[i], err = table.Insert(t.Context(), store.Row{Partition: "p", Key: key, Value: []byte{byte(i)}})
 			return err
 		}), store.ErrExists)
-		wantSame(t, get(t, table, "p", key), store.Row{Partition: "p", Key: key, Value: []byte{byte(won)}, ETag: etags[won]})
+		wantSame(t, MustGet(t, table, "p", key), store.Row{Partition: "p", Key: key, Value: []byte{byte(won)}, ETag: etags[won]})
 	}
 }
 
 func testRacingReplaces(t *testing.T, table store.Table) {
-	etag := insert(t, table, store.Row{Partition: "p", Key: "k"})
+	etag := MustInsert(t, table, store.Row{Partition: "p", Key: "k"})
 	for range 3 {
 		var etags [racers]store.ETag
 		won := winner(t, race(func(i int) (err error) {
@@ -79,13 +79,13 @@ func testRacingReplaces(t *testing.T, table store.Table) {
 			return err
 		}), store.ErrConflict)
 		etag = etags[won]
-		wantSame(t, get(t, table, "p", "k"), store.Row{Partition: "p", Key: "k", Value: []byte{byte(won)}, ETag: etag})
+		wantSame(t, MustGet(t, table, "p", "k"), store.Row{Partition: "p", Key: "k", Value: []byte{byte(won)}, ETag: etag})
 	}
 }
 
 func testRacingDeletes(t *testing.T, table store.Table) {
 	for range 3 {
-		etag := insert(t, table, store.Row{Partition: "p", Key: "k"})
+		etag := MustInsert(t, table, store.Row{Partition: "p", Key: "k"})
 		winner(t, race(func(int) error {
 			return table.Delete(t.Context(), "p", "k", etag)
 		}), store.ErrNotFound)
@@ -96,7 +96,7 @@ func testRacingDeletes(t *testing.T, table store.Table) {
 func testRacingReplacesAndDeletes(t *testing.T, table store.Table) {
 	for round := range 6 {
 		key := fmt.Sprint(round)
-		etag := insert(t, table, store.Row{Partition: "p", Key: key})
+		etag := MustInsert(t, table, store.Row{Partition: "p", Key: key})
 		won := winner(t, race(func(i int) error {
 			if i%2 == 0 {
 				return table.Delete(t.Context(), "p", key, etag)
@@ -106,7 +106,7 @@ func testRacingReplacesAndDeletes(t *testing.T, table store.Table) {
 		}), store.ErrConflict, store.ErrNotFound)
 		if won%2 == 0 {
 			wantGone(t, table, "p", key)
-		} else if row := get(t, table, "p", key); len(row.Value) != 1 || row.Value[0] != byte(won) {
+		} else if row := MustGet(t, table, "p", key); len(row.Value) != 1 || row.Value[0] != byte(won) {
 			t.Errorf("racer %d won, the row holds %v", won, row.Value)
 		}
 	}
@@ -115,7 +115,7 @@ func testRacingReplacesAndDeletes(t *testing.T, table store.Table) {
 // No increment is lost, and every Get sees the writes that returned before it.
 func testRacingIncrements(t *testing.T, table store.Table) {
 	const workers, each = 8, 5
-	insert(t, table, store.Row{Partition: "p", Key: "k", Value: make([]byte, 8)})
+	MustInsert(t, table, store.Row{Partition: "p", Key: "k", Value: make([]byte, 8)})
 	var group sync.WaitGroup
 	for range workers {
 		group.Go(func() {
@@ -143,7 +143,7 @@ func testRacingIncrements(t *testing.T, table store.Table) {
 		})
 	}
 	group.Wait()
-	if n := binary.BigEndian.Uint64(get(t, table, "p", "k").Value); n != workers*each {
+	if n := binary.BigEndian.Uint64(MustGet(t, table, "p", "k").Value); n != workers*each {
 		t.Errorf("%d increments counted, %d were made", n, workers*each)
 	}
 }

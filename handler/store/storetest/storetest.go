@@ -58,7 +58,8 @@ func wantError(t *testing.T, what string, err, want error) {
 	}
 }
 
-func insert(t *testing.T, table store.Table, row store.Row) store.ETag {
+// MustInsert inserts row and returns its ETag; an error ends the test.
+func MustInsert(t testing.TB, table store.Table, row store.Row) store.ETag {
 	t.Helper()
 	etag, err := table.Insert(t.Context(), row)
 	if err != nil {
@@ -67,7 +68,8 @@ func insert(t *testing.T, table store.Table, row store.Row) store.ETag {
 	return etag
 }
 
-func replace(t *testing.T, table store.Table, row store.Row) store.ETag {
+// MustReplace replaces row and returns its new ETag; an error ends the test.
+func MustReplace(t testing.TB, table store.Table, row store.Row) store.ETag {
 	t.Helper()
 	etag, err := table.Replace(t.Context(), row)
 	if err != nil {
@@ -76,7 +78,8 @@ func replace(t *testing.T, table store.Table, row store.Row) store.ETag {
 	return etag
 }
 
-func get(t *testing.T, table store.Table, partition, key string) store.Row {
+// MustGet reads a row; an error ends the test.
+func MustGet(t testing.TB, table store.Table, partition, key string) store.Row {
 	t.Helper()
 	row, err := table.Get(t.Context(), partition, key)
 	if err != nil {
@@ -109,7 +112,7 @@ func wantSame(t *testing.T, got, want store.Row) {
 
 func testCancelledContext(t *testing.T, table store.Table) {
 	row := store.Row{Partition: "p", Key: "k", Value: []byte("one")}
-	row.ETag = insert(t, table, row)
+	row.ETag = MustInsert(t, table, row)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 
@@ -127,6 +130,6 @@ func testCancelledContext(t *testing.T, table store.Table) {
 	_, err = table.ListExpired(ctx, time.Unix(2e9, 0), "")
 	wantError(t, "list what has expired", err, nil)
 
-	wantSame(t, get(t, table, "p", "k"), row)
+	wantSame(t, MustGet(t, table, "p", "k"), row)
 	wantGone(t, table, "p", "other")
 }
