@@ -9,7 +9,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -62,10 +64,35 @@ func api(t *testing.T, answer http.HandlerFunc) (url string, tokens func() []str
 func calling(t *testing.T, o toolkit.OnBehalfOf, graphURL string, scopes []string, f func(context.Context, *toolkit.Caller) error, rules ...toolkit.Rule) toolkittest.Result {
 	t.Helper()
 	tool := toolkit.Define("call", "Call.", func(ctx context.Context, c *toolkit.Caller, _ struct{}) (string, error) { return "done", f(ctx, c) }, rules...)
+	var open bodies
+	defer func() {
+		if n := open.Load(); n != 0 {
+			t.Errorf("%d answers of the API are not closed", n)
+		}
+	}()
 	return toolkittest.SignIn(t, offering(tool), toolkittest.User{Scopes: scopes}, toolkittest.ServerOptions(func(s *toolkit.Options) {
-		s.API, s.GraphURL = o, graphURL
+		s.API, s.GraphURL, s.HTTPClient = o, graphURL, &http.Client{Timeout: 8 * time.Second, Transport: &open}
 	})).Call("call", nil)
 }
+
+// bodies counts the answers whose connection is still taken.
+type bodies struct{ atomic.Int32 }
+
+func (b *bodies) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil {
+		b.Add(1)
+		resp.Body = &counted{resp.Body, sync.OnceFunc(func() { b.Add(-1) })}
+	}
+	return resp, err
+}
+
+type counted struct {
+	io.ReadCloser
+	closed func()
+}
+
+func (c *counted) Close() error { c.closed(); return c.ReadCloser.Close() }
 
 // TestARefusedTokenIsReplacedOnce: the API's 401 drops it, and the request is repeated with
 // another; a second refusal is the answer.

@@ -22,7 +22,7 @@ import (
 )
 
 type sure struct {
-	Reason string `json:"reason" jsonschema:"Why." maxLength:"10"`
+	Reason string `json:"reason" jsonschema:"Why." maxLength:"10" pattern:"^[^0-9]*$"`
 	Really bool   `json:"really,omitempty"`
 }
 
@@ -193,6 +193,22 @@ func TestAnAnswerThatCannotBeUsedDoesNothing(t *testing.T) {
 		}))
 	if got := client.Call("ask", nil); !got.Failed || !strings.Contains(got.Text, "cannot be used now") || acted.Load() != 0 {
 		t.Errorf("%q, acted %d times", got.Text, acted.Load())
+	}
+}
+
+// TestAnAnswerIsHeldToItsTags, whatever the client has let its user write.
+func TestAnAnswerIsHeldToItsTags(t *testing.T) {
+	for answer, want := range map[string]string{"old age": "because of old age", "100 years": "does not match"} {
+		var acted atomic.Int32
+		client := toolkittest.SignIn(t, offering(asking(&acted)), toolkittest.User{}, toolkittest.Answering(func(message, _ string) (string, map[string]any) {
+			if message == "Why?" {
+				return "accept", map[string]any{"reason": answer}
+			}
+			return "accept", map[string]any{}
+		}))
+		if got := client.Call("ask", nil); !strings.Contains(got.Text, want) || got.Failed != (acted.Load() == 0) {
+			t.Errorf("%s: %q, acted %d times", answer, got.Text, acted.Load())
+		}
 	}
 }
 

@@ -328,6 +328,62 @@ func TestAnswersAndArgumentsAreBounded(t *testing.T) {
 	}
 }
 
+// TestEveryKindOfContentIsBounded: what is not text counts as Base64, as it is sent, and
+// what is just as large as allowed passes.
+func TestEveryKindOfContentIsBounded(t *testing.T) {
+	const limit = 4000
+	data := make([]byte, limit/4*3)
+	text := strings.Repeat("x", limit)
+	for name, content := range map[string]func(more int) mcp.Content{
+		"text": func(more int) mcp.Content { return &mcp.TextContent{Text: text + strings.Repeat("x", more)} },
+		"image": func(more int) mcp.Content {
+			return &mcp.ImageContent{MIMEType: "image/png", Data: append(data, make([]byte, 3*more)...)}
+		},
+		"audio": func(more int) mcp.Content {
+			return &mcp.AudioContent{MIMEType: "audio/wav", Data: append(data, make([]byte, 3*more)...)}
+		},
+		"resource": func(more int) mcp.Content {
+			return &mcp.EmbeddedResource{Resource: &mcp.ResourceContents{URI: "demo://x", Text: text + strings.Repeat("x", more)}}
+		},
+		"bytes of a resource": func(more int) mcp.Content {
+			return &mcp.EmbeddedResource{Resource: &mcp.ResourceContents{URI: "demo://x", Blob: append(data, make([]byte, 3*more)...)}}
+		},
+	} {
+		for more, fits := range map[int]bool{0: true, 1: false} {
+			client := toolkittest.SignIn(t, toolkit.Catalogue{
+				Tools: []toolkit.Tool{toolkit.Define("large", "Large.", func(context.Context, *toolkit.Caller, struct{}) (*mcp.CallToolResult, error) {
+					return &mcp.CallToolResult{Content: []mcp.Content{content(more)}}, nil
+				}, toolkit.MaxResult(limit))},
+				Prompts: []toolkit.Prompt{toolkit.DefinePrompt("large", "Large.", func(context.Context, *toolkit.Caller, struct{}) (*mcp.GetPromptResult, error) {
+					return &mcp.GetPromptResult{Messages: []*mcp.PromptMessage{{Role: "user", Content: content(more)}}}, nil
+				}, toolkit.MaxResult(limit))},
+				Resources: []toolkit.Resource{toolkit.DefineResource("large", "demo://large", "Large.", func(context.Context, *toolkit.Caller) (*mcp.ReadResourceResult, error) {
+					c := &mcp.ResourceContents{URI: "demo://large"}
+					switch from := content(more).(type) {
+					case *mcp.TextContent:
+						c.Text = from.Text
+					case *mcp.EmbeddedResource:
+						c.Text, c.Blob = from.Resource.Text, from.Resource.Blob
+					}
+					return &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{c}}, nil
+				}, toolkit.MaxResult(limit))},
+			}, toolkittest.User{})
+			if got := client.Call("large", nil); got.Failed == fits || !fits && !strings.Contains(got.Text, "Ask for less") {
+				t.Errorf("%s, %d more: the tool answers %q", name, more, got.Text[:min(len(got.Text), 100)])
+			}
+			if _, err := client.Client.GetPrompt(t.Context(), &mcp.GetPromptParams{Name: "large"}); (err == nil) != fits {
+				t.Errorf("%s, %d more: the prompt answers %v", name, more, err)
+			}
+			if name == "image" || name == "audio" {
+				continue // no content of a resource
+			}
+			if _, err := client.Client.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: "demo://large"}); (err == nil) != fits {
+				t.Errorf("%s, %d more: the resource answers %v", name, more, err)
+			}
+		}
+	}
+}
+
 // TestADeadlineEndsACall with words that say so.
 func TestADeadlineEndsACall(t *testing.T) {
 	wait := func(ctx context.Context, _ *toolkit.Caller, _ struct{}) (string, error) {
@@ -433,9 +489,15 @@ func TestKindsOfContents(t *testing.T) {
 			}
 			return "one", nil
 		}),
+		toolkit.DefineTemplate("held", "demo://held/{text}", "Held.", func(_ context.Context, _ *toolkit.Caller, in struct {
+			Text string `json:"text" maxLength:"3"`
+		}) (string, error) {
+			return in.Text, nil
+		}),
 	}}, toolkittest.User{}).Client
 	for uri, want := range map[string]string{
-		"demo://text": `[{"uri":"demo://text","mimeType":"text/plain","text":"t"}]`, "demo://bytes": `[{"uri":"demo://bytes","mimeType":"image/png","blob":"AQ=="}]`,
+		"demo://held/abc": `[{"uri":"demo://held/abc","mimeType":"text/plain","text":"abc"}]`,
+		"demo://text":     `[{"uri":"demo://text","mimeType":"text/plain","text":"t"}]`, "demo://bytes": `[{"uri":"demo://bytes","mimeType":"image/png","blob":"AQ=="}]`,
 		"demo://octets": `[{"uri":"demo://octets","mimeType":"application/octet-stream","blob":"AQ=="}]`, "demo://own": `[{"uri":"demo://else","mimeType":"text/html","text":"<p>"}]`,
 		"demo://object": `[{"uri":"demo://object","mimeType":"application/json","text":"{\"name\":\"n\"}"}]`, "demo://one/here": `[{"uri":"demo://one/here","mimeType":"text/plain","text":"one"}]`,
 	} {
@@ -447,7 +509,7 @@ func TestKindsOfContents(t *testing.T) {
 			t.Errorf("%s: %s", uri, diff)
 		}
 	}
-	for uri, want := range map[string]string{"demo://broken": "encode the resource", "demo://failing": "no such moon"} {
+	for uri, want := range map[string]string{"demo://broken": "encode the resource", "demo://failing": "no such moon", "demo://held/abcd": "more than 3"} {
 		read, err := client.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: uri})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %+v, %v", uri, read, err)
@@ -473,6 +535,12 @@ func TestDefinitionsThatCannotWorkDoNotStart(t *testing.T) {
 		"incomplete":                                 func() { toolkit.DefineTemplate("x", "x://{", "x", greet) },
 		`Complete names "other"`:                     func() { toolkit.DefinePrompt("x", "x", greet, toolkit.Complete("other", nil)) },
 		"the rule ReadOnly does not apply to it":     func() { toolkit.DefinePrompt("x", "x", greet, toolkit.ReadOnly()) },
+		"the rule Additive does not apply to it":     func() { toolkit.DefinePrompt("x", "x", greet, toolkit.Additive()) },
+		"the rule Idempotent does not apply to it":   func() { toolkit.DefinePrompt("x", "x", greet, toolkit.Idempotent()) },
+		"the rule ClosedWorld does not apply to it":  func() { toolkit.DefinePrompt("x", "x", greet, toolkit.ClosedWorld()) },
+		"the rule Limit does not apply to it":        func() { toolkit.DefinePrompt("x", "x", greet, toolkit.Limit(toolkit.CallLimit{})) },
+		"the rule MIMEType does not apply to it":     func() { toolkit.Define("x", "x", greet, toolkit.MIMEType("text/plain")) },
+		"the rule Complete does not apply to it":     func() { toolkit.Define("x", "x", greet, toolkit.Complete("name", nil)) },
 		"the rule KeepFor does not apply to it":      func() { toolkit.Define("x", "x", greet, toolkit.KeepFor(1)) },
 		"is not an https origin":                     func() { toolkit.Define("x", "x", greet, toolkit.APIOrigin("api://x", "http://example.com")) },
 		"Name \"A server\" must match":               func() { serve(toolkit.About{Name: "A server"}) },
@@ -528,7 +596,7 @@ func TestProgressGoesForwardAndNotTooOften(t *testing.T) {
 		for _, step := range []struct {
 			wait time.Duration
 			done float64
-		}{{0, 1}, {10 * time.Millisecond, 2}, {time.Second, 3}, {time.Second, 2}, {time.Second, 4}, {0, 10}} {
+		}{{0, 1}, {10 * time.Millisecond, 2}, {time.Second, 3}, {time.Second, 2}, {time.Second, 3}, {250 * time.Millisecond, 4}, {0, 10}} {
 			now.Advance(step.wait)
 			if err := c.Progress(ctx, step.done, 10, "Working."); err != nil {
 				return "", err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"entramcp/handler/grants"
@@ -356,17 +357,12 @@ func EraseData(ctx context.Context, table store.Table, subject grants.Subject) (
 	for {
 		before := erased
 		err := eachPage(ctx, table, store.Prefix(dataOwner(subject)), func(rows []store.Row) error {
-			for len(rows) > 0 {
-				n := 1
-				for n < min(len(rows), store.MaxDrop) && rows[n].Partition == rows[0].Partition {
-					n++
-				}
-				removed, err := table.Drop(ctx, rows[:n])
+			for batch := range slices.Chunk(rows, store.MaxDrop) {
+				removed, err := table.Drop(ctx, batch)
 				erased += removed
 				if err != nil {
 					return err
 				}
-				rows = rows[n:]
 			}
 			return nil
 		})

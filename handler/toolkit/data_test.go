@@ -103,6 +103,13 @@ func TestVersionsOfDataAreKeptApart(t *testing.T) {
 		if _, err := notes.Put(ctx, "big", entry{string(make([]byte, toolkit.MaxItemSize))}, ""); err == nil {
 			t.Error("too large an item was taken")
 		}
+		// Of its size are the quotes and what is around them.
+		most := entry{strings.Repeat("x", toolkit.MaxItemSize-len(`{"Text":""}`))}
+		for more, fits := range map[string]bool{"": true, "x": false} {
+			if _, err := notes.Put(ctx, "most", entry{most.Text + more}, ""); (err == nil) != fits {
+				t.Errorf("an item of the largest size and %d: %v", len(more), err)
+			}
+		}
 		return nil
 	})
 }

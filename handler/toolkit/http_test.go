@@ -85,9 +85,20 @@ func TestANotificationCancelsTheOneCallThatMatches(t *testing.T) {
 				}()
 				<-started
 			}
+			// No notification: a request that has the member of one cancels nothing.
+			if resp, err := post(t, t.Context(), server[0], `{"jsonrpc":"2.0","id":9,"method":"ping","params":{"requestId":`+test.cancel+`}}`); err != nil {
+				t.Fatal(err)
+			} else {
+				_ = resp.Body.Close()
+			}
 			url := server[0]
 			if test.other {
 				url = server[1]
+			}
+			select {
+			case cause := <-ended:
+				t.Fatalf("the call ended before it was cancelled: %v", cause)
+			default:
 			}
 			resp, err := post(t, t.Context(), url, cancelled(test.cancel))
 			if err != nil {

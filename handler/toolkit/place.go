@@ -103,10 +103,7 @@ func encodeCall(result *mcp.CallToolResult) ([]byte, error) {
 	if !onlyContent(result) {
 		rest := *result
 		rest.Content, rest.StructuredContent = []mcp.Content{&mcp.TextContent{Text: standIn}}, nil
-		raw, err := json.Marshal(&rest)
-		if err != nil {
-			return nil, err
-		}
+		raw, _ := json.Marshal(&rest) // nothing is found in what cannot be encoded
 		var found bool
 		if before, after, found = bytes.Cut(raw, slices.Concat(contentStandIn, []byte{']'})); !found {
 			return json.Marshal(result)
@@ -162,10 +159,7 @@ func (p *placedTools) MarshalJSON() ([]byte, error) {
 	}
 	rest := *p.ListToolsResult
 	rest.Tools = []*mcp.Tool{{Name: standIn}}
-	raw, err := json.Marshal(&rest)
-	if err != nil {
-		return nil, err
-	}
+	raw, _ := json.Marshal(&rest) // nothing is found in what cannot be encoded
 	before, after, found := bytes.Cut(raw, slices.Concat([]byte{'['}, toolStandIn, []byte{']'}))
 	if !found {
 		return json.Marshal(p.ListToolsResult)

@@ -62,8 +62,22 @@ func TestResultsAreEncodedAsTheSDKDoes(t *testing.T) {
 			}
 		})
 	}
-	if raw, err := encodeCall(&mcp.CallToolResult{StructuredContent: json.RawMessage(`{"a":`)}); err == nil {
-		t.Errorf("what is no JSON is sent: %s", raw)
+	for name, r := range map[string]*mcp.CallToolResult{
+		"data":    {StructuredContent: json.RawMessage(`{"a":`)},
+		"no data": {StructuredContent: func() {}},
+		"meta":    {Meta: mcp.Meta{"a": func() {}}},
+	} {
+		if raw, err := encodeCall(r); err == nil {
+			t.Errorf("%s that cannot be encoded is sent: %s", name, raw)
+		}
+	}
+	for name, r := range map[string]*mcp.ListToolsResult{
+		"a tool": {Tools: []*mcp.Tool{{InputSchema: func() {}}}},
+		"meta":   {Meta: mcp.Meta{"a": func() {}}},
+	} {
+		if raw, err := (&placedTools{r, mcphttp.Place{}, new(encodedLists)}).MarshalJSON(); err == nil {
+			t.Errorf("%s that cannot be encoded is sent: %s", name, raw)
+		}
 	}
 }
 
@@ -168,15 +182,28 @@ func responses(t *testing.T, body []byte) map[any]any {
 	return found
 }
 
-// TestListsAreKeptInBounds: who has many scopes and roles does not fill the memory.
+// TestListsAreKeptInBounds: who has many scopes and roles does not fill the memory, and
+// what is asked for again is not encoded again.
 func TestListsAreKeptInBounds(t *testing.T) {
 	var lists encodedLists
-	for range 3 * keptLists {
+	if raw, err := lists.of(nil); err != nil || string(raw) != "[]" {
+		t.Errorf("no tools are %s, %v", raw, err)
+	}
+	for n := range 3 * keptLists {
+		var before []byte
 		tool := &mcp.Tool{Name: "t"}
-		for range 2 {
-			if raw, err := lists.of([]*mcp.Tool{tool}); err != nil || !bytes.Contains(raw, []byte(`"name":"t"`)) {
+		for again := range 2 {
+			raw, err := lists.of([]*mcp.Tool{tool})
+			if err != nil || !bytes.Contains(raw, []byte(`"name":"t"`)) {
 				t.Fatal(string(raw), err)
 			}
+			if again > 0 && &raw[0] != &before[0] {
+				t.Fatal("the same list is encoded again")
+			}
+			before = raw
+		}
+		if want := (n+1)%keptLists + 1; len(lists.kept) != want && n < keptLists-1 {
+			t.Fatalf("%d lists are kept of %d", len(lists.kept), want)
 		}
 		if len(lists.kept) > keptLists {
 			t.Fatalf("%d lists are kept", len(lists.kept))

@@ -218,14 +218,19 @@ func TestNamesThatAClientMadeUpAreInNoSpan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := toolkittest.SignIn(t, offering(greeting), toolkittest.User{}, toolkittest.ServerOptions(func(o *toolkit.Options) { o.Telemetry = traced }))
+	failing := toolkit.Define("fail", "Fail.", func(context.Context, *toolkit.Caller, struct{}) (string, error) { return "", errors.New("no") })
+	client := toolkittest.SignIn(t, everything().With(offering(failing)), toolkittest.User{}, toolkittest.ServerOptions(func(o *toolkit.Options) { o.Telemetry = traced }))
 	client.Call("greet", map[string]any{"name": "Ada"})
+	client.Call("fail", nil)
+	client.Prompt("hail", nil)
 	_, _ = client.Client.CallTool(t.Context(), &mcp.CallToolParams{Name: "made-up"})
 	_, _ = client.Client.GetPrompt(t.Context(), &mcp.GetPromptParams{Name: "made-up"})
 	if err := traced.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]bool{"tools/call greet": true, "prompts/get": true, "made-up": false} {
+	for name, want := range map[string]bool{
+		"tools/call greet": true, "prompts/get hail": true, "prompts/get": true, "made-up": false, "tool_error": true, "-32602": true,
+	} {
 		if strings.Contains(exported.String(), name) != want {
 			t.Errorf("%q in the spans: %t", name, !want)
 		}

@@ -32,6 +32,7 @@ type everyKind struct {
 	List     []inner        `json:"list,omitempty"`
 	Address  netip.Addr     `json:"address,omitzero"`
 	Data     toolkit.Base64 `json:"data,omitempty"`
+	Scores   []int8         `json:"scores,omitempty" minimum:"0" maximum:"500" examples:"1,5"`
 	Skipped  chan int       `json:"-"`
 	Embedded
 }
@@ -61,6 +62,7 @@ const everyKindSchema = `{"type":"object","properties":{
 	"list":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string","maxLength":3}},"required":["name"],"additionalProperties":false}},
 	"address":{"type":"string"},
 	"data":{"type":"string"},
+	"scores":{"type":"array","items":{"type":"integer","description":"For example 1, 5.","minimum":0,"maximum":127}},
 	"promoted":{"type":"string"}
 },"required":["text"],"additionalProperties":false}`
 
@@ -162,33 +164,38 @@ func TestArgumentsAreHeldToTheirTags(t *testing.T) {
 		`{"text":{"a":1}}`:           "text: must be of type string",
 		`{"text":"ab","count":"4"}`:  "count: must be of type integer",
 		`{"text":"ab","optional":1}`: "optional: must be of type boolean",
-		`{"text":"ab","big":` + strings.Repeat("1", 65) + `}`: "big: is not a number that can be used",
-		`{"text":"ab","big":1e16}`:                            "big: must be of type integer",
-		`{"text":"ab","tags":"[\"x\"] [\"y\"]"}`:              "tags: must be of type array",
-		`{"text":"ab","inner":[]}`:                            "inner: must be of type object",
-		`{"text":"a"}`:                                        "text: has 1 characters, fewer than 2",
-		`{"text":"äöüßx"}`:                                    "text: has 5 characters, more than 4",
-		`{"text":"ab","colour":"blue"}`:                       `colour: "blue" is not one of red, green`,
-		`{"text":"ab","code":"a"}`:                            "code: ",
-		`{"text":"ab","mail":"a"}`:                            "mail: ",
-		`{"text":"ab","when":"yesterday"}`:                    "when: ",
-		`{"text":"ab","small":128}`:                           "small: 128 is more than 127",
-		`{"text":"ab","small":1.5}`:                           "small: must be of type integer",
-		`{"text":"ab","count":0}`:                             "count: 0 is less than 1",
-		`{"text":"ab","count":11}`:                            "count: 11 is more than 10",
-		`{"text":"ab","ratio":0.6}`:                           "ratio: ",
-		`{"text":"ab","tags":[]}`:                             "tags: has 0 items, fewer than 1",
-		`{"text":"ab","tags":["x","y","x"]}`:                  "tags: has 3 items, more than 2",
-		`{"text":"ab","tags":["z"]}`:                          "tags[0]: ",
-		`{"text":"ab","tags":"x"}`:                            "tags: must be of type array",
-		`{"text":"ab","optional":"yes"}`:                      "optional: must be of type boolean",
-		`{"text":"ab","inner":{}}`:                            `inner: "name" is missing`,
-		`{"text":"ab","inner":{"name":"abcd"}}`:               "inner.name: ",
-		`{"text":"ab","list":[{"name":"a"},{"name":"abcd"}]}`: "list[1].name: ",
-		`{"text":"ab","list":[{"name":"a","x":1}]}`:           `list[0]: there is no argument "x"`,
-		`{"text":"ab","data":"*"}`:                            "Base64",
-		`{"text":"ab","address":"nowhere"}`:                   "do not fit",
-		`{"text":"ab","Skipped":1}`:                           `there is no argument "Skipped"`,
+		`{"text":"ab","big":` + strings.Repeat("1", 65) + `}`:     "big: is not a number that can be used",
+		`{"text":"ab","big":1e16}`:                                "big: must be of type integer",
+		`{"text":"ab","tags":"[\"x\"] [\"y\"]"}`:                  "tags: must be of type array",
+		`{"text":"ab","inner":[]}`:                                "inner: must be of type object",
+		`{"text":"a"}`:                                            "text: has 1 characters, fewer than 2",
+		`{"text":"äöüßx"}`:                                        "text: has 5 characters, more than 4",
+		`{"text":"ab","colour":"blue"}`:                           `colour: "blue" is not one of red, green`,
+		`{"text":"ab","code":"a"}`:                                "code: ",
+		`{"text":"ab","mail":"a"}`:                                "mail: ",
+		`{"text":"ab","when":"yesterday"}`:                        "when: ",
+		`{"text":"ab","small":128}`:                               "small: 128 is more than 127",
+		`{"text":"ab","small":1.5}`:                               "small: must be of type integer",
+		`{"text":"ab","count":0}`:                                 "count: 0 is less than 1",
+		`{"text":"ab","count":11}`:                                "count: 11 is more than 10",
+		`{"text":"ab","ratio":0.6}`:                               "ratio: ",
+		`{"text":"ab","tags":[]}`:                                 "tags: has 0 items, fewer than 1",
+		`{"text":"ab","tags":["x","y","x"]}`:                      "tags: has 3 items, more than 2",
+		`{"text":"ab","tags":["z"]}`:                              "tags[0]: ",
+		`{"text":"ab","tags":"x"}`:                                "tags: must be of type array",
+		`{"text":"ab","optional":"yes"}`:                          "optional: must be of type boolean",
+		`{"text":"ab","inner":{}}`:                                `inner: "name" is missing`,
+		`{"text":"ab","inner":{"name":"abcd"}}`:                   "inner.name: ",
+		`{"text":"ab","list":[{"name":"a"},{"name":"abcd"}]}`:     "list[1].name: ",
+		`{"text":"ab","list":[{"name":"a","x":1}]}`:               `list[0]: there is no argument "x"`,
+		`{"text":"ab","data":"*"}`:                                "Base64",
+		`{"text":"ab","address":"nowhere"}`:                       "do not fit",
+		`{"text":"ab","Skipped":1}`:                               `there is no argument "Skipped"`,
+		`{"text":"ab","e":1,"d":1,"c":1,"b":1,"a":1}`:             `there is no argument "a", "b", "c", "d", "e"`,
+		`{"text":"ab","ratio":0.` + strings.Repeat("0", 63) + `}`: "ratio: is not a number that can be used",
+		`{"text":"ab","big":9007199254740994.0}`:                  "big: must be of type integer",
+		`{"text":"ab","big":-9007199254740994.0}`:                 "big: must be of type integer",
+		`{"text":"ab","scores":[128]}`:                            "scores[0]: 128 is more than 127",
 	} {
 		got := client.Call("every", json.RawMessage(arguments))
 		if !got.Failed || !strings.Contains(got.Text, want) {
@@ -212,6 +219,12 @@ func TestArgumentsArriveAsTheyWereMeant(t *testing.T) {
 		`{"text":"ab","colour":null,"tags":null}`:                   {Text: "ab", Colour: "red", Count: 3},
 		`{"text":"ab","big":9007199254740993}`:                      {Text: "ab", Colour: "red", Count: 3, Big: 9007199254740993},
 		`{"text":"ab","count":4.0}`:                                 {Text: "ab", Colour: "red", Count: 4},
+		`{"text":"ab","scores":[4.0,127]}`:                          {Text: "ab", Colour: "red", Count: 3, Scores: []int8{4, 127}},
+		`{"text":"abcd","count":10,"ratio":0.5,"small":-128}`:       {Text: "abcd", Colour: "red", Count: 10, Ratio: 0.5, Small: -128},
+		`{"text":"ab","count":1,"tags":["x","y"]}`:                  {Text: "ab", Colour: "red", Count: 1, Tags: []string{"x", "y"}},
+		`{"text":"ab","big":9007199254740992.0}`:                    {Text: "ab", Colour: "red", Count: 3, Big: 1 << 53},
+		`{"text":"ab","big":-9007199254740992.0}`:                   {Text: "ab", Colour: "red", Count: 3, Big: -1 << 53},
+		`{"text":"ab","ratio":0.` + strings.Repeat("0", 62) + `}`:   {Text: "ab", Colour: "red", Count: 3},
 		`{"text":"ab","tags":"[\"x\"]","inner":"{\"name\":\"n\"}"}`: {Text: "ab", Colour: "red", Count: 3, Tags: []string{"x"}, Inner: inner{"n"}},
 		`{"text":"ab","data":"aGk=","promoted":"p"}`:                {Text: "ab", Colour: "red", Count: 3, Data: toolkit.Base64("hi"), Embedded: Embedded{"p"}},
 		`{"text":"ab","when":"2026-11-26T10:00:00Z"}`:               {Text: "ab", Colour: "red", Count: 3, When: time.Date(2026, 11, 26, 10, 0, 0, 0, time.UTC)},
@@ -376,6 +389,26 @@ func TestToolsThatCannotWorkDoNotStart(t *testing.T) {
 				S string `maxLength:"-1"`
 			}]()
 		},
+		`the tag maximum: "x" is not a number`: func() {
+			defined[struct {
+				N int `maximum:"x"`
+			}]()
+		},
+		`the tag minLength: "x" is not a count`: func() {
+			defined[struct {
+				S string `minLength:"x"`
+			}]()
+		},
+		`the tag maxItems: "-1" is not a count`: func() {
+			defined[struct {
+				L []string `maxItems:"-1"`
+			}]()
+		},
+		`the tag examples: "200"`: func() {
+			defined[struct {
+				L []int8 `examples:"1,200"`
+			}]()
+		},
 		"tag enum is for string": func() {
 			defined[struct {
 				N int `enum:"1,2"`
@@ -452,6 +485,12 @@ func TestToolsThatCannotWorkDoNotStart(t *testing.T) {
 			define()
 		})
 	}
+	defined[struct { // what leaves one value each
+		N int      `minimum:"1" maximum:"1"`
+		S string   `minLength:"1" maxLength:"1"`
+		L []string `minItems:"0" maxItems:"0"`
+		M []string `minItems:"1"`
+	}]()
 }
 
 // TestResultsNeverHoldNull: what is empty has the form that the schema says.

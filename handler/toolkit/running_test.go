@@ -1,0 +1,61 @@
+package toolkit
+
+import (
+	"context"
+	"testing"
+
+	"entramcp/handler/grants"
+)
+
+// TestANotificationReachesTheCallsOfItsSignInAlone: a token that Entra issued has no
+// grant, and there the sign-in is the user with the client.
+func TestANotificationReachesTheCallsOfItsSignInAlone(t *testing.T) {
+	ada := &grants.Access{Subject: "ada", ClientID: "one"}
+	for name, tt := range map[string]struct {
+		caller, canceller *grants.Access
+		ends              bool
+	}{
+		"of the same":           {ada, &grants.Access{Subject: "ada", ClientID: "one"}, true},
+		"another client":        {ada, &grants.Access{Subject: "ada", ClientID: "two"}, false},
+		"another user":          {ada, &grants.Access{Subject: "bob", ClientID: "one"}, false},
+		"the same grant":        {&grants.Access{GrantID: "g", Subject: "ada"}, &grants.Access{GrantID: "g", Subject: "ada"}, true},
+		"another grant":         {&grants.Access{GrantID: "g", Subject: "ada"}, &grants.Access{GrantID: "h", Subject: "ada"}, false},
+		"one with, one without": {&grants.Access{GrantID: "g", Subject: "ada", ClientID: "one"}, ada, false},
+	} {
+		var r running
+		ctx, cancel := context.WithCancelCause(t.Context())
+		remove := r.add(runKey(tt.caller), "1", cancel)
+		r.cancel(runKey(tt.canceller), "1")
+		if ended := context.Cause(ctx) != nil; ended != tt.ends {
+			t.Errorf("%s: ended: %t", name, ended)
+		}
+		remove()
+		if len(r.calls) != 0 {
+			t.Errorf("%s: a call that is over is remembered", name)
+		}
+		cancel(nil)
+	}
+}
+
+// TestACallThatIsOverLeavesNothingBehind, not even to those with the same id.
+func TestACallThatIsOverLeavesNothingBehind(t *testing.T) {
+	var r running
+	first, cancelFirst := context.WithCancelCause(t.Context())
+	second, cancelSecond := context.WithCancelCause(t.Context())
+	defer cancelFirst(nil)
+	defer cancelSecond(nil)
+	over, last := r.add("g", "1", cancelFirst), r.add("g", "1", cancelSecond)
+	r.cancel("g", "1")
+	if first.Err() != nil || second.Err() != nil {
+		t.Error("one of two was cancelled")
+	}
+	over()
+	r.cancel("g", "1")
+	if first.Err() != nil || second.Err() == nil {
+		t.Error("the one that is left was not cancelled")
+	}
+	last()
+	if len(r.calls) != 0 {
+		t.Errorf("%d calls are remembered", len(r.calls))
+	}
+}
