@@ -321,7 +321,8 @@ func TestErrorOnTheCallbackIsExplained(t *testing.T) {
 		})
 	}
 	const challenge = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-	for claims, want := range map[string]string{challenge: challenge, "": "", "[]": "", "{": "", `{"x":"` + strings.Repeat("x", maxClaims) + `"}`: ""} {
+	longest := `{"x":"` + strings.Repeat("x", maxClaims-len(`{"x":""}`)) + `"}`
+	for claims, want := range map[string]string{challenge: challenge, longest: longest, "": "", "[]": "", "{": "", `{"x":"` + strings.Repeat("x", maxClaims) + `"}`: ""} {
 		query := q("interaction_required", "AADSTS50076"+ids)
 		query.Set("claims", claims)
 		if f := c.FromRedirect(query); f.Claims != want || f.Kind != InteractionNeeded {

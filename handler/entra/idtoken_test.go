@@ -47,6 +47,7 @@ func TestForgedOrForeignIDTokenIsRefused(t *testing.T) {
 		"issued in the future":         {shift("iat", 61*time.Second), Misconfigured},
 		"roles as one string":          {set("roles", "Reader"), ""},
 		"roles as a list":              {set("roles", []string{"Reader"}), ""},
+		"roles as a number":            {set("roles", 7), Unavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newTenant(t)
@@ -106,8 +107,19 @@ func TestIDTokenAlgorithmIsPinned(t *testing.T) {
 			callback := e.callback(c, sim.Alice)
 			e.answersWith(test.forge(e))
 			_, err := c.Exchange(t.Context(), callback)
-			if test.ok != (err == nil) || (err != nil && AsError(err).Kind != Unavailable) {
-				t.Errorf("got %v", err)
+			if test.ok != (err == nil) {
+				t.Fatalf("got %v", err)
+			}
+			if test.ok {
+				return
+			}
+			// None at all is half an answer, which may come whole the next time.
+			code, says := oauth.ServerError, "could not be verified"
+			if name == "no token" {
+				code, says = oauth.TemporarilyUnavailable, "did not give a usable answer"
+			}
+			if f := AsError(err); f.Kind != Unavailable || f.AtCallback().Code != code || !strings.Contains(f.Summary, says) {
+				t.Errorf("%v; the client gets %s", f, f.AtCallback().Code)
 			}
 		})
 	}

@@ -262,6 +262,18 @@ func TestAnAssertionPastItsTimeIsRenewedOnce(t *testing.T) {
 		"about to end":          {func(e *tenant, k *keptSignIn) { k.held.Expires = e.clock.Now().Add(early) }, 1, ""},
 		"none":                  {func(_ *tenant, k *keptSignIn) { k.held.AccessToken = AccessToken{} }, 1, ""},
 		"past by Entra's clock": {func(e *tenant, _ *keptSignIn) { e.refuseFirst("invalid_grant", assertionExpired) }, 1, ""},
+		"renewed, and past by Entra's clock all the same": {func(e *tenant, k *keptSignIn) {
+			k.held.Expires = e.clock.Now().Add(early)
+			e.set(func() {
+				e.respond = func(w http.ResponseWriter, r *http.Request) {
+					if r.PostFormValue("grant_type") == "refresh_token" {
+						answerJSON(w, http.StatusOK, map[string]any{"token_type": "Bearer", "access_token": "t", "expires_in": 3600, "refresh_token": "refresh-2"})
+						return
+					}
+					refuse(w, "invalid_grant", assertionExpired)
+				}
+			})
+		}, 1, SignInOver},
 		"cannot be renewed": {func(e *tenant, k *keptSignIn) {
 			k.held.RefreshToken = RefreshToken{}
 			e.refuseFirst("invalid_grant", assertionExpired)
