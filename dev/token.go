@@ -38,7 +38,7 @@ func clientIDOf(name string) string {
 // Web pages cannot ask: the body is JSON, and nothing answers their preflight.
 const issuePath = "/dev/token"
 
-// wish is a token of the tenant that is asked for.
+// wish is what a requested token of the tenant says.
 type wish struct {
 	App, Agent, User string
 	Roles, Scopes    []string
@@ -73,9 +73,9 @@ func requestedToken(ctx context.Context, s settings, getenv func(string) string)
 	asked := wish{App: getenv("DEV_APP"), Agent: getenv("DEV_AGENT"), User: account(getenv("DEV_USER")), Roles: list("DEV_ROLES"), Scopes: list("DEV_SCOPES")}
 	switch {
 	case asked.App != "" && asked.Agent != "":
-		return "", errors.New("write either APP or AGENT")
+		return "", errors.New("add either APP or AGENT, not both")
 	case asked.App == "" && asked.Agent == "" && asked.User == "":
-		return "", errors.New("write whose token it is: USER=bob, APP=robot ROLES=Mcp.Invoke, or AGENT=researcher")
+		return "", errors.New("add a user or an application: USER=bob, APP=robot ROLES=Mcp.Invoke, or AGENT=researcher")
 	case asked.User != "" && !slices.Contains(accounts, asked.User):
 		return "", fmt.Errorf("%s is not a sample user: they are %s", asked.User, strings.Join(shortAccounts(), ", "))
 	case asked.App == "" && asked.Agent == "":
@@ -195,9 +195,9 @@ func callTool(ctx context.Context, s settings, getenv func(string) string, out i
 	}
 	tool := getenv("DEV_TOOL")
 	if !slices.Contains(names, tool) {
-		wrong := "name the tool"
+		wrong := "add the name of a tool"
 		if tool != "" {
-			wrong = "this caller sees no tool " + tool
+			wrong = "there is no tool " + tool + " for this caller"
 		}
 		return fmt.Errorf("%s: TOOL=%s", wrong, strings.Join(slices.Sorted(slices.Values(names)), ", TOOL="))
 	}
@@ -238,7 +238,7 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, refused(res.Status + ": " + refusal.Description)
 }
 
-// refused is what the server said to a caller whom it does not let in.
+// refused is the server's answer to a caller that it refuses.
 type refused string
 
 func (r refused) Error() string { return string(r) }

@@ -50,9 +50,9 @@ type Dependencies struct {
 	Telemetry *telemetry.Telemetry
 	// Catalogue is what the server offers; nil means that of package tools.
 	Catalogue *toolkit.Catalogue
-	// Configure and Extend, if not nil, make more of the MCP server than its
-	// tools: Configure before it is made (completion, subscriptions), Extend
-	// before it serves (resources, prompts).
+	// Configure and Extend may be nil. Configure changes the options of the MCP
+	// server before it is made (completion, subscriptions); Extend adds to it before
+	// it serves (resources, prompts).
 	Configure func(*mcp.ServerOptions)
 	Extend    func(*mcp.Server)
 }
@@ -78,7 +78,7 @@ func (d Dependencies) withDefaults(cfg config.Config) Dependencies {
 // overlap would open a connection and agree on TLS each time.
 const idleConnections = 64
 
-// newTransport is Go's default otherwise.
+// newTransport is Go's default transport with idleConnections.
 func newTransport() http.RoundTripper {
 	standard, ok := http.DefaultTransport.(*http.Transport)
 	if !ok { // the program has one of its own
@@ -177,9 +177,9 @@ func New(cfg config.Config, deps Dependencies) (*Server, error) {
 	return s, nil
 }
 
-// Open is New with the table and the wrapping key that the configuration names,
-// where deps brings none. It reads local files; what needs the network happens
-// in Run. Close closes what Open opened, and no table of the caller's.
+// Open is New with the table and the wrapping key that the configuration names, for
+// those that are nil in deps. It reads local files; what needs the network happens in
+// Run. Close closes what Open opened, and no table of the caller's.
 func Open(cfg config.Config, deps Dependencies) (*Server, error) {
 	deps = deps.withDefaults(cfg)
 	opened := backend.Table{Prepare: func(context.Context) error { return nil }}

@@ -16,10 +16,10 @@ import (
 // state of maxState included.
 const maxBody = 64 << 10
 
-// params are the parameters of one request, read by the rules of RFC 6749 §3.1
-// and §3.2: one without a value counts as omitted, and none may occur twice,
-// because two readers may each take another one. Only resource may be repeated
-// (RFC 8707 §2). Parameters that nobody asks for are ignored.
+// params are the parameters of one request, read by the rules of RFC 6749 §3.1 and
+// §3.2: one without a value counts as omitted, and none may occur twice, because two
+// readers could use different ones. Only resource may be repeated (RFC 8707 §2).
+// Unknown parameters are ignored.
 type params struct {
 	url.Values
 	// repeated are the names that occur more than once, in order.

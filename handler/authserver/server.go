@@ -51,14 +51,14 @@ type Options struct {
 	Clients  *clients.Registry
 	Grants   *grants.Service
 	Upstream Upstream
-	// Challenges are those that sign-ins have to meet.
+	// Challenges are the claims challenges that sign-ins have to meet.
 	Challenges *ClaimsChallenges
 
 	// Required scopes are granted to every client, whatever it asks for.
 	// Optional ones, such as those of tools, are granted on request.
 	Required, Optional oauth.Scopes
-	// ScopeWords says in plain words what a scope allows; those of OpenID
-	// Connect are known.
+	// ScopeWords says in plain words what a scope allows, for scopes that are not
+	// OpenID Connect's.
 	ScopeWords map[string]string
 	// Pages shows what people see. Tenant says there which accounts may sign
 	// in, such as "contoso.onmicrosoft.com".
@@ -71,7 +71,7 @@ type Options struct {
 	// remembered approval; they may be empty.
 	Prompt, DomainHint string
 	// SignIns is how many sign-ins one address may begin; the zero Limit has a
-	// default. What the instance begins stays limited.
+	// default. The limit of the instance cannot be set.
 	SignIns ratelimit.Limit
 	// ClientMetadata says that client ids may be URLs of metadata documents.
 	ClientMetadata bool
@@ -94,7 +94,7 @@ type Server struct {
 	startLimit  *ratelimit.Limiter
 	routes      []Route
 	pageSignIns map[string]PageSignIn
-	// answerWaits are defaultAnswerWaits.
+	// answerWaits are defaultAnswerWaits, except in tests.
 	answerWaits []time.Duration
 }
 

@@ -94,9 +94,9 @@ func (s *Server) HasRefreshToken(r *http.Request) bool {
 	return err == nil && !token.IsZero() && s.Grants.CheckRefreshToken(r.Context(), token) == nil
 }
 
-// authenticated reads the form of r and who sent it, for the endpoints that
-// clients call themselves. A client assertion is not marked as used yet: Consume does
-// that once the rest of the request is valid.
+// authenticated reads the form of r and authenticates the client that sent it, for
+// the endpoints that clients call themselves. A client assertion is not marked as
+// used yet: Consume does that once the rest of the request is valid.
 func (s *Server) authenticated(w http.ResponseWriter, r *http.Request) (params, clients.Client, error) {
 	p, err := readForm(w, r)
 	if err == nil {
@@ -150,7 +150,7 @@ func (s *Server) issueTokens(ctx context.Context, client clients.Client, t token
 }
 
 // tokenResponse is the response of RFC 6749 §5.1. It always has the scope, because
-// clients ask for more than exists.
+// clients ask for scopes that do not exist.
 type tokenResponse struct {
 	AccessToken  string `json:"access_token"`
 	TokenType    string `json:"token_type"`
@@ -171,7 +171,7 @@ func writeTokens(w http.ResponseWriter, t grants.Tokens) {
 // answer has been sent: the client does not wait for the write, and closing the
 // connection does not stop it.
 func (s *Server) touch(w http.ResponseWriter, r *http.Request, client clients.Client) {
-	_ = http.NewResponseController(w).Flush() // else it goes out when we return
+	_ = http.NewResponseController(w).Flush() // otherwise the answer is sent when this returns
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), touchTimeout)
 	defer cancel()
 	s.Clients.Touch(ctx, client)

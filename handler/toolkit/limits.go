@@ -16,8 +16,8 @@ type CallLimit struct {
 	Window time.Duration
 }
 
-// trackedWindows bounds the memory of the limits. The oldest window is dropped for a
-// new one beyond that number.
+// trackedWindows bounds the memory of the limits. Beyond that number the window that
+// was not used for the longest time is dropped.
 const trackedWindows = 100_000
 
 // limits count the calls of users, of all tools together and of each, and those of
