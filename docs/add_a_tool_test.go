@@ -15,11 +15,8 @@ import (
 // the blocks of the page become its files, and it is built, vetted and tested. Then the
 // clone becomes a module of its own, as adopt.md says, and still builds.
 func TestTheToolOfAddAToolWorks(t *testing.T) {
-	page, err := os.ReadFile("add-a-tool.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := regexp.MustCompile("(?s)```go\n// ((?:handler/tools|cmd/own)/[a-z_]+\\.go)([^\n]*)\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	page := read(t, "docs/add-a-tool.md")
+	blocks := regexp.MustCompile("(?s)```go\n// ((?:handler/tools|cmd/own)/[a-z_]+\\.go)([^\n]*)\n(.*?)```").FindAllStringSubmatch(page, -1)
 	if len(blocks) != 4 {
 		t.Fatalf("%d blocks of Go that name a file, want 4", len(blocks))
 	}

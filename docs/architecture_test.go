@@ -6,7 +6,6 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -20,11 +19,8 @@ import (
 // TestTheTableOfPartitionsIsComplete: every partition, or prefix of partitions,
 // that a package of the handler exports has a line, and no line is of another.
 func TestTheTableOfPartitionsIsComplete(t *testing.T) {
-	text, err := os.ReadFile("architecture.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, _ := strings.Cut(string(text), "| partition | owner |")
+	text := read(t, "docs/architecture.md")
+	_, table, _ := strings.Cut(text, "| partition | owner |")
 	described := map[string]string{} // partition → owner
 	for line := range strings.Lines(table) {
 		cells := strings.Split(line, "|")

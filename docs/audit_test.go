@@ -27,12 +27,9 @@ func TestTheAuditPageHasEveryEvent(t *testing.T) {
 		t.Errorf("the server has %v\nthe page %v", events, listed)
 	}
 	members := names("../handler/observe/audit.go", `(?:text|slog\.\w+)\("([a-z_]+)"`)
-	page, err := os.ReadFile("audit.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := read(t, "docs/audit.md")
 	for _, m := range members {
-		if m != "category" && !regexp.MustCompile("`"+m+"`").Match(page) {
+		if m != "category" && !regexp.MustCompile("`"+m+"`").MatchString(page) {
 			t.Errorf("the member %s is not on the page", m)
 		}
 	}

@@ -2,8 +2,6 @@ package docs
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -15,25 +13,16 @@ func TestClientsWereRunInTheVersionsNamed(t *testing.T) {
 	var packages struct {
 		Dependencies map[string]string `json:"dependencies"`
 	}
-	text, err := os.ReadFile(filepath.Join(root, "e2e", "package.json"))
-	if err != nil {
+	text := read(t, "e2e/package.json")
+	if err := json.Unmarshal([]byte(text), &packages); err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(text, &packages); err != nil {
-		t.Fatal(err)
-	}
-	modules, err := os.ReadFile(filepath.Join(root, "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sdk := regexp.MustCompile(`github.com/modelcontextprotocol/go-sdk v(\S+)`).FindStringSubmatch(string(modules))
+	modules := read(t, "go.mod")
+	sdk := regexp.MustCompile(`github.com/modelcontextprotocol/go-sdk v(\S+)`).FindStringSubmatch(modules)
 	if sdk == nil {
 		t.Fatal("the Go SDK is not in go.mod")
 	}
-	page, err := os.ReadFile("clients.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := read(t, "docs/clients.md")
 	for client, version := range map[string]string{
 		"| TypeScript SDK 1,":           packages.Dependencies["@modelcontextprotocol/sdk"],
 		"| TypeScript SDK 2 ":           packages.Dependencies["@modelcontextprotocol/client"],
@@ -44,7 +33,7 @@ func TestClientsWereRunInTheVersionsNamed(t *testing.T) {
 		"| mcp-remote,":                 packages.Dependencies["mcp-remote"],
 		"| official conformance suite ": packages.Dependencies["@modelcontextprotocol/conformance"],
 	} {
-		_, line, found := strings.Cut(string(page), "\n"+client)
+		_, line, found := strings.Cut(page, "\n"+client)
 		line, _, _ = strings.Cut(line, "\n")
 		if !found || version == "" || !strings.Contains(line, "| "+version) {
 			t.Errorf("clients.md does not say that %s was run in version %q", strings.Trim(client, "| ,"), version)
@@ -55,11 +44,8 @@ func TestClientsWereRunInTheVersionsNamed(t *testing.T) {
 // pythonSDK is the version that the tests install of one line of the Python SDK.
 func pythonSDK(t *testing.T, line string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "e2e", "clients", "python", "requirements-"+line+".txt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	mcp := regexp.MustCompile(`(?m)^mcp==(\S+)$`).FindStringSubmatch(string(text))
+	text := read(t, "e2e/clients/python/requirements-"+line+".txt")
+	mcp := regexp.MustCompile(`(?m)^mcp==(\S+)$`).FindStringSubmatch(text)
 	if mcp == nil {
 		t.Fatalf("the requirements for Python SDK %s do not pin it", line)
 	}

@@ -1,7 +1,6 @@
 package docs
 
 import (
-	"os"
 	"regexp"
 	"testing"
 
@@ -11,13 +10,10 @@ import (
 // TestTheSettingsPageIsTheTable: one line for each setting that is read, with
 // its default, and no other.
 func TestTheSettingsPageIsTheTable(t *testing.T) {
-	text, err := os.ReadFile("configuration.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := read(t, "docs/configuration.md")
 	type row struct{ fallback, does string }
 	rows := map[string]row{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\| (.*?) \\| (.*) \\|$").FindAllStringSubmatch(string(text), -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\| (.*?) \\| (.*) \\|$").FindAllStringSubmatch(text, -1) {
 		if _, twice := rows[m[1]]; twice {
 			t.Errorf("%s has two lines", m[1])
 		}

@@ -120,12 +120,9 @@ func sections(page string) (names []string) {
 // TestEveryPromiseNamesItsProof: each line of the tables has all three columns,
 // and a test in the last.
 func TestEveryPromiseNamesItsProof(t *testing.T) {
-	text, err := os.ReadFile("security.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := read(t, "docs/security.md")
 	promises := 0
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| promise ") || strings.HasPrefix(line, "| threat ") {
 			continue
 		}
@@ -161,12 +158,9 @@ func TestEveryPromiseIsCalled(t *testing.T) {
 		deployed[pkg] = true
 	}
 	module := strings.TrimSpace(string(run("list", "-m")))
-	text, err := os.ReadFile("security.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := read(t, "docs/security.md")
 	promised := 0
-	for _, m := range filePath.FindAllStringSubmatch(string(text), -1) {
+	for _, m := range filePath.FindAllStringSubmatch(text, -1) {
 		if dir, file := path.Split(m[1]); strings.HasPrefix(dir, "handler/") && strings.HasSuffix(file, ".go") {
 			promised++
 			if pkg := module + "/" + path.Clean(dir); !deployed[pkg] {

@@ -1,7 +1,6 @@
 package docs
 
 import (
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,23 +10,17 @@ import (
 // TestEachWayOfMicrosoftsCallersNamesItsTest: each section on a caller names a case
 // of the test that takes every way to a tool, and each case is named.
 func TestEachWayOfMicrosoftsCallersNamesItsTest(t *testing.T) {
-	page, err := os.ReadFile("microsoft-callers.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := os.ReadFile("../handler/microsoftcallers_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := read(t, "docs/microsoft-callers.md")
+	source := read(t, "handler/microsoftcallers_test.go")
 	var cases []string
-	for _, m := range regexp.MustCompile(`(?m)^\t\t"([^"]+)": \{func\(w`).FindAllStringSubmatch(string(source), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\t\t"([^"]+)": \{func\(w`).FindAllStringSubmatch(source, -1) {
 		cases = append(cases, strings.ReplaceAll(m[1], " ", "_")) // as go test -run takes it
 	}
 	if len(cases) < 12 {
 		t.Fatalf("only %q", cases)
 	}
 	named := regexp.MustCompile("`handler_test\\.TestEachWayOfMicrosoftsCallersReachesATool/([^`]+)`")
-	sections := strings.Split(string(page), "\n### ")
+	sections := strings.Split(page, "\n### ")
 	if len(sections) < 9 {
 		t.Errorf("only %d sections", len(sections)-1)
 	}
@@ -39,7 +32,7 @@ func TestEachWayOfMicrosoftsCallersNamesItsTest(t *testing.T) {
 		}
 	}
 	var all []string
-	for _, m := range named.FindAllStringSubmatch(string(page), -1) {
+	for _, m := range named.FindAllStringSubmatch(page, -1) {
 		if all = append(all, m[1]); !slices.Contains(cases, m[1]) {
 			t.Errorf("there is no case %s", m[1])
 		}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -19,11 +20,7 @@ import (
 
 // scriptedClient is a real client in a process of its own, driven line by line;
 // clients/driver.mjs says how.
-type scriptedClient struct {
-	tb      testing.TB
-	stdin   io.WriteCloser
-	answers chan scriptedAnswer
-}
+type scriptedClient struct{ *lines }
 
 type scriptedAnswer struct {
 	OK     json.RawMessage `json:"ok"`
@@ -83,6 +80,20 @@ func startScripted(tb testing.TB, cmd *exec.Cmd, script string, settings clientS
 		tb.Fatal(err)
 	}
 	cmd.Args = append(cmd.Args, string(argument))
+	return &scriptedClient{startLines(tb, cmd)}
+}
+
+// lines is a process that is told something in a line of JSON, and answers in one.
+type lines struct {
+	tb    testing.TB
+	stdin io.Writer
+	// said are the lines of its standard output; it is closed at the end.
+	said chan []byte
+}
+
+// startLines starts cmd and ends it with the test.
+func startLines(tb testing.TB, cmd *exec.Cmd) *lines {
+	tb.Helper()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		tb.Fatal(err)
@@ -96,16 +107,13 @@ func startScripted(tb testing.TB, cmd *exec.Cmd, script string, settings clientS
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	n := &scriptedClient{tb: tb, stdin: stdin, answers: make(chan scriptedAnswer)}
+	l := &lines{tb: tb, stdin: stdin, said: make(chan []byte, 16)}
 	go func() {
-		defer close(n.answers)
-		lines := bufio.NewScanner(stdout)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			var a scriptedAnswer
-			if err := json.Unmarshal(lines.Bytes(), &a); err == nil {
-				n.answers <- a
-			}
+		defer close(l.said)
+		each := bufio.NewScanner(stdout)
+		each.Buffer(nil, 1<<20)
+		for each.Scan() {
+			l.said <- bytes.Clone(each.Bytes())
 		}
 	}()
 	tb.Cleanup(func() {
@@ -113,32 +121,50 @@ func startScripted(tb testing.TB, cmd *exec.Cmd, script string, settings clientS
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		if tb.Failed() {
-			tb.Logf("stderr of %s:\n%s", script, stderr.String())
+			tb.Logf("stderr of %s:\n%s", cmd.Path, stderr.String())
 		}
 	})
-	return n
+	return l
+}
+
+func (l *lines) send(message map[string]any) {
+	l.tb.Helper()
+	line, err := json.Marshal(message)
+	if err != nil {
+		l.tb.Fatal(err)
+	}
+	if _, err := l.stdin.Write(append(line, '\n')); err != nil {
+		l.tb.Fatal(err)
+	}
+}
+
+// await is the first line for which is holds, within 40 seconds.
+func (l *lines) await(what any, is func(line []byte) bool) {
+	l.tb.Helper()
+	for end := time.After(40 * time.Second); ; {
+		select {
+		case line, ok := <-l.said:
+			if !ok {
+				l.tb.Fatalf("%v: the process ended", what)
+			}
+			if is(line) {
+				return
+			}
+		case <-end:
+			l.tb.Fatalf("%v: no answer", what)
+		}
+	}
 }
 
 // do sends one command and waits for its answer.
-func (n *scriptedClient) do(command map[string]any) scriptedAnswer {
+func (n *scriptedClient) do(command map[string]any) (a scriptedAnswer) {
 	n.tb.Helper()
-	line, err := json.Marshal(command)
-	if err != nil {
-		n.tb.Fatal(err)
-	}
-	if _, err := n.stdin.Write(append(line, '\n')); err != nil {
-		n.tb.Fatal(err)
-	}
-	select {
-	case a, ok := <-n.answers:
-		if !ok {
-			n.tb.Fatalf("%s: the client ended", line)
-		}
-		return a
-	case <-time.After(30 * time.Second):
-		n.tb.Fatalf("%s: no answer", line)
-		return scriptedAnswer{}
-	}
+	n.send(command)
+	n.await(command, func(line []byte) bool {
+		a = scriptedAnswer{}
+		return json.Unmarshal(line, &a) == nil
+	})
+	return a
 }
 
 // must is do for commands that have to succeed without a sign-in.

@@ -47,9 +47,7 @@ func TestNothingIsRedirectedToAnUnknownPlace(t *testing.T) {
 
 func TestAuthorizeRefusesByRedirect(t *testing.T) {
 	w := start(t)
-	if err := w.Register(App{ClientID: "11111111-1111-4111-8111-111111111111", AppIDURI: "api://named", Scopes: []string{"read"}}); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.Register(App{ClientID: "11111111-1111-4111-8111-111111111111", AppIDURI: "api://named", Scopes: []string{"read"}}))
 	for name, tc := range map[string]struct {
 		change params
 		oauth  string
@@ -165,9 +163,7 @@ func TestWhoMaySignIn(t *testing.T) {
 func TestConditionalAccessBlocksWithClaims(t *testing.T) {
 	w := start(t)
 	const claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-	if err := w.Change(Bob, func(u *User) { u.Blocked, u.Challenge = true, claims }); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.Change(Bob, func(u *User) { u.Blocked, u.Challenge = true, claims }))
 	q := w.signInAs(Bob, nil)
 	checkRedirect(t, q, "access_denied", 53003)
 	if q.Get("claims") != claims {
@@ -227,9 +223,7 @@ func TestConsentIsAskedOnce(t *testing.T) {
 	if _, err := Answer(ctx, http.DefaultClient, w.authorizeURL(params{"scope": fullAsk + " User.Read"}), user); err == nil {
 		t.Error("a further scope needs no consent")
 	}
-	if err := w.WithdrawConsent(Alice); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.WithdrawConsent(Alice))
 	if _, err := Answer(ctx, http.DefaultClient, w.authorizeURL(nil), user); err == nil {
 		t.Error("not asked after consent was withdrawn")
 	}
@@ -263,9 +257,7 @@ func TestSingleSignOn(t *testing.T) {
 	}
 	checkRedirect(t, query(t, to), "consent_required", 65001)
 
-	if err := w.RevokeSessions(Frank); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.RevokeSessions(Frank))
 	if to, err := look(nil); err == nil {
 		t.Errorf("a revoked session signs on: %s", to)
 	}
@@ -285,9 +277,7 @@ func TestSilentSignInCannotPassASecondFactor(t *testing.T) {
 		if _, err := SignIn(context.Background(), browser, w.authorizeURL(nil), Bob); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Change(Bob, func(u *User) { u.MFA, u.NoSecondFactor = true, !enrolled }); err != nil {
-			t.Fatal(err)
-		}
+		w.must(w.Change(Bob, func(u *User) { u.MFA, u.NoSecondFactor = true, !enrolled }))
 		to, err := Answer(context.Background(), browser, w.authorizeURL(params{"prompt": "none"}), nil)
 		if err != nil {
 			t.Fatal(err)

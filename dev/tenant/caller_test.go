@@ -58,9 +58,7 @@ func TestIssuedCallersLookLikeEntras(t *testing.T) {
 
 func TestRolesOfApplicationsAreAssigned(t *testing.T) {
 	w := start(t, withRoles)
-	if err := w.Register(App{ClientID: robotID, Secrets: []Secret{{Value: "robot"}}, TokenVersion: 2}); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.Register(App{ClientID: robotID, Secrets: []Secret{{Value: "robot"}}, TokenVersion: 2}))
 	ask := func(change params) reply {
 		return w.post(Contoso, merged(params{"grant_type": "client_credentials", "client_id": robotID, "client_secret": "robot", "scope": "api://" + DefaultClientID + "/.default"}, change))
 	}
@@ -68,9 +66,7 @@ func TestRolesOfApplicationsAreAssigned(t *testing.T) {
 	if first["roles"] != nil || first["idtyp"] != "app" || first["oid"] == robotID {
 		t.Errorf("claims are %v", first)
 	}
-	if err := w.AssignRole(first["oid"].(string), DefaultClientID, InvokeRole); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.AssignRole(first["oid"].(string), DefaultClientID, InvokeRole))
 	if roles, _ := w.claimsOf(ask(nil).Access)["roles"].([]any); len(roles) != 1 || roles[0] != InvokeRole {
 		t.Errorf("roles are %v", roles)
 	}
@@ -103,15 +99,11 @@ func TestAnExternalTenant(t *testing.T) {
 	}
 	app := DefaultApp(secret, callback)
 	app.AssignmentRequired = false
-	if err := w.Register(app); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.Register(app))
 	if q := w.signInAs(Bob, nil); !strings.Contains(q.Get("error_description"), "AADSTS65001") {
 		t.Errorf("a user of an external tenant consented: %v", q)
 	}
-	if err := w.Reconfigure(DefaultClientID, func(a *App) { a.AdminConsented = true }); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.Reconfigure(DefaultClientID, func(a *App) { a.AdminConsented = true }))
 	r := w.tokens(Bob, nil)
 	if issuer := w.claimsOf(r.ID)["iss"]; issuer != "https://"+Contoso+".ciamlogin.com/"+Contoso+"/v2.0" {
 		t.Errorf("the issuer is %v", issuer)

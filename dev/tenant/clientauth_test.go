@@ -33,9 +33,7 @@ func TestSecretByBasic(t *testing.T) {
 
 func TestExpiredSecret(t *testing.T) {
 	w := start(t)
-	if err := w.Reconfigure(DefaultClientID, func(app *App) { app.Secrets = []Secret{{Value: secret, Expires: w.clock.Now()}} }); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.Reconfigure(DefaultClientID, func(app *App) { app.Secrets = []Secret{{Value: secret, Expires: w.clock.Now()}} }))
 	checkReply(t, w.redeemWith("1.x", nil), 401, "invalid_client", 7000222)
 }
 
@@ -156,9 +154,7 @@ func TestFederatedAssertions(t *testing.T) {
 		"expired": {credentials: []FederatedCredential{good}, assertion: token, after: 24*time.Hour + 6*time.Minute, code: 700024},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := w.Reconfigure(DefaultClientID, func(app *App) { app.Federated = tc.credentials }); err != nil {
-				t.Fatal(err)
-			}
+			w.must(w.Reconfigure(DefaultClientID, func(app *App) { app.Federated = tc.credentials }))
 			w.clock.Advance(tc.after)
 			defer w.clock.Advance(-tc.after)
 			r := w.redeemWith(w.signInAs(Alice, nil).Get("code"), asserted(tc.assertion))

@@ -43,9 +43,7 @@ func (w *world) graph(token string) (int, map[string]any) {
 
 func TestOnBehalfOfReadsTheProfile(t *testing.T) {
 	w := start(t)
-	if err := w.GrantConsent(Alice, DefaultClientID, userRead); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.GrantConsent(Alice, DefaultClientID, userRead))
 	for _, scope := range []string{userRead, "User.Read", "https://graph.microsoft.com/.default", "user.read offline_access"} {
 		r := w.onBehalfOfWith(w.tokens(Alice, nil).Access, params{"scope": scope})
 		if r.Status != http.StatusOK || (r.Refresh != "") != strings.Contains(scope, "offline_access") {
@@ -60,9 +58,7 @@ func TestOnBehalfOfReadsTheProfile(t *testing.T) {
 func TestGraphTakesOnlyItsOwnTokens(t *testing.T) {
 	w := start(t)
 	api := w.tokens(Alice, nil)
-	if err := w.GrantConsent(Alice, DefaultClientID, "Mail.Read"); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.GrantConsent(Alice, DefaultClientID, "Mail.Read"))
 	mail := w.onBehalfOfWith(api.Access, params{"scope": "Mail.Read"}).Access
 	for name, tc := range map[string]struct {
 		token  string
@@ -107,15 +103,11 @@ func TestOnBehalfOfRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := start(t)
-			if err := w.GrantConsent(Alice, DefaultClientID, userRead); err != nil {
-				t.Fatal(err)
-			}
+			w.must(w.GrantConsent(Alice, DefaultClientID, userRead))
 			token := w.tokens(Alice, nil).Access
 			w.clock.Advance(tc.after)
 			if tc.meddle != nil {
-				if err := tc.meddle(w); err != nil {
-					t.Fatal(err)
-				}
+				w.must(tc.meddle(w))
 			}
 			r := w.onBehalfOfWith(token, tc.change)
 			checkReply(t, r, 400, tc.oauth, tc.code)
@@ -129,9 +121,7 @@ func TestOnBehalfOfRefusals(t *testing.T) {
 // The assertion must be an access token for this very app.
 func TestOnBehalfOfTakesNoOtherToken(t *testing.T) {
 	w := start(t)
-	if err := w.GrantConsent(Alice, DefaultClientID, userRead); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.GrantConsent(Alice, DefaultClientID, userRead))
 	tokens := w.tokens(Alice, nil)
 	graph := w.onBehalfOfWith(tokens.Access, nil).Access
 	app := w.post(Contoso, merged(params{"grant_type": grantCredentials, "client_id": DefaultClientID, "client_secret": secret, "scope": DefaultClientID + "/.default"}, nil)).Access
@@ -159,9 +149,7 @@ func TestAzidentityWorks(t *testing.T) {
 	app.AdminConsented = true
 	app.Certificates = append(app.Certificates, certificate)
 	app.Federated = []FederatedCredential{w.Federation(id)}
-	if err := w.Register(app); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.Register(app))
 	endpoint := httptest.NewServer(w.ManagedIdentity(id))
 	defer endpoint.Close()
 	t.Setenv("IDENTITY_ENDPOINT", endpoint.URL)

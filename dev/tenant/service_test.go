@@ -57,9 +57,7 @@ func TestDiscoveryByTenant(t *testing.T) {
 func TestKeyRollover(t *testing.T) {
 	w := start(t)
 	before := w.tokens(Alice, nil)
-	if err := w.RollKeys(false); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.RollKeys(false))
 	after := w.tokens(Alice, nil)
 	w.claimsOf(before.ID)
 	w.claimsOf(after.ID)
@@ -68,9 +66,7 @@ func TestKeyRollover(t *testing.T) {
 		t.Errorf("a hidden key is published: %v", key)
 	}
 	w.ShowKeys()
-	if err := w.RollKeys(true); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.RollKeys(true))
 	if key, err := w.published(unverified(t, before.ID)); err == nil {
 		t.Errorf("a withdrawn key is published: %v", key)
 	}
@@ -128,16 +124,12 @@ func TestRestartKeepsSignIns(t *testing.T) {
 		if w.Tenant, err = New(Options{BaseURL: w.url, Now: w.clock.Now, State: path}); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Register(DefaultApp(secret, callback)); err != nil {
-			t.Fatal(err)
-		}
+		w.must(w.Register(DefaultApp(secret, callback)))
 	}
 	again()
 	before := w.tokens(Alice, nil)
 	factor := w.tokens(Frank, nil)
-	if err := w.RevokeSessions(Bob); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.RevokeSessions(Bob))
 	revoked := w.tokens(Bob, nil)
 	again()
 	w.claimsOf(before.ID)

@@ -53,13 +53,18 @@ func start(t *testing.T, edits ...func(*App)) *world {
 	for _, edit := range edits {
 		edit(&app)
 	}
-	if err := w.Register(app); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.Register(app))
 	return w
 }
 
 // params override a good request; a value of "-" removes the parameter.
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 type params map[string]string
 
 func merged(good params, change params) url.Values {

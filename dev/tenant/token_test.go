@@ -95,9 +95,7 @@ func TestCodeIsRedeemedOnce(t *testing.T) {
 func TestCodeIsBoundToItsClient(t *testing.T) {
 	w := start(t)
 	const other = "11111111-1111-4111-8111-111111111111"
-	if err := w.Register(App{ClientID: other, Secrets: []Secret{{Value: "s"}}, RedirectURIs: []string{callback}}); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.Register(App{ClientID: other, Secrets: []Secret{{Value: "s"}}, RedirectURIs: []string{callback}}))
 	another := params{"client_id": other, "client_secret": "s", "scope": "-"}
 	checkReply(t, w.redeemWith(w.signInAs(Alice, nil).Get("code"), another), 400, "invalid_grant", 70000)
 	checkReply(t, w.refreshWith(w.tokens(Alice, nil).Refresh, another), 400, "invalid_grant", 70000)
@@ -158,9 +156,7 @@ func TestIDTokenNamesTheTenantOfTheAccount(t *testing.T) {
 
 func TestGroupsOverage(t *testing.T) {
 	w := start(t, func(app *App) { app.GroupsClaim = true })
-	if err := w.Change(Bob, func(u *User) { u.Groups = 3 }); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.Change(Bob, func(u *User) { u.Groups = 3 }))
 	if groups, _ := w.claimsOf(w.tokens(Bob, nil).ID)["groups"].([]any); len(groups) != 3 {
 		t.Errorf("groups: %v", groups)
 	}
@@ -226,9 +222,7 @@ func TestRefreshRotatesAndKeepsTheOld(t *testing.T) {
 		t.Errorf("a refreshed ID token has nonce %v", claims["nonce"])
 	}
 	// Bound to user and client, not to a resource.
-	if err := w.GrantConsent(Alice, DefaultClientID, "User.Read"); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.GrantConsent(Alice, DefaultClientID, "User.Read"))
 	if r := w.refreshWith(first, params{"scope": "User.Read"}); w.claimsOf(r.Access)["aud"] != graphURI {
 		t.Errorf("for another resource: %s", r.Description)
 	}
@@ -275,9 +269,7 @@ func TestRefreshRefusals(t *testing.T) {
 			token := w.tokens(Alice, nil).Refresh
 			w.clock.Advance(tc.after)
 			if tc.meddle != nil {
-				if err := tc.meddle(w); err != nil {
-					t.Fatal(err)
-				}
+				w.must(tc.meddle(w))
 			}
 			r := w.refreshWith(token, tc.change)
 			checkReply(t, r, 400, tc.oauth, tc.code)
@@ -293,9 +285,7 @@ func TestRefreshRefusals(t *testing.T) {
 func TestClaimsChallengeIsMetByASignInThatCarriesIt(t *testing.T) {
 	w := start(t)
 	const challenge = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-	if err := w.Change(Alice, func(u *User) { u.Challenge = challenge }); err != nil {
-		t.Fatal(err)
-	}
+	w.must(w.Change(Alice, func(u *User) { u.Challenge = challenge }))
 	checkReply(t, w.refreshWith(w.tokens(Alice, nil).Refresh, nil), 400, "invalid_grant", 50076)
 	spaced := strings.ReplaceAll(challenge, ":", ": ")
 	if r := w.refreshWith(w.tokens(Alice, params{"claims": spaced}).Refresh, nil); r.Status != http.StatusOK {
