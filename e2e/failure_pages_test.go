@@ -50,7 +50,7 @@ func TestEachFailureOfASignInIsAPageThatHelps(t *testing.T) {
 			c.Do(tt.page, chromedp.WaitVisible("main a.button"))
 			// The client waits for an answer and gets it in any case, after 20
 			// seconds: the rule counts every return that nobody asked for.
-			c.Look("failure-"+tt.page, "meta-refresh")
+			c.Look("error-"+tt.page, "meta-refresh")
 			text := stack.Script[string](c, `document.body.innerText`)
 			for _, want := range tt.says {
 				if !strings.Contains(text, want) {

@@ -46,20 +46,20 @@ func gallery() map[string]pages.Page {
 		"consent-other":      pages.Consent{App: pages.App{Name: "Claude", Host: "claude.ai"}, Target: web, OtherAccount: true, Scopes: scopes[:3], Tenant: "contoso.example"},
 		"connect": pages.Connect{Client: "Claude", Host: "claude.ai",
 			Access: pages.Permissions([]string{"Mail.Read", "Calendars.Read"}, nil, map[string]string{"Mail.Read": "Read your mail", "Calendars.Read": "Read your calendar"})},
-		"continue":        pages.Continue{To: "https://login.microsoftonline.com/x", Host: "login.microsoftonline.com", Client: "Claude Code"},
-		"done":            pages.Done{Client: "Claude", To: "https://claude.ai/cb"},
-		"done-app":        pages.Done{Client: "Cursor", To: "cursor://anysphere.cursor-mcp/oauth/callback", App: true},
-		"done-denied":     pages.Done{Client: "Claude", To: "https://claude.ai/cb", Denied: true},
-		"failure-unsure":  unsure,
-		"failure-admin":   consentNeeded,
-		"failure-blocked": failed(pages.Blocked),
-		"failure-expired": failed(pages.PageExpired),
-		"failure-over":    failed(pages.SignInOver),
-		"failure-404":     noPage,
-		"failure-405":     step,
-		"failure-apps":    apps,
-		"notice-admin":    pages.Notice{Words: pages.BackFromAdminConsent},
-		"notice-done":     pages.Notice{Words: pages.Permitted},
+		"continue":      pages.Continue{To: "https://login.microsoftonline.com/x", Host: "login.microsoftonline.com", Client: "Claude Code"},
+		"done":          pages.Done{Client: "Claude", To: "https://claude.ai/cb"},
+		"done-app":      pages.Done{Client: "Cursor", To: "cursor://anysphere.cursor-mcp/oauth/callback", App: true},
+		"done-denied":   pages.Done{Client: "Claude", To: "https://claude.ai/cb", Denied: true},
+		"error-unsure":  unsure,
+		"error-admin":   consentNeeded,
+		"error-blocked": failed(pages.Blocked),
+		"error-expired": failed(pages.PageExpired),
+		"error-over":    failed(pages.SignInOver),
+		"error-404":     noPage,
+		"error-405":     step,
+		"error-apps":    apps,
+		"notice-admin":  pages.Notice{Words: pages.BackFromAdminConsent},
+		"notice-done":   pages.Notice{Words: pages.Permitted},
 		"home": pages.Home{
 			Description: "What Contoso's people need every day.", Endpoint: "https://mcp.contoso.example/mcp", Account: "/account", Version: "1.2.3",
 			Tools:   []pages.HomeTool{{Name: "list_tasks", Title: "List tasks", Description: "Show your tasks."}},
@@ -111,7 +111,7 @@ func TestEveryPageOnEveryScreen(t *testing.T) {
 		defer server.Close()
 		c := stack.NewChromium(t)
 		for name, page := range all {
-			if prefix != "" && !slices.Contains([]string{"consent-scopes", "consent-local", "done-app", "failure-admin", "home"}, name) {
+			if prefix != "" && !slices.Contains([]string{"consent-scopes", "consent-local", "done-app", "error-admin", "home"}, name) {
 				continue // a brand changes what these have
 			}
 			c.Do(name, chromedp.Navigate(server.URL+"/"+name), chromedp.WaitVisible("main h1"))
