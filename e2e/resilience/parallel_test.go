@@ -162,28 +162,3 @@ func TestReuseRevokesOnEveryInstance(t *testing.T) {
 		t.Error("the log does not say why the grant ended")
 	}
 }
-
-// TestTheSameMetadataIsOneClientOnEveryInstance: dead registrations do not pile
-// up, however often and wherever a client registers.
-func TestTheSameMetadataIsOneClientOnEveryInstance(t *testing.T) {
-	t.Parallel()
-	s := stack.Start(t, stack.Options{Instances: 2})
-	c := newClient(t, s)
-	ids := map[string]bool{}
-	for _, a := range atOnce(s, c, 8, func(c *client) answer { return c.register("none") }) {
-		if a.status != http.StatusCreated {
-			t.Fatalf("%d %s", a.status, a.body)
-		}
-		ids[a.text("client_id")] = true
-	}
-	if n := len(rows(t, s, "c-")); len(ids) != 1 || n != 1 {
-		t.Errorf("%d ids, %d rows", len(ids), n)
-	}
-	secrets := map[string]bool{}
-	for _, a := range atOnce(s, c, 4, func(c *client) answer { return c.register("client_secret_basic") }) {
-		secrets[a.text("client_id")], secrets[a.text("client_secret")] = true, true
-	}
-	if n := len(rows(t, s, "c-")); len(secrets) != 8 || n != 5 {
-		t.Errorf("confidential clients share %v, %d rows", secrets, n)
-	}
-}

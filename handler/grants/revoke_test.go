@@ -216,7 +216,8 @@ func TestRepeatedRevocationCoversLaterTokens(t *testing.T) {
 
 func TestIntrospection(t *testing.T) {
 	c := newClock()
-	i := newInstance(t, newTable(t), c.Now)
+	table := newTable(t)
+	i, other := newInstance(t, table, c.Now), newInstance(t, table, c.Now)
 	code := create(t, i.Service)
 	tokens := signIn(t, i.Service)
 	ask := func(token, client string) Introspection {
@@ -252,7 +253,7 @@ func TestIntrospection(t *testing.T) {
 			t.Errorf("%s: %+v", name, inactive)
 		}
 	}
-	mustRevoke(t, i.Service, next.Refresh.Reveal())
+	mustRevoke(t, other.Service, next.Refresh.Reveal())
 	for _, token := range []string{next.Access.Reveal(), next.Refresh.Reveal()} {
 		if got := ask(token, testClient); got != (Introspection{}) {
 			t.Errorf("revoked: %+v", got)
