@@ -22,8 +22,6 @@ const (
 	// callBodyTime that of a call, which may have 4 MiB.
 	bodyTime     = 10 * time.Second
 	callBodyTime = 30 * time.Second
-	// retryAfter is the Retry-After of answers with status 503.
-	retryAfter = 5 * time.Second
 
 	healthPath = "/healthz"
 	readyPath  = "/readyz"
