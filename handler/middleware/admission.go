@@ -24,8 +24,10 @@ const (
 	// is refused: if requests wait while there are fewer, it is the machine that is
 	// busy.
 	leastCalls = 10
-	// measureEvery is how often the wait is measured.
+	// measureEvery is how often the wait is measured, and calmEvery while there are
+	// too few calls to refuse any.
 	measureEvery = 20 * time.Millisecond
+	calmEvery    = 200 * time.Millisecond
 	// idleAfter is how long after the last call it is no longer measured.
 	idleAfter = 10 * time.Second
 	// busyRetryAfter is for callers that are refused.
@@ -140,6 +142,11 @@ func (a *Admission) control(ctx context.Context, wait waitMeter) {
 		calls := max(rate.of(a.calls.Load(), now.Sub(last)), float64(a.underWay.Load()))
 		a.share.Store(math.Float64bits(share.adapt(wait.measure(now), calls, now.Sub(last))))
 		last = now
+		if calls < leastCalls {
+			tick.Reset(calmEvery)
+		} else {
+			tick.Reset(measureEvery)
+		}
 		select {
 		case <-a.wake:
 			used = now

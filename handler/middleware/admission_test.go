@@ -255,8 +255,8 @@ func (l *lent) measure(time.Time) time.Duration { l.measured++; return time.Seco
 func (l *lent) close()                          { l.closed++ }
 
 // TestAnOverloadThatTakesTheLastFileIsMeasured: the meter is there before the first
-// call, serves each time that calls come, rests when none do, and is closed in the end,
-// when nothing is refused any more.
+// call, serves each time that calls come, is used little for one call and not at all for
+// none, and is closed in the end, when nothing is refused any more.
 func TestAnOverloadThatTakesTheLastFileIsMeasured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var given int
@@ -278,11 +278,19 @@ func TestAnOverloadThatTakesTheLastFileIsMeasured(t *testing.T) {
 				call()
 			}
 		}
-		for range 2 {
-			untilRefused()
+		for _, busy := range []bool{true, false, true} {
+			before := meter.measured
+			if busy {
+				untilRefused()
+			} else {
+				call()
+			}
 			time.Sleep(2 * idleAfter)
 			synctest.Wait()
 			measured := meter.measured
+			if most := int(idleAfter/calmEvery) + 2; !busy && measured-before > most {
+				t.Errorf("one call is measured %d times", measured-before)
+			}
 			time.Sleep(time.Hour)
 			synctest.Wait()
 			if meter.measured != measured {
