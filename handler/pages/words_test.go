@@ -29,7 +29,7 @@ var wordsElsewhere = map[string]string{
 	"doctor/":         "for operators at a terminal",
 	"process/":        "for operators at a terminal",
 	"telemetry/":      "descriptions of metrics",
-	"watch.go":        "descriptions of metrics",
+	"metrics.go":      "descriptions of metrics",
 	"warnings/":       "for operators, beside what each is about",
 }
 
