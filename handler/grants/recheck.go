@@ -151,15 +151,18 @@ func (s *Service) awaitConfirmation(ctx context.Context, subject Subject, id str
 	}
 }
 
-// refusedAtRecheck ends the grant, unless it has changed since r was written:
-// then somebody else was told something newer.
+// refusedAtRecheck ends the grant, unless it has changed since r was written: then
+// somebody else may have been told something newer, and if not, there is no verdict.
 func (s *Service) refusedAtRecheck(ctx context.Context, r record, cause error) (time.Time, error) {
 	current, err := s.live(ctx, r.subject, r.id)
 	if err != nil {
 		return time.Time{}, err
 	}
-	if current.etag != r.etag {
+	switch {
+	case current.Confirmed.After(r.Confirmed):
 		return current.Confirmed, nil
+	case current.etag != r.etag:
+		return time.Time{}, errNotConfirmed
 	}
 	if err := s.revokeGrant(ctx, r, revocationCause{observe.RefreshRefused, refusalReason(cause)}, ""); err != nil {
 		return time.Time{}, err

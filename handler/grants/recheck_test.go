@@ -441,6 +441,35 @@ func TestRefusalAtRecheckThatWasOvertakenEndsNothing(t *testing.T) {
 	})
 }
 
+// A refusal that was overtaken by something that says nothing of the sign-in, such as
+// tokens that a tool has renewed, is no verdict: a call that waits for one is not
+// served, and Entra is asked again.
+func TestRefusalAtRecheckThatNoNewerVerdictOvertookIsAskedForAgain(t *testing.T) {
+	recheckTest(t, func(t *testing.T, w *recheckWorld) {
+		w.entra = func() (Renewal, error) {
+			if w.asked.Load() > 1 {
+				return Renewal{}, ErrSignInOver
+			}
+			g, err := w.b.Get(context.Background(), w.tokens.Grant.Subject, w.tokens.Grant.ID)
+			if err == nil {
+				_, err = w.b.UpdateUpstream(context.Background(), g, Upstream{RefreshToken: entraRefresh("updated")})
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			return Renewal{}, ErrSignInOver
+		}
+		time.Sleep(overdueAfter*recheckEvery + time.Second)
+		for _, i := range []*instance{w.a, w.b} {
+			wantCode(t, w.call(i), oauth.TemporarilyUnavailable)
+		}
+		time.Sleep(recheckClaim + recheckRetry)
+		wantCode(t, w.call(w.a), oauth.InvalidToken)
+		time.Sleep(MaxStale)
+		wantCode(t, w.call(w.b), oauth.InvalidToken)
+	})
+}
+
 func TestRecheckNeverTakesAnotherUser(t *testing.T) {
 	recheckTest(t, func(t *testing.T, w *recheckWorld) {
 		other := testIdentity
