@@ -58,7 +58,7 @@ func signInCallAndRefresh(t *testing.T, s *stack.Stack) {
 		}
 		connected[name], refreshTokens[name] = c, refreshTokenOf(t, c)
 	}
-	time.Sleep(shortLife + time.Second)
+	time.Sleep(shortLife + time.Second) // by the clocks of the clients, which nobody can set
 	for name, c := range connected {
 		if got := c.call("greet", map[string]any{"name": "Ada"}); got != greeting {
 			t.Errorf("%s: greet after expiry: %q", name, got)

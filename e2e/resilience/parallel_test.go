@@ -146,7 +146,7 @@ func TestReuseRevokesOnEveryInstance(t *testing.T) {
 		}
 	}
 
-	time.Sleep(4 * time.Second)
+	time.Sleep(4 * time.Second) // the grace, by the clocks of the processes
 	if a := c.at(s.Instances[2]).refresh(first.refresh); !a.is(http.StatusBadRequest, "invalid_grant") {
 		t.Fatalf("the reuse got %d %s", a.status, a.body)
 	}
