@@ -312,7 +312,7 @@ func newClient(s server) (*client, error) {
 		c.Client = &oauthclient.Client{Endpoints: oauthclient.Endpoints{Authorization: at + "/authorize", Token: at + "/token"},
 			RedirectURI: back, ID: s.app, Secret: stack.ClientSecret}
 	}
-	c.HTTP = &http.Client{Transport: shared, Timeout: 30 * time.Second}
+	c.HTTP = &http.Client{Transport: shared} // each request of a Client ends by itself
 	if s.app != "" {
 		return c, nil
 	}
@@ -332,7 +332,9 @@ func (c *client) signIn(reads func(time.Duration)) error {
 		more = url.Values{"scope": {"openid profile email offline_access"}}
 	}
 	request := c.Request(more)
-	browser := stack.NewBrowser(stack.Alice).Through(elsewhere{c.HTTP.Transport, address()})
+	browser, from := stack.NewBrowser(stack.Alice).Through(c.HTTP.Transport), address()
+	// As a proxy in front of somebody at that address would.
+	browser.Before = func(r *http.Request) { r.Header.Set("X-Forwarded-For", from) }
 	browser.Reads = reads
 	u, err := browser.Approve(request.URL)
 	if err == nil && u.Query().Get("code") == "" {
@@ -391,18 +393,6 @@ func newLocal(tb testing.TB, h http.Handler) string {
 	s := httptest.NewServer(h)
 	tb.Cleanup(s.Close)
 	return s.Listener.Addr().String()
-}
-
-// elsewhere sends requests as a proxy in front of somebody at an address would.
-type elsewhere struct {
-	http.RoundTripper
-	address string
-}
-
-func (e elsewhere) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.Header.Set("X-Forwarded-For", e.address)
-	return e.RoundTripper.RoundTrip(r)
 }
 
 // address is one of the documentation's (RFC 3849).

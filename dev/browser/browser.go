@@ -246,6 +246,12 @@ func (b *Browser) fetch(req *http.Request) (page *Page, location string, err err
 // read collects forms, the meta refresh and a link to an app. It needs no tree: of
 // what surrounds an element, only the form matters.
 func (p *Page) read(body string) {
+	// The style sheet is most of a page of ours.
+	if head, rest, ok := strings.Cut(body, "<style>"); ok {
+		if _, after, ok := strings.Cut(rest, "</style>"); ok {
+			body = head + after
+		}
+	}
 	var form *Form
 	for z := html.NewTokenizer(strings.NewReader(body)); ; {
 		kind := z.Next()
