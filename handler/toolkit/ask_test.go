@@ -196,6 +196,23 @@ func TestAnAnswerThatCannotBeUsedDoesNothing(t *testing.T) {
 	}
 }
 
+// TestAQuestionIsNoResultForHooks: of a call that asks twice they see the one result, also
+// those of a catalogue that was added to another.
+func TestAQuestionIsNoResultForHooks(t *testing.T) {
+	var acted, seen atomic.Int32
+	count := toolkit.Hook{Name: "count", After: func(context.Context, *toolkit.Call, mcp.Result, error) error { seen.Add(1); return nil }}
+	client := toolkittest.SignIn(t, offering(asking(&acted)).With(toolkit.Catalogue{Hooks: []toolkit.Hook{count}}), toolkittest.User{},
+		toolkittest.Answering(func(message, _ string) (string, map[string]any) {
+			if message == "Why?" {
+				return "accept", map[string]any{"reason": "age"}
+			}
+			return "accept", map[string]any{}
+		}))
+	if got := client.Call("ask", nil); got.Failed || acted.Load() != 1 || seen.Load() != 1 {
+		t.Errorf("%q, acted %d times, the hook saw %d results", got.Text, acted.Load(), seen.Load())
+	}
+}
+
 // TestAnAnswerIsHeldToItsTags, whatever the client has let its user write.
 func TestAnAnswerIsHeldToItsTags(t *testing.T) {
 	for answer, want := range map[string]string{"old age": "because of old age", "100 years": "does not match"} {

@@ -2,9 +2,15 @@ package toolkit
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
+	"github.com/modelcontextprotocol/go-sdk/auth"
+
 	"entramcp/handler/grants"
+	"entramcp/handler/mcphttp"
 )
 
 // TestANotificationReachesTheCallsOfItsSignInAlone: a token that Entra issued has no
@@ -57,5 +63,41 @@ func TestACallThatIsOverLeavesNothingBehind(t *testing.T) {
 	last()
 	if len(r.calls) != 0 {
 		t.Errorf("%d calls are remembered", len(r.calls))
+	}
+}
+
+// TestACallIsRememberedWhileItRuns, whatever becomes of it.
+func TestACallIsRememberedWhileItRuns(t *testing.T) {
+	var s *Server
+	var during int
+	var ran context.Context
+	count := func() int {
+		s.running.mu.Lock()
+		defer s.running.mu.Unlock()
+		return len(s.running.calls)
+	}
+	s = New(Options{Catalogue: Catalogue{Tools: []Tool{Define("run", "Run.", func(ctx context.Context, _ *Caller, in struct {
+		Fails bool `json:"fails,omitempty"`
+	}) (string, error) {
+		during, ran = count(), ctx
+		if in.Fails {
+			panic("it fails")
+		}
+		return "", nil
+	})}}})
+	h := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) {
+		return &auth.TokenInfo{Extra: map[string]any{grants.AccessKey: &grants.Access{GrantID: "g"}}}, nil
+	}, &auth.RequireBearerTokenOptions{AllowMissingExpiration: true})(mcphttp.Handler(s.Handler()))
+	for _, arguments := range []string{`{}`, `{"fails":true}`} {
+		r := httptest.NewRequest(http.MethodPost, "/mcp", strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run","arguments":`+arguments+`}}`))
+		for name, value := range map[string]string{"Authorization": "Bearer t", "Content-Type": "application/json", "Accept": "application/json, text/event-stream", "Mcp-Protocol-Version": "2025-06-18"} {
+			r.Header.Set(name, value)
+		}
+		during = 0
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if during != 1 || count() != 0 || ran.Err() == nil {
+			t.Errorf("%s: %d calls while it ran, %d after it, its context ended: %v; %s", arguments, during, count(), ran.Err(), w.Body)
+		}
 	}
 }
