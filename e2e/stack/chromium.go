@@ -33,8 +33,13 @@ var (
 )
 
 func startChromium(more ...chromedp.ExecAllocatorOption) (context.Context, error) {
+	dir, err := scratch() // it leaves files behind where it is ended
+	if err != nil {
+		return nil, err
+	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true),
+		chromedp.Env("TMPDIR="+dir),
 		// The certificate of a stack under https is its own.
 		chromedp.Flag("ignore-certificate-errors", true))
 	ctx, end := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
