@@ -160,7 +160,13 @@ func TestEntrasOwnTokensAreRefused(t *testing.T) {
 		}, reason: ReasonUnlisted},
 		"user without scp":                   {token: aliceWith("scp", nil), reason: ReasonContradictory},
 		"user without scp, idtyp not issued": {token: aliceWith("scp", nil), app: func(a *sim.App) { a.WithoutIDType = true }, reason: ReasonContradictory},
-		"user whose scp is a /":              {token: aliceWith("scp", "/"), app: func(a *sim.App) { a.WithoutIDType = true }, reason: ReasonContradictory},
+		"user without scp and name, idtyp not issued": {token: func(*tenant) sim.CallerToken {
+			return forAlice(func(c map[string]any) { delete(c, "scp"); delete(c, "preferred_username") })
+		}, app: func(a *sim.App) { a.WithoutIDType = true }, reason: ReasonContradictory},
+		"user without scp and session, idtyp not issued": {token: func(*tenant) sim.CallerToken {
+			return forAlice(func(c map[string]any) { delete(c, "scp"); delete(c, "sid") })
+		}, app: func(a *sim.App) { a.WithoutIDType = true }, reason: ReasonContradictory},
+		"user whose scp is a /": {token: aliceWith("scp", "/"), app: func(a *sim.App) { a.WithoutIDType = true }, reason: ReasonContradictory},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
