@@ -14,7 +14,11 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"entramcp/e2e/stack"
 )
+
+func TestMain(m *testing.M) { os.Exit(stack.Main(m)) }
 
 var (
 	rounds = flag.Int("rounds", 5, "how often each server is measured, in turn")
