@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -249,10 +250,10 @@ func TestWithoutAMeterNothingIsRefused(t *testing.T) {
 }
 
 // lent is a meter that counts how often it is used and closed.
-type lent struct{ measured, closed int }
+type lent struct{ measured, closed atomic.Int32 }
 
-func (l *lent) measure(time.Time) time.Duration { l.measured++; return time.Second }
-func (l *lent) close()                          { l.closed++ }
+func (l *lent) measure(time.Time) time.Duration { l.measured.Add(1); return time.Second }
+func (l *lent) close()                          { l.closed.Add(1) }
 
 // TestAnOverloadThatTakesTheLastFileIsMeasured: the meter is there before the first
 // call, serves each time that calls come, is used little for one call and not at all for
@@ -279,29 +280,35 @@ func TestAnOverloadThatTakesTheLastFileIsMeasured(t *testing.T) {
 			}
 		}
 		for _, busy := range []bool{true, false, true} {
-			before := meter.measured
+			before := meter.measured.Load()
 			if busy {
 				untilRefused()
+				atFirst := meter.measured.Load()
+				for range 100 {
+					call()
+					time.Sleep(10 * time.Millisecond)
+				}
+				if least := int(time.Second/measureEvery) - 1; meter.measured.Load()-atFirst < int32(least) {
+					t.Errorf("an overload is measured %d times a second", meter.measured.Load()-atFirst)
+				}
 			} else {
 				call()
 			}
 			time.Sleep(2 * idleAfter)
-			synctest.Wait()
-			measured := meter.measured
-			if most := int(idleAfter/calmEvery) + 2; !busy && measured-before > most {
+			measured := meter.measured.Load()
+			if most := int(idleAfter/calmEvery) + 2; !busy && measured-before > int32(most) {
 				t.Errorf("one call is measured %d times", measured-before)
 			}
 			time.Sleep(time.Hour)
-			synctest.Wait()
-			if meter.measured != measured {
+			if meter.measured.Load() != measured {
 				t.Error("an instance without calls measures")
 			}
 		}
 		untilRefused()
 		stop()
 		synctest.Wait()
-		if given != 1 || meter.closed != 1 {
-			t.Errorf("%d meters, %d closed", given, meter.closed)
+		if given != 1 || meter.closed.Load() != 1 {
+			t.Errorf("%d meters, %d closed", given, meter.closed.Load())
 		}
 		before := a.Refused()
 		for range 1000 {
