@@ -19,13 +19,13 @@ func TestCallsBeyondWhatTheProcessorsServeAreRefused(t *testing.T) {
 	s := stack.Start(t, stack.Options{Instances: 1})
 	c, tokens := signedIn(t, s)
 	c = c.at(s.Instances[0])
-	c.HTTP.Timeout = time.Minute
+	c.HTTP.Timeout = 2 * time.Minute
 	c.HTTP.Transport.(*http.Transport).DisableKeepAlives = false
 	c.HTTP.Transport.(*http.Transport).MaxIdleConnsPerHost = together
 
 	var served, refused atomic.Int64
 	var calls sync.WaitGroup
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(90 * time.Second)
 	for range together {
 		calls.Go(func() {
 			for !t.Failed() && time.Now().Before(deadline) && (served.Load() < 100 || refused.Load() < 100) {
@@ -40,7 +40,7 @@ func TestCallsBeyondWhatTheProcessorsServeAreRefused(t *testing.T) {
 			}
 		})
 	}
-	clocktest.Eventually(t, "ten calls are refused", 30*time.Second, func() bool { return refused.Load() >= 10 })
+	clocktest.Eventually(t, "ten calls are refused", 90*time.Second, func() bool { return refused.Load() >= 10 })
 	for _, path := range []string{"/healthz", "/readyz", "/.well-known/oauth-authorization-server"} {
 		if a := c.get(path); a.status != http.StatusOK {
 			t.Errorf("%s: %d %s", path, a.status, a.body)
