@@ -77,13 +77,14 @@ func answer(w http.ResponseWriter, status int, text string) {
 // report is at most reportAge old. Concurrent callers share one run of the
 // checks, which none of them can cut short.
 func (h *Health) report(ctx context.Context) bool {
-	h.mu.Lock()
-	ready, recent := h.ready, h.Now().Sub(h.asOf) < reportAge
-	h.mu.Unlock()
-	if recent {
+	if ready, recent := h.last(); recent {
 		return ready
 	}
 	done := h.flight.DoChan("", func() (any, error) {
+		// Another run may have ended since.
+		if ready, recent := h.last(); recent {
+			return ready, nil
+		}
 		ready := h.check(context.WithoutCancel(ctx))
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -96,6 +97,13 @@ func (h *Health) report(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// last is the last report, and whether it is recent enough to be used again.
+func (h *Health) last() (ready, recent bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ready, h.Now().Sub(h.asOf) < reportAge
 }
 
 func (h *Health) check(ctx context.Context) bool {
