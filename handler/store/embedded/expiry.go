@@ -135,7 +135,7 @@ func (b buckets) index(at []byte, expires time.Time) error {
 // the steps of a sign-in change neither, and a page that is not touched is not
 // written. An entry that is not there yet is of a row that completeIndex comes to.
 func (b buckets) reindex(at []byte, old encodedRow, expires time.Time) error {
-	if was := old.expires(); was.IsZero() == expires.IsZero() && was.Unix() == expires.Unix() {
+	if old.expires().Equal(expires) {
 		return nil
 	}
 	if err := b.unindex(at, old); err != nil {
