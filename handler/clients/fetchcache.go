@@ -218,8 +218,7 @@ func (d *fetchCache) fetch(ctx context.Context, rawURL, etag string, check func(
 // that was fetched comes before one that is built in; neither is used if the
 // host has said that there is no such document, or a different one.
 func (d *fetchCache) standIn(ctx context.Context, rawURL string, c cachedCopy, err error) (cachedCopy, error) {
-	var fetchErr *fetchError
-	failed := errors.As(err, &fetchErr)
+	fetchErr, failed := errors.AsType[*fetchError](err)
 	if failed && c.Used {
 		before, _ := d.failing.Get(rawURL)
 		d.failing.Add(rawURL, failing{since: cmp.Or(before.since, d.now()), last: d.now()})

@@ -85,7 +85,7 @@ func (o *OnBehalfOf) Token(ctx context.Context, user SignedIn, scopes ...string)
 	return shared(ctx, &o.requests, key, o.client.patience(), func(ctx context.Context) (APIToken, error) {
 		token, expires, err := o.exchange(ctx, user, scopes)
 		if err != nil {
-			if e := (*Error)(nil); errors.As(err, &e) && e.Claims != "" {
+			if e, ok := errors.AsType[*Error](err); ok && e.Claims != "" {
 				user.Challenged(ctx, e.Claims)
 			}
 			return APIToken{}, err
@@ -133,7 +133,7 @@ func (o *OnBehalfOf) exchange(ctx context.Context, user SignedIn, scopes []strin
 			signInAgain, SignInOver, errors.New("neither an access token for our API nor a refresh token"))
 	}
 	token, expires, err := o.client.onBehalfOf(ctx, assertion, scopes)
-	if e := (*Error)(nil); !renewed && !held.RefreshToken.IsZero() && errors.As(err, &e) && e.AADSTS == assertionExpired {
+	if e, ok := errors.AsType[*Error](err); ok && !renewed && !held.RefreshToken.IsZero() && e.AADSTS == assertionExpired {
 		if assertion, err = o.renew(ctx, user, held.RefreshToken); err != nil {
 			return APIToken{}, time.Time{}, err
 		}

@@ -52,12 +52,12 @@ func (c *Caller) Token(ctx context.Context, scopes ...string) (entra.APIToken, e
 		return none, err
 	}
 	token, err := c.server.api.Token(ctx, grant, full...)
-	if f := new(entra.Error); errors.As(err, &f) && f.Kind == entra.ConsentNeeded && !f.AdminOnly && c.server.consentLink != nil {
+	if e, ok := errors.AsType[*entra.Error](err); ok && e.Kind == entra.ConsentNeeded && !e.AdminOnly && c.server.consentLink != nil {
 		link, failed := c.server.consentLink(ctx, grant, full)
 		if failed != nil {
 			return none, Fail("You cannot be asked for your consent now. Try again in a minute.", failed)
 		}
-		asked := *f
+		asked := *e
 		asked.ConsentURL, asked.NextStep = link, "Open the link, agree there, and come back."
 		return none, &asked
 	}
