@@ -16,6 +16,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"entramcp/handler/clocktest"
 )
 
 // queued is a call in simulated: it waits to be accepted, then to be read, and, if
@@ -249,11 +251,11 @@ func TestWithoutAMeterNothingIsRefused(t *testing.T) {
 	}
 }
 
-// lent is a meter that counts how often it is used and closed.
-type lent struct{ measured, closed atomic.Int32 }
+// countingMeter counts how often it is used and closed.
+type countingMeter struct{ measured, closed atomic.Int32 }
 
-func (l *lent) measure(time.Time) time.Duration { l.measured.Add(1); return time.Second }
-func (l *lent) close()                          { l.closed.Add(1) }
+func (m *countingMeter) measure(time.Time) time.Duration { m.measured.Add(1); return time.Second }
+func (m *countingMeter) close()                          { m.closed.Add(1) }
 
 // TestAnOverloadThatTakesTheLastFileIsMeasured: the meter is there before the first
 // call, serves each time that calls come, is used little for one call and not at all for
@@ -261,7 +263,7 @@ func (l *lent) close()                          { l.closed.Add(1) }
 func TestAnOverloadThatTakesTheLastFileIsMeasured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var given int
-		var meter lent
+		var meter countingMeter
 		a := NewAdmission(false, slog.New(slog.DiscardHandler))
 		a.measure = func() (waitMeter, error) { given++; return &meter, nil }
 		ctx, stop := context.WithCancel(t.Context())
@@ -328,26 +330,11 @@ func TestTheWaitIsThatOfAByteAmongTheRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := meter.(*waitProbe)
-	await := func(what string, done func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal(what)
-			}
-		}
-	}
-	now := time.Now()
-	p.sent.Store(int64(now.Sub(p.start))) // a byte that does not arrive
-	if got := p.measure(now.Add(3 * time.Second)); got != 3*time.Second {
-		t.Errorf("%s after three seconds", got)
-	}
-	p.sent.Store(0)
-	p.took.Store(int64(time.Hour))
-	await("the byte does not arrive", func() bool { return p.measure(time.Now()) < time.Hour })
+	clocktest.Eventually(t, "the byte arrives", 10*time.Second, func() bool { return p.measure(time.Now()) < time.Hour })
 	arrived := func() bool { return p.sent.Load() == 0 }
-	await("the last byte is under way for ever", arrived)
+	clocktest.Eventually(t, "the last byte arrives", 10*time.Second, arrived)
 	p.measure(p.start.Add(time.Hour)) // a byte that is sent in an hour
-	await("the byte from the future is under way for ever", arrived)
+	clocktest.Eventually(t, "the byte from the future arrives", 10*time.Second, arrived)
 	if got := p.measure(time.Now()); got > 0 {
 		t.Errorf("%s for a byte that was sent later than it has arrived", got)
 	}
@@ -361,5 +348,5 @@ func TestTheWaitIsThatOfAByteAmongTheRequests(t *testing.T) {
 		all := make([]byte, 1<<20)
 		return bytes.Contains(all[:runtime.Stack(all, true)], []byte("(*waitProbe).read"))
 	}
-	await("it is closed, and the byte is still waited for", func() bool { return !reading() })
+	clocktest.Eventually(t, "nobody waits for a byte of the closed meter", 10*time.Second, func() bool { return !reading() })
 }

@@ -1,24 +1,25 @@
 package warnings
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"entramcp/handler/logtest"
 )
 
 // TestAWarningIsLoggedOnceADayUntilItIsOver: however often the server looks.
 func TestAWarningIsLoggedOnceADayUntilItIsOver(t *testing.T) {
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	ends := now.AddDate(0, 0, 40)
-	var log bytes.Buffer
+	var log logtest.Log
 	r := Reporter{
 		Current: func(context.Context) []Warning { return Of(Facts{Now: now, SecretEnds: ends}) },
 		Now:     func() time.Time { return now },
-		Log:     slog.New(slog.NewTextHandler(&log, nil)),
+		Log:     log.Text(),
 	}
 	for _, step := range []struct {
 		what            string
