@@ -63,8 +63,8 @@ type workload struct {
 	request func(server, int, *stopwatch) error
 }
 
-// stopwatch runs while anybody is at work. Where people who sign in all read a page
-// at the same time, it stands: the server has nothing to do then.
+// stopwatch runs while at least one worker waits for an answer or prepares a request.
+// It is stopped while all of them read a page: the server has nothing to do then.
 type stopwatch struct {
 	mu     sync.Mutex
 	atWork int
@@ -88,7 +88,7 @@ func (w *stopwatch) end() {
 	}
 }
 
-// pause is for one who does something else meanwhile.
+// pause is the time in which one worker reads.
 func (w *stopwatch) pause(d time.Duration) {
 	w.end()
 	defer w.begin()
@@ -364,7 +364,7 @@ func signingIn() workload {
 // table has one row for each server, the first being the measure of the others.
 func table(found []*measured) string {
 	var t strings.Builder
-	t.WriteString("| | requests/s | ratio | spread | p99/p50 | p50 | p99 | p99/p50 | resident | most | processor | ratio | generator |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
+	t.WriteString("| | requests/s | ratio | spread | p99/p50, full load | p50 | p99 | p99/p50 | resident | most | processor | ratio | generator |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 	base := found[0]
 	for _, m := range found {
 		ratio := ratios(m.perSecond, base.perSecond)
@@ -388,7 +388,7 @@ func table(found []*measured) string {
 // summary is one line for each scenario: this server beside the others.
 func summary(found []outcome) string {
 	var t strings.Builder
-	t.WriteString("| | FastMCP | this server | ratio | spread | processor | to the SDK | spread | processor | p99/p50 | most resident |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
+	t.WriteString("| | FastMCP | this server | ratio | spread | processor | to the SDK | spread | processor | p99/p50, full load | most resident |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, o := range found {
 		first, own := o.runs[0], o.runs[1]
 		ratio := ratios(own.perSecond, first.perSecond)

@@ -162,8 +162,8 @@ func fastMCPPython(b *testing.B) string {
 	return python
 }
 
-// programs are those that are compared. Each is started anew for each
-// scenario, so that its memory is that of this scenario.
+// programs are what the compared servers are started from, and the tenant that they
+// share. Each scenario starts new processes, so that their memory is its own.
 type programs struct {
 	tenant    *tenant.Tenant
 	authority string
