@@ -83,7 +83,7 @@ func startScripted(tb testing.TB, cmd *exec.Cmd, script string, settings clientS
 	return &scriptedClient{startLines(tb, cmd)}
 }
 
-// lines is a process that is told something in a line of JSON, and answers in one.
+// lines is a process that reads messages as lines of JSON, and writes its own as such.
 type lines struct {
 	tb    testing.TB
 	stdin io.Writer
@@ -138,7 +138,7 @@ func (l *lines) send(message map[string]any) {
 	}
 }
 
-// await is the first line for which is holds, within 40 seconds.
+// await reads lines until is returns true for one, 40 seconds at most.
 func (l *lines) await(what any, is func(line []byte) bool) {
 	l.tb.Helper()
 	for end := time.After(40 * time.Second); ; {

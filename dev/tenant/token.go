@@ -130,8 +130,8 @@ type code struct {
 	redeemed    bool
 }
 
-// forgetEvery is how often the tenant forgets what has expired: not for each
-// sign-in, which would cost the more the more there were before it.
+// forgetEvery is how often the tenant looks for what has expired. At each sign-in it
+// would look through all earlier ones.
 const forgetEvery = time.Minute
 
 // forget drops the codes, browser sessions and sign-ins that are over. The caller

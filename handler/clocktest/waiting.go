@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// Waiting is a context that closes Begun when somebody waits for its end, as a caller
-// does who has joined what others wait for.
+// Waiting is a context that closes Begun when somebody waits for its end: a caller
+// that shares work with others has joined them by then.
 type Waiting struct {
 	context.Context
 	Begun chan struct{}

@@ -378,8 +378,8 @@ func (c *Callers) callerOf(t callerToken, raw string) (Caller, error) {
 	return caller, nil
 }
 
-// Blocked refuses a caller of which the operator has blocked what: the app, the user
-// or the tenant.
+// Blocked is the refusal of a caller whose app, user or tenant the operator has
+// blocked; what says which.
 func (c Caller) Blocked(what string) *Refusal {
 	return &Refusal{Reason: "blocked: " + what, AppID: c.AppID, TenantID: c.TenantID, Message: "The operator of this server has blocked this " + what + "."}
 }

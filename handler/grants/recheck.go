@@ -151,8 +151,8 @@ func (s *Service) awaitConfirmation(ctx context.Context, subject Subject, id str
 	}
 }
 
-// refusedAtRecheck ends the grant, unless it has changed since r was written: then
-// somebody else may have been told something newer, and if not, there is no verdict.
+// refusedAtRecheck ends the grant, unless it has changed since r was written. If Entra
+// has confirmed it meanwhile, that counts; after any other change it is not known.
 func (s *Service) refusedAtRecheck(ctx context.Context, r record, cause error) (time.Time, error) {
 	current, err := s.live(ctx, r.subject, r.id)
 	if err != nil {
